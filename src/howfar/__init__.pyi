@@ -1,0 +1,31 @@
+from . import arrays as arrays
+from .data import DATASETS as DATASETS
+from .data import Data as Data
+from .data import Splits as Splits
+from .defend import DEFENSES as DEFENSES
+from .defend import Defense as Defense
+from .engine import run as run
+from .errors import HowfarError as HowfarError
+from .errors import UsageError as UsageError
+from .experiment import Experiment as Experiment
+from .models import MODELS as MODELS
+from .models import build as build
+from .probe import Sharpness as Sharpness
+from .probe import sharpness as sharpness
+from .protect import PROTECTORS as PROTECTORS
+from .protect import Protector as Protector
+from .results import collect as collect
+from .score import Distance as Distance
+from .score import drop as drop
+from .score import unlearnable_distance as unlearnable_distance
+from .score import visibility as visibility
+from .store import Store as Store
+from .suite import SUITES as SUITES
+from .suite import make_suite as make_suite
+from .tasks import TASKS as TASKS
+from .tasks import Task as Task
+from .train import Epoch as Epoch
+from .train import Recipe as Recipe
+from .train import evaluate as evaluate
+
+__version__: str

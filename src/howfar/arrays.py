@@ -1,0 +1,78 @@
+"""Arrays and randomness that everything shares: shape types, seeded generators, digests, large arrays."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped, UInt8
+from torch import Generator, Tensor
+
+Pixels = UInt8[Tensor, "n channels height width"]
+Images = Float[Tensor, "n channels height width"]  # in [0, 1]
+Targets = Shaped[Tensor, "n ..."]
+Ids = Int64[Tensor, "n"]
+PerExample = Float[Tensor, "n"]
+
+IN_MEMORY_BYTES = 2**30  # larger pixel arrays live in an unlinked temporary file, mapped into memory
+
+
+def seeded(seed: int, *purpose: str | int) -> Generator:
+    """Return a CPU generator for one purpose, independent of the generators of all other purposes.
+
+    Args:
+        seed: the experiment's seed.
+        purpose: names of what the numbers are for, e.g. ``"batches", epoch``.
+    """
+    text = json.dumps([seed, *purpose])
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    return Generator().manual_seed(number)
+
+
+def draw_seed(generator: Generator) -> int:
+    """Draw a 63-bit seed for another source of randomness from ``generator``."""
+    return int(torch.randint(2**63 - 1, (1,), generator=generator))
+
+
+def rng_of(seed: int, identity: int) -> np.random.Generator:
+    """Return the random stream of one image: it depends on the image's id, never on its position."""
+    counter = np.array([0, 0, 0, identity % 2**64], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=seed, counter=counter))
+
+
+def digest(*tensors: Tensor) -> str:
+    """Return the SHA-256 of types, shapes and bytes of ``tensors``."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        array = tensor.detach().cpu().contiguous()
+        sha.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        for piece in array.split(4096) if array.ndim else [array]:
+            sha.update(piece.contiguous().view(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def empty_pixels(shape: Sequence[int]) -> Pixels:
+    """Return an uninitialised uint8 tensor; above ``IN_MEMORY_BYTES`` it is backed by a temporary file."""
+    if int(np.prod(shape)) <= IN_MEMORY_BYTES:
+        return torch.empty(tuple(shape), dtype=torch.uint8)
+    with tempfile.TemporaryFile() as file:
+        return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="w+", shape=tuple(shape)))
+
+
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most ``size`` that cover ``range(count)``."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def unit_images(pixels: Tensor) -> Images:
+    """Return 8-bit pixels as float32 in [0, 1]."""
+    return pixels.float().div_(255)

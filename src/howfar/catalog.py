@@ -1,0 +1,69 @@
+"""What there is: every table read from signatures and docstrings, for ``howfar list`` and ``howfar show``."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from docstring_parser import DocstringStyle
+from docstring_parser import parse as parse_docstring
+
+from howfar.data import DATASETS
+from howfar.defend import DEFENSES
+from howfar.errors import unknown
+from howfar.models import MODELS
+from howfar.protect import PROTECTORS
+from howfar.spec import number_text
+from howfar.tasks import TASKS
+
+TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "protectors": PROTECTORS,
+    "defenses": DEFENSES,
+    "datasets": DATASETS,
+    "models": MODELS,
+    "tasks": TASKS,
+}
+
+
+def describe(kind: str, name: str) -> dict[str, Any]:
+    """Return what the code says of one entry: name, what, source, settings; of protectors norm, labels, cost."""
+    factory = TABLES[kind][name]
+    text = inspect.cleandoc(factory.__doc__ or "")
+    doc = parse_docstring(text, DocstringStyle.GOOGLE)
+    meanings = {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in doc.params}
+    what, source = _citation(doc.short_description or "")
+    entry: dict[str, Any] = {"name": name, "kind": kind.removesuffix("s"), "what": what, "source": source}
+    if kind == "protectors":
+        entry |= {
+            "norm": factory.norm,  # type: ignore[attr-defined]
+            "needs labels": "yes" if factory.needs_labels else "no",  # type: ignore[attr-defined]
+            "cost": factory.cost,  # type: ignore[attr-defined]
+        }
+    entry["settings"] = [
+        {
+            "name": parameter.name,
+            "default": "required" if parameter.default is parameter.empty else number_text(parameter.default),
+            "what": meanings.get(parameter.name, ""),
+        }
+        for parameter in inspect.signature(factory).parameters.values()
+    ]
+    entry["text"] = "\n\n".join(part for part in (doc.short_description, doc.long_description) if part)
+    return entry
+
+
+def find(name: str) -> dict[str, Any]:
+    """Return the description of an entry of any table.
+
+    Raises:
+        UsageError: if no table has it.
+    """
+    for kind, table in TABLES.items():
+        if name in table:
+            return describe(kind, name)
+    raise unknown("name", name, {known for table in TABLES.values() for known in table})
+
+
+def _citation(line: str) -> tuple[str, str]:
+    """Split ``"What it is (Authors, venue, number)."`` into what and source."""
+    match = re.fullmatch(r"(.*?)\s*\(([^()]*\d{4}[^()]*)\)(.*)", line.rstrip("."))
+    return (match[1] + match[3], match[2]) if match else (line.rstrip("."), "")

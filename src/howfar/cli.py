@@ -1,0 +1,357 @@
+"""The command line: parse, call, print. Nothing here computes, and torch is loaded only when work starts."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+
+from howfar import __version__
+from howfar.errors import HowfarError, UsageError
+
+if TYPE_CHECKING:
+    from howfar.engine import Event
+    from howfar.report.page import Page
+
+Kind = Literal["protectors", "defenses", "datasets", "models", "tasks"]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
+
+
+@dataclass(kw_only=True)
+class Common:
+    """Options of every command."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(kw_only=True)
+class Bench(Common):
+    """Protect, train, probe and score a grid of cells; print the leaderboard and write the page.
+
+    Finished cells are kept in the store, so an interrupted run goes on where it stopped: just run it again.
+    """
+
+    dataset: str | None = None
+    """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
+    data_root: Path | None = None
+    """Folder or file of the data set."""
+    download: bool = False
+    """Fetch the data set where it is missing."""
+    limit_train: str | None = None
+    """Class-balanced, seeded subset of the training images; 'all' takes all."""
+    limit_test: str | None = None
+    """The same of the test images."""
+    protectors: str | None = None
+    """Comma-separated, e.g. em,lsp[eps=6/255]; clean is always added."""
+    models: str | None = None
+    """Victims, e.g. resnet8,resnet18[width=16]."""
+    defenses: str | None = None
+    """What learners do against protection, e.g. none,jpeg:75,cutout."""
+    seeds: str | None = None
+    """E.g. 0-4 or 0,7."""
+    epochs: str | None = None
+    """Epochs of every victim."""
+    eps: str | None = None
+    """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
+    suite: str | None = None
+    """Preset to start from: quick, standard or paper (default: quick, or standard with --dataset)."""
+    config: Path | None = None
+    """TOML file with the keys of a suite; flags win over it."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Any key, e.g. --set train.lr=0.05; may be repeated."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int | None = None
+    """Processes at a time (default: one a core, on a GPU one)."""
+    runs: Path = Path("runs")
+    """Folder of the store, the leaderboard and the page."""
+    dry_run: bool = False
+    """Show the cells and an estimate of the time; do nothing."""
+    json: bool = False
+    """Print the leaderboard as JSON."""
+
+    def __call__(self) -> int:
+        from howfar import engine
+        from howfar.results import collect
+        from howfar.store import Store, write_text
+        from howfar.suite import check_data, make_suite, read_suite
+
+        flags = {k: v for k in ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models",
+                 "defenses", "seeds", "eps") if (v := getattr(self, k)) is not None}  # fmt: skip
+        flags |= {"download": True} if self.download else {}
+        flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
+        layers = [read_suite(self.config)] if self.config else []
+        experiments = make_suite(self.suite, *layers, flags, settings=self.set).experiments()
+        device = engine.choose_device(self.device)
+        workers = self.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+        if workers < 1:
+            raise UsageError(f"--workers {workers} makes no sense. Take 1 or more.")
+        check_data(experiments)
+        store = Store(self.runs)
+        if self.dry_run:
+            return _dry_run(experiments, store, workers, as_json=self.json)
+        failures = _follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+        page = collect(store, [e.steps()[1].key for e in experiments], shlex.join(["howfar", *sys.argv[1:]]))
+        for name, text in page.outputs().items():
+            write_text(self.runs / name, text)
+        _print_leaderboard(page, as_json=self.json)
+        _say(f"page: {self.runs / 'report.html'}")
+        for label, error in failures:
+            _say(f"failed: {label}: {error}", style="red")
+        return 1 if failures else 0
+
+
+@dataclass(kw_only=True)
+class List(Common):
+    """List what there is."""
+
+    kind: Positional[Kind]
+    """What to list."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.catalog import TABLES, describe
+
+        entries = [describe(self.kind, name) for name in TABLES[self.kind]]
+        if self.json:
+            _print_json(entries)
+            return 0
+        columns = [key for key in entries[0] if key not in ("settings", "text")]
+        _print_table(columns, [[str(entry[key]) for key in columns] for entry in entries])
+        return 0
+
+
+@dataclass(kw_only=True)
+class Show(Common):
+    """Show one method, data set or model: what it is, its paper, its settings with defaults."""
+
+    name: Positional[str]
+    """E.g. em."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.catalog import find
+
+        entry = find(self.name)
+        if self.json:
+            _print_json(entry)
+            return 0
+        _out(f"{entry['name']} ({entry['kind']})\n\n{entry['text']}\n")
+        facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings")}
+        _out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
+        _print_table(["setting", "default", "meaning"], [[s["name"], s["default"], s["what"]] for s in entry["settings"]])
+        return 0
+
+
+@dataclass(kw_only=True)
+class Doctor(Common):
+    """Tell what this machine offers, and what is broken."""
+
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.doctor import examine
+
+        findings = examine()
+        if self.json:
+            _print_json(findings)
+        else:
+            _print_table(["what", "found"], [[key, str(value)] for key, value in findings.items()])
+        return 0
+
+
+@dataclass(kw_only=True)
+class Leaderboard(Common):
+    """Print the leaderboard of all runs in a store."""
+
+    runs: Positional[Path] = Path("runs")
+    """Folder of the store."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        _print_leaderboard(_page(self.runs), as_json=self.json)
+        return 0
+
+
+@dataclass(kw_only=True)
+class Report(Common):
+    """Write the page of all runs in a store."""
+
+    runs: Positional[Path] = Path("runs")
+    """Folder of the store."""
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
+    """The file to write."""
+
+    def __call__(self) -> int:
+        from howfar.report.page import render
+        from howfar.store import write_text
+
+        write_text(self.output, render(_page(self.runs)))
+        _say(f"page: {self.output}")
+        return 0
+
+
+Command = (
+    Annotated[Bench, subcommand("bench")]
+    | Annotated[List, subcommand("list")]
+    | Annotated[Show, subcommand("show")]
+    | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Leaderboard, subcommand("leaderboard")]
+    | Annotated[Report, subcommand("report")]
+)
+COMMANDS: dict[str, type[Common]] = {
+    "bench": Bench, "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        _out(f"howfar {__version__}")
+        sys.exit(0)
+    description = "How far is this data from being truly unlearnable? Start with: howfar bench"
+    command: Callable[[], int] = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="howfar", description=description, args=arguments or ["--help"], config=(FlagCreatePairsOff,),
+    )  # fmt: skip
+    sys.exit(_guarded(command))
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except HowfarError as error:
+        if getattr(command, "debug", False):
+            raise
+        _say(f"howfar: {error}", style="red")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted. Finished cells are kept: run the same command again to go on.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if getattr(command, "debug", False):
+            raise
+        _say(f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.", style="red")
+        return 1
+
+
+def _page(runs: Path) -> "Page":
+    from howfar.results import collect
+    from howfar.store import Store
+
+    if not runs.is_dir():
+        raise UsageError(f"{runs} is no folder. Give the folder that howfar bench wrote (--runs).")
+    return collect(Store(runs), command=shlex.join(["howfar", *sys.argv[1:]]))
+
+
+def _dry_run(experiments: list[Any], store: Any, workers: int, *, as_json: bool) -> int:
+    from howfar.engine import plan
+    from howfar.estimate import estimate
+
+    todo, ready = plan(experiments, store)
+    seconds = estimate(todo, store)
+    total = sum(seconds.values()) / workers
+    if as_json:
+        steps = [{"step": s.label, "key": s.key, "seconds": round(seconds[s.key], 1)} for s in todo]
+        _print_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
+        return 0
+    _print_table(["step to do", "about"], [[step.label, _duration(seconds[step.key])] for step in todo])
+    _out(f"{len(todo)} steps to do, {len(ready)} in the store; about {_duration(total)} with {workers} worker(s).")
+    return 0
+
+
+def _follow(events: Any, experiments: list[Any], store: Any) -> list[tuple[str, str]]:
+    """Show progress until the run ends; return the failures."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    total = len({step.key for experiment in experiments for step in experiment.steps()})
+    failures: list[tuple[str, str]] = []
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
+        overall = progress.add_task("steps", total=total)
+        lines: dict[str, Any] = {}
+        for event in events:
+            if event.status == "running":
+                if event.key not in lines:
+                    lines[event.key] = progress.add_task(event.step, total=100)
+                progress.update(lines[event.key], completed=100 * event.share, description=f"{event.step} {event.note}")
+                continue
+            if event.key in lines:
+                progress.remove_task(lines.pop(event.key))
+            progress.advance(overall)
+            _remark(event, store, progress.console, failures)
+        progress.update(overall, completed=total)
+    return failures
+
+
+def _remark(event: "Event", store: Any, console: Any, failures: list[tuple[str, str]]) -> None:
+    if event.status == "failed":
+        failures.append((event.step, event.note))
+        console.print(f"failed: {event.step}: {event.note}", style="red", markup=False)
+    elif event.status == "done":
+        record = store.find("protect", event.key)
+        curve = record.result["curve"] if record else []
+        stops = f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
+        console.print(f"{event.step}: {event.seconds:.1f} s{stops}", markup=False, highlight=False)
+
+
+def _print_leaderboard(page: "Page", *, as_json: bool) -> None:
+    from howfar.report.leaderboard import as_json as to_json
+    from howfar.report.leaderboard import as_table
+
+    if as_json:
+        _out(to_json(page.rows).rstrip())
+        return
+    console = _console(sys.stdout)
+    for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
+        console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _console(stream: Any) -> Any:
+    from rich.console import Console
+
+    # A pipe has no width: give tables the room they need instead of rich's 80 columns.
+    return Console(file=stream, width=None if stream.isatty() else 160)
+
+
+def _out(text: str) -> None:
+    print(text)
+
+
+def _say(text: str, style: str | None = None) -> None:
+    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    _out(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console(sys.stdout).print(table)

@@ -1,0 +1,25 @@
+"""Step 1, files -> Data: one loader a file, all of them named in ``DATASETS``."""
+
+from collections.abc import Callable
+
+from howfar.data.cifar import cifar10, cifar100
+from howfar.data.digits import digits
+from howfar.data.folder import folder
+from howfar.data.idx import fashion_mnist, mnist
+from howfar.data.npz import npz
+from howfar.data.subset import balanced, halves
+from howfar.data.svhn import svhn
+from howfar.data.types import Data, Splits
+
+DATASETS: dict[str, Callable[..., Splits]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "svhn": svhn,
+    "folder": folder,
+    "npz": npz,
+}
+
+__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves"]

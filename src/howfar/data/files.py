@@ -1,0 +1,94 @@
+"""Finding, downloading and opening the files of the public data sets."""
+
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from howfar.errors import HowfarError, UsageError
+
+
+def default_root(name: str) -> Path:
+    """Return where a data set is kept when nobody says: ``$HOWFAR_DATA`` or ``~/.cache/howfar``, then ``name``."""
+    base = os.environ.get("HOWFAR_DATA")
+    return Path(base).expanduser() / name if base else Path.home() / ".cache" / "howfar" / name
+
+
+def find(root: Path | None, name: str, candidates: Iterable[str]) -> Path | None:
+    """Return the first of ``candidates`` that exists below ``root`` (or the default folder), or ``root`` itself.
+
+    Raises:
+        UsageError: if ``root`` is given and does not exist.
+    """
+    base = root if root is not None else default_root(name)
+    if root is not None and not base.exists():
+        raise UsageError(f"{base} does not exist. Give the folder or file of {name} with --data-root.")
+    if base.is_file():
+        return base
+    return next((base / path for path in candidates if (base / path).exists()), None)
+
+
+def fetch(url: str, checksum: str, folder: Path) -> Path:
+    """Download ``url`` into ``folder`` unless it is there already, and check it.
+
+    A broken download goes on from the byte it reached, where the server allows.
+
+    Args:
+        url: what to fetch.
+        checksum: as published, e.g. ``"md5:c58f…"``.
+        folder: where the file is kept under the name it has in the URL.
+
+    Raises:
+        HowfarError: where the network fails or the checksum differs.
+    """
+    import pooch
+    import requests
+
+    name = Path(urlsplit(url).path).name
+    try:
+        return Path(pooch.retrieve(url, known_hash=checksum, fname=name, path=folder, downloader=_resume))
+    except ValueError:
+        raise HowfarError(f"{url}: the checksum differs from the published one. Try again, or fetch by hand.") from None
+    except (requests.RequestException, OSError) as error:
+        raise HowfarError(
+            f"could not download {url} ({error}). Run again to go on where it stopped, or put the file into {folder}."
+        ) from None
+
+
+def missing(name: str, root: Path | None, wanted: str) -> UsageError:
+    """Return the error for a data set that is not there and that nobody asked to download."""
+    place = root if root is not None else default_root(name)
+    return UsageError(f"no {name} in {place}: {wanted} is missing. Add --download, or point --data-root at it.")
+
+
+def tar_member(archive: Path, member: str) -> bytes:
+    """Read one file out of a tar archive; nothing is extracted to disk."""
+    try:
+        with tarfile.open(archive) as tar:
+            file = tar.extractfile(member)
+            if file is not None:
+                return file.read()
+    except KeyError:
+        pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise HowfarError(f"{archive} is no readable archive ({error}). Delete it and download it again.") from None
+    raise HowfarError(f"{archive} holds no {member}, so it is another archive. Delete it and download it again.")
+
+
+def _resume(url: str, output: str, _: object) -> None:
+    """Fetch into ``NAME.part``, which outlives a broken connection, then hand it to pooch for checking."""
+    import requests
+
+    part = Path(output).parent / f"{Path(urlsplit(url).path).name}.part"
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=60) as answer:
+        if answer.status_code != requests.codes.requested_range_not_satisfiable:  # else all of it is here
+            answer.raise_for_status()
+            resumed = answer.status_code == requests.codes.partial_content
+            with part.open("ab" if resumed else "wb") as file:
+                for block in answer.iter_content(1 << 20):
+                    file.write(block)
+    part.replace(output)

@@ -1,0 +1,96 @@
+"""A folder of images, one subfolder a class; or ``train/`` and ``test/`` with such subfolders each."""
+
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from howfar import arrays
+from howfar.data.subset import halves
+from howfar.data.types import Data, Splits
+from howfar.errors import HowfarError, UsageError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Splits:
+    """Your own images: one subfolder a class, or ``train/`` and ``test/`` with one subfolder a class each.
+
+    Args:
+        root: the folder.
+        size: resize to this side in pixels (shorter side, then centre crop); 0 takes images as they are.
+        test_share: share of each class kept as clean test images where there is no ``test/``.
+        flip: whether learners may mirror the images.
+
+    Raises:
+        UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or broken image.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder. Give a folder with one subfolder of images a class.")
+    if not 0 < test_share < 1:
+        raise UsageError(f"test_share = {test_share} is no share. Take a number between 0 and 1, such as 0.2.")
+    split = (root / "train").is_dir() and (root / "test").is_dir()
+    classes = _classes(root / "train" if split else root)
+    if len(classes) < 2:
+        raise UsageError(f"{root} holds {len(classes)} class(es), and one cannot be told apart. Make a subfolder each.")
+    if not split:
+        train, test = halves(_read(root, classes, size, first_id=0), test_share)
+        return Splits(train, test, tuple(classes), flip)
+    if _classes(root / "test") != classes:
+        raise HowfarError(f"{root}: train/ and test/ have different subfolders. Give both the same classes.")
+    train = _read(root / "train", classes, size, first_id=0)
+    test = _read(root / "test", classes, size, first_id=len(train))
+    if train.shape != test.shape:
+        raise UsageError(f"{root}: train/ is {train.shape}, test/ is {test.shape}. Add a size, as in folder:PATH[size=32].")
+    return Splits(train, test, tuple(classes), flip)
+
+
+def _classes(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _read(root: Path, classes: list[str], size: int, *, first_id: int) -> Data:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        members = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not members:
+            raise HowfarError(f"{root / name} holds no image. Remove the folder or add images to it.")
+        paths += members
+        labels += [label] * len(members)
+    first, _ = _decode(paths[0], size)
+    pixels = arrays.empty_pixels((len(paths), *first.shape))
+
+    def fill(index: int) -> bool:
+        image, gray = _decode(paths[index], size)
+        if image.shape != first.shape:
+            raise UsageError(
+                f"{paths[index]} is {image.shape[2]}×{image.shape[1]}, {paths[0]} is {first.shape[2]}×{first.shape[1]}. "
+                "Give them one size, as in folder:PATH[size=32]."
+            )
+        pixels[index] = torch.from_numpy(image)
+        return gray
+
+    with ThreadPoolExecutor() as pool:
+        if all(list(pool.map(fill, range(len(paths))))):
+            pixels = pixels[:, :1].clone()
+    ids = torch.arange(first_id, first_id + len(paths))
+    return Data(pixels=pixels, targets={"label": torch.tensor(labels)}, ids=ids)
+
+
+def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
+    """Return one image, upright, as (3, height, width), and whether the file is gray."""
+    try:
+        with Image.open(path) as raw:
+            gray = raw.mode in {"L", "1"}
+            image = ImageOps.exif_transpose(raw).convert("RGB")
+        if size:
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
+        raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), gray

@@ -1,0 +1,62 @@
+"""Class-balanced subsets and splits: seeded, and the same whatever the order of the images."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data.types import Data
+from howfar.errors import HowfarError, UsageError
+
+
+def balanced(data: Data, limit: int | None, *, seed: int = 0, target: str = "label") -> Data:
+    """Return ``limit`` images, as evenly spread over the classes as the data allow.
+
+    Args:
+        data: any set with the categorical target.
+        limit: how many images; None or more than there are: all of them.
+        seed: which images.
+        target: the categorical target to balance.
+
+    Raises:
+        UsageError: if ``limit`` is smaller than the number of classes.
+    """
+    if limit is None or limit >= len(data):
+        return data
+    if target not in data.targets or data.targets[target].ndim != 1:
+        return data.take(_shuffled(data, torch.arange(len(data)), seed)[:limit].sort().values)
+    labels = data.targets[target]
+    count = len(labels.unique())
+    if limit < count:
+        raise UsageError(f"{limit} images cannot hold {count} classes. Take at least {count}.")
+    ranks = torch.empty(len(data), dtype=torch.int64)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        ranks[_shuffled(data, members, seed)] = torch.arange(len(members))
+    # Rank first, label second: every class gives its first image before any gives its second.
+    order = np.lexsort((data.ids.numpy(), labels.numpy(), ranks.numpy()))
+    return data.take(torch.from_numpy(order[:limit].copy()).sort().values)
+
+
+def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") -> tuple[Data, Data]:
+    """Split off ``share`` of every class: returns (the rest, the share).
+
+    Raises:
+        HowfarError: if a class has fewer than two images.
+    """
+    labels = data.targets[target]
+    inside = torch.zeros(len(data), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        if len(members) < 2:
+            raise HowfarError(
+                f"class {int(label)} has one image only, so it cannot serve in training and test. Add images to it."
+            )
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        inside[_shuffled(data, members, seed)[:count]] = True
+    return data.take((~inside).nonzero().flatten()), data.take(inside.nonzero().flatten())
+
+
+def _shuffled(data: Data, positions: Tensor, seed: int) -> Tensor:
+    by_id = positions[data.ids[positions].argsort()]
+    return by_id[torch.randperm(len(by_id), generator=arrays.seeded(seed, "subset"))]

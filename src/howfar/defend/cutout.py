@@ -1,0 +1,43 @@
+"""Cutout (DeVries and Taylor 2017, arXiv:1708.04552)."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+from torch.nn import Module
+
+from howfar.arrays import Images, PerExample, Targets
+from howfar.defend.defense import Defense
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+def cutout(size: Annotated[int, Field(ge=0)] = 0) -> Defense:
+    """Cutout: a black square at a random place of every image in every batch (arXiv:1708.04552).
+
+    Args:
+        size: side of the square in pixels; 0 takes half of the shorter side (16 at 32×32, as published).
+    """
+    return Defense(loss=partial(_loss, size=size))
+
+
+def _loss(
+    task: Task, model: Module, images: Images, targets: Targets, generator: Generator, *, size: int
+) -> PerExample:
+    return task.loss(model(images * _holes(images, size, generator)), targets)
+
+
+def _holes(images: Images, size: int, generator: Generator) -> Tensor:
+    """Return 0 inside each image's square and 1 outside; squares may reach over the border."""
+    n, _, height, width = images.shape
+    side = size or min(height, width) // 2
+    inside = []
+    for length in (height, width):
+        centre = torch.randint(length, (n, 1), generator=generator)
+        offset = torch.arange(length) - centre + side // 2
+        inside.append((offset >= 0) & (offset < side))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return (~hole).to(images.device, images.dtype)

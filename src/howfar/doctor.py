@@ -1,0 +1,55 @@
+"""What this machine offers, and what is broken."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PROBE_SECONDS = 60
+
+
+def examine() -> dict[str, str]:
+    """Return findings in words: Python, torch, device, cores, memory, disk, torchvision."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "howfar": importlib.metadata.version("howfar"),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if gpu else "cpu (no GPU that PyTorch can use)",
+        "cores": f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()}",
+        "memory": _memory(),
+        "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
+        "torchvision": _torchvision(),
+    }
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return "unknown"
+    return f"{total / 2**30:.1f} GiB"
+
+
+def _torchvision() -> str:
+    """Import it in a process of its own: a broken build may take the interpreter with it."""
+    if importlib.util.find_spec("torchvision") is None:
+        return "not installed, and not needed"
+    command = [sys.executable, "-c", "import torchvision"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"installed, but importing it takes over {PROBE_SECONDS} s. Uninstall it: howfar does not need it"
+    if done.returncode == 0:
+        return "installed and whole; howfar does not need it"
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return (
+        f"installed but broken ({last}). It was built for another torch, and breaks libraries that look for it: "
+        "uninstall it, or install the version that matches torch"
+    )

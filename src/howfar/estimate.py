@@ -1,0 +1,71 @@
+"""How long will it take? From earlier records of like steps, else from a timed training step."""
+
+import functools
+import time
+from collections import defaultdict
+
+import torch
+from torch.nn import functional
+
+from howfar.arrays import seeded
+from howfar.experiment import Step
+from howfar.models import MODELS, build
+from howfar.models.build import weight_names
+from howfar.spec import parse
+from howfar.store import Store
+
+SAMPLE = 32  # images in the timed step
+
+
+def estimate(steps: list[Step], store: Store) -> dict[str, float]:
+    """Return the expected wall seconds of every step, by its key, for one worker.
+
+    Args:
+        steps: what is to do.
+        store: earlier records of the same kind of step are believed first.
+    """
+    seen: dict[str, list[float]] = defaultdict(list)
+    for name in ("protect", "victim"):
+        for record in store.records(name):
+            if record.status == "done":
+                seen[_like(name, record.spec)].append(record.made["wall_seconds"])
+    known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
+    return {step.key: known.get(_like(step.name, _spec(step)), None) or _guess(step) for step in steps}
+
+
+def _spec(step: Step) -> dict[str, object]:
+    return step.experiment.protect_spec() if step.name == "protect" else step.experiment.victim_spec()
+
+
+def _like(name: str, spec: dict[str, object] | object) -> str:
+    """Return what steps of equal length have in common: all but the seed, and for victims the protector."""
+    assert isinstance(spec, dict)
+    return name + repr({k: v for k, v in sorted(spec.items()) if k != "seed" and (name == "protect" or k != "protector")})
+
+
+def _guess(step: Step) -> float:
+    experiment = step.experiment
+    train, test = experiment.splits.train, experiment.splits.test
+    if step.name == "protect":
+        surrogate = str(experiment.protector.settings.get("surrogate", "resnet8[width=8]"))
+        seconds, _ = _per_image(surrogate, train.shape)
+        return 0.5 + len(train) * (experiment.protector.build().passes * seconds + 1e-4)
+    seconds, layers = _per_image(experiment.model.label, train.shape)
+    # A forward pass is a third of a training step; SAL takes about ten thirds of a step a layer and image.
+    probe = min(experiment.probe_images, len(train)) * (1 + layers * 10 / 3)
+    return experiment.recipe.epochs * seconds * (len(train) + len(test) / 3 + probe)
+
+
+@functools.cache
+def _per_image(model_label: str, shape: tuple[int, int, int]) -> tuple[float, int]:
+    """Return the seconds a training step takes per image, and the number of layers."""
+    model = build(parse(model_label, MODELS, "model").build(), shape, 10, generator=seeded(0, "estimate"))
+    model.to(memory_format=torch.channels_last)
+    images = torch.zeros(SAMPLE, *shape).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(SAMPLE, dtype=torch.int64)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        functional.cross_entropy(model(images), labels).backward()
+        times.append(time.perf_counter() - start)
+    return min(times) / SAMPLE, len(weight_names(model))

@@ -1,0 +1,20 @@
+"""Networks by name. An entry of ``MODELS`` takes sizes such as the width and returns an ``Architecture``."""
+
+from collections.abc import Callable
+
+from howfar.models.build import Architecture, Shape, build
+from howfar.models.classic import lenet5, linear
+from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
+from howfar.models.vit import vit_small
+
+MODELS: dict[str, Callable[..., Architecture]] = {
+    "linear": linear,
+    "lenet5": lenet5,
+    "resnet8": resnet8,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "senet18": senet18,
+    "vit-small": vit_small,
+}
+
+__all__ = ["MODELS", "Architecture", "Shape", "build"]

@@ -1,0 +1,62 @@
+"""From an architecture to a network with seeded weights, without touching PyTorch's global randomness."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, nn
+
+from howfar.errors import UsageError
+
+Shape = tuple[int, int, int]  # channels, height, width of one image
+Architecture = Callable[[Shape, int], nn.Module]  # image shape, number of outputs -> network
+
+
+def build(architecture: Architecture, shape: Shape, outputs: int, *, generator: Generator) -> nn.Module:
+    """Return a network in training mode, its weights drawn from ``generator`` by PyTorch's default rules.
+
+    Args:
+        architecture: an entry of ``MODELS``, called with its sizes.
+        shape: channels, height and width of an image.
+        outputs: how many numbers the network returns per image.
+        generator: where the initial weights come from.
+
+    Raises:
+        UsageError: for images below 8×8 pixels, or with other than 1 or 3 channels.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3) or min(height, width) < 8:
+        raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")
+    with torch.device("meta"):  # the constructors would draw from the global generator
+        model = architecture(shape, outputs)
+    model = model.to_empty(device="cpu")
+    for module in model.modules():
+        _initialise(module, generator)
+    return model
+
+
+def weight_names(model: nn.Module) -> list[str]:
+    """Return the layers that SAL counts: every convolution and linear weight, as in ``named_parameters``.
+
+    Biases, normalisation and tokens are left out, as in the paper's code; a weight that two modules share
+    counts once.
+    """
+    owners = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+    weights = {id(module.weight) for module in model.modules() if isinstance(module, owners)}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in weights]
+
+
+def _initialise(module: nn.Module, generator: Generator) -> None:
+    own = dict(module.named_parameters(recurse=False))
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
+        nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        if module.bias is not None:
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+    elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+        module.reset_parameters()  # constants: draws nothing
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    else:
+        for parameter in own.values():  # tokens and position embeddings
+            nn.init.normal_(parameter, std=0.02, generator=generator)

@@ -1,0 +1,31 @@
+"""The null protector: every comparison starts here."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from howfar.data import Data
+from howfar.protect.protector import Crafting, Progress, Protector
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Clean(Protector):
+    """No protection: the images as they are."""
+
+    norm: ClassVar[str] = "none"
+    needs_labels: ClassVar[bool] = False
+    cost: ClassVar[str] = "nothing"
+
+    @property
+    def passes(self) -> float:
+        """No gradients at all."""
+        return 0
+
+    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+        """Return ``data`` itself."""
+        yield Progress(1, 1)
+        return data

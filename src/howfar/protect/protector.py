@@ -1,0 +1,122 @@
+"""What every protector is, and the two helpers they share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from howfar import arrays, pgd
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.spec import check
+from howfar.tasks import Task
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far some long work is: the work is a generator, and this is what it yields.
+
+    Attributes:
+        done: steps behind us.
+        total: steps at most.
+        note: what a person would like to read, e.g. ``"error 0.04"``.
+        reading: the number in ``note`` for the record, such as a stopping curve.
+    """
+
+    done: int
+    total: int
+    note: str = ""
+    reading: float | None = None
+
+
+Crafting = Generator[Progress, None, Data]
+
+
+@dataclass(frozen=True)
+class Protector(ABC):
+    """Turns training images into unlearnable examples; the fields are the hyper-parameters.
+
+    Attributes:
+        norm: what bounds the change.
+        needs_labels: whether it must know the target of every image.
+        cost: what it takes, in words, for the table of methods.
+    """
+
+    norm: ClassVar[str]
+    needs_labels: ClassVar[bool]
+    cost: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` for a hyper-parameter that makes no sense."""
+        check(self)
+
+    @property
+    @abstractmethod
+    def passes(self) -> float:
+        """Passes with gradients over the set, at most: the cost, before anything has run."""
+
+    @abstractmethod
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device
+    ) -> Crafting:
+        """Protect images that are sorted by id; yields progress, returns the protected data."""
+
+    @final
+    def progress(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: str | torch.device = "cpu"
+    ) -> Crafting:
+        """Protect ``data`` step by step; the result does not depend on the order of the images.
+
+        Args:
+            data: clean images.
+            task: the source task, which the protection is crafted against.
+            generator: all randomness comes from here: same seed, same bytes.
+            device: where a surrogate is trained.
+        """
+        order = data.ids.argsort()
+        protected = yield from self.craft(data.take(order), task, generator=generator, device=torch.device(device))
+        return protected.take(order.argsort())
+
+    @final
+    def protect(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: str | torch.device = "cpu"
+    ) -> Data:
+        """Return protected ``data``: same ids and targets, other pixels. Arguments as in ``progress``."""
+        work = self.progress(data, task, generator=generator, device=device)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                protected: Data = end.value
+                return protected
+
+
+def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1.0, size: int = 2048) -> Crafting:
+    """Add noise to ``data`` piece by piece, so that memory stays bounded.
+
+    Args:
+        data: clean images.
+        noise_of: noise of these images, in units of [0, 1].
+        eps: L∞ radius that holds after rounding.
+        size: images in a piece; changes nothing in the result.
+    """
+    pixels = arrays.empty_pixels(data.pixels.shape)
+    for part in arrays.chunks(len(data), size):
+        pixels[part] = pgd.add_rounded(data.pixels[part], noise_of(part), eps=eps)
+        yield Progress(part.stop, len(data))
+    return data.with_pixels(pixels)
+
+
+def labels_of(data: Data, task: Task) -> Tensor:
+    """Return the class of every image.
+
+    Raises:
+        UsageError: if the source task has no classes.
+    """
+    labels = data.targets[task.target]
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise UsageError(f"class-wise protection needs classes, and target '{task.target}' has none. Choose another.")
+    return labels

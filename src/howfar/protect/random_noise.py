@@ -1,0 +1,58 @@
+"""Uniform random noise: the baseline that every claim about protection needs beside it."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
+from howfar.spec import Eps
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RandomNoise(Protector):
+    """Uniform random noise, per image or per class (baseline of Huang et al., ICLR 2021, arXiv:2101.04898).
+
+    δ ~ U(−eps, eps) for every pixel. Class-wise, all images of a class share one δ, which is itself a shortcut.
+
+    Attributes:
+        granularity: ``sample`` for fresh noise per image, ``class`` for one noise per label.
+        eps: L∞ radius, images in [0, 1].
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = False
+    cost: ClassVar[str] = "seconds"
+
+    granularity: Literal["sample", "class"] = "sample"
+    eps: Eps = 8 / 255
+
+    @property
+    def passes(self) -> float:
+        """No gradients at all."""
+        return 0
+
+    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+        """Draw each image's noise from its id, or each class's from its number."""
+        seed = arrays.draw_seed(generator)
+
+        def draw(key: int) -> Tensor:
+            noise = arrays.rng_of(seed, key).uniform(-self.eps, self.eps, data.shape)
+            return torch.from_numpy(noise.astype(np.float32))
+
+        if self.granularity == "class":
+            labels = labels_of(data, task)
+            shared = torch.stack([draw(label) for label in range(int(labels.max()) + 1)])
+            return (yield from add_noise(data, lambda part: shared[labels[part]], eps=self.eps))
+
+        def noise_of(part: slice) -> Tensor:
+            return torch.stack([draw(key) for key in data.ids[part].tolist()])
+
+        return (yield from add_noise(data, noise_of, eps=self.eps))

@@ -1,0 +1,140 @@
+"""The page's charts as plain plotly specifications; colours are safe for colour-blind readers (Okabe and Ito)."""
+
+import html
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from howfar.report.page import Group, Series
+
+Figure = dict[str, Any]
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")
+CLEAN_COLOUR = "#808080"
+
+
+def of_group(group: "Group") -> dict[str, Figure]:
+    """Return convergence, UD and SAL of one victim and defense."""
+    others = [series.protector for series in group.series if series.protector != "clean"]
+    colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOUR}
+    return {
+        "convergence": convergence(group, colours),
+        "distance": distances(group, colours),
+        "sal": sal_maps(group),
+    }
+
+
+def convergence(group: "Group", colours: dict[str, str]) -> Figure:
+    """Return clean-test quality per epoch: mean over seeds as a line, smallest to largest as a band."""
+    traces: list[Figure] = []
+    for series in group.series:
+        epochs = list(range(1, len(series.quality) + 1))
+        colour, name = colours[series.protector], html.escape(series.protector)
+        band = {"x": epochs + epochs[::-1], "y": series.high + series.low[::-1], "fill": "toself"}
+        traces.append(
+            {**band, "fillcolor": _faint(colour), "line": {"width": 0}, "hoverinfo": "skip",
+             "showlegend": False, "legendgroup": name, "type": "scatter", "mode": "lines"}
+        )  # fmt: skip
+        dash = "dash" if series.protector == "clean" else "solid"
+        traces.append(
+            {"x": epochs, "y": series.quality, "name": name, "legendgroup": name, "type": "scatter",
+             "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
+        )  # fmt: skip
+    layout = _layout("epoch", f"{group.metric} on clean test images")
+    layout["yaxis"]["range"] = [0, 1]
+    layout["shapes"] = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": group.chance, "y1": group.chance,
+         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
+    ]  # fmt: skip
+    return {"data": traces, "layout": layout}
+
+
+def distances(group: "Group", colours: dict[str, str]) -> Figure:
+    """Return UD as bars with intervals; the line at 1 is the clean model."""
+    rows = sorted((row for row in group.rows if row.protector != "clean"), key=lambda row: row.ud)
+    bar = {
+        "type": "bar",
+        "x": [html.escape(row.protector) for row in rows],
+        "y": [row.ud for row in rows],
+        "marker": {"color": [colours[row.protector] for row in rows]},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [max(row.ud_high - row.ud, 0) for row in rows],
+            "arrayminus": [max(row.ud - row.ud_low, 0) for row in rows],
+            "color": CLEAN_COLOUR,
+        },
+        "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
+    }
+    layout = _layout("", "UD (low is unlearnable)")
+    layout["yaxis"]["rangemode"] = "tozero"
+    layout["shapes"] = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
+         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
+    ]  # fmt: skip
+    return {"data": [bar], "layout": layout}
+
+
+def sal_maps(group: "Group") -> Figure:
+    """Return SAL in nats, layer × epoch, one map a protector, all on one colour scale."""
+    count = len(group.series)
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    top = max(max(max(layer) for layer in series.sal) for series in group.series)
+    layout = _layout("", "")
+    layout |= {"height": 60 + 190 * rows, "annotations": [], "coloraxis": _scale(top), "showlegend": False}
+    layout["margin"] = {"l": 60, "r": 10, "t": 30, "b": 40}
+    traces = []
+    for index, series in enumerate(group.series):
+        row, column = divmod(index, columns)
+        suffix = "" if index == 0 else str(index + 1)
+        left, width = column / columns, 1 / columns
+        bottom, height = 1 - (row + 1) / rows, 1 / rows
+        middle = left + width * 0.46
+        layout[f"xaxis{suffix}"] = {"domain": [left, left + width * 0.92], "anchor": f"y{suffix}", "dtick": _tick(series)}
+        layout[f"yaxis{suffix}"] = {
+            "domain": [bottom + height * 0.1, bottom + height * 0.85],
+            "anchor": f"x{suffix}",
+            "autorange": "reversed",
+            "showticklabels": column == 0,
+            "tickfont": {"size": 9},
+        }
+        layout["annotations"].append(
+            {"text": html.escape(series.protector), "x": middle, "y": bottom + height * 0.86, "xref": "paper",
+             "yref": "paper", "showarrow": False, "yanchor": "bottom", "xanchor": "center"}
+        )  # fmt: skip
+        traces.append(
+            {"type": "heatmap", "z": series.sal, "x": list(range(1, len(series.sal[0]) + 1)),
+             "y": [html.escape(_short(name)) for name in series.layers], "coloraxis": "coloraxis",
+             "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
+             "hovertemplate": "layer %{y}, epoch %{x}: %{z:.4f} nats<extra></extra>"}
+        )  # fmt: skip
+    return {"data": traces, "layout": layout}
+
+
+def _scale(top: float) -> Figure:
+    return {"colorscale": "Viridis", "cmin": 0, "cmax": top, "colorbar": {"title": {"text": "SAL, nats"}}}
+
+
+def _tick(series: "Series") -> int:
+    return max(len(series.sal[0]) // 5, 1)
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(".weight").replace("stages.", "s")
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def _layout(x: str, y: str) -> Figure:
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": CLEAN_COLOUR},
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 45},
+        "xaxis": {"title": {"text": x}, "gridcolor": "rgba(128,128,128,0.2)", "zeroline": False},
+        "yaxis": {"title": {"text": y}, "gridcolor": "rgba(128,128,128,0.2)", "zeroline": False},
+        "legend": {"orientation": "h", "y": -0.2},
+        "height": 340,
+    }

@@ -1,0 +1,147 @@
+"""The leaderboard as JSON, CSV, Markdown and a table for the terminal.
+
+It holds only what the same specification gives again; what was measured about this machine (seconds) goes to
+``cost.json``, so that two runs can be compared byte by byte.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One protector against one victim and defense.
+
+    Attributes:
+        dataset: label of the data.
+        task: what the victim learned.
+        model: the victim.
+        defense: what the learner did against protection.
+        protector: who changed the training data.
+        metric: name of the quality.
+        clean: mean quality of the clean models on clean test images.
+        poisoned: mean quality of the poisoned models on clean test images.
+        drop: clean − poisoned, paired by seed.
+        drop_low: lower end of its 95 % interval over seeds; None with a single seed.
+        drop_high: upper end.
+        ud: unlearnable distance.
+        ud_low: lower end of its 95 % bootstrap interval.
+        ud_high: upper end.
+        beta: threshold on SAL, nats.
+        linf: largest change after rounding, in 1/255.
+        l2: mean L2 norm of the change, images in [0, 1].
+        l0: mean share of pixels changed.
+        psnr: dB; None where nothing changed.
+        ssim: structural similarity.
+        needs_labels: whether the protector must know the classes.
+        seeds: number of pairs.
+    """
+
+    dataset: str
+    task: str
+    model: str
+    defense: str
+    protector: str
+    metric: str
+    clean: float
+    poisoned: float
+    drop: float
+    drop_low: float | None
+    drop_high: float | None
+    ud: float
+    ud_low: float
+    ud_high: float
+    beta: float
+    linf: int | None
+    l2: float | None
+    l0: float | None
+    psnr: float | None
+    ssim: float | None
+    needs_labels: bool | None
+    seeds: int
+
+
+def rounded(row: Row) -> dict[str, object]:
+    """Return a row with six decimals, which is more than the numbers mean."""
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(row).items()}
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Return the rows as a JSON list."""
+    return json.dumps([rounded(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rounded(row) for row in rows)
+    return text.getvalue()
+
+
+HEADER = ("protector", "clean", "poisoned", "drop (95 %)", "UD (95 %)", "L∞", "L2", "L0", "PSNR", "SSIM", "labels")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return a row as a person reads it; qualities in percent, drops in points."""
+    reach = "" if row.drop_low is None or row.drop_high is None else f" ± {50 * (row.drop_high - row.drop_low):.1f}"
+    return (
+        row.protector,
+        f"{100 * row.clean:.1f}",
+        f"{100 * row.poisoned:.1f}",
+        f"{100 * row.drop:.1f}{reach}",
+        f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})",
+        "–" if row.linf is None else f"{row.linf}",
+        "–" if row.l2 is None else f"{row.l2:.2f}",
+        "–" if row.l0 is None else f"{100 * row.l0:.1f} %",
+        "∞" if row.psnr is None else f"{row.psnr:.1f}",
+        "–" if row.ssim is None else f"{row.ssim:.3f}",
+        {True: "yes", False: "no", None: "–"}[row.needs_labels],
+    )
+
+
+def title(row: Row) -> str:
+    """Return the heading of the group a row stands in."""
+    return f"{row.dataset} · {row.task} · {row.model} · defense {row.defense} · {row.metric} in %, {row.seeds} seed(s)"
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Return one Markdown table a group."""
+    lines: list[str] = []
+    for heading, members in groupby(rows, key=title):
+        lines += [f"### {_escape(heading)}", "", f"| {' | '.join(HEADER)} |", f"|{'-|' * len(HEADER)}"]
+        lines += [f"| {' | '.join(_escape(cell) for cell in cells(row))} |" for row in members]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def as_table(rows: Sequence[Row], seconds_per_image: Mapping[str, float]) -> list[Table]:
+    """Return one table a group for the terminal.
+
+    Args:
+        rows: in the order of their groups.
+        seconds_per_image: of every protector, as measured on this machine.
+    """
+    tables = []
+    for heading, members in groupby(rows, key=title):
+        table = Table(title=Text(heading), title_justify="left", header_style="bold")
+        for name in (*HEADER, "ms/image"):
+            table.add_column(name, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
+        for row in members:
+            seconds = seconds_per_image.get(row.protector)
+            texts = (*cells(row), "–" if seconds is None else f"{1000 * seconds:.2f}")
+            table.add_row(*(Text(text) for text in texts))  # Text: brackets in names are no markup
+        tables.append(table)
+    return tables
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,199 @@
+"""Records -> numbers: a pure function of the store, so that any table can be made again from the records."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError
+from howfar.probe import Sharpness
+from howfar.report import Row
+from howfar.report.page import Group, Page, Protected, Series
+from howfar.score import drop, unlearnable_distance
+from howfar.score.intervals import mean_interval
+from howfar.store import Record, Store
+
+CLEAN = "clean"
+
+
+@dataclass
+class _Cells:
+    """All victims that differ in protector and seed only."""
+
+    spec: dict[str, Any]
+    runs: dict[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+
+
+def collect(store: Store, keys: Iterable[str] | None = None, command: str = "") -> Page:
+    """Return everything that leaderboard and page show.
+
+    Args:
+        store: where the records are.
+        keys: of the victims to show; None shows all.
+        command: how to make these results again.
+
+    Raises:
+        HowfarError: if there is not one finished victim.
+    """
+    wanted = None if keys is None else set(keys)
+    victims = [record for record in store.records("victim") if wanted is None or record.key in wanted]
+    done = [record for record in victims if record.status == "done"]
+    protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
+    if not done:
+        raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
+    groups = _grouped(done)
+    shown = [_group(cells, protects) for cells in groups]
+    return Page(
+        groups=shown,
+        protected=_protected(store, done, protects),
+        failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
+        circumstances=_circumstances(done),
+        command=command,
+    )
+
+
+def _grouped(victims: Sequence[Record]) -> list[_Cells]:
+    groups: dict[str, _Cells] = {}
+    for record in victims:
+        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "seed")}
+        cells = groups.setdefault(canonical(spec), _Cells(spec))
+        cells.runs[record.spec["protector"]["label"]][record.spec["seed"]] = record
+    return sorted(groups.values(), key=_place)
+
+
+def _place(cells: _Cells) -> tuple[str, str, bool, str, str]:
+    dataset, model, defense = (cells.spec[key]["label"] for key in ("dataset", "model", "defense"))
+    return dataset, model, defense != "none", defense, canonical(cells.spec)
+
+
+def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
+    clean = cells.runs.get(CLEAN, {})
+    rows, series = [], []
+    for label, runs in cells.runs.items():
+        pairs = sorted(set(clean) & set(runs))
+        if pairs:
+            first = runs[pairs[0]]
+            made = protects.get((label, canonical(_protect_spec(first))))
+            rows.append(_row(cells, label, [clean[s] for s in pairs], [runs[s] for s in pairs], made))
+        series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
+    any_run = next(iter(next(iter(cells.runs.values())).values()))
+    return Group(
+        dataset=cells.spec["dataset"]["label"],
+        task=cells.spec["task"]["label"],
+        model=cells.spec["model"]["label"],
+        defense=cells.spec["defense"]["label"],
+        metric=any_run.result["metric"],
+        chance=any_run.result["chance"],
+        train_images=any_run.result["train_images"],
+        test_images=any_run.result["test_images"],
+        recipe=cells.spec["recipe"],
+        rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
+        series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
+    )
+
+
+def _row(
+    cells: _Cells, label: str, clean: list[Record], poisoned: list[Record], made: Record | None
+) -> Row:  # fmt: skip
+    result = poisoned[0].result
+    loss = drop(
+        [record.result["quality"] for record in clean],
+        [record.result["quality"] for record in poisoned],
+        higher_is_better=result["higher_is_better"],
+    )
+    distance = unlearnable_distance([_readings(r) for r in clean], [_readings(r) for r in poisoned])
+    seen = made.result["visibility"] if made else {}
+    return Row(
+        dataset=cells.spec["dataset"]["label"],
+        task=cells.spec["task"]["label"],
+        model=cells.spec["model"]["label"],
+        defense=cells.spec["defense"]["label"],
+        protector=label,
+        metric=result["metric"],
+        clean=loss.clean,
+        poisoned=loss.poisoned,
+        drop=loss.value,
+        drop_low=loss.low if loss.seeds > 1 else None,
+        drop_high=loss.high if loss.seeds > 1 else None,
+        ud=distance.value,
+        ud_low=distance.low,
+        ud_high=distance.high,
+        beta=distance.beta,
+        linf=seen.get("linf"),
+        l2=seen.get("l2"),
+        l0=seen.get("l0"),
+        psnr=seen.get("psnr"),
+        ssim=seen.get("ssim"),
+        needs_labels=made.result["needs_labels"] if made else None,
+        seeds=loss.seeds,
+    )
+
+
+def _readings(record: Record) -> list[dict[str, Sharpness]]:
+    return [
+        {name: Sharpness(**values) for name, values in epoch["sharpness"].items()} for epoch in record.result["epochs"]
+    ]
+
+
+def _series(label: str, runs: list[Record]) -> Series:
+    metric = runs[0].result["metric"]
+    quality = np.array([[epoch["test"][metric] for epoch in run.result["epochs"]] for run in runs])
+    sal = np.array([[[r.sal for r in layers.values()] for layers in _readings(run)] for run in runs]).mean(0)
+    loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
+    return Series(
+        protector=label,
+        quality=quality.mean(0).tolist(),
+        low=quality.min(0).tolist(),
+        high=quality.max(0).tolist(),
+        loss=loss.tolist(),
+        layers=list(runs[0].result["epochs"][0]["sharpness"]),
+        sal=sal.T.tolist(),
+        seconds=float(np.mean([run.made["wall_seconds"] for run in runs])),
+    )
+
+
+def _protected(
+    store: Store, victims: list[Record], protects: dict[tuple[str, str], Record]
+) -> list[Protected]:  # fmt: skip
+    """Return one entry a protector and data set, from its lowest seed."""
+    shown: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for spec in sorted({canonical(_protect_spec(r)): _protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]):
+        record = protects.get((spec["protector"]["label"], canonical(spec)))
+        if record is not None and record.status == "done":
+            shown[spec["dataset"]["label"], spec["protector"]["label"]].append(record)
+    entries = []
+    for (dataset, label), records in sorted(shown.items()):
+        arrays = store.arrays("protect", records[0].key)
+        seconds = [record.made["wall_seconds"] / record.result["images"] for record in records]
+        low, high = mean_interval(seconds) if len(seconds) > 1 else (None, None)
+        entries.append(
+            Protected(
+                dataset=dataset,
+                protector=label,
+                clean=arrays["preview_clean"].numpy(),
+                protected=arrays["preview_protected"].numpy(),
+                visibility=records[0].result["visibility"],
+                curve=records[0].result["curve"],
+                seconds_per_image=float(np.mean(seconds)),
+                seconds_low=low,
+                seconds_high=high,
+            )
+        )
+    return entries
+
+
+def _protect_spec(victim: Record) -> dict[str, Any]:
+    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
+
+
+def _circumstances(victims: list[Record]) -> dict[str, str]:
+    keys = ("device", "torch", "python", "system", "machine", "threads")
+    return {key: ", ".join(sorted({str(record.made[key]) for record in victims})) for key in keys}
+
+
+def _title(record: Record) -> str:
+    spec = record.spec
+    return f"{spec['model']['label']} on {spec['protector']['label']} / {spec['defense']['label']} seed {spec['seed']}"

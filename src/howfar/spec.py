@@ -1,0 +1,163 @@
+"""Methods by name: ``em``, ``em:class``, ``lsp[eps=6/255]``, ``folder:photos[size=32]``.
+
+A table is a plain ``dict`` from names to classes or functions; the signature of an entry *is* its list of
+hyper-parameters. ``name:value`` sets the first of them, ``name[key=value,...]`` any. Others may add entries
+through Python entry points (``howfar.protectors``, ``howfar.defenses``, …); one is loaded only when named.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from howfar.errors import UsageError, unknown
+
+T = TypeVar("T", covariant=True)
+
+
+def _fraction(value: object) -> object:
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below)
+    except (ValueError, ZeroDivisionError):
+        return value  # pydantic then says what is wrong
+
+
+Number = Annotated[float, BeforeValidator(_fraction)]
+Eps = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]  # radius or step, images in [0, 1]
+
+
+@dataclass(frozen=True)
+class Spec(Generic[T]):
+    """One method with all its hyper-parameters, before it is built.
+
+    Attributes:
+        name: its key in the table.
+        settings: every hyper-parameter, defaults filled in, as JSON values.
+        label: the shortest text that parses to this very spec.
+        factory: the table's entry.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    label: str
+    factory: Callable[..., T]
+
+    def build(self) -> T:
+        """Return the method itself."""
+        return self.factory(**_model(self.factory)(**self.settings).__dict__)
+
+    def key(self) -> dict[str, Any]:
+        """Return what identifies the method's result: name, settings and the ``VERSION`` beside the method."""
+        version = getattr(sys.modules[self.factory.__module__], "VERSION", 1)
+        return {"name": self.name, "version": version, **self.settings}
+
+
+def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset: Any) -> Spec[T]:
+    """Parse ``text`` against ``table``.
+
+    Args:
+        text: e.g. ``"lsp[eps=6/255]"``.
+        table: names to classes or functions.
+        kind: what the table holds, in the singular; names the entry-point group ``howfar.{kind}s`` as well.
+        preset: values for hyper-parameters that the text leaves open; those the method lacks are ignored.
+
+    Raises:
+        UsageError: for an unknown name or hyper-parameter (with the nearest known one), or a bad value.
+    """
+    match = re.fullmatch(r"([\w.-]+)(?::(.*?))?(?:\[([^\[]*(?:\[[^\]]*\][^\[]*)*)\])?", text.strip(), re.DOTALL)
+    if match is None:
+        raise UsageError(f"'{text}' names no {kind}. Write name, name:value or name[key=value,...].")
+    name, first, rest = match.groups()
+    factory = _lookup(name, table, kind)
+    model = _model(factory)
+    given: dict[str, Any] = {key: value for key, value in preset.items() if key in model.model_fields}
+    if first:
+        if not model.model_fields:
+            raise UsageError(f"{kind} '{name}' has no settings, so '{text}' makes no sense. Write '{name}'.")
+        given[next(iter(model.model_fields))] = first
+    for item in split_list(rest or ""):
+        key, sign, value = item.partition("=")
+        if not sign or key.strip() not in model.model_fields:
+            raise unknown(f"setting of {kind} '{name}'", key.strip(), model.model_fields)
+        given[key.strip()] = value.strip()
+    try:
+        settings = model(**given).model_dump(mode="json")
+    except ValidationError as error:
+        what = error.errors()[0]
+        field = ".".join(str(part) for part in what["loc"])
+        raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {what['msg']}.") from None
+    return Spec(name, settings, _label(name, settings, model), factory)
+
+
+def check(method: object) -> None:
+    """Raise ``UsageError`` unless every field of a method built in Python is valid."""
+    model = _model(type(method))
+    try:
+        model(**{name: getattr(method, name) for name in model.model_fields})
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {what['msg']}.") from None
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas outside brackets: ``"em,lsp[eps=6/255,patch=4]"`` has two items."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts if part.strip()]
+
+
+def number_text(value: object) -> str:
+    """Write a value the way the command line reads it; multiples of 1/255 keep that form."""
+    if isinstance(value, float):
+        levels = f"{value * 255:.4g}"
+        if float(f"{value:g}") == value:  # 0.1, although it is 25.5/255 too
+            return f"{value:g}"
+        return f"{levels}/255" if 0 < float(levels) < 256 and float(levels) / 255 == value else repr(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Callable[..., T]:
+    if name in table:
+        return table[name]
+    plugins = entry_points(group=f"howfar.{kind}s")
+    if name not in plugins.names:
+        raise unknown(kind, name, {*table, *plugins.names})
+    loaded: Callable[..., T] = plugins[name].load()
+    return loaded
+
+
+def _model(factory: Callable[..., Any]) -> type[BaseModel]:
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in inspect.signature(factory).parameters.values()
+    }
+    return create_model("Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+
+
+def _label(name: str, settings: Mapping[str, Any], model: type[BaseModel]) -> str:
+    changed = {}
+    for key, field in model.model_fields.items():
+        default = str(field.default) if isinstance(field.default, Path) else field.default
+        if settings[key] != default:
+            changed[key] = settings[key]
+    head = name
+    for key in list(model.model_fields)[:1]:
+        if isinstance(changed.get(key), str):
+            head = f"{name}:{changed.pop(key)}"
+    body = ",".join(f"{key}={number_text(value)}" for key, value in changed.items())
+    return f"{head}[{body}]" if body else head

@@ -1,0 +1,187 @@
+"""Fetch or make: finished work is kept under the hash of everything that determines it.
+
+``runs/<step>/<key>/`` holds ``record.json`` and, where there are arrays, ``arrays.safetensors``. A folder is
+written under a temporary name, flushed and renamed: what is present is whole. No pickle is written or read.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError
+
+RECORD, ARRAYS = "record.json", "arrays.safetensors"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished step.
+
+    Attributes:
+        step: kind of work, the folder it lies in.
+        key: hash of ``spec``.
+        spec: everything that determines the result.
+        status: ``done`` or ``failed``.
+        result: what came out, as JSON.
+        made: circumstances that must not change the result: device, versions, seconds, memory.
+    """
+
+    step: str
+    key: str
+    spec: Mapping[str, Any]
+    status: str
+    result: Mapping[str, Any]
+    made: Mapping[str, Any]
+
+
+class Store:
+    """A folder of records."""
+
+    def __init__(self, root: Path | str) -> None:
+        """Open (and create) the store in ``root``.
+
+        Raises:
+            HowfarError: if the folder cannot be written.
+        """
+        self.root = Path(root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".{uuid.uuid4().hex}.tmp"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise HowfarError(f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs.") from None
+
+    @staticmethod
+    def key(step: str, spec: Mapping[str, Any]) -> str:
+        """Return the key of a step: 20 hexadecimal digits of the SHA-256 of its canonical JSON."""
+        return hashlib.sha256(canonical([step, spec]).encode()).hexdigest()[:20]
+
+    def find(self, step: str, key: str) -> Record | None:
+        """Return the record, or None where there is none.
+
+        Raises:
+            HowfarError: if the record is damaged.
+        """
+        path = self.root / step / key / RECORD
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return Record(**content)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, OSError) as error:
+            raise HowfarError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+
+    def done(self, step: str, key: str) -> bool:
+        """Return whether the step is finished and did not fail."""
+        record = self.find(step, key)
+        return record is not None and record.status == "done"
+
+    def records(self, step: str) -> Iterator[Record]:
+        """Yield all records of a step, sorted by key."""
+        folder = self.root / step
+        names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        for name in names:
+            record = self.find(step, name)
+            if record is not None:
+                yield record
+
+    def arrays(self, step: str, key: str) -> dict[str, Tensor]:
+        """Return the arrays of a finished step, memory-mapped."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.root / step / key / ARRAYS
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise HowfarError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+
+    def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
+        """Write a record, replacing a failed one; a finished one stays as it is.
+
+        Raises:
+            HowfarError: if the disk is full or cannot be written. Nothing half-written stays behind.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        final = self.root / record.step / record.key
+        draft = final.parent / f".{record.key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            draft.mkdir(parents=True)
+            if arrays:
+                save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
+                _flush(draft / ARRAYS)
+            write_text(draft / RECORD, json.dumps(record.__dict__, indent=1, sort_keys=True, allow_nan=False))
+            _flush(draft)
+            self._publish(draft, final)
+        except (OSError, SafetensorError) as error:
+            raise HowfarError(f"could not write {final} ({error}). Free some space or choose another --runs.") from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return record
+
+    def sweep(self) -> None:
+        """Remove the drafts that dead processes of this machine left behind."""
+        for draft in self.root.glob("*/.*.tmp"):
+            _, _, rest = draft.name[1:].partition(".")
+            host, pid, *_ = rest.rsplit(".", 3)
+            if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def _publish(self, draft: Path, final: Path) -> None:
+        if final.exists():
+            if self.done(final.parent.name, final.name):
+                return
+            old = draft.with_suffix(".old.tmp")
+            final.rename(old)
+            draft.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileExistsError):  # somebody else finished the same step
+                draft.rename(final)
+        _flush(final.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is either the old or the new one, whatever happens."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise HowfarError(f"could not write {path} ({error.strerror}). Free some space or choose another folder.") from None
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,228 @@
+"""From a request (preset, TOML file, flags) to the experiments of a benchmark."""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from howfar.data import DATASETS
+from howfar.defend import DEFENSES
+from howfar.errors import HowfarError, UsageError, unknown
+from howfar.experiment import Experiment
+from howfar.models import MODELS
+from howfar.protect import PROTECTORS
+from howfar.spec import Eps, Number, Spec, parse, split_list
+from howfar.tasks import TASKS
+from howfar.train import Recipe
+
+
+def _names(value: object) -> object:
+    return split_list(value) if isinstance(value, str) else value
+
+
+def _seeds(value: object) -> object:
+    """``"0-2,5"`` -> [0, 1, 2, 5]."""
+    if not isinstance(value, str):
+        return [value] if isinstance(value, int) else value
+    seeds: list[object] = []
+    for part in split_list(value):
+        first, dash, last = part.partition("-")
+        both = dash and first.strip().isdigit() and last.strip().isdigit()
+        seeds += range(int(first), int(last) + 1) if both else [part]
+    return seeds
+
+
+def _limit(value: object) -> object:
+    return None if value in ("all", 0, "0") else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
+Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark as a person asks for it. These are the keys of ``--config suite.toml``.
+
+    Attributes:
+        dataset: e.g. ``cifar10`` or ``folder:photos[size=32]``.
+        data_root: folder or file of the data set; None takes ``~/.cache/howfar``.
+        download: fetch the data set where it is missing.
+        limit_train: class-balanced subset of the training images; None takes all.
+        limit_test: the same of the test images.
+        task: what victims learn.
+        source_task: what the protection is crafted against.
+        protectors: ``clean`` is always added, as the baseline of all others.
+        defenses: what learners do against protection.
+        models: the victims.
+        seeds: of noise, weights and batches; a cell each.
+        eps: for every protector that has one and does not set its own; None leaves each its default.
+        train: the recipe.
+        probe_images: size of the probe set for SAL.
+        radius: of SAL.
+    """
+
+    dataset: str
+    protectors: Names
+    defenses: Names
+    models: Names
+    seeds: Seeds
+    train: Recipe = Recipe()
+    data_root: Path | None = None
+    download: bool = False
+    limit_train: Limit = None
+    limit_test: Limit = None
+    task: str = "classification"
+    source_task: str = "classification"
+    eps: Eps | None = None
+    probe_images: Annotated[int, Field(ge=2)] = 256
+    radius: Annotated[Number, Field(gt=0)] = 0.05
+
+    def experiments(self) -> list[Experiment]:
+        """Return the grid, every name checked.
+
+        Raises:
+            UsageError: for an unknown name or a setting that makes no sense.
+        """
+        dataset = parse(
+            self.dataset, DATASETS, "dataset",
+            **({"root": str(self.data_root.expanduser())} if self.data_root else {}),
+            **({"download": True} if self.download else {}),
+        )  # fmt: skip
+        preset = {"eps": self.eps} if self.eps is not None else {}
+        wanted = _unique(parse(name, PROTECTORS, "protector", **preset) for name in ("clean", *self.protectors))
+        defenses = _unique(parse(name, DEFENSES, "defense") for name in self.defenses)
+        models = _unique(parse(name, MODELS, "model") for name in self.models)
+        task, source_task = (parse(name, TASKS, "task") for name in (self.task, self.source_task))
+        return [
+            Experiment(
+                dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
+                source_task=source_task, task=task, protector=protector, defense=defense, model=model,
+                recipe=self.train, seed=seed, probe_images=self.probe_images, radius=self.radius,
+            )
+            for model, defense, seed, protector in product(models, defenses, dict.fromkeys(self.seeds), wanted)
+        ]  # fmt: skip
+
+
+DEFAULT = ("random", "random:class", "em", "em:class", "lsp", "ops")
+
+SUITES: dict[str, dict[str, Any]] = {
+    "quick": {
+        # Digits are nearly black and white, so that 8/255 hides little: noise is twice as strong here.
+        "dataset": "digits",
+        "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=32/255]", "ops"),
+        "defenses": ("none", "jpeg"),
+        "models": ("lenet5", "resnet8[width=8]"),
+        "seeds": (0, 1, 2),
+        "eps": 16 / 255,
+        "probe_images": 128,
+        "train": {"epochs": 10, "batch_size": 64, "crop": 0},
+    },
+    "standard": {
+        "dataset": "cifar10",
+        "protectors": DEFAULT,
+        "defenses": ("none", "jpeg"),
+        "models": ("resnet8",),
+        "seeds": (0, 1, 2),
+        "limit_train": 4000,
+        "limit_test": 2000,
+        "train": {"epochs": 10},
+    },
+    "paper": {
+        "dataset": "cifar10",
+        "protectors": tuple(
+            f"{name}[surrogate=resnet18]" if name == "em" else "em:class[surrogate=resnet18]" if name == "em:class" else name
+            for name in DEFAULT
+        ),
+        "defenses": ("none", "cutout", "jpeg"),
+        "models": ("resnet18", "resnet50", "senet18", "vit-small"),
+        "seeds": (0, 1, 2),
+        "probe_images": 512,
+        "train": {"epochs": 50, "batch_size": 256, "schedule": "step"},
+    },
+}
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file with a suite's keys, and optionally ``suite = "quick"`` to start from.
+
+    Raises:
+        UsageError: if the file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist. Give a TOML file with the keys of a suite.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path} is no TOML file ({error}). Mend it.") from None
+
+
+def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[str] = ()) -> Suite:
+    """Return a suite from a preset, overlaid by mappings and by ``key=value`` settings, the last one winning.
+
+    Args:
+        name: a key of ``SUITES``; None takes ``standard`` where a layer names a data set, else ``quick``.
+        layers: nested mappings with a suite's keys, such as a TOML file or flags.
+        settings: e.g. ``"train.lr=0.1"``.
+
+    Raises:
+        UsageError: for an unknown key (with the nearest known one) or a bad value.
+    """
+    over = [*layers, *(_nested(text) for text in settings)]
+    named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
+    if named is None:
+        foreign = any(layer.get("dataset", "digits").partition("[")[0] != "digits" for layer in over)
+        named = "standard" if foreign else "quick"
+    if named not in SUITES:
+        raise unknown("suite", named, SUITES)
+    merged: dict[str, Any] = dict(SUITES[named])
+    for layer in over:
+        for key, value in layer.items():
+            if key == "suite":
+                continue
+            if key not in {field.name for field in fields(Suite)}:
+                raise unknown("key", key, {field.name for field in fields(Suite)})
+            if key == "train":
+                for inner in value if isinstance(value, Mapping) else (value,):
+                    if inner not in {field.name for field in fields(Recipe)}:
+                        raise unknown("key", f"train.{inner}", {f"train.{field.name}" for field in fields(Recipe)})
+                merged["train"] = {**merged.get("train", {}), **value}
+            else:
+                merged[key] = value
+    try:
+        return TypeAdapter(Suite).validate_python(merged)
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
+
+
+def _nested(text: str) -> dict[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise UsageError(f"'{text}' sets nothing. Write --set key=value, for instance --set train.lr=0.1.")
+    outer, dot, inner = key.strip().partition(".")
+    return {outer: {inner: value.strip()}} if dot else {outer: value.strip()}
+
+
+def _unique(specs: Iterable[Spec[Any]]) -> Iterator[Spec[Any]] | list[Spec[Any]]:
+    return list({spec.label: spec for spec in specs}.values())
+
+
+def check_data(experiments: list[Experiment]) -> None:
+    """Load the data and build the task once, so that bad input is refused before any work starts.
+
+    Raises:
+        HowfarError: whatever the data set or the task has to say.
+    """
+    first = experiments[0]
+    splits = first.splits
+    for maker in (first.task.build(), first.source_task.build()):
+        task = maker(splits.train)
+        largest = int(splits.test.targets[task.target].max()) + 1
+        if largest > task.outputs:
+            raise HowfarError(f"the test set has class {largest - 1}, which no training image shows. Add images of it.")

@@ -1,0 +1,128 @@
+"""The training loop: a generator that the caller measures between epochs."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.arrays import Images
+from howfar.data import Data
+from howfar.defend import Loss, plain
+from howfar.errors import HowfarError
+from howfar.tasks import Task
+from howfar.train.augment import crop_flip
+from howfar.train.recipe import Recipe
+
+VERSION = 1
+RESIDENT_BYTES = 4 * 2**30  # pixels up to this size are kept on the GPU
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training set.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean training loss over the epoch while the weights moved, nats for classification.
+        learning_rate: at the end of the epoch.
+        seconds: wall time of the epoch.
+    """
+
+    number: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+def train(
+    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, seed: int = 0
+) -> Iterator[Epoch]:
+    """Train ``model`` in place on its own device; yields after every epoch, when the caller may measure.
+
+    Args:
+        model: gets channels-last weights; its values change in place.
+        task: what to learn.
+        data: what the learner trains on, purified already.
+        recipe: optimiser, schedule, augmentation.
+        loss: a defense's loss; plain training otherwise.
+        seed: of batch order and augmentation.
+
+    Raises:
+        HowfarError: if the loss is no longer finite.
+    """
+    device = next(model.parameters()).device
+    model.to(memory_format=torch.channels_last)
+    steps = math.ceil(len(data) / recipe.batch_size)
+    optimizer, schedule = recipe.optimizer_for(model.parameters(), steps)
+    pixels, targets = _resident(data, task, device)
+    for number in range(1, recipe.epochs + 1):
+        start, total = time.perf_counter(), torch.zeros((), device=device)
+        generator = arrays.seeded(seed, "epoch", number)
+        model.train()
+        order = torch.randperm(len(data), generator=generator)
+        # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
+        for batch in order.tensor_split(steps):
+            raw = crop_flip(_rows(pixels, batch, device), crop=recipe.crop, flip=recipe.flip, generator=generator)
+            images = arrays.unit_images(raw).contiguous(memory_format=torch.channels_last)
+            with _autocast(recipe, device):
+                losses = loss(task, model, images, _rows(targets, batch, device), generator)
+            mean = losses.float().mean()
+            optimizer.zero_grad(set_to_none=True)
+            mean.backward()
+            optimizer.step()
+            schedule.step()
+            total += mean.detach() * len(batch)
+        value = float(total) / len(data)
+        if not math.isfinite(value):
+            raise HowfarError(
+                f"training diverged: the loss of epoch {number} is {value}. "
+                f"Lower the learning rate ({recipe.lr}), for instance --set train.lr={recipe.lr / 10:g}."
+            )
+        yield Epoch(number, value, schedule.get_last_lr()[0], time.perf_counter() - start)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 512) -> dict[str, float]:
+    """Return ``{"loss": ..., task.metric: ...}`` of the eval-mode model; its mode is put back."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    losses, qualities = [], []
+    try:
+        for part in arrays.chunks(len(data), batch_size):
+            output = model(to_images(data.pixels[part], device))
+            target = data.targets[task.target][part].to(device)
+            losses.append(task.loss(output, target).double().sum())
+            qualities.append(task.quality(output, target).double().sum())
+    finally:
+        model.train(was_training)
+    return {
+        "loss": float(torch.stack(losses).sum()) / len(data),
+        task.metric: float(torch.stack(qualities).sum()) / len(data),
+    }
+
+
+def to_images(pixels: Tensor, device: torch.device) -> Images:
+    """Return 8-bit pixels as images in [0, 1] on ``device``, channels last."""
+    return arrays.unit_images(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+
+
+def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Tensor]:
+    targets = data.targets[task.target]
+    if device.type == "cuda" and data.pixels.numel() <= RESIDENT_BYTES:
+        return data.pixels.to(device), targets.to(device)
+    return data.pixels, targets
+
+
+def _rows(values: Tensor, batch: Tensor, device: torch.device) -> Tensor:
+    return values[batch.to(values.device)].to(device, non_blocking=True)
+
+
+def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[None]:
+    wanted = recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
