@@ -50,7 +50,7 @@ def digest(*tensors: Tensor) -> str:
         array = tensor.detach().cpu().contiguous()
         sha.update(f"{array.dtype}{tuple(array.shape)}".encode())
         for piece in array.split(4096) if array.ndim else [array]:
-            sha.update(piece.contiguous().view(-1).view(torch.uint8).numpy())
+            sha.update(piece.contiguous().view(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 

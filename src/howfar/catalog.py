@@ -65,5 +65,5 @@ def find(name: str) -> dict[str, Any]:
 
 def _citation(line: str) -> tuple[str, str]:
     """Split ``"What it is (Authors, venue, number)."`` into what and source."""
-    match = re.fullmatch(r"(.*?)\s*\(([^()]*\d{4}[^()]*)\)(.*)", line.rstrip("."))
-    return (match[1] + match[3], match[2]) if match else (line.rstrip("."), "")
+    match = re.fullmatch(r"(.*?)\s*\(([^()]*\d{4}[^()]*)\)", line.rstrip("."))
+    return (match[1], match[2]) if match else (line.rstrip("."), "")

@@ -80,7 +80,7 @@ class Bench(Common):
     def __call__(self) -> int:
         from howfar import engine
         from howfar.results import collect
-        from howfar.store import Store, write_text
+        from howfar.store import Record, Store, write_text
         from howfar.suite import check_data, make_suite, read_suite
 
         flags = {k: v for k in ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models",
@@ -97,8 +97,11 @@ class Bench(Common):
         store = Store(self.runs)
         if self.dry_run:
             return _dry_run(experiments, store, workers, as_json=self.json)
+        victims = sorted(e.steps()[1].key for e in experiments)
+        asked = {"victims": victims, "command": shlex.join(["howfar", *sys.argv[1:]])}
+        store.save(Record("bench", store.key("bench", asked), asked, "done", {}, {}))
         failures = _follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
-        page = collect(store, [e.steps()[1].key for e in experiments], shlex.join(["howfar", *sys.argv[1:]]))
+        page = collect(store, victims)
         for name, text in page.outputs().items():
             write_text(self.runs / name, text)
         _print_leaderboard(page, as_json=self.json)
@@ -148,7 +151,10 @@ class Show(Common):
         _out(f"{entry['name']} ({entry['kind']})\n\n{entry['text']}\n")
         facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings")}
         _out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
-        _print_table(["setting", "default", "meaning"], [[s["name"], s["default"], s["what"]] for s in entry["settings"]])
+        _print_table(
+            ["setting", "default", "meaning"],
+            [[s["name"], s["default"], s["what"]] for s in entry["settings"]],
+        )
         return 0
 
 
@@ -223,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     description = "How far is this data from being truly unlearnable? Start with: howfar bench"
     command: Callable[[], int] = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Command,
         prog="howfar", description=description, args=arguments or ["--help"], config=(FlagCreatePairsOff,),
     )  # fmt: skip
     sys.exit(_guarded(command))
@@ -246,7 +252,10 @@ def _guarded(command: Callable[[], int]) -> int:
     except OSError as error:
         if getattr(command, "debug", False):
             raise
-        _say(f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.", style="red")
+        _say(
+            f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.",
+            style="red",
+        )
         return 1
 
 
@@ -256,7 +265,7 @@ def _page(runs: Path) -> "Page":
 
     if not runs.is_dir():
         raise UsageError(f"{runs} is no folder. Give the folder that howfar bench wrote (--runs).")
-    return collect(Store(runs), command=shlex.join(["howfar", *sys.argv[1:]]))
+    return collect(Store(runs))
 
 
 def _dry_run(experiments: list[Any], store: Any, workers: int, *, as_json: bool) -> int:
@@ -281,7 +290,12 @@ def _follow(events: Any, experiments: list[Any], store: Any) -> list[tuple[str, 
 
     total = len({step.key for experiment in experiments for step in experiment.steps()})
     failures: list[tuple[str, str]] = []
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
         overall = progress.add_task("steps", total=total)
         lines: dict[str, Any] = {}

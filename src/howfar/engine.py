@@ -156,7 +156,7 @@ _reports: Any = None  # the worker's end of the queue
 
 
 def _start_worker(reports: Any, threads: int) -> None:
-    global _reports  # noqa: PLW0603
+    global _reports
     _reports = reports
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     torch.set_num_threads(threads)

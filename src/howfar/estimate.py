@@ -3,6 +3,7 @@
 import functools
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch.nn import functional
@@ -30,17 +31,18 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
             if record.status == "done":
                 seen[_like(name, record.spec)].append(record.made["wall_seconds"])
     known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
-    return {step.key: known.get(_like(step.name, _spec(step)), None) or _guess(step) for step in steps}
+    return {step.key: known.get(_like(step.name, _spec(step))) or _guess(step) for step in steps}
 
 
 def _spec(step: Step) -> dict[str, object]:
     return step.experiment.protect_spec() if step.name == "protect" else step.experiment.victim_spec()
 
 
-def _like(name: str, spec: dict[str, object] | object) -> str:
+def _like(name: str, spec: Mapping[str, object]) -> str:
     """Return what steps of equal length have in common: all but the seed, and for victims the protector."""
-    assert isinstance(spec, dict)
-    return name + repr({k: v for k, v in sorted(spec.items()) if k != "seed" and (name == "protect" or k != "protector")})
+    return name + repr(
+        {k: v for k, v in sorted(spec.items()) if k != "seed" and (name == "protect" or k != "protector")}
+    )
 
 
 def _guess(step: Step) -> float:
@@ -60,7 +62,6 @@ def _guess(step: Step) -> float:
 def _per_image(model_label: str, shape: tuple[int, int, int]) -> tuple[float, int]:
     """Return the seconds a training step takes per image, and the number of layers."""
     model = build(parse(model_label, MODELS, "model").build(), shape, 10, generator=seeded(0, "estimate"))
-    model.to(memory_format=torch.channels_last)
     images = torch.zeros(SAMPLE, *shape).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(SAMPLE, dtype=torch.int64)
     times = []

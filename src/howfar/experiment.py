@@ -178,7 +178,10 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     learned = defense.purify(protected)
     probe = balanced(learned, min(experiment.probe_images, len(learned)), target=task.target)
     model = build(
-        experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(experiment.seed, "weights")
+        experiment.model.build(),
+        learned.shape,
+        task.outputs,
+        generator=arrays.seeded(experiment.seed, "weights"),
     ).to(device)
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     epochs = []

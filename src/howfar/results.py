@@ -12,7 +12,7 @@ from howfar.errors import HowfarError
 from howfar.probe import Sharpness
 from howfar.report import Row
 from howfar.report.page import Group, Page, Protected, Series
-from howfar.score import drop, unlearnable_distance
+from howfar.score import Distance, drop, unlearnable_distance
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
@@ -27,13 +27,12 @@ class _Cells:
     runs: dict[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
 
 
-def collect(store: Store, keys: Iterable[str] | None = None, command: str = "") -> Page:
+def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     """Return everything that leaderboard and page show.
 
     Args:
         store: where the records are.
         keys: of the victims to show; None shows all.
-        command: how to make these results again.
 
     Raises:
         HowfarError: if there is not one finished victim.
@@ -51,7 +50,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, command: str = "") 
         protected=_protected(store, done, protects),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
-        command=command,
+        commands=_commands(store, done),
     )
 
 
@@ -104,7 +103,7 @@ def _row(
         [record.result["quality"] for record in poisoned],
         higher_is_better=result["higher_is_better"],
     )
-    distance = unlearnable_distance([_readings(r) for r in clean], [_readings(r) for r in poisoned])
+    distance = _distance(clean, poisoned)
     seen = made.result["visibility"] if made else {}
     return Row(
         dataset=cells.spec["dataset"]["label"],
@@ -118,10 +117,10 @@ def _row(
         drop=loss.value,
         drop_low=loss.low if loss.seeds > 1 else None,
         drop_high=loss.high if loss.seeds > 1 else None,
-        ud=distance.value,
-        ud_low=distance.low,
-        ud_high=distance.high,
-        beta=distance.beta,
+        ud=distance.value if distance else None,
+        ud_low=distance.low if distance else None,
+        ud_high=distance.high if distance else None,
+        beta=distance.beta if distance else None,
         linf=seen.get("linf"),
         l2=seen.get("l2"),
         l0=seen.get("l0"),
@@ -130,6 +129,14 @@ def _row(
         needs_labels=made.result["needs_labels"] if made else None,
         seeds=loss.seeds,
     )
+
+
+def _distance(clean: list[Record], poisoned: list[Record]) -> Distance | None:
+    """Return UD, or None where it is not defined, as for a network of one layer."""
+    try:
+        return unlearnable_distance([_readings(r) for r in clean], [_readings(r) for r in poisoned])
+    except HowfarError:
+        return None
 
 
 def _readings(record: Record) -> list[dict[str, Sharpness]]:
@@ -160,7 +167,9 @@ def _protected(
 ) -> list[Protected]:  # fmt: skip
     """Return one entry a protector and data set, from its lowest seed."""
     shown: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for spec in sorted({canonical(_protect_spec(r)): _protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]):
+    for spec in sorted(
+        {canonical(_protect_spec(r)): _protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]
+    ):
         record = protects.get((spec["protector"]["label"], canonical(spec)))
         if record is not None and record.status == "done":
             shown[spec["dataset"]["label"], spec["protector"]["label"]].append(record)
@@ -192,6 +201,12 @@ def _protect_spec(victim: Record) -> dict[str, Any]:
 def _circumstances(victims: list[Record]) -> dict[str, str]:
     keys = ("device", "torch", "python", "system", "machine", "threads")
     return {key: ", ".join(sorted({str(record.made[key]) for record in victims})) for key in keys}
+
+
+def _commands(store: Store, victims: list[Record]) -> list[str]:
+    """Return the commands that asked for any of these victims."""
+    keys = {record.key for record in victims}
+    return sorted({r.spec["command"] for r in store.records("bench") if keys & set(r.spec["victims"])})
 
 
 def _title(record: Record) -> str:

@@ -143,7 +143,10 @@ def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Call
 def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        parameter.name: (
+            hints[parameter.name],
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
         for parameter in inspect.signature(factory).parameters.values()
     }
     return create_model("Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)

@@ -61,7 +61,9 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise HowfarError(f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs.") from None
+            raise HowfarError(
+                f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs."
+            ) from None
 
     @staticmethod
     def key(step: str, spec: Mapping[str, Any]) -> str:
@@ -124,7 +126,7 @@ class Store:
             if arrays:
                 save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
                 _flush(draft / ARRAYS)
-            write_text(draft / RECORD, json.dumps(record.__dict__, indent=1, sort_keys=True, allow_nan=False))
+            write_text(draft / RECORD, json.dumps(record.__dict__, indent=1, allow_nan=False))
             _flush(draft)
             self._publish(draft, final)
         except (OSError, SafetensorError) as error:
@@ -166,7 +168,9 @@ def write_text(path: Path, text: str) -> None:
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise HowfarError(f"could not write {path} ({error.strerror}). Free some space or choose another folder.") from None
+        raise HowfarError(
+            f"could not write {path} ({error.strerror}). Free some space or choose another folder."
+        ) from None
 
 
 def _flush(path: Path) -> None:

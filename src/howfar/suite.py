@@ -1,8 +1,8 @@
 """From a request (preset, TOML file, flags) to the experiments of a benchmark."""
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +72,7 @@ class Suite:
     defenses: Names
     models: Names
     seeds: Seeds
-    train: Recipe = Recipe()
+    train: Recipe = field(default_factory=Recipe)
     data_root: Path | None = None
     download: bool = False
     limit_train: Limit = None
@@ -121,7 +121,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "eps": 16 / 255,
         "probe_images": 128,
-        "train": {"epochs": 10, "batch_size": 64, "crop": 0},
+        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
     },
     "standard": {
         "dataset": "cifar10",
@@ -136,7 +136,11 @@ SUITES: dict[str, dict[str, Any]] = {
     "paper": {
         "dataset": "cifar10",
         "protectors": tuple(
-            f"{name}[surrogate=resnet18]" if name == "em" else "em:class[surrogate=resnet18]" if name == "em:class" else name
+            f"{name}[surrogate=resnet18]"
+            if name == "em"
+            else "em:class[surrogate=resnet18]"
+            if name == "em:class"
+            else name
             for name in DEFAULT
         ),
         "defenses": ("none", "cutout", "jpeg"),
@@ -181,16 +185,17 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     if named not in SUITES:
         raise unknown("suite", named, SUITES)
     merged: dict[str, Any] = dict(SUITES[named])
+    known, inner_known = ({entry.name for entry in fields(kind)} for kind in (Suite, Recipe))
     for layer in over:
         for key, value in layer.items():
             if key == "suite":
                 continue
-            if key not in {field.name for field in fields(Suite)}:
-                raise unknown("key", key, {field.name for field in fields(Suite)})
+            if key not in known:
+                raise unknown("key", key, known)
             if key == "train":
                 for inner in value if isinstance(value, Mapping) else (value,):
-                    if inner not in {field.name for field in fields(Recipe)}:
-                        raise unknown("key", f"train.{inner}", {f"train.{field.name}" for field in fields(Recipe)})
+                    if inner not in inner_known:
+                        raise unknown("key", f"train.{inner}", {f"train.{name}" for name in inner_known})
                 merged["train"] = {**merged.get("train", {}), **value}
             else:
                 merged[key] = value
@@ -209,7 +214,7 @@ def _nested(text: str) -> dict[str, Any]:
     return {outer: {inner: value.strip()}} if dot else {outer: value.strip()}
 
 
-def _unique(specs: Iterable[Spec[Any]]) -> Iterator[Spec[Any]] | list[Spec[Any]]:
+def _unique(specs: Iterable[Spec[Any]]) -> list[Spec[Any]]:
     return list({spec.label: spec for spec in specs}.values())
 
 

@@ -16,14 +16,14 @@ def default_root(name: str) -> Path:
     return Path(base).expanduser() / name if base else Path.home() / ".cache" / "howfar" / name
 
 
-def find(root: Path | None, name: str, candidates: Iterable[str]) -> Path | None:
+def find(root: Path | None, name: str, candidates: Iterable[str], *, download: bool) -> Path | None:
     """Return the first of ``candidates`` that exists below ``root`` (or the default folder), or ``root`` itself.
 
     Raises:
-        UsageError: if ``root`` is given and does not exist.
+        UsageError: if ``root`` is given and does not exist, and nothing shall be downloaded into it.
     """
     base = root if root is not None else default_root(name)
-    if root is not None and not base.exists():
+    if root is not None and not base.exists() and not download:
         raise UsageError(f"{base} does not exist. Give the folder or file of {name} with --data-root.")
     if base.is_file():
         return base
@@ -89,6 +89,6 @@ def _resume(url: str, output: str, _: object) -> None:
             answer.raise_for_status()
             resumed = answer.status_code == requests.codes.partial_content
             with part.open("ab" if resumed else "wb") as file:
-                for block in answer.iter_content(1 << 20):
+                for block in answer.iter_content(1 << 14):
                     file.write(block)
     part.replace(output)

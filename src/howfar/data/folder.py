@@ -46,7 +46,9 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
     train = _read(root / "train", classes, size, first_id=0)
     test = _read(root / "test", classes, size, first_id=len(train))
     if train.shape != test.shape:
-        raise UsageError(f"{root}: train/ is {train.shape}, test/ is {test.shape}. Add a size, as in folder:PATH[size=32].")
+        raise UsageError(
+            f"{root}: train/ is {train.shape}, test/ is {test.shape}. Add a size, as in folder:PATH[size=32]."
+        )
     return Splits(train, test, tuple(classes), flip)
 
 
@@ -70,8 +72,8 @@ def _read(root: Path, classes: list[str], size: int, *, first_id: int) -> Data:
         image, gray = _decode(paths[index], size)
         if image.shape != first.shape:
             raise UsageError(
-                f"{paths[index]} is {image.shape[2]}×{image.shape[1]}, {paths[0]} is {first.shape[2]}×{first.shape[1]}. "
-                "Give them one size, as in folder:PATH[size=32]."
+                f"{paths[index]} is {image.shape[2]}×{image.shape[1]}, but {paths[0]} is "
+                f"{first.shape[2]}×{first.shape[1]}. Give them one size, as in folder:PATH[size=32]."
             )
         pixels[index] = torch.from_numpy(image)
         return gray
@@ -91,6 +93,13 @@ def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
             image = ImageOps.exif_transpose(raw).convert("RGB")
         if size:
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), gray

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def read_npz(path: Path, *, flip: bool) -> Splits:
     return Splits(train, test, classes=tuple(names), flip=flip)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
     try:
@@ -52,7 +53,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         raise HowfarError(f"{path} is no readable .npz archive ({error}). Save it anew with numpy.savez.") from None
 
 
-def _part(path: Path, table: dict[str, NDArray[np.generic]], part: str, *, first_id: int) -> Data:
+def _part(path: Path, table: dict[str, NDArray[Any]], part: str, *, first_id: int) -> Data:
     targets: dict[str, Tensor] = {}
     for name, values in table.items():
         if name == f"y_{part}" or name.startswith(f"y_{part}_"):
@@ -64,7 +65,7 @@ def _part(path: Path, table: dict[str, NDArray[np.generic]], part: str, *, first
     return Data(pixels=pixels, targets=targets, ids=torch.arange(first_id, first_id + len(pixels)))
 
 
-def to_pixels(values: NDArray[np.generic], where: str) -> Tensor:
+def to_pixels(values: NDArray[Any], where: str) -> Tensor:
     """Return uint8 images of any usual layout as (n, channels, height, width)."""
     if values.dtype != np.uint8 or values.ndim not in (3, 4) or 0 in values.shape:
         raise HowfarError(f"{where} must be uint8 images, (n, h, w), (n, h, w, c) or (n, c, h, w). Convert it.")

@@ -24,13 +24,13 @@ def svhn(root: Path | None = None, download: bool = False) -> Splits:
         root: a folder with ``train_32x32.mat`` and ``test_32x32.mat`` or ``svhn.npz``, or that file.
         download: fetch the files where they are missing.
     """
-    found = files.find(root, "svhn", ["svhn.npz", *HASHES])
+    found = files.find(root, "svhn", ["svhn.npz", *HASHES], download=download)
     if found is not None and found.suffix == ".npz":
         return read_npz(found, flip=False)
     if found is not None and found == root:
         raise UsageError(f"{root} is a file, but no .npz. Point --data-root at the folder with {', '.join(HASHES)}.")
     folder = root or files.default_root("svhn")
-    parts = []
+    parts: list[Data] = []
     for file, checksum in HASHES.items():
         if not (folder / file).exists() and not download:
             raise files.missing("svhn", root, file)
@@ -41,12 +41,13 @@ def svhn(root: Path | None = None, download: bool = False) -> Splits:
 
 def _read(path: Path, first_id: int) -> Data:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         table = loadmat(path, variable_names=["X", "y"])
         pixels = np.ascontiguousarray(table["X"].transpose(3, 2, 0, 1))
         labels = table["y"].flatten().astype(np.int64) % 10  # the files call the digit zero "10"
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError, EOFError) as error:
+    except (MatReadError, OSError, ValueError, TypeError, KeyError, NotImplementedError, EOFError) as error:
         raise HowfarError(f"{path} is no readable SVHN file ({error}). Delete it and fetch it again.") from None
     return Data(
         pixels=torch.from_numpy(pixels),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,16 +48,16 @@ class Data:
         _, channels, height, width = self.pixels.shape
         return channels, height, width
 
-    def take(self, index: Tensor | Sequence[int]) -> Self:
+    def take(self, index: Tensor | Sequence[int]) -> "Data":
         """Return the images at these positions, in this order."""
-        index = torch.as_tensor(index)
+        index = torch.as_tensor(index, dtype=torch.int64)
         pixels = arrays.empty_pixels((len(index), *self.shape))
         for part in arrays.chunks(len(index), 4096):
             pixels[part] = self.pixels[index[part]]
         targets = {name: target[index] for name, target in self.targets.items()}
         return replace(self, pixels=pixels, targets=targets, ids=self.ids[index])
 
-    def with_pixels(self, pixels: Pixels) -> Self:
+    def with_pixels(self, pixels: Pixels) -> "Data":
         """Return the same images with other pixels: how protectors and purifiers answer."""
         return replace(self, pixels=pixels)
 

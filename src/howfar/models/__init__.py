@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from howfar.models.build import Architecture, Shape, build
+from howfar.models.build import Architecture, Shape, build, channels_last
 from howfar.models.classic import lenet5, linear
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
 from howfar.models.vit import vit_small
@@ -17,4 +17,4 @@ MODELS: dict[str, Callable[..., Architecture]] = {
     "vit-small": vit_small,
 }
 
-__all__ = ["MODELS", "Architecture", "Shape", "build"]
+__all__ = ["MODELS", "Architecture", "Shape", "build", "channels_last"]

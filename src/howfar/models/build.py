@@ -32,6 +32,14 @@ def build(architecture: Architecture, shape: Shape, outputs: int, *, generator: 
     model = model.to_empty(device="cpu")
     for module in model.modules():
         _initialise(module, generator)
+    return channels_last(model)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay out the weights of all convolutions channels-last, which is faster on CPUs and GPUs; returns ``model``."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
 
 

@@ -19,7 +19,7 @@ def linear(inputs: int = 0) -> Architecture:
 
 
 def lenet5() -> Architecture:
-    """LeNet-5 (LeCun et al. 1998, Gradient-based learning applied to document recognition), with ReLU."""
+    """LeNet-5 with ReLU (LeCun et al. 1998, Gradient-based learning applied to document recognition)."""
     return LeNet5
 
 

@@ -55,7 +55,7 @@ class ErrorMinimizing(Protector):
 
     granularity: Literal["sample", "class"] = "sample"
     eps: Eps = 8 / 255
-    step_size: Annotated[Number, Field(ge=0, le=1)] = 0
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
     steps: Annotated[int, Field(ge=0)] = 0
     train_steps: Annotated[int, Field(ge=1)] = 10
     stop_error: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -73,12 +73,14 @@ class ErrorMinimizing(Protector):
     def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Alternate between surrogate and noise."""
         model = build(parse(self.surrogate, MODELS, "model").build(), data.shape, task.outputs, generator=generator)
-        model.to(device, memory_format=torch.channels_last)
+        model.to(device)
         if self.granularity == "class":
             labels = labels_of(data, task)
             seed = arrays.draw_seed(generator)
             limit = max(round(SUBSET * len(data)), min(len(data), 10 * len(labels.unique())))
-            noise = yield from self._rounds(balanced(data, limit, seed=seed, target=task.target), model, task, generator)
+            noise = yield from self._rounds(
+                balanced(data, limit, seed=seed, target=task.target), model, task, generator
+            )
             return (yield from add_noise(data, lambda part: noise[labels[part]], eps=self.eps))
         noise = yield from self._rounds(data, model, task, generator)
         return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))
@@ -142,9 +144,7 @@ def _average(noise: Tensor, labels: Tensor, moved: Tensor, eps: float) -> None:
 
 
 @torch.no_grad()
-def _error(
-    data: Data, task: Task, batches: tuple[Tensor, ...], noise: Tensor, rows: Tensor, model: nn.Module
-) -> float:
+def _error(data: Data, task: Task, batches: tuple[Tensor, ...], noise: Tensor, rows: Tensor, model: nn.Module) -> float:
     right = 0.0
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)

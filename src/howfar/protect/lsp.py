@@ -68,7 +68,8 @@ class LinearlySeparable(Protector):
             small = torch.from_numpy(np.stack(vectors)).float().view(-1, *grid)
             noise = small.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]
             lengths = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-            return noise * (norm / lengths)
+            scaled: Tensor = noise * (norm / lengths)
+            return scaled
 
         return (yield from add_noise(data, noise_of))
 
@@ -76,7 +77,9 @@ class LinearlySeparable(Protector):
 def _clusters(count: int, size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return centres (count, size), distinct vertices of a hypercube, and mixing matrices (count, size, size)."""
     if size < 63 and count > 2**size:
-        raise UsageError(f"{count} classes need more than {size} patch values. Take a smaller patch, as in lsp[patch=2].")
+        raise UsageError(
+            f"{count} classes need more than {size} patch values. Take a smaller patch, as in lsp[patch=2]."
+        )
     rng = arrays.rng_of(seed, -1)
     vertices: dict[bytes, NDArray[np.float64]] = {}
     while len(vertices) < count:

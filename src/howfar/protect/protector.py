@@ -59,9 +59,7 @@ class Protector(ABC):
         """Passes with gradients over the set, at most: the cost, before anything has run."""
 
     @abstractmethod
-    def craft(
-        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device
-    ) -> Crafting:
+    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Protect images that are sorted by id; yields progress, returns the protected data."""
 
     @final

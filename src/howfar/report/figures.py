@@ -1,6 +1,7 @@
 """The page's charts as plain plotly specifications; colours are safe for colour-blind readers (Okabe and Ito)."""
 
 import html
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 Figure = dict[str, Any]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")
 CLEAN_COLOUR = "#808080"
+FLOOR = 1e-3  # nats; smaller SALs are drawn as this
 
 
 def of_group(group: "Group") -> dict[str, Figure]:
@@ -49,17 +51,18 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
 
 def distances(group: "Group", colours: dict[str, str]) -> Figure:
     """Return UD as bars with intervals; the line at 1 is the clean model."""
-    rows = sorted((row for row in group.rows if row.protector != "clean"), key=lambda row: row.ud)
+    found = [(row, row.ud, row.ud_low or 0.0, row.ud_high or 0.0) for row in group.rows if row.ud is not None]
+    rows = sorted((entry for entry in found if entry[0].protector != "clean"), key=lambda entry: entry[1])
     bar = {
         "type": "bar",
-        "x": [html.escape(row.protector) for row in rows],
-        "y": [row.ud for row in rows],
-        "marker": {"color": [colours[row.protector] for row in rows]},
+        "x": [html.escape(row.protector) for row, *_ in rows],
+        "y": [value for _, value, _, _ in rows],
+        "marker": {"color": [colours[row.protector] for row, *_ in rows]},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [max(row.ud_high - row.ud, 0) for row in rows],
-            "arrayminus": [max(row.ud - row.ud_low, 0) for row in rows],
+            "array": [max(high - value, 0) for _, value, _, high in rows],
+            "arrayminus": [max(value - low, 0) for _, value, low, _ in rows],
             "color": CLEAN_COLOUR,
         },
         "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
@@ -74,14 +77,14 @@ def distances(group: "Group", colours: dict[str, str]) -> Figure:
 
 
 def sal_maps(group: "Group") -> Figure:
-    """Return SAL in nats, layer × epoch, one map a protector, all on one colour scale."""
+    """Return SAL on a logarithmic scale, layer × epoch, one map a protector, all on one colour scale."""
     count = len(group.series)
     columns = min(count, 4)
     rows = -(-count // columns)
-    top = max(max(max(layer) for layer in series.sal) for series in group.series)
+    top = max(max(max(map(max, series.sal)) for series in group.series), FLOOR)
     layout = _layout("", "")
     layout |= {"height": 60 + 190 * rows, "annotations": [], "coloraxis": _scale(top), "showlegend": False}
-    layout["margin"] = {"l": 60, "r": 10, "t": 30, "b": 40}
+    layout["margin"] = {"l": 100, "r": 10, "t": 30, "b": 40}
     traces = []
     for index, series in enumerate(group.series):
         row, column = divmod(index, columns)
@@ -89,7 +92,11 @@ def sal_maps(group: "Group") -> Figure:
         left, width = column / columns, 1 / columns
         bottom, height = 1 - (row + 1) / rows, 1 / rows
         middle = left + width * 0.46
-        layout[f"xaxis{suffix}"] = {"domain": [left, left + width * 0.92], "anchor": f"y{suffix}", "dtick": _tick(series)}
+        layout[f"xaxis{suffix}"] = {
+            "domain": [left, left + width * 0.92],
+            "anchor": f"y{suffix}",
+            "dtick": _tick(series),
+        }
         layout[f"yaxis{suffix}"] = {
             "domain": [bottom + height * 0.1, bottom + height * 0.85],
             "anchor": f"x{suffix}",
@@ -102,16 +109,23 @@ def sal_maps(group: "Group") -> Figure:
              "yref": "paper", "showarrow": False, "yanchor": "bottom", "xanchor": "center"}
         )  # fmt: skip
         traces.append(
-            {"type": "heatmap", "z": series.sal, "x": list(range(1, len(series.sal[0]) + 1)),
+            {"type": "heatmap", "z": [[math.log10(max(value, FLOOR)) for value in layer] for layer in series.sal],
+             "customdata": series.sal, "x": list(range(1, len(series.sal[0]) + 1)),
              "y": [html.escape(_short(name)) for name in series.layers], "coloraxis": "coloraxis",
              "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
-             "hovertemplate": "layer %{y}, epoch %{x}: %{z:.4f} nats<extra></extra>"}
+             "hovertemplate": "layer %{y}, epoch %{x}: %{customdata:.4f} nats<extra></extra>"}
         )  # fmt: skip
     return {"data": traces, "layout": layout}
 
 
 def _scale(top: float) -> Figure:
-    return {"colorscale": "Viridis", "cmin": 0, "cmax": top, "colorbar": {"title": {"text": "SAL, nats"}}}
+    ticks = list(range(round(math.log10(FLOOR)), math.ceil(math.log10(top)) + 1))
+    bar = {
+        "title": {"text": "SAL, nats"},
+        "tickvals": ticks,
+        "ticktext": [f"{10.0**tick:g}" for tick in ticks],
+    }
+    return {"colorscale": "Viridis", "cmin": ticks[0], "cmax": math.log10(top), "colorbar": bar}
 
 
 def _tick(series: "Series") -> int:

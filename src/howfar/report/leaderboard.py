@@ -31,7 +31,7 @@ class Row:
         drop: clean − poisoned, paired by seed.
         drop_low: lower end of its 95 % interval over seeds; None with a single seed.
         drop_high: upper end.
-        ud: unlearnable distance.
+        ud: unlearnable distance; None where no layer of the clean model is learnable.
         ud_low: lower end of its 95 % bootstrap interval.
         ud_high: upper end.
         beta: threshold on SAL, nats.
@@ -55,10 +55,10 @@ class Row:
     drop: float
     drop_low: float | None
     drop_high: float | None
-    ud: float
-    ud_low: float
-    ud_high: float
-    beta: float
+    ud: float | None
+    ud_low: float | None
+    ud_high: float | None
+    beta: float | None
     linf: int | None
     l2: float | None
     l0: float | None
@@ -87,7 +87,19 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-HEADER = ("protector", "clean", "poisoned", "drop (95 %)", "UD (95 %)", "L∞", "L2", "L0", "PSNR", "SSIM", "labels")
+HEADER = (
+    "protector",
+    "clean",
+    "poisoned",
+    "drop (95 %)",
+    "UD (95 %)",
+    "L∞",
+    "L2",
+    "L0",
+    "PSNR",
+    "SSIM",
+    "labels",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -98,7 +110,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{100 * row.clean:.1f}",
         f"{100 * row.poisoned:.1f}",
         f"{100 * row.drop:.1f}{reach}",
-        f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})",
+        "–" if row.ud is None else f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})",
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",

@@ -96,7 +96,7 @@ class Page:
     protected: list[Protected]
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
-    command: str = ""
+    commands: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -171,12 +171,12 @@ def verdict(groups: Sequence[Group]) -> list[str]:
     for (dataset, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
         kept, row = min(found, key=lambda pair: pair[0])
         top_kept, top = max(found, key=lambda pair: pair[0])
-        where = f"a {row.model} with defense {row.defense} reaches {100 * row.poisoned:.0f} % (clean {100 * row.clean:.0f} %)"
+        where = f"{_learner(row)} reaches {100 * row.poisoned:.0f} % (clean {100 * row.clean:.0f} %)"
         if kept > BROKEN:
             sentences.append(f"{protector} on {dataset} held against every victim and defense tried: at best {where}.")
         elif top_kept > BROKEN:
             sentences.append(
-                f"{protector} on {dataset} hurts a {top.model} with defense {top.defense} "
+                f"{protector} on {dataset} hurts {_learner(top)} "
                 f"(down to {100 * top.poisoned:.0f} %), but {where}: a learner has a way around it."
             )
         else:
@@ -184,8 +184,23 @@ def verdict(groups: Sequence[Group]) -> list[str]:
     return sentences
 
 
+def _learner(row: Row) -> str:
+    return f"a {row.model} without defense" if row.defense == "none" else f"a {row.model} with defense {row.defense}"
+
+
 def _sort_keys(row: Row) -> tuple[object, ...]:
-    keys = (row.protector, row.clean, row.poisoned, row.drop, row.ud, row.linf, row.l2, row.l0, row.psnr, row.ssim)
+    keys = (
+        row.protector,
+        row.clean,
+        row.poisoned,
+        row.drop,
+        row.ud,
+        row.linf,
+        row.l2,
+        row.l0,
+        row.psnr,
+        row.ssim,
+    )
     return tuple("" if key is None else key for key in (*keys, row.needs_labels))
 
 

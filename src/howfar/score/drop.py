@@ -29,7 +29,11 @@ class Drop:
 
 
 def drop(
-    clean: Sequence[float], poisoned: Sequence[float], *, confidence: float = 0.95, higher_is_better: bool = True
+    clean: Sequence[float],
+    poisoned: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    higher_is_better: bool = True,
 ) -> Drop:
     """Return the paired drop with Student's t interval over seeds.
 

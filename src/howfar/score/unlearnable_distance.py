@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ VERSION = 1
 DRAWS = 1000
 
 
+@runtime_checkable
 class Reading(Protocol):
     """SAL of one layer: what ``howfar.sharpness`` returns, or a record of it."""
 
@@ -86,7 +87,7 @@ def unlearnable_distance(
     draws = np.array([pair.draw(rng, DRAWS) for pair in pairs])
     chosen = rng.integers(len(pairs), size=(len(pairs), DRAWS))
     low, high = percentile_interval(np.take_along_axis(draws, chosen, axis=0).mean(0).tolist(), confidence)
-    layers = np.array([[counts for counts in point[2:]] for point in points]).mean(0)
+    layers = np.array([point[2:] for point in points]).mean(0)
     return Distance(
         value=float(np.mean([point[0] for point in points])),
         low=low,
@@ -125,7 +126,9 @@ class _Pair:
         self.names = list(clean[0])
         for epoch, (a, b) in enumerate(zip(clean, poisoned, strict=True), 1):
             if set(a) != set(self.names) or set(b) != set(self.names):
-                raise UsageError(f"epoch {epoch}: clean and poisoned model have different layers. Use one architecture.")
+                raise UsageError(
+                    f"epoch {epoch}: clean and poisoned model have different layers. Use one architecture."
+                )
         self.beta = beta
         self.clean, self.clean_error = self._arrays(clean, "clean")
         self.poisoned, self.poisoned_error = self._arrays(poisoned, "poisoned")
@@ -136,10 +139,12 @@ class _Pair:
         for epoch, layers in enumerate(readings, 1):
             for name in self.names:
                 if not math.isfinite(layers[name].sal):
-                    raise HowfarError(f"SAL of layer {name} in epoch {epoch} of the {which} run is not finite. Retrain.")
+                    raise HowfarError(
+                        f"SAL of layer {name} in epoch {epoch} of the {which} run is not finite. Retrain."
+                    )
         sal = [[layers[name].sal for name in self.names] for layers in readings]
         error = [[layers[name].standard_error for name in self.names] for layers in readings]
-        return np.array(sal), np.array(error)
+        return np.array(sal, dtype=np.float64), np.array(error, dtype=np.float64)
 
     def threshold(self, clean: NDArray[np.float64]) -> NDArray[Any]:
         """Return β for SALs of shape (..., epochs, layers)."""

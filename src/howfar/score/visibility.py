@@ -1,5 +1,6 @@
 """What protection costs the eye, measured on the 8-bit images."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,7 @@ def visibility(clean: Data, protected: Data, *, ssim_images: int = 1000) -> Visi
         l2 += float(norms.sqrt().sum())
         l0 += float((difference != 0).any(1).double().flatten(1).mean(1).sum())
     mean_square = squares / clean.pixels.numel()
-    psnr = float("inf") if mean_square == 0 else -10 * float(torch.tensor(mean_square).log10())
+    psnr = float("inf") if mean_square == 0 else -10 * math.log10(mean_square)
     return Visibility(linf, l2 / len(clean), l0 / len(clean), psnr, _ssim(clean, protected, ssim_images))
 
 

@@ -1,12 +1,13 @@
 """What every task offers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from howfar.arrays import PerExample, Targets
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a network predicts, how wrong it is and how good.
 

@@ -14,6 +14,7 @@ from howfar.arrays import Images
 from howfar.data import Data
 from howfar.defend import Loss, plain
 from howfar.errors import HowfarError
+from howfar.models import channels_last
 from howfar.tasks import Task
 from howfar.train.augment import crop_flip
 from howfar.train.recipe import Recipe
@@ -56,7 +57,7 @@ def train(
         HowfarError: if the loss is no longer finite.
     """
     device = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)
+    channels_last(model)
     steps = math.ceil(len(data) / recipe.batch_size)
     optimizer, schedule = recipe.optimizer_for(model.parameters(), steps)
     pixels, targets = _resident(data, task, device)
@@ -83,7 +84,7 @@ def train(
                 f"training diverged: the loss of epoch {number} is {value}. "
                 f"Lower the learning rate ({recipe.lr}), for instance --set train.lr={recipe.lr / 10:g}."
             )
-        yield Epoch(number, value, schedule.get_last_lr()[0], time.perf_counter() - start)
+        yield Epoch(number, value, float(schedule.get_last_lr()[0]), time.perf_counter() - start)
 
 
 @torch.no_grad()

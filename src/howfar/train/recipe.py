@@ -62,9 +62,7 @@ class Recipe:
         """
         optimizer: Optimizer
         if self.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
+            optimizer = torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         else:
             optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
         if self.schedule == "cosine":

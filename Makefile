@@ -1,0 +1,42 @@
+# Two commands: `make bench` shows what howfar does, `make test` checks that it does it right.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= runs
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: bench test test-all check fmt clean
+
+bench: .venv/user
+	$(BIN)/howfar bench --runs $(RUNS)
+	@echo "Open $(CURDIR)/$(RUNS)/report.html in a browser."
+
+test: check
+	$(BIN)/pytest -m "not slow"
+
+test-all: check
+	$(BIN)/pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/dev
+	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix src tests benchmarks examples
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "howfar needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/user: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

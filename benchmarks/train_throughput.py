@@ -1,0 +1,120 @@
+"""Our training loop against the field's usual one and against the bare network, side by side.
+
+Usual: a ``DataLoader`` with two workers that pads, crops and flips every image with PIL. Bare: forward and backward
+on batches that lie ready in memory. All three train the same network on the same images with the same optimiser,
+in turns, so that a busy machine slows all of them down. Run: ``python benchmarks/train_throughput.py --data FILE.npz``.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.data.npz import read_npz
+from howfar.models import MODELS, build
+from howfar.spec import parse
+from howfar.tasks import classification
+from howfar.train import Recipe, train
+
+BATCH = 128
+
+
+class PilImages(Dataset[tuple[torch.Tensor, int]]):
+    """Images as the field's scripts hold them: PIL, augmented one at a time."""
+
+    def __init__(self, data: Data) -> None:
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.pixels]
+        self.labels = data.targets["label"].tolist()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Return one padded, cropped, perhaps mirrored image in [0, 1]."""
+        image = ImageOps.expand(self.images[index], border=4)
+        left, top = np.random.default_rng().integers(0, 9, 2)
+        image = image.crop((left, top, left + 32, top + 32))
+        if np.random.default_rng().random() < 0.5:
+            image = ImageOps.mirror(image)
+        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32) / 255), self.labels[index]
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> None:
+    loss = functional.cross_entropy(model(images), labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def fresh(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = build(parse(name, MODELS, "model").build(), (3, 32, 32), 10, generator=arrays.seeded(0))
+    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+
+def ours(name: str, data: Data) -> None:
+    model, _ = fresh(name)
+    for _ in train(model, classification()(data), data, Recipe(epochs=1, batch_size=BATCH)):
+        pass
+
+
+def usual(name: str, data: Data, loader: "DataLoader[Any]") -> None:
+    model, optimizer = fresh(name)
+    model.train()
+    for images, labels in loader:
+        step(model, optimizer, images, labels)
+
+
+def bare(name: str, data: Data) -> None:
+    model, optimizer = fresh(name)
+    images = arrays.unit_images(data.pixels[:BATCH]).contiguous(memory_format=torch.channels_last)
+    labels = data.targets["label"][:BATCH]
+    for _ in range(len(data) // BATCH):
+        step(model, optimizer, images, labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as .npz")
+    parser.add_argument("--model", default="resnet18[width=16]")
+    parser.add_argument("--images", type=int, default=1280)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    data = read_npz(options.data, flip=True).train.take(range(options.images // BATCH * BATCH))
+    loader = DataLoader(PilImages(data), BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+    runs: dict[str, Callable[[], None]] = {
+        "ours": lambda: ours(options.model, data),
+        "usual": lambda: usual(options.model, data, loader),
+        "bare": lambda: bare(options.model, data),
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(options.rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number:  # the first round warms up
+                times[name].append(time.perf_counter() - start)
+    speed = {name: len(data) / statistics.median(seconds) for name, seconds in times.items()}
+    print(f"{options.model}, batch {BATCH}, n = {len(data)} images, {options.rounds} rounds, torch {torch.__version__},")
+    print(f"{torch.get_num_threads()} threads; images/s:", ", ".join(f"{k} {v:.0f}" for k, v in speed.items()))
+    for other in ("usual", "bare"):
+        ratios = [b / a for a, b in zip(times["ours"], times[other], strict=True)]
+        print(f"ours ÷ {other}: {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()

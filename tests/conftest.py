@@ -1,0 +1,44 @@
+"""Shapes and types are checked at run time in tests, and only there."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("howfar", "beartype.beartype")
+
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from howfar import arrays  # noqa: E402
+from howfar.data import DATASETS, Data, Splits  # noqa: E402
+from howfar.tasks import Task, classification  # noqa: E402
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Splits:
+    return DATASETS["digits"]()
+
+
+@pytest.fixture(scope="session")
+def task(digits: Splits) -> Task:
+    return classification()(digits.train)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the folder with real images is not here")
+    return SHARED
+
+
+def make_data(n: int = 24, shape: tuple[int, int, int] = (3, 12, 10), classes: int = 3, seed: int = 0) -> Data:
+    """Return random images with every class present and ids that are not positions."""
+    generator = arrays.seeded(seed, "test data")
+    pixels = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(n) % classes
+    return Data(pixels=pixels, targets={"label": labels}, ids=torch.arange(n) * 7 + 3)

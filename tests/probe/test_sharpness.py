@@ -1,0 +1,147 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data, Splits, balanced
+from howfar.errors import HowfarError, UsageError
+from howfar.models import MODELS, build
+from howfar.probe import sharpness
+from howfar.tasks import Task
+from howfar.train import Recipe, train
+
+from ..conftest import make_data
+
+
+class Squared:
+    """Squared error of one output: with a linear model, L is a quadratic with a known maximum on a ball."""
+
+    target, outputs, metric, higher_is_better, chance = "label", 1, "score", True, 0.0
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output[:, 0] - target.float()).square()
+
+    def quality(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return -self.loss(output, target)
+
+
+class Flat(nn.Module):
+    """One weight matrix without bias on the pixels."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(inputs, 1, bias=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(images.flatten(1))
+        return out
+
+
+def quadratic(radius: float) -> tuple[Flat, Data, float, float]:
+    """Return model, data, and the true rise and fall by dense search over the ball (two weights: a circle)."""
+    torch_generator = arrays.seeded(0)
+    pixels = torch.randint(0, 256, (32, 1, 1, 2), generator=torch_generator, dtype=torch.uint8)
+    data = Data(pixels=pixels, targets={"label": torch.randint(0, 3, (32,), generator=torch_generator)}, ids=torch.arange(32))
+    model = Flat(2)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.tensor([[1.0, -2.0]]))
+    x = arrays.unit_images(pixels).flatten(1).double()
+    y = data.targets["label"].double()
+    angle = torch.linspace(0, 2 * torch.pi, 100_001, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()], 1) * radius * 5**0.5
+    w = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    start = (x @ w - y).square().mean()
+    around = (x @ (w + circle).T - y[:, None]).square().mean(0)  # the minimum lies outside this small ball
+    return model, data, float(around.max() - start), float(start - around.min())
+
+
+@pytest.mark.parametrize("radius", [0.05, 0.2])
+def test_linear_model_with_quadratic_loss_has_the_known_answer(radius: float) -> None:
+    model, data, rise, fall = quadratic(radius)
+    found = sharpness(model, Squared(), data, radius=radius, mode="exact")["head.weight"]
+    assert found.rise == pytest.approx(rise, rel=1e-3)
+    assert found.fall == pytest.approx(fall, rel=1e-3)
+    assert found.sal == max(found.rise, found.fall)
+    assert found.parameters == 2
+    assert found.quality_drop == pytest.approx(found.rise, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Splits, task: Task) -> nn.Module:
+    model = build(MODELS["resnet8"](width=4), digits.train.shape, 10, generator=arrays.seeded(0))
+    list(train(model, task, digits.train, Recipe(epochs=2, batch_size=32, crop=0, flip=False)))
+    return model
+
+
+def test_every_weight_mode_and_gradient_is_put_back(trained: nn.Module, digits: Splits, task: Task) -> None:
+    model = copy.deepcopy(trained)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sharpness(model, task, digits.train.take(range(64)))
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_weights_are_put_back_after_an_error(trained: nn.Module, digits: Splits, task: Task) -> None:
+    class Breaking:
+        target, outputs, metric, higher_is_better, chance = "label", 10, "accuracy", True, 0.1
+        calls = 0
+
+        def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            if self.calls > 4:
+                raise RuntimeError("in the middle of a layer")
+            return task.loss(output, target)
+
+        quality = staticmethod(task.quality)
+
+    model = copy.deepcopy(trained)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="in the middle"):
+        sharpness(model, Breaking(), digits.train.take(range(64)))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_exact_finds_at_least_what_fast_finds(trained: nn.Module, digits: Splits, task: Task) -> None:
+    probe = balanced(digits.train, 128)
+    fast, exact = (sharpness(trained, task, probe, mode=mode) for mode in ("fast", "exact"))  # type: ignore[arg-type]
+    for name in fast:
+        assert exact[name].rise >= fast[name].rise * (1 - 1e-6)
+        assert exact[name].fall >= fast[name].fall * (1 - 1e-6)
+
+
+def test_batches_change_nothing_but_rounding(trained: nn.Module, digits: Splits, task: Task) -> None:
+    probe = digits.train.take(range(96))
+    small, large = (sharpness(trained, task, probe, batch_size=size) for size in (17, 1000))
+    for name in small:
+        assert small[name].sal == pytest.approx(large[name].sal, rel=1e-3)
+    assert sharpness(trained, task, probe) == sharpness(trained, task, probe)
+
+
+def test_standard_error_shrinks_with_the_probe_set(trained: nn.Module, digits: Splits, task: Task) -> None:
+    few, many = (sharpness(trained, task, digits.train.take(range(n)))["head.weight"] for n in (64, 1024))
+    assert few.standard_error > 2 * many.standard_error
+
+
+def test_senseless_requests_are_refused(trained: nn.Module, digits: Splits, task: Task) -> None:
+    with pytest.raises(UsageError, match="positive radius"):
+        sharpness(trained, task, digits.train, radius=0.0)
+    with pytest.raises(UsageError, match="0 images"):
+        sharpness(trained, task, digits.train.take([]))
+    broken = copy.deepcopy(trained)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(HowfarError, match=r"layer conv1.weight|not finite"):
+        sharpness(broken, task, digits.train.take(range(32)))
+
+
+def test_any_shape_works() -> None:
+    data = make_data(12, (1, 9, 13), 3)
+    from howfar.tasks import classification
+
+    task = classification()(data)
+    model = build(MODELS["vit-small"](width=16, depth=2, heads=2), data.shape, 3, generator=arrays.seeded(0))
+    assert len(sharpness(model, task, data)) == 10

@@ -1,0 +1,138 @@
+"""Each protector is what its paper says."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from howfar import arrays, pgd
+from howfar.data import Data, Splits
+from howfar.errors import UsageError
+from howfar.protect import PROTECTORS
+from howfar.protect.ops import separation
+from howfar.tasks import Task, classification
+
+from ..conftest import make_data
+
+
+def protect(name: str, data: Data, seed: int = 0, **settings: object) -> Data:
+    return PROTECTORS[name](**settings).protect(data, classification()(data), generator=arrays.seeded(seed))
+
+
+def noise_of(name: str, data: Data, **settings: object) -> torch.Tensor:
+    return protect(name, data, **settings).pixels.int() - data.pixels.int()
+
+
+def gray(n: int, shape: tuple[int, int, int], classes: int) -> Data:
+    """Return images in the middle of the range, where nothing clips."""
+    data = make_data(n, shape, classes)
+    return data.with_pixels(torch.full_like(data.pixels, 128))
+
+
+def test_lsp_has_constant_patches_the_norm_and_linear_separability() -> None:
+    data = gray(200, (3, 32, 32), 10)
+    noise = noise_of("lsp", data)
+    blocks = noise.unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)
+    assert int((blocks.max(-1).values - blocks.min(-1).values).max()) == 0
+    features, labels = noise[:, :, ::8, ::8].flatten(1).numpy(), data.targets["label"].numpy()
+    fitted = LogisticRegression(max_iter=1000).fit(features[:100], labels[:100])
+    assert fitted.score(features[100:], labels[100:]) > 0.99
+
+
+def test_lsp_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(pgd, "add_rounded", lambda pixels, noise, eps: seen.append(noise) or pixels)
+    protect("lsp", gray(30, (3, 32, 32), 10))
+    lengths = torch.cat(seen).flatten(1).norm(dim=1)
+    assert torch.allclose(lengths, torch.full_like(lengths, 1.304), atol=1e-3)
+
+
+def test_lsp_refuses_more_classes_than_vertices() -> None:
+    with pytest.raises(UsageError, match="smaller patch"):
+        protect("lsp", make_data(40, (1, 8, 8), 20), patch=8)
+
+
+def test_ops_changes_one_pixel_the_same_in_all_images_of_a_class() -> None:
+    data = make_data(40, (3, 12, 9), 4)
+    protected = protect("ops", data)
+    changed = (protected.pixels != data.pixels).any(1).flatten(1)
+    assert int(changed.sum(1).max()) <= 1
+    for label in range(4):
+        members = data.targets["label"] == label
+        places = changed[members].any(0).nonzero().flatten()
+        assert len(places) == 1
+        colours = protected.pixels[members].flatten(2)[:, :, places[0]]
+        assert len(colours.unique(dim=0)) == 1
+        assert set(colours.flatten().tolist()) <= {0, 255}
+    assert torch.equal(protected.pixels, protect("ops", data, seed=9).pixels), "OPS is deterministic"
+
+
+def test_ops_moments_agree_with_brute_force() -> None:
+    data = make_data(100, (3, 6, 5), 1)
+    colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    fast = separation(data, torch.arange(100), colours)
+    x = data.pixels.double() / 255
+    slow = torch.stack(
+        [
+            (distance.mean((0, 1)) / (distance.std((0, 1), correction=0) + 1e-6)).flatten()
+            for colour in colours
+            for distance in [(colour.double().view(1, 3, 1, 1) - x).abs()]
+        ]
+    )
+    assert torch.allclose(fast, slow, rtol=1e-9)
+
+
+def test_ops_gives_no_two_classes_the_same_pixel_and_colour() -> None:
+    protected = protect("ops", gray(60, (1, 6, 6), 30))
+    changed = (protected.pixels != 128).flatten(2).nonzero()
+    marks = {(int(place), int(protected.pixels[image].flatten()[place]), int(image) % 30) for image, _, place in changed}
+    assert len({mark[:2] for mark in marks}) == 30
+
+
+def test_random_noise_is_uniform_and_class_wise_noise_is_shared() -> None:
+    data = gray(400, (1, 16, 16), 4)
+    noise = noise_of("random", data)
+    counts = torch.bincount(noise.flatten() + 8)
+    inner = counts[1:-1].double() / counts.sum()
+    assert torch.allclose(inner, torch.full_like(inner, 1 / 16), atol=0.003)
+    shared = noise_of("random", data, granularity="class")
+    for label in range(4):
+        assert len(shared[data.targets["label"] == label].unique(dim=0)) == 1
+    assert len(shared.unique(dim=0)) == 4
+
+
+def test_em_reaches_its_stop_error_keeps_negative_noise_and_obeys_its_cap(digits: Splits, task: Task) -> None:
+    readings = []
+    data = digits.train.take(range(300))
+    work = PROTECTORS["em"](eps=16 / 255, steps=5).progress(data, task, generator=arrays.seeded(0))
+    while True:
+        try:
+            progress = next(work)
+        except StopIteration as end:
+            protected: Data = end.value
+            break
+        readings += [progress.reading] if progress.reading is not None else []
+    assert readings[-1] <= 0.01 < readings[0]
+    change = protected.pixels.int() - data.pixels.int()
+    bright = data.pixels > 16  # elsewhere the image has no room below
+    assert int(change[bright].min()) < -8
+    assert 0.3 < float((change[bright] < 0).double().mean()) < 0.7
+    capped = PROTECTORS["em"](rounds=1, steps=1).progress(data, task, generator=arrays.seeded(0))
+    assert sum(progress.reading is not None for progress in capped) == 1
+
+
+def test_class_wise_em_is_one_noise_a_class(digits: Splits, task: Task) -> None:
+    data = digits.train.take(range(200))
+    flat = data.with_pixels(torch.full_like(data.pixels, 128))
+    noise = PROTECTORS["em"](granularity="class", rounds=3).protect(flat, task, generator=arrays.seeded(0)).pixels
+    assert len(noise.unique(dim=0)) == 10
+
+
+def test_noise_statistics_do_not_depend_on_the_subset() -> None:
+    data = gray(50, (1, 8, 8), 2)
+    part_of = data.take(range(0, 50, 3))
+    for name in ("random", "lsp"):
+        whole, part = (protect(name, chosen).pixels for chosen in (data, part_of))
+        assert np.array_equal(whole[::3].numpy(), part.numpy()), name

@@ -1,0 +1,124 @@
+"""The page in a real browser: no errors, no requests, sorting works, names stay names."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
+from howfar.report.page import Group, Page, Protected, Series, render, verdict
+
+HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
+
+
+def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **changes: object) -> Row:
+    values: dict[str, Any] = {
+        "dataset": "digits", "task": "classification", "model": model, "defense": "none", "protector": protector,
+        "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned, "drop_low": 0.5,
+        "drop_high": 0.9, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4, "beta": 0.1, "linf": 8, "l2": 0.5, "l0": 0.9,
+        "psnr": 30.0, "ssim": 0.95, "needs_labels": True, "seeds": 3,
+    }  # fmt: skip
+    return Row(**values | changes)
+
+
+def page(name: str = "em") -> Page:
+    sal = [[0.1, 0.2], [0.0, 0.4]]
+    series = [Series(p, [0.3, 0.9], [0.2, 0.8], [0.4, 0.95], [1.0, 0.1], ["a.weight", name], sal, 1.0) for p in ("clean", "b", name)]
+    group = Group(
+        dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
+        test_images=5, recipe={"lr": 0.1},
+        rows=[row(name), row("b", 0.5), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
+    )  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
+    entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], 0.001, None, None)
+    return Page([group], [entry], [(name, name)], {"device": name, "threads": "1"}, [f"howfar bench {name}"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("name", ["em", HOSTILE])
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+def test_page_opens_without_errors_or_requests(
+    browser: Any, tmp_path: Path, name: str, width: int, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(page(name)), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    errors: list[str] = []
+    requests: list[str] = []
+    tab.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(path.as_uri())
+    for chart in tab.query_selector_all(".chart"):
+        chart.scroll_into_view_if_needed()
+        chart.wait_for_selector(".main-svg")
+    assert tab.title() == "How far from unlearnable?"
+    assert errors == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+    if name == HOSTILE:
+        assert tab.query_selector_all("img[src=x]") == []
+        assert name in tab.inner_text("tbody")
+    tab.close()
+
+
+def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(page()), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+
+    def poisoned() -> list[str]:
+        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=0 >> tbody td:nth-child(3)")]
+
+    tab.click("table >> nth=0 >> th:nth-child(3) button")
+    assert poisoned() == ["20.0", "50.0", "90.0"]
+    tab.focus("table >> nth=0 >> th:nth-child(3) button")
+    tab.keyboard.press("Enter")
+    assert poisoned() == ["90.0", "50.0", "20.0"]
+    assert tab.get_attribute("table >> nth=0 >> th:nth-child(3)", "aria-sort") == "descending"
+    tab.close()
+
+
+def test_names_cannot_end_the_script_or_the_table() -> None:
+    text = render(page(HOSTILE))
+    assert "</script><script>document.title" not in text
+    assert "<img src=x" not in text
+    assert "<img" not in as_markdown([row(HOSTILE)])
+    assert "\\|" in as_markdown([row(HOSTILE)])
+    assert as_table([row(HOSTILE)], {})[0].columns[0]._cells[0].plain == HOSTILE  # type: ignore[union-attr]
+
+
+def test_leaderboard_forms_agree() -> None:
+    rows = [row(), row("b", 1 / 3, psnr=None)]
+    assert as_csv(rows).splitlines()[2].startswith("digits,classification,resnet8,none,b,accuracy,0.9,0.333333,")
+    assert '"psnr": null' in as_json(rows)
+    assert cells(rows[0])[3] == "70.0 ± 20.0"
+    assert cells(row(drop_low=None))[3] == "70.0"
+
+
+def test_verdict_names_the_weakest_point() -> None:
+    def group(*rows: Row) -> Group:
+        return Group("digits", "c", "m", "none", "accuracy", 0.1, 1, 1, {}, list(rows), [])
+
+    sentences = verdict([group(row("strong", 0.15), row("none", 0.85)), group(row("half", 0.2), row("half", 0.88, "vit"))])
+    assert "strong on digits held" in sentences[0]
+    assert any("half on digits hurts a resnet8" in s and "but a vit without defense reaches 88 %" in s for s in sentences)
+    assert any("none on digits did not protect" in s for s in sentences)
+    assert verdict([group(row("clean", 0.9))]) == []

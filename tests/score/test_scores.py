@@ -1,0 +1,60 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import arrays
+from howfar.errors import UsageError
+from howfar.score import drop, visibility
+from howfar.score.intervals import mean_interval
+
+from ..conftest import make_data
+
+
+def test_drop_is_paired_by_seed() -> None:
+    result = drop([0.9, 0.8, 0.85], [0.4, 0.3, 0.35])
+    assert result.value == pytest.approx(0.5)
+    assert result.low == pytest.approx(0.5)
+    assert drop([1.0, 2.0], [3.0, 5.0], higher_is_better=False).value == pytest.approx(2.5)
+    assert math.isinf(drop([1.0], [0.5]).low)
+    with pytest.raises(UsageError, match="paired"):
+        drop([1.0], [])
+
+
+def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1000):
+        low, high = mean_interval(rng.normal(3, 2, 4).tolist(), 0.9)
+        hits += low <= 3 <= high
+    assert 870 <= hits <= 930
+
+
+def test_visibility_of_a_known_change() -> None:
+    data = make_data(10, (3, 16, 16))
+    data.pixels.clamp_(10, 240)
+    changed = data.pixels.clone()
+    changed[:, 0, 0, 0] += 5
+    seen = visibility(data, data.with_pixels(changed))
+    assert seen.linf == 5
+    assert seen.l0 == pytest.approx(1 / 256)
+    assert seen.l2 == pytest.approx(5 / 255)
+    assert seen.psnr == pytest.approx(-10 * math.log10((5 / 255) ** 2 / (3 * 256)), abs=1e-6)
+    assert 0.9 < seen.ssim < 1
+
+
+def test_nothing_changed_is_invisible() -> None:
+    data = make_data(4)
+    seen = visibility(data, data)
+    assert (seen.linf, seen.l2, seen.l0, seen.psnr, seen.ssim) == (0, 0, 0, math.inf, 1)
+
+
+def test_ssim_falls_with_noise() -> None:
+    smooth = torch.arange(16).expand(6, 3, 16, 16).clone().to(torch.uint8) * 15
+    data = make_data(6, (3, 16, 16)).with_pixels(smooth)
+    values = []
+    for reach in (4, 16, 64):
+        noise = torch.randint(-reach, reach + 1, smooth.shape, generator=arrays.seeded(reach))
+        values.append(visibility(data, data.with_pixels((smooth + noise).clamp(0, 255).to(torch.uint8))).ssim)
+    assert values == sorted(values, reverse=True)

@@ -1,0 +1,281 @@
+"""The command line as a person uses it, in processes of its own."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SUITE = [
+    "bench", "--protectors", "random,lsp[eps=32/255],em[rounds=2,steps=2]", "--models", "linear,lenet5", "--defenses",
+    "none,cutout", "--seeds", "0-1", "--epochs", "2", "--limit-train", "120", "--limit-test", "60",
+    "--set", "probe_images=20",
+]  # fmt: skip
+TINY = [
+    "bench", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0", "--epochs", "1",
+    "--limit-train", "60", "--limit-test", "30", "--set", "probe_images=10",
+]  # fmt: skip
+FILES = ["leaderboard.json", "leaderboard.csv", "leaderboard.md"]
+
+
+def howfar(*arguments: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "howfar", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    done = howfar(*SUITE, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_bench_writes_all_it_promises(finished: Path) -> None:
+    runs = finished / "runs"
+    rows = json.loads((runs / "leaderboard.json").read_text())
+    assert len(rows) == 4 * 2 * 2
+    assert {row["seeds"] for row in rows} == {2}
+    clean = [row for row in rows if row["protector"] == "clean"]
+    assert all(row["drop"] == 0 and row["ud"] == 1 and row["linf"] == 0 for row in clean)
+    assert (runs / "leaderboard.csv").read_text().count("\n") == len(rows) + 1
+    assert "lsp[eps=32/255]" in (runs / "leaderboard.md").read_text()
+    assert "seconds_per_image" in (runs / "cost.json").read_text()
+    assert "<title>" in (runs / "report.html").read_text()
+
+
+def test_a_second_run_takes_everything_from_the_store(finished: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (finished / "runs").glob("*/*/record.json")}
+    files = {name: (finished / "runs" / name).read_bytes() for name in FILES}
+    again = howfar(*SUITE, cwd=finished)
+    assert again.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in (finished / "runs").glob("*/*/record.json")} == before
+    assert {name: (finished / "runs" / name).read_bytes() for name in FILES} == files
+    dry = howfar(*SUITE, "--dry-run", "--json", cwd=finished)
+    assert json.loads(dry.stdout)["todo"] == []
+
+
+def test_json_goes_to_stdout_alone(finished: Path) -> None:
+    rows = json.loads(howfar(*SUITE, "--json", cwd=finished).stdout)
+    assert rows == json.loads((finished / "runs" / "leaderboard.json").read_text())
+    assert json.loads(howfar("leaderboard", "runs", "--json", cwd=finished).stdout) == rows
+
+
+def test_report_is_made_again_from_the_records(finished: Path) -> None:
+    done = howfar("report", "runs", "-o", "again.html", cwd=finished)
+    assert done.returncode == 0
+    assert (finished / "again.html").read_bytes() == (finished / "runs" / "report.html").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("attempt", range(2))
+def test_a_killed_run_ends_with_the_same_bytes(finished: Path, tmp_path: Path, attempt: int) -> None:
+    command = [sys.executable, "-m", "howfar", *SUITE]
+    for wait in sorted(random.uniform(1.0, 9.0) for _ in range(2)):
+        run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert howfar(*SUITE, cwd=tmp_path).returncode == 0
+    for name in FILES:
+        assert (tmp_path / "runs" / name).read_bytes() == (finished / "runs" / name).read_bytes()
+    assert not list((tmp_path / "runs").glob("*/.*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "howfar", *SUITE]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/victim/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.glob("runs/victim/*/record.json"))
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[str], int, str]]:
+    """Return name -> (arguments, exit code, what the message must say)."""
+    np.savez(folder / "one.npz", x_train=np.zeros((9, 8, 8), np.uint8), y_train=np.zeros(9, int),
+             x_test=np.zeros((3, 8, 8), np.uint8), y_test=np.zeros(3, int))  # fmt: skip
+    (folder / "cut.npz").write_bytes((folder / "one.npz").read_bytes()[:200])
+    (folder / "bad.toml").write_text('protectrs = ["em"]')
+    (folder / "broken.toml").write_text("= =")
+    (folder / "file").write_text("")
+    (folder / "empty" / "a").mkdir(parents=True)
+    (folder / "empty" / "b").mkdir()
+    return {
+        "unknown data set": (["--dataset", "cifar11"], 2, "cifar10"),
+        "unknown protector": (["--protectors", "emm"], 2, "Did you mean"),
+        "unknown defense": (["--defenses", "jpg"], 2, "jpeg"),
+        "unknown model": (["--models", "resnet19"], 2, "resnet18"),
+        "unknown suite": (["--suite", "quik"], 2, "quick"),
+        "unknown key": (["--set", "train.lrr=1"], 2, "train.lr"),
+        "unknown key in a file": (["--config", "bad.toml"], 2, "protectors"),
+        "broken file": (["--config", "broken.toml"], 2, "no TOML"),
+        "missing file": (["--config", "no.toml"], 2, "does not exist"),
+        "eps 0": (["--eps", "0"], 2, "greater than 0"),
+        "eps above 1": (["--protectors", "em[eps=8]"], 2, "less than or equal to 1"),
+        "missing folder": (["--dataset", "folder:nowhere"], 2, "is no folder"),
+        "empty class": (["--dataset", "folder:empty"], 1, "holds no image"),
+        "one class": (["--dataset", "npz:one.npz"], 1, "one class"),
+        "cut archive": (["--dataset", "npz:cut.npz"], 1, "no readable"),
+        "fewer images than classes": (["--limit-train", "5"], 2, "cannot hold 10 classes"),
+        "a GPU where none is": (["--device", "cuda"], 2, "no GPU"),
+        "unknown device": (["--device", "tpu"], 2, "auto, cpu or cuda"),
+        "no permission": (["--runs", "file/runs"], 1, "--runs"),
+        "bad seeds": (["--seeds", "x"], 2, "seeds"),
+        "no workers": (["--workers", "-1"], 2, "1 or more"),
+    }
+
+
+def test_bad_input_is_one_line_with_the_cure(tmp_path: Path) -> None:
+    import contextlib
+    import io
+
+    from howfar.cli import main
+
+    cases = bad_inputs(tmp_path)
+    for name, (arguments, code, message) in cases.items():
+        errors = io.StringIO()
+        with contextlib.chdir(tmp_path), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+            main([*TINY, *arguments])
+        text = errors.getvalue()
+        assert stop.value.code == code, (name, text)
+        assert message in text, (name, text)
+        assert "Traceback" not in text
+        assert text.count("\n") <= 2, (name, text)
+    assert not list(tmp_path.glob("runs/*/*")), "something was left in the store"
+
+
+def test_no_gpu_test_holds_only_without_gpu() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = howfar(*TINY, "--models", "nonsense", "--debug", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    done = howfar(*TINY, "--models", "linear,lenet5", "--set", "train.lr=1e30", cwd=tmp_path)
+    assert done.returncode == 1
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/victim/*/record.json")]
+    assert {record["status"] for record in records} == {"failed"}
+    assert len(records) == 4
+    assert "Lower the learning rate" in records[0]["result"]["error"]
+    mended = howfar(*TINY, "--models", "linear", cwd=tmp_path)
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_dry_run_does_nothing_but_estimate(tmp_path: Path) -> None:
+    done = howfar(*TINY, "--dry-run", "--json", cwd=tmp_path)
+    plan = json.loads(done.stdout)
+    assert len(plan["todo"]) == 4
+    assert plan["seconds"] > 0
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_config_file_and_flags(tmp_path: Path) -> None:
+    (tmp_path / "suite.toml").write_text(
+        'suite = "quick"\nprotectors = ["ops"]\nmodels = ["linear"]\ndefenses = ["none"]\nseeds = [4]\n'
+        "limit_train = 60\nlimit_test = 30\nprobe_images = 10\n[train]\nepochs = 3\n"
+    )
+    done = howfar("bench", "--config", "suite.toml", "--seeds", "5", "--epochs", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = [
+        record for path in tmp_path.glob("runs/victim/*/record.json")
+        if (record := json.loads(path.read_text()))["spec"]["protector"]["name"] == "ops"
+    ]  # fmt: skip
+    assert record["spec"]["seed"] == 5
+    assert record["spec"]["recipe"]["epochs"] == 1
+    assert record["spec"]["recipe"]["crop"] == 0, "the preset's recipe stays where nobody sets it"
+
+
+@pytest.mark.parametrize("kind", ["protectors", "defenses", "datasets", "models", "tasks"])
+def test_list_and_show_know_everything(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from howfar.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["list", kind, "--json"])
+    entries = json.loads(capsys.readouterr().out)
+    assert entries
+    for entry in entries:
+        with pytest.raises(SystemExit):
+            main(["show", entry["name"], "--json"])
+        assert json.loads(capsys.readouterr().out) == entry
+        with pytest.raises(SystemExit):
+            main(["show", entry["name"]])
+        assert entry["what"] in capsys.readouterr().out
+
+
+def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    from howfar.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["show", "em"])
+    text = capsys.readouterr().out
+    for part in ("min over θ", "8/255", "arXiv:2101.04898", "needs labels: yes", "stop_error"):
+        assert part in text
+
+
+def test_every_command_has_help_and_stands_in_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    from howfar.cli import COMMANDS, main
+
+    docs = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+        assert f"## howfar {name}" in docs
+        options = [word for word in capsys.readouterr().out.split() if word.startswith("--")]
+        for option in options:
+            assert option.rstrip(",.") in docs, f"howfar {name} {option} is not in docs/cli.md"
+
+
+def test_doctor_explains_a_broken_torchvision(tmp_path: Path) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    found = json.loads(howfar("doctor", "--json", cwd=tmp_path, PYTHONPATH=str(tmp_path)).stdout)
+    assert "broken (RuntimeError: operator torchvision::nms" in found["torchvision"]
+    assert found["python"].startswith("3.")
+
+
+def test_photographs_in_a_folder(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("tree", "cloud", "<script>alert(1)</script>".replace("/", "_"))):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(12):
+            shade = rng.integers(80 * k, 80 * k + 90, (14, 10, 3), dtype=np.uint8)
+            Image.fromarray(shade).save(tmp_path / "photos" / name / f"{n}.png")
+    done = howfar(*TINY, "--dataset", "folder:photos", "--protectors", "em:class[rounds=2],ops,random", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "photos" / "runs").exists()
+
+
+def test_no_command_leaves_anything_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    work = tmp_path / "work"
+    work.mkdir()
+    done = howfar(*TINY, "--runs", "out", cwd=work, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0
+    assert [p.name for p in work.iterdir()] == ["out"]
+    shutil.rmtree(work / "out")
+    assert list((tmp_path / "home").iterdir()) == []

@@ -1,0 +1,136 @@
+"""What every entry of every table promises."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from howfar import arrays
+from howfar.arrays import Pixels
+from howfar.catalog import TABLES, describe
+from howfar.data import Data
+from howfar.defend import DEFENSES
+from howfar.models import MODELS, build
+from howfar.protect import PROTECTORS
+from howfar.spec import parse
+from howfar.tasks import classification
+
+from .conftest import make_data
+
+NAMES = [*PROTECTORS, "random:class", "em:class"]
+QUICK = {"em": "em[rounds=2,steps=2,train_steps=2,surrogate=resnet8[width=2]]",
+         "em:class": "em:class[rounds=2,train_steps=2,surrogate=resnet8[width=2]]"}  # fmt: skip
+LIMITS = {"random": 8, "random:class": 8, "em": 8, "em:class": 8}
+SHAPES = [(3, 12, 10, 3), (1, 9, 16, 2), (3, 16, 16, 37)]
+
+
+def protect(name: str, data: Data, seed: int = 0) -> Data:
+    protector = parse(QUICK.get(name, name), PROTECTORS, "protector").build()
+    return protector.protect(data, classification()(data), generator=arrays.seeded(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "height", "width", "classes"), SHAPES)
+def test_protector_keeps_ids_targets_and_budget(
+    name: str, channels: int, height: int, width: int, classes: int
+) -> None:
+    data = make_data(2 * classes, (channels, height, width), classes)
+    before = data.pixels.clone()
+    protected = protect(name, data)
+    assert torch.equal(data.pixels, before), "the clean images were touched"
+    assert protected.pixels.dtype == torch.uint8
+    assert protected.pixels.shape == data.pixels.shape
+    assert torch.equal(protected.ids, data.ids)
+    assert torch.equal(protected.targets["label"], data.targets["label"])
+    change = (protected.pixels.int() - data.pixels.int()).abs()
+    assert int(change.max()) <= LIMITS.get(name, 255)
+    if name != "clean":
+        assert int(change.max()) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_protector_is_deterministic_and_follows_ids(name: str) -> None:
+    data = make_data()
+    first = protect(name, data)
+    assert torch.equal(first.pixels, protect(name, data).pixels)
+    order = torch.randperm(len(data), generator=arrays.seeded(1))
+    assert torch.equal(protect(name, data.take(order)).pixels, first.pixels[order])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("clean", "ops")])
+def test_another_seed_gives_other_noise(name: str) -> None:
+    data = make_data()
+    assert not torch.equal(protect(name, data, 0).pixels, protect(name, data, 1).pixels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_protector_takes_a_class_with_one_image(name: str) -> None:
+    data = make_data(9, classes=2)
+    data.targets["label"][:] = 0
+    data.targets["label"][4] = 1
+    assert len(protect(name, data)) == 9
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("em")])
+def test_pieces_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(30)
+    whole = protect(name, data)
+    real: Callable[[int, int], object] = arrays.chunks
+    monkeypatch.setattr(arrays, "chunks", lambda count, size: real(count, 7))
+    assert torch.equal(protect(name, data).pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_large_sets_stay_on_disk(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data()
+    whole = protect(name, data)
+    made: list[Pixels] = []
+    real = arrays.empty_pixels
+    monkeypatch.setattr(arrays, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(arrays, "empty_pixels", lambda shape: made.append(real(shape)) or made[-1])
+    assert torch.equal(protect(name, data).pixels, whole.pixels)
+    assert made
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_defense_keeps_shape_and_gives_finite_losses(name: str) -> None:
+    data = make_data(8, (3, 16, 12))
+    task = classification()(data)
+    defense = DEFENSES[name]()
+    purified = defense.purify(data)
+    assert purified.pixels.dtype == torch.uint8
+    assert purified.pixels.shape == data.pixels.shape
+    model = build(MODELS["resnet8"](width=2), data.shape, task.outputs, generator=arrays.seeded(0))
+    images = arrays.unit_images(purified.pixels)
+
+    def loss() -> torch.Tensor:
+        return defense.loss(task, model, images, purified.targets["label"], arrays.seeded(5))
+
+    assert loss().shape == (8,)
+    assert torch.isfinite(loss()).all()
+    assert torch.equal(loss(), loss())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 9, 21)])
+def test_model_takes_any_shape_and_leaves_global_randomness_alone(name: str, shape: tuple[int, int, int]) -> None:
+    sizes = {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
+             "vit-small": {"width": 16, "depth": 2, "heads": 2}}.get(name, {})  # fmt: skip
+    state = torch.get_rng_state()
+    model = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))
+    twin = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    out = model(torch.rand(4, *shape))
+    assert out.shape == (4, 5)
+    assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in TABLES.items() for name in table])
+def test_every_entry_is_documented(kind: str, name: str) -> None:
+    entry = describe(kind, name)
+    assert entry["what"]
+    undocumented = [setting["name"] for setting in entry["settings"] if not setting["what"]]
+    assert not undocumented
+    if kind == "protectors" and name != "clean":
+        assert "arXiv" in entry["source"]

@@ -1,0 +1,80 @@
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from howfar.data import DATASETS
+from howfar.defend import DEFENSES
+from howfar.errors import UsageError
+from howfar.models import MODELS
+from howfar.protect import PROTECTORS
+from howfar.spec import number_text, parse, split_list
+
+
+def test_settings_hold_defaults_and_given_values() -> None:
+    spec = parse("lsp[eps=16/255]", PROTECTORS, "protector")
+    assert spec.settings == {"eps": 16 / 255, "patch": 0}
+    assert spec.label == "lsp[eps=16/255]"
+    assert spec.build().eps == 16 / 255  # type: ignore[attr-defined]
+
+
+def test_first_setting_may_follow_a_colon() -> None:
+    assert parse("em:class", PROTECTORS, "protector").settings["granularity"] == "class"
+    assert parse("em:class[eps=4/255]", PROTECTORS, "protector").label == "em:class[eps=4/255]"
+    assert parse("jpeg:75", DEFENSES, "defense").settings == {"quality": 75}
+    assert parse("folder:a/b[size=32]", DATASETS, "dataset").settings["root"] == "a/b"
+
+
+def test_settings_may_nest() -> None:
+    spec = parse("em[surrogate=resnet18[width=16],eps=4/255]", PROTECTORS, "protector")
+    assert spec.settings["surrogate"] == "resnet18[width=16]"
+    assert parse(spec.label, PROTECTORS, "protector").settings == spec.settings
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("lspp", "Did you mean 'lsp'?"),
+        ("lsp[epps=1]", "Did you mean 'eps'?"),
+        ("em[eps=0]", "greater than 0"),
+        ("em[eps=2]", "less than or equal to 1"),
+        ("em[eps=8/0]", "valid number"),
+        ("em:sideways", "'sample' or 'class'"),
+        ("clean:1", "has no settings"),
+        ("em[eps=", "Write name"),
+    ],
+)
+def test_errors_tell_the_cure(text: str, cure: str) -> None:
+    with pytest.raises(UsageError, match="protector") as caught:
+        parse(text, PROTECTORS, "protector")
+    assert cure in str(caught.value)
+
+
+def test_bad_settings_are_refused_in_python_too() -> None:
+    with pytest.raises(UsageError, match="eps"):
+        PROTECTORS["em"](eps=8.0)
+
+
+def test_presets_fill_what_the_text_leaves_open() -> None:
+    assert parse("lsp", PROTECTORS, "protector", eps=0.25).settings["eps"] == 0.25
+    assert parse("lsp[eps=0.5]", PROTECTORS, "protector", eps=0.25).settings["eps"] == 0.5
+    assert parse("ops", PROTECTORS, "protector", eps=0.25).settings == {"pixels": 1}
+
+
+def test_lists_split_outside_brackets() -> None:
+    assert split_list("em, lsp[eps=6/255,patch=4] ,,ops") == ["em", "lsp[eps=6/255,patch=4]", "ops"]
+
+
+@given(st.floats(min_value=1e-6, max_value=1))
+def test_labels_lose_nothing(eps: float) -> None:
+    spec = parse(f"em[eps={eps!r}]", PROTECTORS, "protector")
+    assert parse(spec.label, PROTECTORS, "protector").settings["eps"] == eps
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    assert [number_text(v) for v in (8 / 255, 0.1, 0.0, 1.0, True, 16)] == ["8/255", "0.1", "0", "1", "true", "16"]
+
+
+def test_keys_change_with_settings_and_version() -> None:
+    first, second = (parse(text, MODELS, "model").key() for text in ("resnet8", "resnet8[width=8]"))
+    assert first["version"] == second["version"]
+    assert first != second

@@ -1,0 +1,90 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from howfar.errors import HowfarError
+from howfar.store import Record, Store, write_text
+
+
+def record(status: str = "done", **result: object) -> Record:
+    return Record("step", Store.key("step", {"a": 1}), {"a": 1}, status, result, {})
+
+
+def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "deep" / "runs")
+    saved = store.save(record(value=0.1), {"x": torch.arange(5)})
+    assert store.find("step", saved.key) == saved
+    assert torch.equal(store.arrays("step", saved.key)["x"], torch.arange(5))
+    assert list(store.records("step")) == [saved]
+    assert store.done("step", saved.key)
+    assert store.find("step", "0" * 20) is None
+
+
+def test_keys_follow_content_not_order() -> None:
+    assert Store.key("s", {"a": 1, "b": [1.5]}) == Store.key("s", {"b": [1.5], "a": 1})
+    assert Store.key("s", {"a": 1}) != Store.key("t", {"a": 1})
+
+
+def test_a_failure_gives_way_to_success_and_success_to_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    key = store.save(record("failed", error="no")).key
+    assert not store.done("step", key)
+    store.save(record("done", value=1))
+    store.save(record("failed", error="again"))
+    found = store.find("step", key)
+    assert found is not None
+    assert found.result == {"value": 1}
+
+
+def test_half_written_drafts_are_invisible_and_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    import socket
+
+    dead = tmp_path / "step" / f".{'0' * 20}.{socket.gethostname()}.999999999.ab12.tmp"
+    mine = tmp_path / "step" / f".{'1' * 20}.{socket.gethostname()}.{os.getpid()}.ab12.tmp"
+    for draft in (dead, mine):
+        draft.mkdir(parents=True)
+        (draft / "record.json").write_text("{")
+    assert list(store.records("step")) == []
+    store.sweep()
+    assert not dead.exists()
+    assert mine.exists(), "a living process may still be writing"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"step": 1}', "\x00"])
+def test_damage_is_named_not_believed(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path)
+    key = store.save(record(), {"x": torch.zeros(3)}).key
+    (tmp_path / "step" / key / "record.json").write_text(damage)
+    with pytest.raises(HowfarError, match="is damaged"):
+        store.find("step", key)
+    (tmp_path / "step" / key / "arrays.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    with pytest.raises(HowfarError, match="is damaged"):
+        store.arrays("step", key)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(HowfarError, match="No space left.*Free some space"):
+        store.save(record(), {"x": torch.zeros(3)})
+    assert list((tmp_path / "step").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HowfarError, match="--runs"):
+        Store(tmp_path / "file" / "runs")
+
+
+def test_text_files_are_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_text(path, "old")
+    write_text(path, json.dumps({"new": "é"}))
+    assert path.read_text(encoding="utf-8") == '{"new": "\\u00e9"}'
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(HowfarError, match="could not write"):
+        write_text(tmp_path / "no" / "where.txt", "x")
