@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all check fmt clean
+.PHONY: bench test test-all check fmt docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -17,14 +17,17 @@ test-all: check
 	$(BIN)/pytest
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples docs
+	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fmt: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples
-	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples docs
+	$(BIN)/ruff check --fix src tests benchmarks examples docs
+
+docs: .venv/dev
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv

@@ -109,7 +109,9 @@ def main() -> None:
             if number:  # the first round warms up
                 times[name].append(time.perf_counter() - start)
     speed = {name: len(data) / statistics.median(seconds) for name, seconds in times.items()}
-    print(f"{options.model}, batch {BATCH}, n = {len(data)} images, {options.rounds} rounds, torch {torch.__version__},")
+    print(
+        f"{options.model}, batch {BATCH}, n = {len(data)} images, {options.rounds} rounds, torch {torch.__version__},"
+    )
     print(f"{torch.get_num_threads()} threads; images/s:", ", ".join(f"{k} {v:.0f}" for k, v in speed.items()))
     for other in ("usual", "bare"):
         ratios = [b / a for a, b in zip(times["ours"], times[other], strict=True)]

@@ -27,7 +27,9 @@ def cli() -> str:
 
 def methods() -> str:
     """Return one table a kind of method."""
-    parts = ["# Methods\n\nWritten by `docs/generate.py` from signatures and docstrings; `howfar show NAME` tells more."]
+    parts = [
+        "# Methods\n\nWritten by `docs/generate.py` from signatures and docstrings; `howfar show NAME` tells more."
+    ]
     for kind, table in TABLES.items():
         entries = [describe(kind, name) for name in table]
         extra = [key for key in ("norm", "needs labels", "cost") if key in entries[0]]

@@ -27,7 +27,9 @@ FILES = ["leaderboard.json", "leaderboard.csv", "leaderboard.md"]
 
 def howfar(*arguments: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "howfar", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **variables}, check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,17 @@ PLUGIN = Path(__file__).parents[1] / "examples" / "howfar-checkerboard"
 
 def test_the_worked_example_installs_and_benches(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    build = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+    ]
     subprocess.run([*build, str(PLUGIN)], check=True, cwd=tmp_path)
     command = [sys.executable, "-m", "howfar", *TINY, "--protectors", "checkerboard[eps=16/255]", "--json"]
     variables = {**os.environ, "PYTHONPATH": str(site)}

@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import pytest
 
 from howfar.data import DATASETS
 from howfar.defend import DEFENSES

@@ -69,7 +69,7 @@ def test_damage_is_named_not_believed(tmp_path: Path, damage: str) -> None:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(HowfarError, match="No space left.*Free some space"):
+    with pytest.raises(HowfarError, match=r"No space left.*Free some space"):
         store.save(record(), {"x": torch.zeros(3)})
     assert list((tmp_path / "step").iterdir()) == []
 

@@ -93,7 +93,7 @@ def test_cifar10_from_folder_archive_and_parent(tmp_path: Path) -> None:
     assert {len(s.train) for s in sets} == {20}
     assert len({s.train.digest() for s in sets}) == 1
     assert sets[0].classes[3] == "class 3"
-    raw = pickle.loads(content["data_batch_2"])["data"][1]  # noqa: S301
+    raw = pickle.loads(content["data_batch_2"])["data"][1]
     assert np.array_equal(sets[0].train.pixels[5].numpy(), raw.reshape(3, 32, 32))
     assert torch.equal(sets[0].test.ids, torch.arange(20, 23))
 

@@ -43,7 +43,9 @@ def quadratic(radius: float) -> tuple[Flat, Data, float, float]:
     """Return model, data, and the true rise and fall by dense search over the ball (two weights: a circle)."""
     torch_generator = arrays.seeded(0)
     pixels = torch.randint(0, 256, (32, 1, 1, 2), generator=torch_generator, dtype=torch.uint8)
-    data = Data(pixels=pixels, targets={"label": torch.randint(0, 3, (32,), generator=torch_generator)}, ids=torch.arange(32))
+    data = Data(
+        pixels=pixels, targets={"label": torch.randint(0, 3, (32,), generator=torch_generator)}, ids=torch.arange(32)
+    )
     model = Flat(2)
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor([[1.0, -2.0]]))
@@ -110,7 +112,7 @@ def test_exact_finds_at_least_what_fast_finds(trained: nn.Module, digits: Splits
     fast, exact = (sharpness(trained, task, probe, mode=mode) for mode in ("fast", "exact"))  # type: ignore[arg-type]
     for name in fast:
         assert exact[name].rise >= fast[name].rise * (1 - 1e-6)
-        assert exact[name].fall >= fast[name].fall * (1 - 1e-6)
+        assert (exact[name].fall or 0) >= (fast[name].fall or 0) * (1 - 1e-6)
 
 
 def test_batches_change_nothing_but_rounding(trained: nn.Module, digits: Splits, task: Task) -> None:
@@ -134,7 +136,7 @@ def test_senseless_requests_are_refused(trained: nn.Module, digits: Splits, task
     broken = copy.deepcopy(trained)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
-    with pytest.raises(HowfarError, match=r"layer conv1.weight|not finite"):
+    with pytest.raises(HowfarError, match="loss of the model is nan"):
         sharpness(broken, task, digits.train.take(range(32)))
 
 

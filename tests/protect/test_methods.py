@@ -87,7 +87,9 @@ def test_ops_moments_agree_with_brute_force() -> None:
 def test_ops_gives_no_two_classes_the_same_pixel_and_colour() -> None:
     protected = protect("ops", gray(60, (1, 6, 6), 30))
     changed = (protected.pixels != 128).flatten(2).nonzero()
-    marks = {(int(place), int(protected.pixels[image].flatten()[place]), int(image) % 30) for image, _, place in changed}
+    marks = {
+        (int(place), int(protected.pixels[image].flatten()[place]), int(image) % 30) for image, _, place in changed
+    }
     assert len({mark[:2] for mark in marks}) == 30
 
 

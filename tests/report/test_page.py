@@ -26,7 +26,10 @@ def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **
 
 def page(name: str = "em") -> Page:
     sal = [[0.1, 0.2], [0.0, 0.4]]
-    series = [Series(p, [0.3, 0.9], [0.2, 0.8], [0.4, 0.95], [1.0, 0.1], ["a.weight", name], sal, 1.0) for p in ("clean", "b", name)]
+    series = [
+        Series(p, [0.3, 0.9], [0.2, 0.8], [0.4, 0.95], [1.0, 0.1], ["a.weight", name], sal, 1.0)
+        for p in ("clean", "b", name)
+    ]
     group = Group(
         dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
         test_images=5, recipe={"lr": 0.1},
@@ -117,8 +120,12 @@ def test_verdict_names_the_weakest_point() -> None:
     def group(*rows: Row) -> Group:
         return Group("digits", "c", "m", "none", "accuracy", 0.1, 1, 1, {}, list(rows), [])
 
-    sentences = verdict([group(row("strong", 0.15), row("none", 0.85)), group(row("half", 0.2), row("half", 0.88, "vit"))])
+    sentences = verdict(
+        [group(row("strong", 0.15), row("none", 0.85)), group(row("half", 0.2), row("half", 0.88, "vit"))]
+    )
     assert "strong on digits held" in sentences[0]
-    assert any("half on digits hurts a resnet8" in s and "but a vit without defense reaches 88 %" in s for s in sentences)
+    assert any(
+        "half on digits hurts a resnet8" in s and "but a vit without defense reaches 88 %" in s for s in sentences
+    )
     assert any("none on digits did not protect" in s for s in sentences)
     assert verdict([group(row("clean", 0.9))]) == []

@@ -59,7 +59,9 @@ def fashion_mnist(root: Path | None = None, download: bool = False) -> Splits:
 def _load(
     name: str, root: Path | None, download: bool, url: str, hashes: dict[str, str], classes: tuple[str, ...]
 ) -> Splits:
-    found = files.find(root, name, [f"{name}.npz", *hashes, *(file.removesuffix(".gz") for file in hashes)], download=download)
+    found = files.find(
+        root, name, [f"{name}.npz", *hashes, *(file.removesuffix(".gz") for file in hashes)], download=download
+    )
     if found is not None and found.suffix == ".npz":
         return read_npz(found, flip=False)
     if found is not None and found == root:

@@ -49,7 +49,7 @@ class OnePixelShortcut(Protector):
         labels = labels_of(data, task)
         channels, height, width = data.shape
         colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=channels)))
-        if self.pixels * int(labels.max() + 1) > len(colours) * height * width:
+        if self.pixels > height * width or self.pixels * int(labels.max() + 1) > len(colours) * height * width:
             raise UsageError("more classes than pairs of pixel and colour. Take fewer pixels a class or larger images.")
         out = data.pixels.clone() if data.pixels.numel() < arrays.IN_MEMORY_BYTES else _copy(data)
         taken = torch.zeros(len(colours), height * width, dtype=torch.bool)
@@ -57,8 +57,9 @@ class OnePixelShortcut(Protector):
         for done, label in enumerate(present, 1):
             members = (labels == label).nonzero().flatten()
             scores = separation(data, members, colours).masked_fill(taken, -torch.inf)
-            for place in scores.flatten().topk(self.pixels).indices.tolist():
-                colour, pixel = divmod(place, height * width)
+            best, colour_of = scores.max(0)  # a pixel can hold one colour only
+            for pixel in best.topk(self.pixels).indices.tolist():
+                colour = colour_of[pixel]
                 taken[colour, pixel] = True
                 out[members, :, pixel // width, pixel % width] = (colours[colour] * 255).to(torch.uint8)
             yield Progress(done, len(present))

@@ -8,4 +8,4 @@ from howfar.tasks.task import Task
 
 TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {"classification": classification}
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Task", "classification"]

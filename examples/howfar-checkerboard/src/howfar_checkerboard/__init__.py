@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+
 from howfar.data import Data
 from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
 from howfar.spec import Eps

@@ -1,0 +1,184 @@
+"""Run a network again from where one of its weights enters, with everything before it from memory."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+
+class NotReplayable(Exception):
+    """The network takes another path than when it was recorded, so nothing may come from memory."""
+
+
+@dataclass
+class _Call:
+    """One call of one module: ``end`` is the index behind its last inner call, ``finished`` a moment."""
+
+    module: nn.Module
+    end: int = 0
+    finished: int = 0
+    output: Any = None
+    fresh: bool = False  # something writes into the output later, so every use needs a copy
+
+
+class Replay:
+    """A recorded forward pass that can be run again for a changed weight.
+
+    While recording, every module call keeps its output, and the first moment at which each weight is used is noted,
+    whoever uses it. A call that had finished by then cannot depend on the weight: replaying returns its output and
+    skips all that happens inside. What runs again is the network's own code on the same tensors, so the result is
+    bit for bit that of a whole pass.
+    """
+
+    def __init__(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+        self.model = model
+        self.names = {id(weight): name for name, weight in weights.items()}
+        self.calls: list[_Call] = []
+        self.first_use: dict[str, int] = {}
+        self._written: set[int] = set()
+        self._clock = 0
+        self._position = 0
+        self._moment = 0
+
+    def record(self, images: Tensor) -> Tensor:
+        """Run the network on ``images``, keep what its modules return, and return its output."""
+        output = self._record(images)
+        written = {
+            index for index, call in enumerate(self.calls) if not call.fresh and any(_changed(call.output))
+        }  # fmt: skip
+        if written - self._written:  # an operation in place: keep copies from before it
+            self._written |= written
+            output = self._record(images)
+        for call in self.calls:
+            call.output = pytree.tree_map(_plain, call.output)
+        self._forget_unused()
+        return output
+
+    def run(self, name: str, images: Tensor) -> Tensor:
+        """Return the network's output for the present value of weight ``name``, all others as recorded.
+
+        Raises:
+            NotReplayable: if the network calls other modules than when it was recorded.
+        """
+        self._position = 0
+        self._moment = self.first_use.get(name, self._clock + 1)
+        with self._patched(self._replayed):
+            output: Tensor = self.model(images)
+        return output
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the kept outputs take."""
+        sizes: dict[int, int] = {}
+        for call in self.calls:
+            for leaf in pytree.tree_leaves(call.output):
+                if isinstance(leaf, Tensor):
+                    storage = leaf.untyped_storage()
+                    sizes[storage.data_ptr()] = storage.nbytes()
+        return sum(sizes.values())
+
+    def _record(self, images: Tensor) -> Tensor:
+        self.calls, self.first_use, self._clock = [], {}, 0
+        with self._patched(self._recorded), _Uses(self):
+            output: Tensor = self.model(images)
+        return output
+
+    def _recorded(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        index = len(self.calls)
+        call = _Call(module, fresh=index in self._written)
+        self.calls.append(call)
+        output = forward(*args, **kwargs)
+        call.end, call.finished = len(self.calls), self._tick()
+        call.output = pytree.tree_map(lambda leaf: _Kept(leaf, call.fresh), output)
+        return output
+
+    def _replayed(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if self._position >= len(self.calls) or self.calls[self._position].module is not module:
+            raise NotReplayable(f"{type(module).__name__} is called where it was not when recorded")
+        call = self.calls[self._position]
+        if call.finished < self._moment:
+            self._position = call.end
+            return pytree.tree_map(_copy, call.output) if call.fresh else call.output
+        self._position += 1
+        return forward(*args, **kwargs)
+
+    def _forget_unused(self) -> None:
+        """Drop the outputs that no weight needs: those inside a call that is itself taken from memory."""
+        needed: set[int] = set()
+        for moment in self.first_use.values():
+            index = 0
+            while index < len(self.calls):
+                if self.calls[index].finished < moment:
+                    needed.add(index)
+                    index = self.calls[index].end
+                else:
+                    index += 1
+        for index, call in enumerate(self.calls):
+            if index not in needed:
+                call.output = None
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+    @contextmanager
+    def _patched(self, handle: Callable[..., Any]) -> Iterator[None]:
+        """Let ``handle`` stand in for the ``forward`` of every module."""
+        modules = list(self.model.modules())
+        own = {module: module.__dict__["forward"] for module in modules if "forward" in module.__dict__}
+
+        def stand_in(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **kwargs: handle(module, forward, args, kwargs)
+
+        try:
+            for module in modules:
+                module.__dict__["forward"] = stand_in(module, module.forward)
+            yield
+        finally:
+            for module in modules:
+                if module in own:
+                    module.__dict__["forward"] = own[module]
+                else:
+                    module.__dict__.pop("forward", None)
+
+
+class _Uses(TorchFunctionMode):
+    """Notes the first moment at which any operation takes a weight."""
+
+    def __init__(self, replay: Replay) -> None:
+        super().__init__()
+        self.replay = replay
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in pytree.tree_leaves((args, kwargs)):
+            name = self.replay.names.get(id(leaf))
+            if name is not None:
+                self.replay.first_use.setdefault(name, self.replay._tick())
+        return func(*args, **(kwargs or {}))
+
+
+class _Kept:
+    """An output with the version it had when its module returned it."""
+
+    def __init__(self, value: Any, copy: bool) -> None:
+        self.original = value
+        self.version = value._version if isinstance(value, Tensor) else 0
+        self.value = _copy(value) if copy else value
+
+
+def _changed(output: Any) -> Iterator[bool]:
+    for kept in pytree.tree_leaves(output):
+        yield isinstance(kept.original, Tensor) and kept.original._version != kept.version
+
+
+def _plain(kept: _Kept) -> Any:
+    return kept.value.detach() if isinstance(kept.value, Tensor) else kept.value
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf

@@ -1,0 +1,200 @@
+"""The loss of a network over a fixed set of images, as a function of one layer's weights at a time."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.probe.replay import NotReplayable, Replay
+from howfar.tasks import Task
+
+TRIAL = 8  # images from which the memory of a batch is judged
+
+
+@dataclass
+class Point:
+    """The loss at one place.
+
+    Attributes:
+        losses: per image, nats, float64.
+        qualities: per image, float64.
+        gradient: of the mean loss for the layer's weight; None where nobody asked.
+    """
+
+    losses: PerExample
+    qualities: PerExample
+    gradient: Tensor | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean loss, nats."""
+        return float(self.losses.mean())
+
+
+class Surface:
+    """Loss, quality and gradient of an eval-mode network over fixed images.
+
+    What lies in front of the layer that moves is computed once and kept, as far as ``memory`` allows; where it does
+    not, it is computed anew for every round of moves, batch by batch. Every weight is put back after each move.
+
+    Args:
+        model: put into eval mode by ``opened``.
+        task: gives loss and quality.
+        data: the fixed images.
+        weights: the layers that may move, by name.
+        batch_size: images at a time, at most.
+        memory: bytes for kept activations.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        data: Data,
+        weights: dict[str, nn.Parameter],
+        *,
+        batch_size: int,
+        memory: int,
+    ) -> None:
+        self.model, self.task, self.weights, self.count = model, task, weights, len(data)
+        self.device = next(model.parameters()).device
+        self.kept: list[Replay] | None = None
+        self.replays = True
+        self._data, self._memory, self._size = data, memory, batch_size
+
+    @contextmanager
+    def opened(self) -> Iterator["Surface"]:
+        """Put the model into eval mode and freeze all weights; put mode, flags and gradients back at the end."""
+        modes = {module: module.training for module in self.model.modules()}
+        flags = {parameter: parameter.requires_grad for parameter in self.model.parameters()}
+        self.model.eval()
+        for parameter in flags:
+            parameter.requires_grad_(False)
+        try:
+            self._size = self._fitting_size()
+            yield self
+        finally:
+            self.kept = None
+            for parameter, flag in flags.items():
+                parameter.requires_grad_(flag)
+            for module, mode in modes.items():
+                module.training = mode
+
+    def start(self) -> tuple[Point, dict[str, Tensor]]:
+        """Return the point where the network stands, and the gradient of every layer there: one backward pass."""
+        points, totals = [], {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        replays: list[Replay] = []
+        for weight in self.weights.values():
+            weight.requires_grad_()
+        try:
+            for images, target in self._batches():
+                replay = Replay(self.model, self.weights)
+                with torch.enable_grad():
+                    output = replay.record(images) if self.replays else self.model(images)
+                    point = self._point(output, target)
+                    loss = point.losses.sum() / self.count
+                    gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
+                points.append(Point(point.losses.detach(), point.qualities))
+                for total, gradient in zip(totals.values(), gradients, strict=True):
+                    if gradient is not None:
+                        total += gradient
+                replays.append(replay)
+        finally:
+            for weight in self.weights.values():
+                weight.requires_grad_(False)
+        self.kept = replays if self.replays and sum(replay.bytes for replay in replays) <= self._memory else None
+        return _joined(points), totals
+
+    def at(self, moves: Sequence[tuple[str, Tensor]], *, gradient: bool) -> list[Point]:
+        """Return the points that these moves of one layer each lead to.
+
+        Args:
+            moves: pairs of a layer and the change of its weight.
+            gradient: whether the gradient at each point is wanted.
+
+        Returns:
+            One point a move, in their order.
+        """
+        parts: list[list[Point]] = [[] for _ in moves]
+        totals: list[Tensor | None] = [None] * len(moves)
+        for number, (images, target) in enumerate(self._batches()):
+            replay = self._recorded(number, images)
+            for index, (name, move) in enumerate(moves):
+                point = self._moved(replay, name, move, images, target, gradient=gradient)
+                parts[index].append(point)
+                if point.gradient is not None:
+                    total = totals[index]
+                    totals[index] = point.gradient if total is None else total + point.gradient
+        return [_joined(points, total) for points, total in zip(parts, totals, strict=True)]
+
+    def _moved(
+        self, replay: Replay | None, name: str, move: Tensor, images: Images, target: Targets, *, gradient: bool
+    ) -> Point:
+        weight = self.weights[name]
+        start = weight.detach().clone()
+        try:
+            with torch.no_grad():
+                weight.add_(move)
+            weight.requires_grad_(gradient)
+            with torch.set_grad_enabled(gradient):
+                point = self._point(self._output(replay, name, images), target)
+                if not gradient:
+                    return point
+                (slope,) = torch.autograd.grad(point.losses.sum() / self.count, weight, allow_unused=True)
+            return Point(point.losses.detach(), point.qualities, torch.zeros_like(weight) if slope is None else slope)
+        finally:
+            weight.requires_grad_(False)
+            with torch.no_grad():
+                weight.copy_(start)
+
+    def _output(self, replay: Replay | None, name: str, images: Images) -> Tensor:
+        if replay is not None:
+            try:
+                return replay.run(name, images)
+            except NotReplayable as reason:
+                warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
+                self.replays, self.kept = False, None
+        output: Tensor = self.model(images)
+        return output
+
+    def _point(self, output: Tensor, target: Targets) -> Point:
+        with torch.no_grad():
+            qualities = self.task.quality(output, target).double()
+        return Point(self.task.loss(output, target).double(), qualities)
+
+    def _recorded(self, number: int, images: Images) -> Replay | None:
+        if not self.replays:
+            return None
+        if self.kept is not None:
+            return self.kept[number]
+        replay = Replay(self.model, self.weights)
+        with torch.no_grad():
+            replay.record(images)
+        return replay
+
+    def _batches(self) -> Iterator[tuple[Images, Targets]]:
+        for part in arrays.chunks(self.count, self._size):
+            images = arrays.unit_images(self._data.pixels[part].to(self.device))
+            target = self._data.targets[self.task.target][part].to(self.device)
+            yield images.contiguous(memory_format=torch.channels_last), target
+
+    def _fitting_size(self) -> int:
+        trial = Replay(self.model, self.weights)
+        images, _ = next(self._batches())
+        with torch.no_grad():
+            trial.record(images[:TRIAL])
+        size = self._memory // max(trial.bytes // len(images[:TRIAL]), 1)
+        if size < 1:
+            raise UsageError(f"the activations of one image need more than {self._memory} bytes. Allow more memory.")
+        return min(self._size, size)
+
+
+def _joined(points: list[Point], gradient: Tensor | None = None) -> Point:
+    return Point(torch.cat([p.losses for p in points]), torch.cat([p.qualities for p in points]), gradient)
