@@ -70,9 +70,8 @@ def main() -> None:
             f"{name:>14}: {total[name]:7.2f} s, {total['reference'] / total[name]:6.1f} × faster than reference; "
             f"against exact: Spearman at least {rank:.3f}, median deviation {100 * deviation:.1f} %"
         )
-    print(
-        f"exact below reference by at most {100 * max(shortfalls):.2f} % (rise or fall, layers above 1 % of the largest)"
-    )
+    worst = 100 * max(shortfalls)
+    print(f"exact below reference by at most {worst:.2f} % (rise or fall, where above 1 % of the largest SAL)")
 
 
 def compare(

@@ -14,7 +14,7 @@ The pipeline, and every folder a step of it::
     for name, data in {"clean": splits.train, "lsp": protected}.items():
         model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0))
         readings[name] = [sharpness(model, task, data.take(range(128)))          # 4 model -> readings
-                          for _ in train(model, task, data, Recipe(epochs=8, crop=0))]  # 3 Data -> model
+                          for _ in train(model, task, data, Recipe(epochs=8, crop=0, flip=False))]  # 3 Data -> model
         print(name, evaluate(model, task, splits.test))
     print(unlearnable_distance(readings["clean"], readings["lsp"]))     # 5 readings -> numbers
 """

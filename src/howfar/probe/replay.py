@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 
-class NotReplayable(Exception):
+class NotReplayableError(Exception):
     """The network takes another path than when it was recorded, so nothing may come from memory."""
 
 
@@ -63,7 +62,7 @@ class Replay:
         """Return the network's output for the present value of weight ``name``, all others as recorded.
 
         Raises:
-            NotReplayable: if the network calls other modules than when it was recorded.
+            NotReplayableError: if the network calls other modules than when it was recorded.
         """
         self._position = 0
         self._moment = self.first_use.get(name, self._clock + 1)
@@ -99,7 +98,7 @@ class Replay:
 
     def _replayed(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self._position >= len(self.calls) or self.calls[self._position].module is not module:
-            raise NotReplayable(f"{type(module).__name__} is called where it was not when recorded")
+            raise NotReplayableError(f"{type(module).__name__} is called where it was not when recorded")
         call = self.calls[self._position]
         if call.finished < self._moment:
             self._position = call.end

@@ -17,9 +17,11 @@ class Search:
         name: the layer.
         sign: +1 climbs, −1 descends.
         radius: of the ball, absolute.
+        start: where the weights stand.
         best: the best point so far; the start counts.
-        step: length of the next step; halved when a descent overshoots.
-        gain: of the last step over the best before it, nats.
+        at: the move that leads to it.
+        slope: gradient there, or at the start as long as ``at`` is 0.
+        step: length of the next descent, in units of the gradient; 0 before the first.
         settled: whether the last step gained next to nothing.
         points: how many points were evaluated.
     """
@@ -27,12 +29,11 @@ class Search:
     name: str
     sign: float
     radius: float
-    best: Point
     start: Point
+    best: Point
     at: Tensor
     slope: Tensor
-    step: float
-    gain: float = 0.0
+    step: float = 0.0
     settled: bool = False
     points: int = 0
 
@@ -45,30 +46,38 @@ class Search:
         """Return the next move.
 
         Climbing, the loss bends upwards where it matters, so the best answer to a slope is the point of the ball
-        farthest along it (one power iteration). Descending, the minimum may lie inside: step, then project.
+        farthest along it (a power iteration). Descending, the minimum may lie inside: step, then project.
         """
-        norm = float(self.slope.norm())
+        direction = self.sign * self.slope
+        norm = float(direction.norm())
         if norm == 0 or self.radius == 0:
             return torch.zeros_like(self.at)
         if self.sign > 0:
-            return self.slope * (self.radius / norm)
-        move = self.at - self.slope * (self.step / norm)
+            return direction * (self.radius / norm)
+        move = self.at + direction * (self.step or self.radius / norm)
         return move * min(1.0, self.radius / max(float(move.norm()), 1e-30))
 
     def accept(self, move: Tensor, point: Point, tolerance: float) -> None:
         """Take note of where ``move`` led."""
-        before = self.value
+        before, gain = self.value, self.sign * (point.loss - self.best.loss)
         self.points += 1
-        self.gain = self.sign * (point.loss - self.best.loss)
-        if self.gain > 0:
+        retry = False
+        if self.sign < 0 and point.gradient is not None:
+            retry = gain <= 0 and self.step != 0
+            self.step = self._bent(move, point.gradient, shorter=gain <= 0)
+        if gain > 0:
             self.best, self.at = point, move
-        if point.gradient is not None:
-            if self.gain > 0 or self.sign > 0:
-                self.slope = point.gradient
-            else:
-                self.step /= 4  # overshot: shorter steps from the best point so far
-        overshot = self.sign < 0 and self.gain <= 0 and self.step > 0.01 * self.radius
-        self.settled = not overshot and self.gain <= tolerance * max(before, 1e-12) and self.points > 1
+            self.slope = self.slope if point.gradient is None else point.gradient
+        self.settled = not retry and gain <= tolerance * max(before, 1e-12) and self.points > 1
+
+    def _bent(self, move: Tensor, gradient: Tensor, *, shorter: bool) -> float:
+        """Return the step that the curvature between the last two points asks for (Barzilai and Borwein 1988)."""
+        moved, turned = move - self.at, gradient - self.slope
+        length, bend = float(moved.square().sum()), float((moved * turned).sum())
+        last = self.step or self.radius / max(float(self.slope.norm()), 1e-30)
+        if bend <= 0 or length == 0:
+            return last / 4 if shorter else 2 * last
+        return min(length / bend, last / 4) if shorter and self.step else length / bend
 
 
 def begin(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: float, sign: float) -> list[Search]:
@@ -76,7 +85,7 @@ def begin(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: flo
     searches = []
     for name, slope in slopes.items():
         length = radius * float(surface.weights[name].norm())
-        searches.append(Search(name, sign, length, start, start, torch.zeros_like(slope), slope, step=length))
+        searches.append(Search(name, sign, length, start, start, torch.zeros_like(slope), slope))
     return searches
 
 

@@ -12,7 +12,7 @@ from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.probe.replay import NotReplayable, Replay
+from howfar.probe.replay import NotReplayableError, Replay
 from howfar.tasks import Task
 
 TRIAL = 8  # images from which the memory of a batch is judged
@@ -158,7 +158,7 @@ class Surface:
         if replay is not None:
             try:
                 return replay.run(name, images)
-            except NotReplayable as reason:
+            except NotReplayableError as reason:
                 warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
                 self.replays, self.kept = False, None
         output: Tensor = self.model(images)

@@ -88,7 +88,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 512) -> dict[str, float]:
+def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128) -> dict[str, float]:
     """Return ``{"loss": ..., task.metric: ...}`` of the eval-mode model; its mode is put back."""
     device = next(model.parameters()).device
     was_training = model.training
