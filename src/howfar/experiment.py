@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class Experiment:
         """Return everything that determines the protected set."""
         train_digest, _ = _digests(self.dataset.label, self.limit_train, self.limit_test)
         return {
-            "dataset": {"label": self.dataset.label, "train": train_digest},
+            "dataset": {"label": _title(self.dataset), "train": train_digest},
             "source_task": self.source_task.key(),
             "protector": {"label": self.protector.label, **self.protector.key()},
             "seed": self.seed,
@@ -230,6 +231,12 @@ def _noting(work: Generator[Progress, None, Data], curve: list[float]) -> Genera
         if progress.reading is not None:
             curve.append(progress.reading)
         yield progress
+
+
+def _title(dataset: Spec[Splits]) -> str:
+    """Return a data set's name without its place: moving the files changes no key, and no path gets on the page."""
+    root = dataset.settings.get("root")
+    return f"{dataset.name}:{Path(root).name}" if root and dataset.name in ("folder", "npz") else dataset.name
 
 
 @functools.lru_cache(maxsize=2)
