@@ -27,9 +27,8 @@ def build(architecture: Architecture, shape: Shape, outputs: int, *, generator: 
     channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < 8:
         raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")
-    with torch.device("meta"):  # the constructors would draw from the global generator
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator: leave it as it was
         model = architecture(shape, outputs)
-    model = model.to_empty(device="cpu")
     for module in model.modules():
         _initialise(module, generator)
     return channels_last(model)
