@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Nothing here computes, and torch is loaded only when work starts."""
 
-import json
 import os
 import shlex
 import sys
@@ -12,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
-from howfar import __version__
+from howfar import __version__, terminal
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
-    from howfar.engine import Event
     from howfar.report.page import Page
 
 Kind = Literal["protectors", "defenses", "datasets", "models", "tasks"]
@@ -100,14 +98,14 @@ class Bench(Common):
         victims = sorted(e.steps()[1].key for e in experiments)
         asked = {"victims": victims, "command": shlex.join(["howfar", *sys.argv[1:]])}
         store.save(Record("bench", store.key("bench", asked), asked, "done", {}, {}))
-        failures = _follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+        failures = terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
         page = collect(store, victims)
         for name, text in page.outputs().items():
             write_text(self.runs / name, text)
-        _print_leaderboard(page, as_json=self.json)
-        _say(f"page: {self.runs / 'report.html'}")
+        terminal.show_leaderboard(page, as_json=self.json)
+        terminal.say(f"page: {self.runs / 'report.html'}")
         for label, error in failures:
-            _say(f"failed: {label}: {error}", style="red")
+            terminal.say(f"failed: {label}: {error}", style="red")
         return 1 if failures else 0
 
 
@@ -125,10 +123,10 @@ class List(Common):
 
         entries = [describe(self.kind, name) for name in TABLES[self.kind]]
         if self.json:
-            _print_json(entries)
+            terminal.show_json(entries)
             return 0
         columns = [key for key in entries[0] if key not in ("settings", "text")]
-        _print_table(columns, [[str(entry[key]) for key in columns] for entry in entries])
+        terminal.show_table(columns, [[str(entry[key]) for key in columns] for entry in entries])
         return 0
 
 
@@ -146,12 +144,12 @@ class Show(Common):
 
         entry = find(self.name)
         if self.json:
-            _print_json(entry)
+            terminal.show_json(entry)
             return 0
-        _out(f"{entry['name']} ({entry['kind']})\n\n{entry['text']}\n")
+        terminal.out(f"{entry['name']} ({entry['kind']})\n\n{entry['text']}\n")
         facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings")}
-        _out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
-        _print_table(
+        terminal.out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
+        terminal.show_table(
             ["setting", "default", "meaning"],
             [[s["name"], s["default"], s["what"]] for s in entry["settings"]],
         )
@@ -170,9 +168,9 @@ class Doctor(Common):
 
         findings = examine()
         if self.json:
-            _print_json(findings)
+            terminal.show_json(findings)
         else:
-            _print_table(["what", "found"], [[key, str(value)] for key, value in findings.items()])
+            terminal.show_table(["what", "found"], [[key, str(value)] for key, value in findings.items()])
         return 0
 
 
@@ -186,7 +184,7 @@ class Leaderboard(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        _print_leaderboard(_page(self.runs), as_json=self.json)
+        terminal.show_leaderboard(_page(self.runs), as_json=self.json)
         return 0
 
 
@@ -204,7 +202,7 @@ class Report(Common):
         from howfar.store import write_text
 
         write_text(self.output, render(_page(self.runs)))
-        _say(f"page: {self.output}")
+        terminal.say(f"page: {self.output}")
         return 0
 
 
@@ -225,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["--version"]:
-        _out(f"howfar {__version__}")
+        terminal.out(f"howfar {__version__}")
         sys.exit(0)
     description = "How far is this data from being truly unlearnable? Start with: howfar bench"
     command: Callable[[], int] = tyro.cli(
@@ -241,10 +239,10 @@ def _guarded(command: Callable[[], int]) -> int:
     except HowfarError as error:
         if getattr(command, "debug", False):
             raise
-        _say(f"howfar: {error}", style="red")
+        terminal.say(f"howfar: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
-        _say("interrupted. Finished cells are kept: run the same command again to go on.")
+        terminal.say("interrupted. Finished cells are kept: run the same command again to go on.")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -252,7 +250,7 @@ def _guarded(command: Callable[[], int]) -> int:
     except OSError as error:
         if getattr(command, "debug", False):
             raise
-        _say(
+        terminal.say(
             f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.",
             style="red",
         )
@@ -277,95 +275,9 @@ def _dry_run(experiments: list[Any], store: Any, workers: int, *, as_json: bool)
     total = sum(seconds.values()) / workers
     if as_json:
         steps = [{"step": s.label, "key": s.key, "seconds": round(seconds[s.key], 1)} for s in todo]
-        _print_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
+        terminal.show_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
         return 0
-    _print_table(["step to do", "about"], [[step.label, _duration(seconds[step.key])] for step in todo])
-    _out(f"{len(todo)} steps to do, {len(ready)} in the store; about {_duration(total)} with {workers} worker(s).")
+    terminal.show_table(["step to do", "about"], [[step.label, terminal.duration(seconds[step.key])] for step in todo])
+    about = f"about {terminal.duration(total)} with {workers} worker(s)"
+    terminal.out(f"{len(todo)} steps to do, {len(ready)} in the store; {about}.")
     return 0
-
-
-def _follow(events: Any, experiments: list[Any], store: Any) -> list[tuple[str, str]]:
-    """Show progress until the run ends; return the failures."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    total = len({step.key for experiment in experiments for step in experiment.steps()})
-    failures: list[tuple[str, str]] = []
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
-        overall = progress.add_task("steps", total=total)
-        lines: dict[str, Any] = {}
-        for event in events:
-            if event.status == "running":
-                if event.key not in lines:
-                    lines[event.key] = progress.add_task(event.step, total=100)
-                progress.update(lines[event.key], completed=100 * event.share, description=f"{event.step} {event.note}")
-                continue
-            if event.key in lines:
-                progress.remove_task(lines.pop(event.key))
-            progress.advance(overall)
-            _remark(event, store, progress.console, failures)
-        progress.update(overall, completed=total)
-    return failures
-
-
-def _remark(event: "Event", store: Any, console: Any, failures: list[tuple[str, str]]) -> None:
-    if event.status == "failed":
-        failures.append((event.step, event.note))
-        console.print(f"failed: {event.step}: {event.note}", style="red", markup=False)
-    elif event.status == "done":
-        record = store.find("protect", event.key)
-        curve = record.result["curve"] if record else []
-        stops = f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
-        console.print(f"{event.step}: {event.seconds:.1f} s{stops}", markup=False, highlight=False)
-
-
-def _print_leaderboard(page: "Page", *, as_json: bool) -> None:
-    from howfar.report.leaderboard import as_json as to_json
-    from howfar.report.leaderboard import as_table
-
-    if as_json:
-        _out(to_json(page.rows).rstrip())
-        return
-    console = _console(sys.stdout)
-    for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
-        console.print(table)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _console(stream: Any) -> Any:
-    from rich.console import Console
-
-    # A pipe has no width: give tables the room they need instead of rich's 80 columns.
-    return Console(file=stream, width=None if stream.isatty() else 160)
-
-
-def _out(text: str) -> None:
-    print(text)
-
-
-def _say(text: str, style: str | None = None) -> None:
-    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    _out(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _print_table(columns: list[str], rows: list[list[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    _console(sys.stdout).print(table)

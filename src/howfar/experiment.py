@@ -2,9 +2,6 @@
 
 import functools
 import math
-import platform
-import sys
-import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 import torch
 
 from howfar import arrays
+from howfar.clock import Clock, circumstances
 from howfar.data import DATASETS, Data, Splits, balanced
 from howfar.defend import Defense
 from howfar.models import Architecture, build
@@ -132,19 +130,8 @@ class Step:
         return store.save(Record(self.name, self.key, spec, "failed", {"error": error}, circumstances()))
 
 
-def circumstances() -> dict[str, Any]:
-    """Return where and with what this process works."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": torch.get_num_threads(),
-    }
-
-
 def _protect(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, _Clock(device)
+    experiment, clock = step.experiment, Clock(device)
     data, protector = experiment.splits.train, experiment.protector.build()
     task = experiment.source_task.build()(data)
     curve: list[float] = []
@@ -171,7 +158,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
 
 
 def _victim(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, _Clock(device)
+    experiment, clock = step.experiment, Clock(device)
     splits = experiment.splits
     protected = _protected(experiment, store, step.needs or "")
     task = experiment.task.build()(protected)
@@ -249,32 +236,3 @@ def _load(label: str, limit_train: int | None, limit_test: int | None) -> Splits
 def _digests(label: str, limit_train: int | None, limit_test: int | None) -> tuple[str, str]:
     splits = _load(label, limit_train, limit_test)
     return splits.train.digest()[:20], splits.test.digest()[:20]
-
-
-class _Clock:
-    """Wall and CPU seconds and peak memory of a step."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-    def stop(self) -> dict[str, Any]:
-        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        gpu = self.device.type == "cuda"
-        return {
-            **circumstances(),
-            "device": torch.cuda.get_device_name(self.device) if gpu else "cpu",
-            "wall_seconds": round(wall, 3),
-            "cpu_seconds": round(cpu, 3),
-            "peak_bytes": torch.cuda.max_memory_allocated(self.device) if gpu else _peak_bytes(),
-        }
-
-
-def _peak_bytes() -> int | None:
-    """Return the largest resident size this process ever had; None where the system does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -88,6 +88,7 @@ def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
         chance=any_run.result["chance"],
         train_images=any_run.result["train_images"],
         test_images=any_run.result["test_images"],
+        seeds=sorted({seed for runs in cells.runs.values() for seed in runs}),
         recipe=cells.spec["recipe"],
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),

@@ -32,7 +32,7 @@ def page(name: str = "em") -> Page:
     ]
     group = Group(
         dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
-        test_images=5, recipe={"lr": 0.1},
+        test_images=5, seeds=[0, 1, 2], recipe={"lr": 0.1},
         rows=[row(name), row("b", 0.5), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
@@ -118,7 +118,7 @@ def test_leaderboard_forms_agree() -> None:
 
 def test_verdict_names_the_weakest_point() -> None:
     def group(*rows: Row) -> Group:
-        return Group("digits", "c", "m", "none", "accuracy", 0.1, 1, 1, {}, list(rows), [])
+        return Group("digits", "c", "m", "none", "accuracy", 0.1, 1, 1, [0], {}, list(rows), [])
 
     sentences = verdict(
         [group(row("strong", 0.15), row("none", 0.85)), group(row("half", 0.2), row("half", 0.88, "vit"))]

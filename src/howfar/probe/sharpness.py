@@ -104,7 +104,9 @@ def sharpness(
             return _reference(model, task, data, weights, radius, batch_size, released, draws)
         start, slopes = surface.start()
         if not math.isfinite(start.loss):
-            raise HowfarError(f"the loss of the model is {start.loss}, so nothing can be measured. Retrain it.")
+            raise HowfarError(
+                f"the loss of the model is {start.loss}, so nothing can be measured. Lower the learning rate."
+            )
         if mode == "exact":
             rises, falls = _exact(surface, start, slopes, radius)
         else:

@@ -56,6 +56,7 @@ class Group:
     chance: float
     train_images: int
     test_images: int
+    seeds: list[int]
     recipe: dict[str, Any]
     rows: list[Row]
     series: list[Series]

@@ -1,0 +1,105 @@
+"""How the command line looks: progress, tables, messages. The half of ``cli.py`` that draws."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from howfar.engine import Event
+    from howfar.experiment import Experiment
+    from howfar.report.page import Page
+    from howfar.store import Store
+
+PIPE_WIDTH = 160  # a pipe has no width: give tables the room they need instead of 80 columns
+
+
+def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "Store") -> list[tuple[str, str]]:
+    """Show progress until the run ends; return the failures as pairs of step and error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    total = len({step.key for experiment in experiments for step in experiment.steps()})
+    failures: list[tuple[str, str]] = []
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
+        overall = progress.add_task("steps", total=total)
+        lines: dict[str, Any] = {}
+        for event in events:
+            if event.status == "running":
+                if event.key not in lines:
+                    lines[event.key] = progress.add_task(event.step, total=100)
+                progress.update(lines[event.key], completed=100 * event.share, description=f"{event.step} {event.note}")
+                continue
+            if event.key in lines:
+                progress.remove_task(lines.pop(event.key))
+            progress.advance(overall)
+            if event.status == "failed":
+                failures.append((event.step, event.note))
+            _remark(event, store, progress.console)
+        progress.update(overall, completed=total)
+    return failures
+
+
+def show_leaderboard(page: "Page", *, as_json: bool) -> None:
+    """Print the leaderboard."""
+    from howfar.report.leaderboard import as_json as to_json
+    from howfar.report.leaderboard import as_table
+
+    if as_json:
+        out(to_json(page.rows).rstrip())
+        return
+    console = _console(sys.stdout)
+    for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
+        console.print(table)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in names are no markup
+    _console(sys.stdout).print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON."""
+    out(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def out(text: str) -> None:
+    """Print what was asked for."""
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print what a person should know, on the error stream."""
+    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _remark(event: "Event", store: "Store", console: "Console") -> None:
+    if event.status == "failed":
+        console.print(f"failed: {event.step}: {event.note}", style="red", markup=False)
+    elif event.status == "done":
+        record = store.find("protect", event.key)
+        curve = record.result["curve"] if record else []
+        stops = f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
+        console.print(f"{event.step}: {event.seconds:.1f} s{stops}", markup=False, highlight=False)
+
+
+def _console(stream: Any) -> "Console":
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH)
