@@ -4,16 +4,13 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all check fmt docs clean
+.PHONY: bench test check fmt docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
 	@echo "Open $(CURDIR)/$(RUNS)/report.html in a browser."
 
 test: check
-	$(BIN)/pytest -m "not slow"
-
-test-all: check
 	$(BIN)/pytest
 
 check: .venv/dev

@@ -78,7 +78,8 @@ def run(experiments: list[Experiment], store: Store, *, workers: int, device: to
     """Run all experiments that the store lacks; yields events as they come.
 
     A step that fails is recorded and the rest goes on. Closing the iterator (Ctrl-C) stops the workers; what is
-    finished stays in the store.
+    finished stays in the store. A script that calls this needs Python's usual ``if __name__ == "__main__":``, as
+    workers import it.
 
     Args:
         experiments: the grid.

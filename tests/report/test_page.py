@@ -129,3 +129,6 @@ def test_verdict_names_the_weakest_point() -> None:
     )
     assert any("none on digits did not protect" in s for s in sentences)
     assert verdict([group(row("clean", 0.9))]) == []
+    weak = verdict([group(row("clean", 0.14, clean=0.14), row("em", 0.14, clean=0.14))])
+    assert len(weak) == 1
+    assert "learned little" in weak[0]

@@ -16,6 +16,7 @@ from howfar.report import figures
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
 
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
+LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
 GAIN = 10  # by how much the difference is amplified in the strips
 
 
@@ -163,12 +164,16 @@ def render(page: Page) -> str:
 def verdict(groups: Sequence[Group]) -> list[str]:
     """Return the answer in plain words: one sentence a protector, the weakest point of each named."""
     best: dict[tuple[str, str], list[tuple[float, Row]]] = {}
+    sentences = []
     for group in groups:
         for row in group.rows:
-            if row.protector != "clean" and row.clean > group.chance:
-                kept = (row.clean - row.poisoned) / (row.clean - group.chance)
+            learned = row.clean - group.chance
+            if row.protector != "clean" and learned >= LEARNED:
+                kept = (row.clean - row.poisoned) / learned
                 best.setdefault((row.dataset, row.protector), []).append((kept, row))
-    sentences = []
+            elif row.protector == "clean" and learned < LEARNED:
+                little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
+                sentences.append(f"{little} ({100 * row.clean:.0f} %), so nothing follows from it: train for longer.")
     for (dataset, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
         kept, row = min(found, key=lambda pair: pair[0])
         top_kept, top = max(found, key=lambda pair: pair[0])
