@@ -48,7 +48,7 @@ class Search:
         Climbing, the loss bends upwards where it matters, so the best answer to a slope is the point of the ball
         farthest along it (a power iteration). Descending, the minimum may lie inside: step, then project.
         """
-        direction = self.sign * self.slope
+        direction = self.slope if self.sign > 0 else -self._free(self.at, self.slope)
         norm = float(direction.norm())
         if norm == 0 or self.radius == 0:
             return torch.zeros_like(self.at)
@@ -70,9 +70,16 @@ class Search:
             self.slope = self.slope if point.gradient is None else point.gradient
         self.settled = not retry and gain <= tolerance * max(before, 1e-12) and self.points > 1
 
+    def _free(self, move: Tensor, slope: Tensor) -> Tensor:
+        """Return what of a slope the ball leaves free: on its surface, the part that points out of it falls away."""
+        outward = -float((move * slope).sum())
+        if outward <= 0 or float(move.norm()) < 0.999 * self.radius:
+            return slope
+        return slope + move * (outward / float(move.square().sum()))
+
     def _bent(self, move: Tensor, gradient: Tensor, *, shorter: bool) -> float:
         """Return the step that the curvature between the last two points asks for (Barzilai and Borwein 1988)."""
-        moved, turned = move - self.at, gradient - self.slope
+        moved, turned = move - self.at, self._free(move, gradient) - self._free(self.at, self.slope)
         length, bend = float(moved.square().sum()), float((moved * turned).sum())
         last = self.step or self.radius / max(float(self.slope.norm()), 1e-30)
         if bend <= 0 or length == 0:
