@@ -144,7 +144,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     result = {
         "images": len(data),
         "curve": curve,
-        "needs_labels": protector.needs_labels,
+        "needs_labels": protector.uses_labels,
         "norm": protector.norm,
         "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
     }

@@ -105,6 +105,12 @@ def test_random_noise_is_uniform_and_class_wise_noise_is_shared() -> None:
     assert len(shared.unique(dim=0)) == 4
 
 
+@pytest.mark.parametrize("name", ["random", "em"])
+def test_what_a_class_shares_needs_labels(name: str) -> None:
+    assert PROTECTORS[name](granularity="class").uses_labels
+    assert PROTECTORS[name]().uses_labels == (name == "em")
+
+
 def test_em_reaches_its_stop_error_keeps_negative_noise_and_obeys_its_cap(digits: Splits, task: Task) -> None:
     readings = []
     data = digits.train.take(range(300))

@@ -54,6 +54,11 @@ class Protector(ABC):
         check(self)
 
     @property
+    def uses_labels(self) -> bool:
+        """Whether it needs labels as it is set: what is shared by a class always does."""
+        return self.needs_labels or getattr(self, "granularity", "sample") == "class"
+
+    @property
     @abstractmethod
     def passes(self) -> float:
         """Passes with gradients over the set, at most: the cost, before anything has run."""

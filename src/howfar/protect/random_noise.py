@@ -23,7 +23,7 @@ class RandomNoise(Protector):
     δ ~ U(−eps, eps) for every pixel. Class-wise, all images of a class share one δ, which is itself a shortcut.
 
     Attributes:
-        granularity: ``sample`` for fresh noise per image, ``class`` for one noise per label.
+        granularity: ``sample`` for fresh noise per image, ``class`` for one noise per label, which needs labels.
         eps: L∞ radius, images in [0, 1].
     """
 
