@@ -76,3 +76,8 @@ def chunks(count: int, size: int) -> Iterator[slice]:
 def unit_images(pixels: Tensor) -> Images:
     """Return 8-bit pixels as float32 in [0, 1]."""
     return pixels.float().div_(255)
+
+
+def to_images(pixels: Tensor, device: torch.device) -> Images:
+    """Return 8-bit pixels as networks take them: float32 in [0, 1] on ``device``, channels last."""
+    return unit_images(pixels.to(device)).contiguous(memory_format=torch.channels_last)

@@ -94,14 +94,13 @@ class _Loader:
 
     def __iter__(self) -> Iterator[tuple[Images, Targets]]:
         for part in arrays.chunks(len(self.data), self.size):
-            pixels = self.data.pixels[part].to(self.device)
+            pixels = self.data.pixels[part]
             if self.released:
                 if part.stop - part.start < self.size <= len(self.data):
                     return  # the release drops the last, smaller batch
                 crop, flip = self.released.crop, self.released.flip
                 pixels = crop_flip(pixels, crop=crop, flip=flip, generator=self.generator)
-            images = arrays.unit_images(pixels).contiguous(memory_format=torch.channels_last)
-            yield images, self.data.targets[self.task.target][part].to(self.device)
+            yield arrays.to_images(pixels, self.device), self.data.targets[self.task.target][part].to(self.device)
 
     def walk(self, model: nn.Module, weight: nn.Parameter, sign: float) -> None:
         """One pass of SGD on ``weight`` alone, up (+1) or down (−1)."""

@@ -181,9 +181,8 @@ class Surface:
 
     def _batches(self) -> Iterator[tuple[Images, Targets]]:
         for part in arrays.chunks(self.count, self._size):
-            images = arrays.unit_images(self._data.pixels[part].to(self.device))
             target = self._data.targets[self.task.target][part].to(self.device)
-            yield images.contiguous(memory_format=torch.channels_last), target
+            yield arrays.to_images(self._data.pixels[part], self.device), target
 
     def _fitting_size(self) -> int:
         trial = Replay(self.model, self.weights)

@@ -134,7 +134,7 @@ class ErrorMinimizing(Protector):
 
 def _load(data: Data, task: Task, batch: Tensor, noise: Tensor, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     device = next(model.parameters()).device
-    images = arrays.unit_images(data.pixels[batch].to(device)).contiguous(memory_format=torch.channels_last)
+    images = arrays.to_images(data.pixels[batch], device)
     return images, noise.to(device), data.targets[task.target][batch].to(device)
 
 

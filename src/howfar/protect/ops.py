@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.protector import Crafting, Progress, Protector, labels_of
@@ -51,7 +50,7 @@ class OnePixelShortcut(Protector):
         colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=channels)))
         if self.pixels > height * width or self.pixels * int(labels.max() + 1) > len(colours) * height * width:
             raise UsageError("more classes than pairs of pixel and colour. Take fewer pixels a class or larger images.")
-        out = data.pixels.clone() if data.pixels.numel() < arrays.IN_MEMORY_BYTES else _copy(data)
+        out = data.take(range(len(data))).pixels  # a copy, on disk where it is large
         taken = torch.zeros(len(colours), height * width, dtype=torch.bool)
         present = labels.unique().tolist()
         for done, label in enumerate(present, 1):
@@ -88,10 +87,3 @@ def separation(data: Data, members: Tensor, colours: Tensor) -> Tensor:
 def _pieces(data: Data, members: Tensor) -> Iterator[Tensor]:
     for part in members.split(4096):
         yield data.pixels[part].double() / 255
-
-
-def _copy(data: Data) -> Tensor:
-    pixels = arrays.empty_pixels(data.pixels.shape)
-    for part in arrays.chunks(len(data), 4096):
-        pixels[part] = data.pixels[part]
-    return pixels

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from howfar import arrays
-from howfar.arrays import Images
 from howfar.data import Data
 from howfar.defend import Loss, plain
 from howfar.errors import HowfarError
@@ -69,7 +68,7 @@ def train(
         # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
         for batch in order.tensor_split(steps):
             raw = crop_flip(_rows(pixels, batch, device), crop=recipe.crop, flip=recipe.flip, generator=generator)
-            images = arrays.unit_images(raw).contiguous(memory_format=torch.channels_last)
+            images = arrays.to_images(raw, device)
             with _autocast(recipe, device):
                 losses = loss(task, model, images, _rows(targets, batch, device), generator)
             mean = losses.float().mean()
@@ -96,7 +95,7 @@ def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128)
     losses, qualities = [], []
     try:
         for part in arrays.chunks(len(data), batch_size):
-            output = model(to_images(data.pixels[part], device))
+            output = model(arrays.to_images(data.pixels[part], device))
             target = data.targets[task.target][part].to(device)
             losses.append(task.loss(output, target).double().sum())
             qualities.append(task.quality(output, target).double().sum())
@@ -106,11 +105,6 @@ def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128)
         "loss": float(torch.stack(losses).sum()) / len(data),
         task.metric: float(torch.stack(qualities).sum()) / len(data),
     }
-
-
-def to_images(pixels: Tensor, device: torch.device) -> Images:
-    """Return 8-bit pixels as images in [0, 1] on ``device``, channels last."""
-    return arrays.unit_images(pixels.to(device)).contiguous(memory_format=torch.channels_last)
 
 
 def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Tensor]:
