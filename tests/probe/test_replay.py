@@ -151,7 +151,7 @@ def test_memory_limit_changes_nothing_and_is_kept() -> None:
     with Surface(model, task, data, weights, batch_size=256, memory=limit).opened() as surface:
         surface.start()
         assert surface.kept is None
-        for number, (images, _) in enumerate(surface._batches()):
+        for number, (images, _) in enumerate(surface.batches()):
             replay = surface._recorded(number, images)
             assert replay is not None
             assert replay.bytes <= limit

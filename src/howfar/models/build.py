@@ -1,14 +1,17 @@
 """From an architecture to a network with seeded weights, without touching PyTorch's global randomness."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, nn
 
-from howfar.errors import UsageError
+from howfar.errors import UsageError, unknown
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
+Kind = Literal["weights", "biases", "norms", "tokens"]  # of parameters
+PAPER: tuple[Kind, ...] = ("weights",)  # the kind that the paper calls layers
 Architecture = Callable[[Shape, int], nn.Module]  # image shape, number of outputs -> network
 
 
@@ -42,15 +45,33 @@ def channels_last(model: nn.Module) -> nn.Module:
     return model
 
 
-def weight_names(model: nn.Module) -> list[str]:
-    """Return the layers that SAL counts: every convolution and linear weight, as in ``named_parameters``.
+def weight_names(model: nn.Module, include: Collection[Kind] = PAPER) -> list[str]:
+    """Return the layers that SAL counts, as in ``named_parameters``: by default every convolution and linear weight.
 
-    Biases, normalisation and tokens are left out, as in the paper's code; a weight that two modules share
-    counts once.
+    A weight that two modules share counts once.
+
+    Args:
+        model: any network.
+        include: ``weights`` of convolutions and linear layers (the paper's choice), their ``biases``, scale and shift
+            of normalisation (``norms``), and all else, such as class token and positions (``tokens``).
+
+    Raises:
+        UsageError: for an unknown kind.
     """
-    owners = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
-    weights = {id(module.weight) for module in model.modules() if isinstance(module, owners)}
-    return [name for name, parameter in model.named_parameters() if id(parameter) in weights]
+    for name in set(include) - set(get_args(Kind)):
+        raise unknown("kind of parameter", name, get_args(Kind))
+    linear = (nn.Linear, nn.modules.conv._ConvNd)
+    norm = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    kinds: dict[int, Kind] = {}
+    for module in model.modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            kind: Kind = "tokens"
+            if isinstance(module, linear):
+                kind = "weights" if own == "weight" else "biases"
+            elif isinstance(module, norm):
+                kind = "norms"
+            kinds.setdefault(id(parameter), kind)
+    return [name for name, parameter in model.named_parameters() if kinds[id(parameter)] in include]
 
 
 def _initialise(module: nn.Module, generator: Generator) -> None:

@@ -1,6 +1,9 @@
-"""Step 4, model -> readings: SAL of every layer."""
+"""Step 4, model -> readings: SAL of every layer, channel and parameter."""
 
+from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
-from howfar.probe.sharpness import Sharpness, sharpness
+from howfar.probe.second_order import SecondOrder, parameter_sharpness
+from howfar.probe.sequential import Decision, decide
+from howfar.probe.sharpness import sharpness
 
-__all__ = ["Released", "Sharpness", "sharpness"]
+__all__ = ["Decision", "Released", "SecondOrder", "Sharpness", "decide", "parameter_sharpness", "sharpness"]

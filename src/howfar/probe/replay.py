@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -58,8 +59,13 @@ class Replay:
         self._forget_unused()
         return output
 
-    def run(self, name: str, images: Tensor) -> Tensor:
+    def run(self, name: str, images: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the network's output for the present value of weight ``name``, all others as recorded.
+
+        Args:
+            name: the weight that has changed.
+            images: those of the recording.
+            weight: a value to use in place of the present one, which stays; may be batched by ``torch.vmap``.
 
         Raises:
             NotReplayableError: if the network calls other modules than when it was recorded.
@@ -67,7 +73,10 @@ class Replay:
         self._position = 0
         self._moment = self.first_use.get(name, self._clock + 1)
         with self._patched(self._replayed):
-            output: Tensor = self.model(images)
+            if weight is None:
+                output: Tensor = self.model(images)
+            else:
+                output = functional_call(self.model, {name: weight}, (images,))
         return output
 
     @property

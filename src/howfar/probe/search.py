@@ -1,104 +1,196 @@
-"""Projected normalised gradient steps on the ball around one layer's weights, for many layers in step."""
+"""The search for the largest and the smallest loss on the ball around one layer's weights, many layers in step."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from howfar.probe.surface import Point, Surface
+from howfar.probe.surface import Move, Point, Surface
+from howfar.probe.trust import Seen, lowest
+
+SETTLED = 0.02  # a step that promises a smaller relative gain is the last one
+NEGLIGIBLE = 0.1  # falls below this share of the rise need not be known to the same relative precision
+BELIEVED = 0.5  # share of its promise that a step must keep for the model to be believed farther
 
 
 @dataclass
-class Search:
-    """The search for the largest (or smallest) loss in the ball of one layer.
+class Search(ABC):
+    """One search on the ball of one layer.
 
     Attributes:
         name: the layer.
-        sign: +1 climbs, −1 descends.
         radius: of the ball, absolute.
         start: where the weights stand.
+        slope: gradient at the best point; before the first step, at the start.
         best: the best point so far; the start counts.
         at: the move that leads to it.
-        slope: gradient there, or at the start as long as ``at`` is 0.
-        step: length of the next descent, in units of the gradient; 0 before the first.
-        settled: whether the last step gained next to nothing.
+        first: loss at the first point, minus that of the start, nats.
+        settled: whether nothing more is to be gained.
         points: how many points were evaluated.
     """
 
+    sign: ClassVar[float]
+
     name: str
-    sign: float
     radius: float
     start: Point
-    best: Point
-    at: Tensor
     slope: Tensor
-    step: float = 0.0
+    best: Point = field(init=False)
+    at: Tensor = field(init=False)
+    first: float = 0.0
     settled: bool = False
     points: int = 0
+
+    def __post_init__(self) -> None:
+        """Stand at the weights themselves."""
+        self.best, self.at = self.start, torch.zeros_like(self.slope)
 
     @property
     def value(self) -> float:
         """Rise or fall found so far, nats, at least 0."""
         return self.sign * (self.best.loss - self.start.loss)
 
-    def proposal(self) -> Tensor:
-        """Return the next move.
+    @property
+    def floor(self) -> float:
+        """A value below which precision is of no use, nats."""
+        return 0.0
 
-        Climbing, the loss bends upwards where it matters, so the best answer to a slope is the point of the ball
-        farthest along it (a power iteration). Descending, the minimum may lie inside: step, then project.
-        """
-        direction = self.slope if self.sign > 0 else -self._free(self.at, self.slope)
-        norm = float(direction.norm())
-        if norm == 0 or self.radius == 0:
-            return torch.zeros_like(self.at)
-        if self.sign > 0:
-            return direction * (self.radius / norm)
-        move = self.at + direction * (self.step or self.radius / norm)
-        return move * min(1.0, self.radius / max(float(move.norm()), 1e-30))
+    @abstractmethod
+    def proposal(self) -> tuple[Tensor, float]:
+        """Return the next move, and the gain it promises in nats."""
 
-    def accept(self, move: Tensor, point: Point, tolerance: float) -> None:
+    @abstractmethod
+    def missed(self, move: Tensor, point: Point, promised: float) -> None:
+        """Learn from a move that gained nothing."""
+
+    def reached(self, move: Tensor, point: Point, promised: float) -> None:
+        """Go to a better point."""
+        self.best, self.at = point, move
+        self.slope = self.slope if point.gradient is None else point.gradient
+
+    def accept(self, move: Tensor, point: Point, promised: float, *, last: bool) -> None:
         """Take note of where ``move`` led."""
-        before, gain = self.value, self.sign * (point.loss - self.best.loss)
+        if self.points == 0:
+            self.first = point.loss - self.start.loss
         self.points += 1
-        retry = False
-        if self.sign < 0 and point.gradient is not None:
-            retry = gain <= 0 and self.step != 0
-            self.step = self._bent(move, point.gradient, shorter=gain <= 0)
-        if gain > 0:
-            self.best, self.at = point, move
-            self.slope = self.slope if point.gradient is None else point.gradient
-        self.settled = not retry and gain <= tolerance * max(before, 1e-12) and self.points > 1
-
-    def _free(self, move: Tensor, slope: Tensor) -> Tensor:
-        """Return what of a slope the ball leaves free: on its surface, the part that points out of it falls away."""
-        outward = -float((move * slope).sum())
-        if outward <= 0 or float(move.norm()) < 0.999 * self.radius:
-            return slope
-        return slope + move * (outward / float(move.square().sum()))
-
-    def _bent(self, move: Tensor, gradient: Tensor, *, shorter: bool) -> float:
-        """Return the step that the curvature between the last two points asks for (Barzilai and Borwein 1988)."""
-        moved, turned = move - self.at, self._free(move, gradient) - self._free(self.at, self.slope)
-        length, bend = float(moved.square().sum()), float((moved * turned).sum())
-        last = self.step or self.radius / max(float(self.slope.norm()), 1e-30)
-        if bend <= 0 or length == 0:
-            return last / 4 if shorter else 2 * last
-        return min(length / bend, last / 4) if shorter and self.step else length / bend
+        if self.sign * (point.loss - self.best.loss) > 0:
+            self.reached(move, point, promised)
+        else:
+            self.missed(move, point, promised)
+        self.settled = self.settled or last
 
 
-def begin(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: float, sign: float) -> list[Search]:
-    """Return one search a layer, standing at the weights themselves."""
-    searches = []
-    for name, slope in slopes.items():
-        length = radius * float(surface.weights[name].norm())
-        searches.append(Search(name, sign, length, start, start, torch.zeros_like(slope), slope))
-    return searches
+@dataclass
+class Climb(Search):
+    """Upwards the loss bends up where it matters, so the largest loss lies on the edge.
+
+    Each move goes to the edge along the slope of the last one: a power iteration (Golub and Van Loan, Matrix
+    Computations, section 8.2). Where that overshoots, the next goes halfway.
+    """
+
+    sign: ClassVar[float] = 1.0
+    short: float = 1.0
+
+    def proposal(self) -> tuple[Tensor, float]:
+        """Return the point of the edge along the slope, or one on the way there."""
+        norm = float(self.slope.norm())
+        if norm == 0 or self.radius == 0:
+            return torch.zeros_like(self.at), 0.0
+        towards = self.slope * (self.radius / norm)
+        if self.short < 1:
+            towards = self.at + self.short * (towards - self.at)
+            towards = towards * (self.radius / max(float(towards.norm()), 1e-30))
+        # The slope alone promises half of what a step gains where the loss bends up.
+        return towards, 2 * float((self.slope * (towards - self.at)).sum())
+
+    def missed(self, move: Tensor, point: Point, promised: float) -> None:
+        """Go a shorter way next time."""
+        self.short /= 3
+
+    def reached(self, move: Tensor, point: Point, promised: float) -> None:
+        """Go to a better point, and all the way to the edge from there."""
+        super().reached(move, point, promised)
+        self.short = 1.0
 
 
-def advance(surface: Surface, searches: Sequence[Search], *, gradient: bool, tolerance: float) -> None:
-    """Take one step of every search; layers share what lies in front of them."""
-    moves = [(search.name, search.proposal()) for search in searches]
-    points = surface.at(moves, gradient=gradient)
-    for search, (_, move), point in zip(searches, moves, points, strict=True):
-        search.accept(move, point, tolerance)
+@dataclass
+class Descent(Search):
+    """Downwards the minimum may lie inside: every move minimises a quadratic fitted to all gradients seen.
+
+    Attributes:
+        rise: what the first move of the climb gave, nats; says how the loss bends along the slope.
+        trust: how far the quadratic is believed.
+        seen: gradients so far, the best point's included.
+    """
+
+    sign: ClassVar[float] = -1.0
+    rise: float = 0.0
+    trust: float = 0.0
+    seen: list[Seen] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.trust = 2 * self.radius
+        self.seen.append(Seen(self.at, self.slope))
+
+    @property
+    def floor(self) -> float:
+        """A share of the rise."""
+        return NEGLIGIBLE * self.rise
+
+    def proposal(self) -> tuple[Tensor, float]:
+        """Return the lowest point of the quadratic; the first time, of the parabola along the slope."""
+        norm = float(self.slope.norm())
+        if norm == 0 or self.radius == 0:
+            return torch.zeros_like(self.at), 0.0
+        if self.points == 0:
+            linear = norm * self.radius
+            bend = 2 * (self.rise - linear)
+            share = min(1.0, linear / bend) if bend > 0 else 1.0
+            return self.slope * (-share * self.radius / norm), share * linear - share**2 * bend / 2
+        others = [seen for seen in self.seen if seen.move is not self.at]
+        return lowest(Seen(self.at, self.slope), others, radius=self.radius, trust=self.trust)
+
+    def missed(self, move: Tensor, point: Point, promised: float) -> None:
+        """Believe the quadratic less far."""
+        self._remember(move, point)
+        self.trust = float((move - self.at).norm()) / 3
+
+    def reached(self, move: Tensor, point: Point, promised: float) -> None:
+        """Go to a better point, and believe the quadratic farther where it was right."""
+        self._remember(move, point)
+        if self.best.loss - point.loss > BELIEVED * promised:
+            self.trust = max(self.trust, 2 * float((move - self.at).norm()))
+        super().reached(move, point, promised)
+
+    def _remember(self, move: Tensor, point: Point) -> None:
+        if point.gradient is not None:
+            self.seen.append(Seen(move, point.gradient))
+
+
+def advance(surface: Surface, searches: Sequence[Search], *, gradient: bool = True, images: int | None = None) -> None:
+    """Take one step of every search; layers share what lies in front of them.
+
+    Args:
+        surface: the loss.
+        searches: standing somewhere on it.
+        gradient: whether steps follow; a search that can gain next to nothing more asks for none and is settled.
+        images: how many images to look at, as in ``Surface.at``.
+    """
+    steps = [(search, *search.proposal()) for search in searches]
+    last = [
+        search.points > 0 and promised <= SETTLED * max(search.value, search.floor, 1e-12)
+        for search, _, promised in steps
+    ]
+    points = surface.at(
+        [
+            Move(search.name, change, gradient=gradient and not done)
+            for (search, change, _), done in zip(steps, last, strict=True)
+        ],
+        images=images,
+    )
+    for (search, change, promised), done, point in zip(steps, last, points, strict=True):
+        search.accept(change, point, promised, last=done)

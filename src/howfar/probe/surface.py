@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad
 
 from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
@@ -38,6 +39,15 @@ class Point:
         return float(self.losses.mean())
 
 
+@dataclass(frozen=True)
+class Move:
+    """A change of one layer's weight, and whether the gradient there is wanted."""
+
+    layer: str
+    change: Tensor
+    gradient: bool = False
+
+
 class Surface:
     """Loss, quality and gradient of an eval-mode network over fixed images.
 
@@ -67,7 +77,9 @@ class Surface:
         self.device = next(model.parameters()).device
         self.kept: list[Replay] | None = None
         self.replays = True
-        self._data, self._memory, self._size = data, memory, batch_size
+        # Any first part of the set shall look like the whole, although files may come class by class.
+        self._data = data.take(torch.randperm(len(data), generator=arrays.seeded(0, "surface")))
+        self._memory, self._size = memory, batch_size
 
     @contextmanager
     def opened(self) -> Iterator["Surface"]:
@@ -94,7 +106,7 @@ class Surface:
         for weight in self.weights.values():
             weight.requires_grad_()
         try:
-            for images, target in self._batches():
+            for images, target in self.batches():
                 replay = Replay(self.model, self.weights)
                 with torch.enable_grad():
                     output = replay.record(images) if self.replays else self.model(images)
@@ -112,47 +124,91 @@ class Surface:
         self.kept = replays if self.replays and sum(replay.bytes for replay in replays) <= self._memory else None
         return _joined(points), totals
 
-    def at(self, moves: Sequence[tuple[str, Tensor]], *, gradient: bool) -> list[Point]:
-        """Return the points that these moves of one layer each lead to.
+    def fair_part(self, images: int) -> int:
+        """Return the next larger number of images that fills whole batches; the first ones are a fair sample."""
+        return min(-(-images // self._size) * self._size, self.count)
+
+    def at(self, moves: Sequence[Move], *, images: int | None = None) -> list[Point]:
+        """Return the points that these moves lead to, each of one layer alone, in their order.
 
         Args:
-            moves: pairs of a layer and the change of its weight.
-            gradient: whether the gradient at each point is wanted.
-
-        Returns:
-            One point a move, in their order.
+            moves: changes of one layer each.
+            images: how many to look at, as ``fair_part`` gives them; None takes all.
         """
+        if not moves:
+            return []
+        seen = self.count if images is None else images
         parts: list[list[Point]] = [[] for _ in moves]
         totals: list[Tensor | None] = [None] * len(moves)
-        for number, (images, target) in enumerate(self._batches()):
-            replay = self._recorded(number, images)
-            for index, (name, move) in enumerate(moves):
-                point = self._moved(replay, name, move, images, target, gradient=gradient)
+        for number, (batch, target) in enumerate(self.batches()):
+            if number * self._size >= seen:
+                break
+            replay = self._recorded(number, batch)
+            for index, move in enumerate(moves):
+                point = self._moved(replay, move, batch, target, seen)
                 parts[index].append(point)
                 if point.gradient is not None:
                     total = totals[index]
                     totals[index] = point.gradient if total is None else total + point.gradient
         return [_joined(points, total) for points, total in zip(parts, totals, strict=True)]
 
-    def _moved(
-        self, replay: Replay | None, name: str, move: Tensor, images: Images, target: Targets, *, gradient: bool
-    ) -> Point:
-        weight = self.weights[name]
+    def _moved(self, replay: Replay | None, move: Move, images: Images, target: Targets, seen: int) -> Point:
+        weight = self.weights[move.layer]
         start = weight.detach().clone()
         try:
             with torch.no_grad():
-                weight.add_(move)
-            weight.requires_grad_(gradient)
-            with torch.set_grad_enabled(gradient):
-                point = self._point(self._output(replay, name, images), target)
-                if not gradient:
+                weight.add_(move.change)
+            weight.requires_grad_(move.gradient)
+            with torch.set_grad_enabled(move.gradient):
+                point = self._point(self._output(replay, move.layer, images), target)
+                if not move.gradient:
                     return point
-                (slope,) = torch.autograd.grad(point.losses.sum() / self.count, weight, allow_unused=True)
+                (slope,) = torch.autograd.grad(point.losses.sum() / seen, weight, allow_unused=True)
             return Point(point.losses.detach(), point.qualities, torch.zeros_like(weight) if slope is None else slope)
         finally:
             weight.requires_grad_(False)
             with torch.no_grad():
                 weight.copy_(start)
+
+    def filters(self, layer: str, dim: int, moves: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what happens when each filter of a layer moves alone, all of them in one go.
+
+        Args:
+            layer: its weight.
+            dim: dimension of the weight that counts the filters.
+            moves: one change a filter, (filters, ...).
+            gradient: whether the gradient at each point is wanted.
+
+        Returns:
+            Losses in nats and qualities, (filters, images) each, and the gradients of the mean loss, like ``moves``.
+        """
+        base = self.weights[layer].detach().movedim(dim, 0)
+        which = torch.eye(len(base), device=base.device).view(len(base), len(base), *[1] * (base.ndim - 1))
+        parts: list[tuple[Tensor, Tensor]] = []
+        total = torch.zeros_like(moves) if gradient else None
+        for number, (images, target) in enumerate(self.batches()):
+            replay = self._recorded(number, images)
+
+            def at(
+                move: Tensor, chosen: Tensor, images: Images = images, target: Targets = target,
+                replay: Replay | None = replay,
+            ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+                weight = (base + chosen * move).movedim(0, dim)
+                if replay is None:
+                    output = functional_call(self.model, {layer: weight}, (images,))
+                else:
+                    output = replay.run(layer, images, weight)
+                point = self._point(output, target)
+                return point.losses.sum() / self.count, (point.losses, point.qualities)
+
+            room = max(self._memory // (8 * max(replay.bytes if replay else self._memory, 1)), 1)
+            if total is None:
+                _, part = torch.vmap(at, chunk_size=room)(moves, which)
+            else:
+                slopes, part = torch.vmap(grad(at, has_aux=True), chunk_size=room)(moves, which)
+                total += slopes
+            parts.append(part)
+        return torch.cat([losses for losses, _ in parts], 1), torch.cat([q for _, q in parts], 1), total
 
     def _output(self, replay: Replay | None, name: str, images: Images) -> Tensor:
         if replay is not None:
@@ -179,14 +235,15 @@ class Surface:
             replay.record(images)
         return replay
 
-    def _batches(self) -> Iterator[tuple[Images, Targets]]:
+    def batches(self) -> Iterator[tuple[Images, Targets]]:
+        """Yield images, as networks take them, and their targets."""
         for part in arrays.chunks(self.count, self._size):
             target = self._data.targets[self.task.target][part].to(self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
     def _fitting_size(self) -> int:
         trial = Replay(self.model, self.weights)
-        images, _ = next(self._batches())
+        images, _ = next(self.batches())
         with torch.no_grad():
             trial.record(images[:TRIAL])
         size = self._memory // max(trial.bytes // len(images[:TRIAL]), 1)

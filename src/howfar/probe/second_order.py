@@ -1,0 +1,110 @@
+"""SAL of every single parameter, from gradient and diagonal curvature."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from howfar.data import Data
+from howfar.models.build import PAPER, Kind, weight_names
+from howfar.probe.surface import Surface
+from howfar.tasks import Task
+
+MEMORY = 2**30
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class SecondOrder:
+    """The loss along each parameter of one layer, to second order; all tensors have the shape of the weight.
+
+    Attributes:
+        gradient: of the mean loss, nats per unit.
+        curvature: estimated diagonal of its Hessian, nats per squared unit.
+        rise: largest predicted loss within ±radius·|w| − loss, nats.
+        fall: loss − smallest predicted loss there, nats.
+    """
+
+    gradient: Tensor
+    curvature: Tensor
+    rise: Tensor
+    fall: Tensor
+
+    @property
+    def sal(self) -> Tensor:
+        """Sharpness-aware learnability of each parameter, nats."""
+        return torch.maximum(self.rise, self.fall)
+
+
+def parameter_sharpness(
+    model: nn.Module,
+    task: Task,
+    data: Data,
+    *,
+    radius: float = 0.05,
+    draws: int = 8,
+    include: Collection[Kind] = PAPER,
+    generator: Generator | None = None,
+) -> dict[str, SecondOrder]:
+    """Return SAL of every parameter alone, all others frozen, to second order.
+
+    A change d of parameter w changes the loss by g·d + h·d²/2, |d| ≤ radius·|w|. The diagonal h comes from
+    Hutchinson's estimator, the mean over random signs z of z ⊙ Hz (Bekas et al., Applied Numerical Mathematics 57,
+    2007): unbiased, and exact where H is diagonal.
+
+    Args:
+        model: on the device where the work is done; weights, mode and gradients are put back.
+        task: gives the loss.
+        data: the probe set.
+        radius: relative to each parameter's own size.
+        draws: random sign vectors; each costs about two backward passes.
+        include: kinds of parameters, as in ``sharpness``.
+        generator: of the signs.
+    """
+    generator = generator or Generator().manual_seed(0)
+    names = set(weight_names(model, include))
+    weights = {name: weight for name, weight in model.named_parameters() if name in names}
+    slopes = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    bends = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    signs = [[_signs(weight, generator) for weight in weights.values()] for _ in range(draws)]
+    with (
+        Surface(model, task, data, weights, batch_size=BATCH, memory=MEMORY).opened() as surface,
+        sdpa_kernel(SDPBackend.MATH),  # the fast kernels of attention have no second derivative
+    ):
+        for weight in weights.values():
+            weight.requires_grad_()
+        for images, target in surface.batches():
+            loss = task.loss(model(images), target).sum() / len(data)
+            parts = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            for slope, part in zip(slopes.values(), parts, strict=True):
+                slope += part.detach()
+            for drawn in signs:
+                turned = torch.autograd.grad(
+                    parts, list(weights.values()), drawn, retain_graph=drawn is not signs[-1], materialize_grads=True
+                )
+                for bend, sign, product in zip(bends.values(), drawn, turned, strict=True):
+                    bend += sign * product / draws
+    return {name: _extremes(weights[name].detach(), slopes[name], bends[name], radius) for name in weights}
+
+
+def _signs(weight: Tensor, generator: Generator) -> Tensor:
+    drawn = torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8)
+    return (2 * drawn - 1).to(weight)
+
+
+def _extremes(weight: Tensor, slope: Tensor, bend: Tensor, radius: float) -> SecondOrder:
+    room = radius * weight.abs()
+    along = slope.abs() * room
+    twice = bend * room.square() / 2
+    rise = _largest(along, twice)
+    fall = _largest(along, -twice)
+    return SecondOrder(slope, bend, rise, fall)
+
+
+def _largest(along: Tensor, twice: Tensor) -> Tensor:
+    """Return the maximum over |t| ≤ 1 of along·t + twice·t², along ≥ 0."""
+    top = -along / (2 * twice)
+    inside = (twice < 0) & (top < 1)
+    return torch.where(inside, along * top / 2, along + twice)

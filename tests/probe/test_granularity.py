@@ -1,0 +1,158 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data, Splits, balanced
+from howfar.errors import UsageError
+from howfar.models import MODELS, build
+from howfar.models.build import weight_names
+from howfar.probe import parameter_sharpness, sharpness
+from howfar.tasks import Task, classification
+
+from ..conftest import make_data
+
+
+@pytest.fixture(scope="module")
+def probe(digits: Splits) -> Data:
+    return balanced(digits.train, 40)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet8[width=4]"])
+def test_channels_equal_a_loop_over_filters(name: str, probe: Data, task: Task) -> None:
+    model = network(name, probe)
+    found = sharpness(model, task, probe, granularity="channel", steps=1)
+    images, target = arrays.to_images(probe.pixels, torch.device("cpu")), probe.targets["label"]
+    model.eval()
+    start = task.loss(model(images), target)
+    checked = 0
+    for layer, weight in model.named_parameters():
+        if layer not in weight_names(model):
+            continue
+        (slope,) = torch.autograd.grad(task.loss(model(images), target).mean(), weight)
+        for number in range(0, len(weight), 3):
+            kept = weight.detach().clone()
+            with torch.no_grad():
+                weight[number] += 0.05 * kept[number].norm() * slope[number] / slope[number].norm().clamp_min(1e-30)
+                rise = float((task.loss(model(images), target) - start).mean())
+                weight.copy_(kept)
+            reading = found[f"{layer}[{number}]"]
+            assert reading.rise == pytest.approx(max(rise, 0.0), abs=2e-6)
+            assert reading.parameters == weight[number].numel()
+            checked += 1
+    assert checked > 10
+    assert len(found) == sum(len(w) for n, w in model.named_parameters() if n in weight_names(model))
+
+
+def test_a_second_step_finds_channels_no_lower(probe: Data, task: Task) -> None:
+    model = network("lenet5", probe)
+    one, two = (sharpness(model, task, probe, granularity="channel", steps=steps) for steps in (1, 2))
+    assert all(two[name].rise >= one[name].rise for name in one)
+    assert any(two[name].rise > one[name].rise for name in one)
+
+
+def test_output_channels_of_a_transposed_convolution_are_its_second_dimension() -> None:
+    data = make_data(8, (1, 8, 8), 2)
+    model = nn.Sequential(nn.ConvTranspose2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(3 * 64, 2))
+    found = sharpness(model, classification()(data), data, granularity="channel")
+    assert [name for name in found if name.startswith("0.")] == [f"0.weight[{number}]" for number in range(3)]
+
+
+def test_channels_know_only_fast(probe: Data, task: Task) -> None:
+    with pytest.raises(UsageError, match="mode='fast'"):
+        sharpness(network("lenet5", probe), task, probe, granularity="channel", mode="exact")
+
+
+def test_kinds_of_parameters_can_be_included(probe: Data, task: Task) -> None:
+    vit = build(MODELS["vit-small"](width=16, depth=1, heads=2), probe.shape, 10, generator=arrays.seeded(0))
+    assert set(weight_names(vit, ["tokens"])) == {"token", "positions"}
+    assert set(weight_names(vit, ["norms"])) == {
+        f"{norm}.{part}" for norm in ("blocks.0.norm1", "blocks.0.norm2", "norm") for part in ("weight", "bias")
+    }
+    every = ("weights", "biases", "norms", "tokens")
+    assert set(weight_names(vit, every)) == {name for name, _ in vit.named_parameters()}
+    readings = sharpness(vit, task, probe, include=every, mode="exact")
+    assert readings["blocks.0.norm1.weight"].sal > 0
+    assert readings["blocks.0.norm1.bias"].sal == 0  # still 0, so its ball is a point
+
+
+class Tiny(nn.Module):
+    """A network so small that its whole Hessian can be written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 3), nn.Linear(3, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.two(torch.tanh(self.one(images.flatten(1))))
+        return out
+
+
+def test_second_order_against_the_exact_hessian() -> None:
+    data = make_data(16, (1, 1, 2), 2)
+    task = classification()(data)
+    torch.manual_seed(0)
+    model = Tiny()
+    images, target = arrays.to_images(data.pixels, torch.device("cpu")), data.targets["label"]
+    found = parameter_sharpness(model, task, data, draws=4000)
+    for name, weight in model.named_parameters():
+        if name not in found:
+            continue
+
+        def loss(w: torch.Tensor, name: str = name) -> torch.Tensor:
+            return task.loss(torch.func.functional_call(model, {name: w}, (images,)), target).mean()
+
+        hessian = torch.autograd.functional.hessian(loss, weight.detach()).reshape(weight.numel(), -1)  # type: ignore[no-untyped-call]
+        diagonal = hessian.diagonal().view_as(weight)
+        slope = torch.func.grad(loss)(weight.detach())
+        assert torch.allclose(found[name].gradient, slope, atol=1e-6)
+        assert torch.allclose(found[name].curvature, diagonal, atol=0.02 * float(diagonal.abs().max()) + 2e-3)
+        room = 0.05 * weight.detach().abs()
+        t = torch.linspace(-1, 1, 2001).view(-1, 1, 1) * room
+        change = t * slope + t.square() * found[name].curvature / 2
+        assert torch.allclose(found[name].rise, change.max(0).values, atol=1e-6)
+        assert torch.allclose(found[name].fall, -change.min(0).values, atol=1e-6)
+        assert torch.equal(found[name].sal, torch.maximum(found[name].rise, found[name].fall))
+
+
+class Separate(nn.Module):
+    """Every parameter meets its own pixel, so the Hessian of a sum of squares is diagonal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, (1, 4), bias=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) * self.conv.weight.flatten()
+
+
+def test_one_draw_is_exact_where_the_hessian_is_diagonal() -> None:
+    data = make_data(6, (1, 1, 4), 2)
+
+    class Squares:
+        target, outputs, metric, higher_is_better, chance = "label", 4, "score", True, 0.0
+
+        def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return output.square().sum(1)
+
+        quality = loss
+
+    found = parameter_sharpness(Separate(), Squares(), data, draws=1)["conv.weight"]
+    pixels = arrays.unit_images(data.pixels).flatten(1)
+    assert torch.allclose(found.curvature.flatten(), 2 * pixels.square().mean(0), rtol=1e-5)
+    assert found.sal.shape == (1, 1, 1, 4)
+
+
+def test_attention_has_a_second_order_too(probe: Data, task: Task) -> None:
+    vit = build(MODELS["vit-small"](width=16, depth=1, heads=2), probe.shape, 10, generator=arrays.seeded(0))
+    found = parameter_sharpness(vit, task, probe, draws=2)
+    assert set(found) == set(weight_names(vit))
+    assert all(math.isfinite(float(layer.sal.sum())) and float(layer.sal.max()) > 0 for layer in found.values())
+
+
+def network(name: str, data: Data) -> nn.Module:
+    from howfar.spec import parse
+
+    return build(parse(name, MODELS, "model").build(), data.shape, 10, generator=arrays.seeded(1))
