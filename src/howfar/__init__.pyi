@@ -12,7 +12,6 @@ from .models import MODELS as MODELS
 from .models import build as build
 from .probe import Sharpness as Sharpness
 from .probe import decide as decide
-from .probe import parameter_sharpness as parameter_sharpness
 from .probe import sharpness as sharpness
 from .protect import PROTECTORS as PROTECTORS
 from .protect import Protector as Protector

@@ -13,6 +13,7 @@ from howfar import arrays
 from howfar.clock import Clock, circumstances
 from howfar.data import DATASETS, Data, Splits, balanced
 from howfar.defend import Defense
+from howfar.errors import UsageError
 from howfar.models import Architecture, build
 from howfar.probe import sharpness
 from howfar.probe.sharpness import VERSION as SHARPNESS_VERSION
@@ -46,6 +47,7 @@ class Experiment:
         seed: of the noise, the initial weights and the batches.
         probe_images: size of the fixed probe set for SAL.
         radius: of SAL, relative to the norm of a layer's weights.
+        test_dataset: where the clean test images come from; None takes the data set's own.
     """
 
     dataset: Spec[Splits]
@@ -60,11 +62,21 @@ class Experiment:
     seed: int
     probe_images: int
     radius: float
+    test_dataset: Spec[Splits] | None = None
 
     @property
     def splits(self) -> Splits:
         """The data, loaded once per process."""
-        return _load(self.dataset.label, self.limit_train, self.limit_test)
+        own = _load(self.dataset.label, self.limit_train, self.limit_test)
+        if self.test_dataset is None:
+            return own
+        other = _load(self.test_dataset.label, self.limit_train, self.limit_test)
+        if own.classes != other.classes or own.test.shape != other.test.shape:
+            raise UsageError(
+                f"{_title(self.dataset)} and {_title(self.test_dataset)} differ in classes or image size, "
+                "so one cannot be tested on the other. Give both the same subfolders and a size."
+            )
+        return replace(own, test=other.test)
 
     def protect_spec(self) -> dict[str, Any]:
         """Return everything that determines the protected set."""
@@ -78,7 +90,8 @@ class Experiment:
 
     def victim_spec(self) -> dict[str, Any]:
         """Return everything that determines what the victim learns and what is measured on it."""
-        _, test_digest = _digests(self.dataset.label, self.limit_train, self.limit_test)
+        tested = self.test_dataset or self.dataset
+        _, test_digest = _digests(tested.label, self.limit_train, self.limit_test)
         return {
             **self.protect_spec(),
             "test": test_digest,

@@ -54,6 +54,22 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     )
 
 
+def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) -> Page:
+    """Return a page of two kinds of runs alone, paired in their order.
+
+    Args:
+        clean: victims of clean images.
+        poisoned: as many victims of protected images.
+        label: what to call the protection.
+    """
+    spec = {key: value for key, value in poisoned[0].spec.items() if key not in ("protector", "seed")}
+    cells = _Cells(spec)
+    for first, second in zip(clean, poisoned, strict=True):
+        cells.runs[CLEAN][second.spec["seed"]] = first
+        cells.runs[label][second.spec["seed"]] = second
+    return Page(groups=[_group(cells, {})], protected=[], circumstances=_circumstances([*clean, *poisoned]))
+
+
 def _grouped(victims: Sequence[Record]) -> list[_Cells]:
     groups: dict[str, _Cells] = {}
     for record in victims:
@@ -135,12 +151,13 @@ def _row(
 def _distance(clean: list[Record], poisoned: list[Record]) -> Distance | None:
     """Return UD, or None where it is not defined, as for a network of one layer."""
     try:
-        return unlearnable_distance([_readings(r) for r in clean], [_readings(r) for r in poisoned])
+        return unlearnable_distance([readings_of(r) for r in clean], [readings_of(r) for r in poisoned])
     except HowfarError:
         return None
 
 
-def _readings(record: Record) -> list[dict[str, Sharpness]]:
+def readings_of(record: Record) -> list[dict[str, Sharpness]]:
+    """Return SAL of every layer, one mapping an epoch."""
     return [
         {name: Sharpness(**values) for name, values in epoch["sharpness"].items()} for epoch in record.result["epochs"]
     ]
@@ -149,7 +166,7 @@ def _readings(record: Record) -> list[dict[str, Sharpness]]:
 def _series(label: str, runs: list[Record]) -> Series:
     metric = runs[0].result["metric"]
     quality = np.array([[epoch["test"][metric] for epoch in run.result["epochs"]] for run in runs])
-    sal = np.array([[[r.sal for r in layers.values()] for layers in _readings(run)] for run in runs]).mean(0)
+    sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
     loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
     return Series(
         protector=label,

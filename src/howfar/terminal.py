@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from howfar.engine import Event
     from howfar.experiment import Experiment
+    from howfar.report.leaderboard import Row
     from howfar.report.page import Page
+    from howfar.score import Distance
     from howfar.store import Store
 
 PIPE_WIDTH = 160  # a pipe has no width: give tables the room they need instead of 80 columns
@@ -54,6 +56,24 @@ def show_leaderboard(page: "Page", *, as_json: bool) -> None:
     console = _console(sys.stdout)
     for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
         console.print(table)
+
+
+def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:
+    """Print UD, what it is made of, and the drop beside it."""
+    rows = [
+        (f"UD ({100 * confidence:g} % interval)", f"{distance.value:.3f} ({distance.low:.3f}–{distance.high:.3f})"),
+        ("β, nats", f"{distance.beta:.4f}"),
+        ("learnable layers, clean, per epoch", " ".join(f"{count:.3g}" for count in distance.clean_layers)),
+        ("learnable layers, poisoned, per epoch", " ".join(f"{count:.3g}" for count in distance.poisoned_layers)),
+        (f"{row.metric} on clean test images", f"{row.clean:.3f} → {row.poisoned:.3f}"),
+    ]
+    rows += [
+        (f"margin in the last epoch, {name}", f"clean {clean:+.4f}, poisoned {poisoned:+.4f}")
+        for (name, clean), poisoned in zip(
+            distance.clean_margins[-1].items(), distance.poisoned_margins[-1].values(), strict=True
+        )
+    ]
+    show_table(["what", "found"], rows)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -23,7 +23,7 @@ class Clean(Protector):
     @property
     def passes(self) -> float:
         """No gradients at all."""
-        return 0
+        return 0.0
 
     def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Return ``data`` itself."""

@@ -47,7 +47,7 @@ class LinearlySeparable(Protector):
     @property
     def passes(self) -> float:
         """No gradients at all."""
-        return 0
+        return 0.0
 
     def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Draw a cluster for each class, and each image's vector from its id."""

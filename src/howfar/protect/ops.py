@@ -41,7 +41,7 @@ class OnePixelShortcut(Protector):
     @property
     def passes(self) -> float:
         """No gradients at all."""
-        return 0
+        return 0.0
 
     def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Search each class's pixels on the clean images, then write them."""

@@ -37,7 +37,7 @@ class RandomNoise(Protector):
     @property
     def passes(self) -> float:
         """No gradients at all."""
-        return 0
+        return 0.0
 
     def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
         """Draw each image's noise from its id, or each class's from its number."""

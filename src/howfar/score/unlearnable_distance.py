@@ -41,6 +41,8 @@ class Distance:
         beta: the threshold, nats.
         clean_layers: learnable layers of the clean model, per epoch (weighted, if so asked).
         poisoned_layers: the same of the poisoned model.
+        clean_margins: SAL − β of every layer of the clean model, nats, one mapping an epoch; mean over seeds.
+        poisoned_margins: the same of the poisoned model.
     """
 
     value: float
@@ -49,6 +51,8 @@ class Distance:
     beta: float
     clean_layers: tuple[float, ...]
     poisoned_layers: tuple[float, ...]
+    clean_margins: tuple[dict[str, float], ...] = ()
+    poisoned_margins: tuple[dict[str, float], ...] = ()
 
 
 def unlearnable_distance(
@@ -95,6 +99,8 @@ def unlearnable_distance(
         beta=float(np.mean([point[1] for point in points])),
         clean_layers=tuple(layers[0].tolist()),
         poisoned_layers=tuple(layers[1].tolist()),
+        clean_margins=_margins(pairs, [pair.clean for pair in pairs], points),
+        poisoned_margins=_margins(pairs, [pair.poisoned for pair in pairs], points),
     )
 
 
@@ -177,6 +183,14 @@ class _Pair:
         above = np.maximum(self.counts(clean, beta).sum(-1), self.weights.min())
         ratio: NDArray[np.float64] = self.counts(poisoned, beta).sum(-1) / above
         return ratio
+
+
+def _margins(
+    pairs: list[_Pair], sals: list[NDArray[np.float64]], points: list[Any]
+) -> tuple[dict[str, float], ...]:  # fmt: skip
+    """Return SAL − β by epoch and layer, mean over the pairs."""
+    mean = np.mean([sal - point[1] for sal, point in zip(sals, points, strict=True)], axis=0)
+    return tuple(dict(zip(pairs[0].names, epoch.tolist(), strict=True)) for epoch in mean)
 
 
 def _as_runs(readings: Readings | Sequence[Readings]) -> list[Readings]:

@@ -1,0 +1,1 @@
+"""The commands, a file each; `cli.py` parses, these call and print."""

@@ -1,0 +1,118 @@
+"""``howfar ud``."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from howfar import terminal
+from howfar.commands.common import Common
+from howfar.errors import UsageError
+
+if TYPE_CHECKING:
+    from howfar.store import Record, Store
+
+
+@dataclass(kw_only=True)
+class Ud(Common):
+    """Unlearnable distance of two runs, or of two image sets: low is unlearnable, 1 is like clean.
+
+    Name two runs of howfar bench (by key, record file or protector), or give --clean and --poisoned, folders with one
+    subfolder of images a class, which are then learned and probed. Finished runs are kept in the store.
+    """
+
+    clean_run: Positional[str | None] = None
+    """Clean run: a key, the start of one, a record file, or 'clean'."""
+    poisoned_run: Positional[str | None] = None
+    """Poisoned run, in the same way, e.g. 'em:class'."""
+    clean: str | None = None
+    """Folder (or data set, such as npz:FILE) of clean images."""
+    poisoned: str | None = None
+    """Folder (or data set) of protected images with the same classes."""
+    size: int = 32
+    """Side to which images of a folder are resized."""
+    model: str | None = None
+    """Learner (default resnet8); with runs, which of several."""
+    defense: str | None = None
+    """What the learner does against protection (default none); with runs, which of several."""
+    seeds: str = "0-2"
+    """E.g. 0-4 or 0,7."""
+    epochs: str = "10"
+    """Epochs of every run."""
+    confidence: float = 0.95
+    """Of the interval."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Any key of a suite, e.g. --set train.lr=0.05."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int | None = None
+    """Processes at a time (default: one a core, on a GPU one)."""
+    runs: Path = Path("runs")
+    """Folder of the store."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Page with the heat map of SAL (default: ud.html in the folder of the store)."""
+    json: bool = False
+    """Print as JSON, with the margin of every layer in every epoch."""
+
+    def __call__(self) -> int:
+        from howfar.compare import compare
+        from howfar.report.page import render
+        from howfar.store import Store, write_text
+
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"--confidence {self.confidence} is no share. Take a number such as 0.95.")
+        store, label = Store(self.runs), None
+        if self.clean and self.poisoned and self.clean_run is None:
+            label = Path(self.poisoned).stem
+            first, second = self._learned(store, self.clean), self._learned(store, self.poisoned)
+        elif self.clean_run and self.poisoned_run and not (self.clean or self.poisoned):
+            first, second = (self._selected(store, text) for text in (self.clean_run, self.poisoned_run))
+        else:
+            raise UsageError("give two runs, or --clean and --poisoned. See howfar ud --help.")
+        distance, page = compare(first, second, confidence=self.confidence, label=label)
+        output = self.output or self.runs / "ud.html"
+        write_text(output, render(page))
+        row = next(row for row in page.rows if row.protector != "clean")
+        if self.json:
+            terminal.show_json({**distance.__dict__, "clean": row.clean, "poisoned": row.poisoned, "drop": row.drop})
+        else:
+            terminal.show_distance(distance, row, confidence=self.confidence)
+            terminal.say(f"page: {output}")
+        return 0
+
+    def _selected(self, store: "Store", text: str) -> "list[Record]":
+        from howfar.compare import select
+
+        return select(store, text, model=self.model, defense=self.defense)
+
+    def _learned(self, store: "Store", text: str) -> "list[Record]":
+        """Train and probe what the store lacks; both kinds are tested on the clean test images."""
+        from dataclasses import replace
+
+        from howfar import engine
+        from howfar.data import DATASETS
+        from howfar.spec import parse
+        from howfar.suite import check_data, make_suite
+
+        flags: dict[str, Any] = {
+            "dataset": _dataset(text, self.size), "protectors": "clean", "models": self.model or "resnet8",
+            "defenses": self.defense or "none", "seeds": self.seeds, "train": {"epochs": self.epochs},
+        }  # fmt: skip
+        clean = parse(_dataset(self.clean or "", self.size), DATASETS, "dataset")
+        experiments = make_suite("standard", flags, settings=self.set).experiments()
+        if text != self.clean:
+            experiments = [replace(experiment, test_dataset=clean) for experiment in experiments]
+        check_data(experiments)
+        device = engine.choose_device(self.device)
+        workers = self.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+        failures = terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+        if failures:
+            raise UsageError(f"{failures[0][0]}: {failures[0][1]}")
+        found = [store.find("victim", experiment.steps()[1].key) for experiment in experiments]
+        return [record for record in found if record is not None]
+
+
+def _dataset(text: str, size: int) -> str:
+    return f"folder:{text}[size={size}]" if Path(text).is_dir() else text
