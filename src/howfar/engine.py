@@ -60,6 +60,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_workers(wanted: int | None, device: torch.device) -> int:
+    """Return how many processes work at a time: as many as wanted, else one a core, or one on a GPU.
+
+    Raises:
+        UsageError: for fewer than one.
+    """
+    workers = wanted or (1 if device.type == "cuda" else os.cpu_count() or 1)
+    if workers < 1:
+        raise UsageError(f"--workers {workers} makes no sense. Take 1 or more.")
+    return workers
+
+
 def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], list[Step]]:
     """Return the steps that are to do, in order and each once, and those that the store has already."""
     todo: dict[str, Step] = {}

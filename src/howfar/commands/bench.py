@@ -1,6 +1,5 @@
 """``howfar bench``."""
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from tyro.conf import UseAppendAction
 
 from howfar import terminal
 from howfar.commands.common import Common
-from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
@@ -73,9 +71,7 @@ class Bench(Common):
         layers = [read_suite(self.config)] if self.config else []
         experiments = make_suite(self.suite, *layers, flags, settings=self.set).experiments()
         device = engine.choose_device(self.device)
-        workers = self.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
-        if workers < 1:
-            raise UsageError(f"--workers {workers} makes no sense. Take 1 or more.")
+        workers = engine.choose_workers(self.workers, device)
         check_data(experiments)
         store = Store(self.runs)
         if self.dry_run:

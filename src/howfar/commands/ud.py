@@ -1,6 +1,5 @@
 """``howfar ud``."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +105,7 @@ class Ud(Common):
             experiments = [replace(experiment, test_dataset=clean) for experiment in experiments]
         check_data(experiments)
         device = engine.choose_device(self.device)
-        workers = self.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+        workers = engine.choose_workers(self.workers, device)
         failures = terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
         if failures:
             raise UsageError(f"{failures[0][0]}: {failures[0][1]}")

@@ -74,6 +74,12 @@ def weight_names(model: nn.Module, include: Collection[Kind] = PAPER) -> list[st
     return [name for name, parameter in model.named_parameters() if kinds[id(parameter)] in include]
 
 
+def weights_of(model: nn.Module, include: Collection[Kind] = PAPER) -> dict[str, nn.Parameter]:
+    """Return the layers of ``weight_names`` with their weights, in the same order."""
+    names = set(weight_names(model, include))
+    return {name: weight for name, weight in model.named_parameters() if name in names}
+
+
 def _initialise(module: nn.Module, generator: Generator) -> None:
     own = dict(module.named_parameters(recurse=False))
     if isinstance(module, (nn.Linear, nn.Conv2d)):

@@ -8,11 +8,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from howfar.data import Data
-from howfar.models.build import PAPER, Kind, weight_names
-from howfar.probe.surface import Surface
+from howfar.models.build import PAPER, Kind, weights_of
+from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-MEMORY = 2**30
 BATCH = 64
 
 
@@ -64,8 +63,7 @@ def parameter_sharpness(
         generator: of the signs.
     """
     generator = generator or Generator().manual_seed(0)
-    names = set(weight_names(model, include))
-    weights = {name: weight for name, weight in model.named_parameters() if name in names}
+    weights = weights_of(model, include)
     slopes = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     bends = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     signs = [[_signs(weight, generator) for weight in weights.values()] for _ in range(draws)]

@@ -11,13 +11,12 @@ from torch import Generator, Tensor, nn
 
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.models.build import PAPER, Kind, weight_names
+from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.modes import fast
 from howfar.probe.search import Search
-from howfar.probe.surface import Move, Surface
+from howfar.probe.surface import MEMORY, Move, Surface
 from howfar.tasks import Task
 
-MEMORY = 2**30
 BATCH = 64
 
 
@@ -84,8 +83,7 @@ def decide(
         sizes.append(min(2 * sizes[-1], len(data)))
     limit = float(norm.ppf(1 - (1 - confidence) / (2 * len(sizes))))
     decisions: dict[str, Decision] = {}
-    names = set(weight_names(model, include))
-    weights = {name: weight for name, weight in model.named_parameters() if name in names}
+    weights = weights_of(model, include)
     for size in sizes:
         parts = (data.take(order[0:size:2]), data.take(order[1:size:2]))
         for name, (low, high) in _bounds(model, task, parts, weights, radius, steps, limit).items():

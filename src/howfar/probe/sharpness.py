@@ -9,17 +9,16 @@ from torch import Generator, nn
 
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
-from howfar.models.build import PAPER, Kind, weight_names
+from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.channels import channel_sharpness
 from howfar.probe.modes import exact, fast
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
-from howfar.probe.surface import Surface
+from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
 VERSION = 3
-MEMORY = 2**30  # bytes for kept activations
 RELEASED_BATCH, GPU_BATCH, CPU_BATCH = 256, 512, 64  # a CPU is fastest while activations stay in its caches
 
 
@@ -78,8 +77,7 @@ def sharpness(
     if batch_size is None:
         on_gpu = next(model.parameters()).device.type == "cuda"
         batch_size = RELEASED_BATCH if mode == "reference" else GPU_BATCH if on_gpu else CPU_BATCH
-    names = set(weight_names(model, include))
-    weights = {name: weight for name, weight in model.named_parameters() if name in names}
+    weights = weights_of(model, include)
     with Surface(model, task, data, weights, batch_size=batch_size, memory=memory).opened() as surface:
         if mode == "reference":
             draws = generator or Generator().manual_seed(0)

@@ -16,6 +16,7 @@ from howfar.errors import UsageError
 from howfar.probe.replay import NotReplayableError, Replay
 from howfar.tasks import Task
 
+MEMORY = 2**30  # bytes for kept activations
 TRIAL = 8  # images from which the memory of a batch is judged
 
 
