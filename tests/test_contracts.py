@@ -1,6 +1,7 @@
 """What every entry of every table promises."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -69,6 +70,23 @@ def test_protector_takes_a_class_with_one_image(name: str) -> None:
     data.targets["label"][:] = 0
     data.targets["label"][4] = 1
     assert len(protect(name, data)) == 9
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "clean"])
+def test_share_protects_so_many_and_leaves_the_rest(name: str) -> None:
+    data = make_data(20)
+
+    def changed(share: float) -> torch.Tensor:
+        protector = replace(parse(QUICK.get(name, name), PROTECTORS, "protector").build(), share=share)
+        protected = protector.protect(data, classification()(data), generator=arrays.seeded(3))
+        assert torch.equal(protected.ids, data.ids)
+        return (protected.pixels != data.pixels).flatten(1).any(1)
+
+    none, quarter, half = changed(0.0), changed(0.25), changed(0.5)
+    assert not none.any()
+    assert int(quarter.sum()) == 5
+    assert int(half.sum()) == 10
+    assert bool((half | ~quarter).all()), "a larger share must hold the smaller one"
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("em")])

@@ -39,7 +39,7 @@ def test_settings_may_nest() -> None:
         ("em[eps=2]", "less than or equal to 1"),
         ("em[eps=8/0]", "valid number"),
         ("em:sideways", "'sample' or 'class'"),
-        ("clean:1", "has no settings"),
+        ("clean:1", "takes no value"),
         ("em[eps=", "Write name"),
     ],
 )

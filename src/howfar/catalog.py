@@ -30,7 +30,9 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     factory = TABLES[kind][name]
     text = inspect.cleandoc(factory.__doc__ or "")
     doc = parse_docstring(text, DocstringStyle.GOOGLE)
-    meanings = {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in doc.params}
+    bases = reversed(inspect.getmro(factory)) if inspect.isclass(factory) else (factory,)
+    docs = [parse_docstring(base.__doc__ or "", DocstringStyle.GOOGLE) for base in bases if base is not object]
+    meanings = {entry.arg_name: " ".join((entry.description or "").split()) for doc in docs for entry in doc.params}
     what, source = _citation(doc.short_description or "")
     entry: dict[str, Any] = {"name": name, "kind": kind.removesuffix("s"), "what": what, "source": source}
     if kind == "protectors":

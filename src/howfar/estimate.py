@@ -51,7 +51,8 @@ def _guess(step: Step) -> float:
     if step.name == "protect":
         surrogate = str(experiment.protector.settings.get("surrogate", "resnet8[width=8]"))
         seconds, _ = _per_image(surrogate, train.shape)
-        return 0.5 + len(train) * (experiment.protector.build().passes * seconds + 1e-4)
+        protector = experiment.protector.build()
+        return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
     seconds, layers = _per_image(experiment.model.label, train.shape)
     # A forward pass is a third of a training step; SAL takes about ten thirds of a step a layer and image.
     probe = min(experiment.probe_images, len(train)) * (1 + layers * 10 / 3)

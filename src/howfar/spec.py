@@ -1,8 +1,8 @@
 """Methods by name: ``em``, ``em:class``, ``lsp[eps=6/255]``, ``folder:photos[size=32]``.
 
 A table is a plain ``dict`` from names to classes or functions; the signature of an entry *is* its list of
-hyper-parameters. ``name:value`` sets the first of them, ``name[key=value,...]`` any. Others may add entries
-through Python entry points (``howfar.protectors``, ``howfar.defenses``, …); one is loaded only when named.
+hyper-parameters. ``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any. Others
+may add entries through Python entry points (``howfar.protectors``, …); one is loaded only when named.
 """
 
 import inspect
@@ -81,9 +81,10 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     model = _model(factory)
     given: dict[str, Any] = {key: value for key, value in preset.items() if key in model.model_fields}
     if first:
-        if not model.model_fields:
-            raise UsageError(f"{kind} '{name}' has no settings, so '{text}' makes no sense. Write '{name}'.")
-        given[next(iter(model.model_fields))] = first
+        key = _first(factory)
+        if key is None:
+            raise UsageError(f"{kind} '{name}' takes no value, so '{text}' makes no sense. Write '{name}'.")
+        given[key] = first
     for item in split_list(rest or ""):
         key, sign, value = item.partition("=")
         if not sign or key.strip() not in model.model_fields:
@@ -95,7 +96,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         what = error.errors()[0]
         field = ".".join(str(part) for part in what["loc"])
         raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {what['msg']}.") from None
-    return Spec(name, settings, _label(name, settings, model), factory)
+    return Spec(name, settings, _label(name, settings, factory), factory)
 
 
 def check(method: object) -> None:
@@ -152,15 +153,20 @@ def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     return create_model("Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
 
 
-def _label(name: str, settings: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _first(factory: Callable[..., Any]) -> str | None:
+    """Return the setting that ``name:value`` sets; those that are keyword-only are left out."""
+    parameters = inspect.signature(factory).parameters.values()
+    return next((parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY), None)
+
+
+def _label(name: str, settings: Mapping[str, Any], factory: Callable[..., Any]) -> str:
     changed = {}
-    for key, field in model.model_fields.items():
+    for key, field in _model(factory).model_fields.items():
         default = str(field.default) if isinstance(field.default, Path) else field.default
         if settings[key] != default:
             changed[key] = settings[key]
-    head = name
-    for key in list(model.model_fields)[:1]:
-        if isinstance(changed.get(key), str):
-            head = f"{name}:{changed.pop(key)}"
+    head, first = name, _first(factory)
+    if first and isinstance(changed.get(first), str):
+        head = f"{name}:{changed.pop(first)}"
     body = ",".join(f"{key}={number_text(value)}" for key, value in changed.items())
     return f"{head}[{body}]" if body else head

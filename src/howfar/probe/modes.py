@@ -7,10 +7,9 @@ from torch import Tensor
 from howfar.probe.search import Climb, Descent, Search, advance
 from howfar.probe.surface import Point, Surface
 
-LEAD = 128  # images that lead the climbs of `fast`
-FEW = 64  # images of the climbs of `exact` that look for other maxima
+LEAD = 128  # images that lead the climbs
+LED_STEPS = 5  # of a led climb of `exact`
 MOST_STEPS = 12  # of one search of `exact`
-PROMISING = 0.5  # share of the best rise that the first point of another climb must reach
 
 Climbs = dict[str, Climb]
 Descents = dict[str, Descent]
@@ -38,26 +37,24 @@ def fast(
 
 
 def exact(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: float) -> tuple[Climbs, Descents]:
-    """Return the best of several climbs and a descent a layer, all settled.
+    """Return a climb from the best of several starts and a descent a layer, all settled.
 
-    Climbs begin along the slope, against it, and where a climb on few images ended (a network that fits its images
+    Climbs start along the slope, against it, and where a climb on few images ended (a network that fits its images
     closely has many maxima around each layer, and some are easier to see on few).
     """
-    rises = _climbs(surface, start, slopes, radius)
-    _settle(surface, list(rises.values()))
-    against = [Climb(name, rise.radius, start, -slopes[name]) for name, rise in rises.items() if _even(rise, slopes)]
-    few = _led(surface, rises, slopes, FEW, steps=3)
-    from_few = [Climb(name, climb.radius, start, climb.at) for name, climb in few.items()]
-    advance(surface, [*against, *from_few], gradient=False)
-    others = [other for other in against if other.value > PROMISING * rises[other.name].value]
-    others += [other for other in from_few if other.value > rises[other.name].value]
-    others = [Climb(other.name, other.radius, start, other.at) for other in others]
-    _settle(surface, others)
-    falls = _descents(rises, slopes)
-    _settle(surface, list(falls.values()))
-    for other in others:
+    along = _climbs(surface, start, slopes, radius)
+    led = _led(surface, along, slopes, LEAD, steps=LED_STEPS)
+    others = [Climb(name, rise.radius, start, led[name].at) for name, rise in along.items()]
+    advance(surface, [*along.values(), *others])
+    against = [Climb(name, rise.radius, start, -slopes[name]) for name, rise in along.items() if _even(rise, slopes)]
+    advance(surface, against)
+    rises = dict(along)
+    for other in [*others, *against]:
         if other.value > rises[other.name].value:
             rises[other.name] = other
+    _settle(surface, list(rises.values()))
+    falls = _descents(along, slopes)
+    _settle(surface, list(falls.values()))
     return rises, falls
 
 

@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from howfar import arrays, pgd
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.spec import check
+from howfar.spec import Number, check
 from howfar.tasks import Task
 
 
@@ -43,11 +44,15 @@ class Protector(ABC):
         norm: what bounds the change.
         needs_labels: whether it must know the target of every image.
         cost: what it takes, in words, for the table of methods.
+        share: of the images that are protected, chosen by seed and id; the rest stay clean, and noise is crafted
+            without them. A larger share holds every image of a smaller one.
     """
 
     norm: ClassVar[str]
     needs_labels: ClassVar[bool]
     cost: ClassVar[str]
+
+    share: Annotated[Number, Field(ge=0, le=1)] = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a hyper-parameter that makes no sense."""
@@ -80,8 +85,22 @@ class Protector(ABC):
             device: where a surrogate is trained.
         """
         order = data.ids.argsort()
-        protected = yield from self.craft(data.take(order), task, generator=generator, device=torch.device(device))
-        return protected.take(order.argsort())
+        chosen = order[self._chosen(data.ids[order], generator.initial_seed())]
+        if not len(chosen):
+            return data
+        protected = yield from self.craft(data.take(chosen), task, generator=generator, device=torch.device(device))
+        if len(chosen) == len(data):
+            return protected.take(order.argsort())
+        pixels = arrays.empty_pixels(data.pixels.shape).copy_(data.pixels)
+        pixels[chosen] = protected.pixels
+        return data.with_pixels(pixels)
+
+    def _chosen(self, ids: arrays.Ids, seed: int) -> Tensor:
+        """Return the places of the protected images among sorted ``ids``, ascending."""
+        if self.share == 1:
+            return torch.arange(len(ids))
+        draws = torch.tensor([arrays.rng_of(seed, key).random() for key in ids.tolist()])
+        return draws.argsort(stable=True)[: round(self.share * len(ids))].sort().values
 
     @final
     def protect(
