@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
 from howfar import __version__, terminal
+from howfar.commands.ablate import AblateUd
 from howfar.commands.bench import Bench
 from howfar.commands.common import Common
 from howfar.commands.inspect import Doctor, List, Show
@@ -21,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up 
 Command = (
     Annotated[Bench, subcommand("bench")]
     | Annotated[Ud, subcommand("ud")]
+    | Annotated[AblateUd, subcommand("ablate-ud")]
     | Annotated[List, subcommand("list")]
     | Annotated[Show, subcommand("show")]
     | Annotated[Doctor, subcommand("doctor")]
@@ -28,8 +30,8 @@ Command = (
     | Annotated[Report, subcommand("report")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "ud": Ud, "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard,
-    "report": Report,
+    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "list": List, "show": Show, "doctor": Doctor,
+    "leaderboard": Leaderboard, "report": Report,
 }  # fmt: skip
 
 

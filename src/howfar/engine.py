@@ -115,6 +115,7 @@ def run(experiments: list[Experiment], store: Store, *, workers: int, device: to
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list((getattr(pool, "_processes", None) or {}).values()):
             process.terminate()
+        store.sweep()
 
 
 def _drive(

@@ -16,6 +16,7 @@ from howfar.spec import parse
 from howfar.store import Store
 
 SAMPLE = 32  # images in the timed step
+COST = {"fast": 10 / 3, "exact": 10.0, "reference": 80 / 3}  # of SAL, in training steps a layer and image
 
 
 def estimate(steps: list[Step], store: Store) -> dict[str, float]:
@@ -26,16 +27,12 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
         store: earlier records of the same kind of step are believed first.
     """
     seen: dict[str, list[float]] = defaultdict(list)
-    for name in ("protect", "victim"):
+    for name in {step.name for step in steps}:
         for record in store.records(name):
             if record.status == "done":
                 seen[_like(name, record.spec)].append(record.made["wall_seconds"])
     known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
-    return {step.key: known.get(_like(step.name, _spec(step))) or _guess(step) for step in steps}
-
-
-def _spec(step: Step) -> dict[str, object]:
-    return step.experiment.protect_spec() if step.name == "protect" else step.experiment.victim_spec()
+    return {step.key: known.get(_like(step.name, step.spec)) or _guess(step) for step in steps}
 
 
 def _like(name: str, spec: Mapping[str, object]) -> str:
@@ -54,8 +51,11 @@ def _guess(step: Step) -> float:
         protector = experiment.protector.build()
         return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
     seconds, layers = _per_image(experiment.model.label, train.shape)
-    # A forward pass is a third of a training step; SAL takes about ten thirds of a step a layer and image.
-    probe = min(experiment.probe_images, len(train)) * (1 + layers * 10 / 3)
+    # A forward pass is a third of a training step.
+    probe = sum(
+        min(probe.images, len(train)) * (1 + layers * COST[probe.mode])
+        for probe in (experiment.probe, *experiment.variants)
+    )
     return experiment.recipe.epochs * seconds * (len(train) + len(test) / 3 + probe)
 
 

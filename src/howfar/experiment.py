@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from howfar.data import DATASETS, Data, Splits, balanced
 from howfar.defend import Defense
 from howfar.errors import UsageError
 from howfar.models import Architecture, build
-from howfar.probe import sharpness
-from howfar.probe.sharpness import VERSION as SHARPNESS_VERSION
+from howfar.probe import Probe, Sharpness
 from howfar.protect import Progress, Protector
 from howfar.score import visibility
 from howfar.spec import Spec, parse
@@ -45,8 +44,8 @@ class Experiment:
         model: the victim.
         recipe: how it is trained.
         seed: of the noise, the initial weights and the batches.
-        probe_images: size of the fixed probe set for SAL.
-        radius: of SAL, relative to the norm of a layer's weights.
+        probe: how SAL is measured.
+        variants: other ways to measure it at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.
     """
 
@@ -60,8 +59,8 @@ class Experiment:
     model: Spec[Architecture]
     recipe: Recipe
     seed: int
-    probe_images: int
-    radius: float
+    probe: Probe = field(default_factory=Probe)
+    variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
 
     @property
@@ -99,14 +98,16 @@ class Experiment:
             "defense": {"label": self.defense.label, **self.defense.key()},
             "model": {"label": self.model.label, **self.model.key()},
             "recipe": {**asdict(self.recipe), "version": TRAIN_VERSION},
-            "probe": {"images": self.probe_images, "radius": self.radius, "version": SHARPNESS_VERSION},
+            "probe": self.probe.key(),
+            **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
         }
 
     def steps(self) -> "tuple[Step, Step]":
         """Return the two steps of the experiment in their order."""
         protect = Store.key("protect", self.protect_spec())
-        victim = Store.key("victim", self.victim_spec())
-        return Step("protect", self, protect, needs=None), Step("victim", self, victim, needs=protect)
+        name = "ablation" if self.variants else "victim"
+        victim = Store.key(name, self.victim_spec())
+        return Step("protect", self, protect, needs=None), Step(name, self, victim, needs=protect)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Step:
     """A piece of work that the store keeps.
 
     Attributes:
-        name: ``protect`` or ``victim``.
+        name: ``protect``, ``victim``, or ``ablation`` for a victim that is probed in several ways.
         experiment: what it is part of.
         key: in the store.
         needs: key of the protected set that must be there first.
@@ -124,6 +125,11 @@ class Step:
     experiment: Experiment
     key: str
     needs: str | None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines the result."""
+        return self.experiment.protect_spec() if self.name == "protect" else self.experiment.victim_spec()
 
     @property
     def label(self) -> str:
@@ -139,8 +145,7 @@ class Step:
 
     def failed(self, store: Store, error: str) -> Record:
         """Save that the work failed, so that no gap is left."""
-        spec = self.experiment.protect_spec() if self.name == "protect" else self.experiment.victim_spec()
-        return store.save(Record(self.name, self.key, spec, "failed", {"error": error}, circumstances()))
+        return store.save(Record(self.name, self.key, self.spec, "failed", {"error": error}, circumstances()))
 
 
 def _protect(step: Step, store: Store, device: torch.device) -> Work:
@@ -177,7 +182,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     task = experiment.task.build()(protected)
     defense = experiment.defense.build()
     learned = defense.purify(protected)
-    probe = balanced(learned, min(experiment.probe_images, len(learned)), target=task.target)
+    probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
     model = build(
         experiment.model.build(),
         learned.shape,
@@ -187,12 +192,19 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     epochs = []
     for epoch in train(model, task, learned, recipe, loss=defense.loss, seed=experiment.seed):
-        readings = sharpness(model, task, probe, radius=experiment.radius)
+        readings, *others = (
+            probe.measure(
+                model, task, part, training_loss=epoch.loss,
+                generator=arrays.seeded(experiment.seed, "probe", epoch.number),
+            )
+            for probe, part in probes
+        )  # fmt: skip
         epochs.append(
             {
                 **asdict(epoch),
                 "test": evaluate(model, task, splits.test),
                 "sharpness": {name: asdict(reading) for name, reading in readings.items()},
+                **({"variants": [_brief(other) for other in others]} if others else {}),
             }
         )
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {epochs[-1]['test'][task.metric]:.3f}")
@@ -205,7 +217,12 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
         "test_images": len(splits.test),
         "epochs": epochs,
     }
-    return store.save(Record("victim", step.key, experiment.victim_spec(), "done", result, clock.stop()))
+    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()))
+
+
+def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:
+    """Return SAL and its standard error by layer, nats."""
+    return {name: [reading.sal, reading.standard_error] for name, reading in readings.items()}
 
 
 def _protected(experiment: Experiment, store: Store, key: str) -> Data:

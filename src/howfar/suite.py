@@ -14,6 +14,7 @@ from howfar.defend import DEFENSES
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
 from howfar.models import MODELS
+from howfar.probe import Probe
 from howfar.protect import PROTECTORS
 from howfar.spec import Eps, Number, Spec, parse, split_list
 from howfar.tasks import TASKS
@@ -103,7 +104,7 @@ class Suite:
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source_task, task=task, protector=protector, defense=defense, model=model,
-                recipe=self.train, seed=seed, probe_images=self.probe_images, radius=self.radius,
+                recipe=self.train, seed=seed, probe=Probe(self.probe_images, self.radius),
             )
             for model, defense, seed, protector in product(models, defenses, dict.fromkeys(self.seeds), wanted)
         ]  # fmt: skip
@@ -131,6 +132,21 @@ SUITES: dict[str, dict[str, Any]] = {
         "limit_test": 2000,
         # Ten epochs of 4,000 images are a hundredth of the published training: small batches and no augmentation let
         # shortcuts be learned at all, and LSP gets the size of the others (8/255) instead of its published 6/255.
+        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+    },
+    # Positive controls: noise of growing strength, and a growing share of protected images.
+    "controls": {
+        "dataset": "cifar10",
+        "protectors": (
+            *(f"em[eps={levels}/255]" for levels in (2, 4, 8, 12, 16)),
+            *(f"{name}[share={share}]" for name in ("em", "ops") for share in (0.2, 0.4, 0.6, 0.8)),
+            "ops",
+        ),
+        "defenses": ("none",),
+        "models": ("resnet8",),
+        "seeds": (0, 1, 2),
+        "limit_train": 4000,
+        "limit_test": 2000,
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     "paper": {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from howfar.ablation import Line
     from howfar.engine import Event
     from howfar.experiment import Experiment
     from howfar.report.leaderboard import Row
@@ -76,12 +77,38 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
     show_table(["what", "found"], rows)
 
 
+def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]:
+    """Return how UD of every protector depends on the way it is measured, as a person reads it."""
+    names = list(lines[0].ud)
+    columns = ["way to measure", *(f"UD {name}" for name in names), "rank correlation with drop", "moved at most"]
+    rows = []
+    for line in lines:
+        way = line.probe if line.rule == "per-epoch" else line.rule
+        ranks = line.correlation
+        reach = "" if ranks is None or ranks.low is None else f" ({ranks.low:.2f} to {ranks.high:.2f})"
+        rows.append(
+            [
+                way,
+                *(f"{line.ud[name]:.2f} ({line.low[name]:.2f}–{line.high[name]:.2f})" for name in names),
+                "–" if ranks is None else f"{ranks.value:.2f}{reach}",
+                f"{line.moved:.3f}",
+            ]
+        )
+    return columns, rows
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [columns, ["-"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*columns, header_style="bold")
+    table = Table(*(Column(Text(name)) for name in columns), header_style="bold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in names are no markup
     _console(sys.stdout).print(table)

@@ -8,7 +8,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from howfar import terminal
 from howfar.commands.common import Common
-from howfar.errors import UsageError
+from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
     from howfar.store import Record, Store
@@ -108,7 +108,7 @@ class Ud(Common):
         workers = engine.choose_workers(self.workers, device)
         failures = terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
         if failures:
-            raise UsageError(f"{failures[0][0]}: {failures[0][1]}")
+            raise HowfarError(f"{failures[0][0]}: {failures[0][1]}")
         found = [store.find("victim", experiment.steps()[1].key) for experiment in experiments]
         return [record for record in found if record is not None]
 

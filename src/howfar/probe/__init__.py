@@ -1,9 +1,10 @@
 """Step 4, model -> readings: SAL of every layer, channel and parameter."""
 
+from howfar.probe.probe import Probe
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
 from howfar.probe.second_order import SecondOrder, parameter_sharpness
 from howfar.probe.sequential import Decision, decide
 from howfar.probe.sharpness import sharpness
 
-__all__ = ["Decision", "Released", "SecondOrder", "Sharpness", "decide", "parameter_sharpness", "sharpness"]
+__all__ = ["Decision", "Probe", "Released", "SecondOrder", "Sharpness", "decide", "parameter_sharpness", "sharpness"]

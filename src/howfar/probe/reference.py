@@ -22,12 +22,13 @@ class Released:
 
     Attributes:
         baseline: the loss that rise and fall are counted from, nats; the release takes the training-mode mean over
-            the epoch (``Epoch.loss``), which holds the epoch's ordinary progress.
+            the epoch (``Epoch.loss``), which holds the epoch's ordinary progress. None takes the loss of one more
+            pass.
         crop: augmentation of every pass, as in ``Recipe.crop``.
         flip: as in ``Recipe.flip``.
     """
 
-    baseline: float
+    baseline: float | None
     crop: int = 4
     flip: bool = True
 
@@ -60,7 +61,8 @@ def reference_layer(
     in the release, but said. The caller sees to eval mode; the weight is put back.
     """
     loader = _Loader(data, task, batch_size, next(model.parameters()).device, released, generator)
-    start = released.baseline if released else loader.loss(model)
+    given = released.baseline if released else None
+    start = loader.loss(model) if given is None else given
     kept = weight.detach().clone()
     extremes = {1.0: start, -1.0: start}
     diverged = False

@@ -18,7 +18,7 @@ from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-VERSION = 3
+VERSION = 4
 RELEASED_BATCH, GPU_BATCH, CPU_BATCH = 256, 512, 64  # a CPU is fastest while activations stay in its caches
 
 

@@ -1,0 +1,80 @@
+"""``howfar ablate-ud``."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from howfar import terminal
+from howfar.commands.grid import Grid
+from howfar.errors import HowfarError, UsageError
+from howfar.spec import Number, split_list
+
+
+@dataclass(kw_only=True)
+class AblateUd(Grid):
+    """How much UD owes to the way it is measured: radius, steps, mode, probe images, rule of β.
+
+    Every victim is trained once and probed in all ways after each epoch. Prints UD of every protector and its rank
+    correlation with the drop, one line a way, and writes ablation.json and ablation.md. Takes one model and defense.
+    """
+
+    radius: str = "0.01,0.02,0.1,0.2"
+    """Radii to try besides the suite's."""
+    steps: str = "1,2,8"
+    """Steps of mode fast to try besides 4."""
+    modes: str = "exact"
+    """Modes to try besides fast: exact, reference (slow), or nothing ('')."""
+    images: str = "64,128,512"
+    """Sizes of the probe set to try besides the suite's."""
+    released: bool = False
+    """Add the released algorithm with and without its baseline and augmentation (slow)."""
+
+    def __call__(self) -> int:
+        from howfar.ablation import ablated, as_rows, varied
+        from howfar.store import Store, write_text
+
+        experiments = self.experiments()
+        kinds = sorted({(e.model.label, e.defense.label) for e in experiments})
+        if len(kinds) > 1:
+            first, second = kinds[0]
+            raise UsageError(
+                f"{len(kinds)} pairs of model and defense. Choose one: --models '{first}' --defenses '{second}'."
+            )
+        variants = varied(
+            experiments[0].probe,
+            radii=_several("--radius", self.radius, Number),
+            steps=_several("--steps", self.steps, int),
+            modes=_several("--modes", self.modes, Literal["fast", "exact", "reference"]),
+            images=_several("--images", self.images, int),
+            released=self.released,
+        )
+        if not variants:
+            raise UsageError("nothing to vary. Give another radius, mode, number of steps or of images.")
+        experiments = [replace(experiment, variants=variants) for experiment in experiments]
+        store = Store(self.runs)
+        failures = self.run(experiments, store)
+        if failures is None:
+            return 0
+        if failures:
+            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
+        lines = ablated(experiments, store)
+        columns, rows = terminal.ablation_table(lines)
+        write_text(self.runs / "ablation.json", json.dumps(as_rows(lines), indent=1, ensure_ascii=False) + "\n")
+        write_text(self.runs / "ablation.md", terminal.markdown(columns, rows))
+        if self.json:
+            terminal.show_json(as_rows(lines))
+        else:
+            terminal.show_table(columns, rows)
+            terminal.say(f"table: {self.runs / 'ablation.md'}")
+        return 0
+
+
+def _several(flag: str, text: str, kind: Any) -> list[Any]:
+    try:
+        found: list[Any] = TypeAdapter(list[kind]).validate_python(split_list(text))
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UsageError(f"{flag} '{text}': {what['input']!r} is wrong: {what['msg']}.") from None
+    return found

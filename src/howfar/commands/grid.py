@@ -1,0 +1,102 @@
+"""The flags of all commands that run a grid of cells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import UseAppendAction
+
+from howfar import terminal
+from howfar.commands.common import Common
+
+if TYPE_CHECKING:
+    from howfar.experiment import Experiment
+    from howfar.store import Record, Store
+
+
+@dataclass(kw_only=True)
+class Grid(Common):
+    """Which cells, and where they run."""
+
+    dataset: str | None = None
+    """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
+    data_root: Path | None = None
+    """Folder or file of the data set."""
+    download: bool = False
+    """Fetch the data set where it is missing."""
+    limit_train: str | None = None
+    """Class-balanced, seeded subset of the training images; 'all' takes all."""
+    limit_test: str | None = None
+    """The same of the test images."""
+    protectors: str | None = None
+    """Comma-separated, e.g. em,lsp[eps=6/255]; clean is always added."""
+    models: str | None = None
+    """Victims, e.g. resnet8,resnet18[width=16]."""
+    defenses: str | None = None
+    """What learners do against protection, e.g. none,jpeg:75,cutout."""
+    seeds: str | None = None
+    """E.g. 0-4 or 0,7."""
+    epochs: str | None = None
+    """Epochs of every victim."""
+    eps: str | None = None
+    """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
+    suite: str | None = None
+    """Preset to start from: quick, standard, controls or paper (default: quick, or standard with --dataset)."""
+    config: Path | None = None
+    """TOML file with the keys of a suite; flags win over it."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Any key, e.g. --set train.lr=0.05; may be repeated."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int | None = None
+    """Processes at a time (default: one a core, on a GPU one)."""
+    runs: Path = Path("runs")
+    """Folder of the store and of what is written."""
+    dry_run: bool = False
+    """Show the cells and an estimate of the time; do nothing."""
+    json: bool = False
+    """Print as JSON."""
+
+    def experiments(self) -> "list[Experiment]":
+        """Return the cells."""
+        from howfar.suite import make_suite, read_suite
+
+        flags: dict[str, Any] = {k: v for k in ("dataset", "data_root", "limit_train", "limit_test", "protectors",
+                 "models", "defenses", "seeds", "eps") if (v := getattr(self, k)) is not None}  # fmt: skip
+        flags |= {"download": True} if self.download else {}
+        flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
+        layers = [read_suite(self.config)] if self.config else []
+        return make_suite(self.suite, *layers, flags, settings=self.set).experiments()
+
+    def run(
+        self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None
+    ) -> list[tuple[str, str]] | None:
+        """Keep the request, run what the store lacks and return the failures; None after a dry run."""
+        from howfar import engine
+        from howfar.suite import check_data
+
+        device = engine.choose_device(self.device)
+        workers = engine.choose_workers(self.workers, device)
+        check_data(experiments)
+        if self.dry_run:
+            _show_plan(experiments, store, workers, as_json=self.json)
+            return None
+        if request is not None:
+            store.save(request)
+        return terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+
+
+def _show_plan(experiments: "list[Experiment]", store: "Store", workers: int, *, as_json: bool) -> None:
+    from howfar.engine import plan
+    from howfar.estimate import estimate
+
+    todo, ready = plan(experiments, store)
+    seconds = estimate(todo, store)
+    total = sum(seconds.values()) / workers
+    if as_json:
+        steps = [{"step": s.label, "key": s.key, "seconds": round(seconds[s.key], 1)} for s in todo]
+        terminal.show_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
+        return
+    terminal.show_table(["step to do", "about"], [[step.label, terminal.duration(seconds[step.key])] for step in todo])
+    about = f"about {terminal.duration(total)} with {workers} worker(s)"
+    terminal.out(f"{len(todo)} steps to do, {len(ready)} in the store; {about}.")

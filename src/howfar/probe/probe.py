@@ -1,0 +1,74 @@
+"""How SAL is measured in an experiment: the part of a probe that decides its result."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+from torch import Generator, nn
+
+from howfar.data import Data, balanced
+from howfar.probe.reading import Sharpness
+from howfar.probe.reference import Released
+from howfar.probe.sharpness import VERSION, sharpness
+from howfar.spec import Number
+from howfar.tasks import Task
+
+Mode = Literal["fast", "exact", "reference"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The settings of ``sharpness`` that change its result.
+
+    Attributes:
+        images: class-balanced subset of the training images, as the learner sees them.
+        radius: of the ball, relative to the norm of a layer's weights.
+        mode: how the extremes are searched.
+        steps: of ``fast``, at most.
+        baseline: count from the training-mode loss of the epoch, as released; only in ``reference``.
+        augment: measure on images cropped and flipped anew in every pass, as released; only in ``reference``.
+    """
+
+    images: Annotated[int, Field(ge=2)] = 256
+    radius: Annotated[Number, Field(gt=0)] = 0.05
+    mode: Mode = "fast"
+    steps: Annotated[int, Field(ge=1)] = 4
+    baseline: bool = False
+    augment: bool = False
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        steps = f", {self.steps} step{'s' * (self.steps > 1)}" if self.mode == "fast" else ""
+        released = ", released baseline" * self.baseline + ", augmented" * self.augment
+        return f"{self.mode}{steps}, radius {self.radius:g}, {self.images} images{released}"
+
+    def key(self) -> dict[str, Any]:
+        """Return what identifies a reading."""
+        return {**asdict(self), "version": VERSION}
+
+    def part(self, data: Data, task: Task) -> Data:
+        """Return the images that are looked at."""
+        return balanced(data, min(self.images, len(data)), target=task.target)
+
+    def measure(
+        self, model: nn.Module, task: Task, part: Data, *, training_loss: float, generator: Generator
+    ) -> dict[str, Sharpness]:
+        """Return SAL of every layer.
+
+        Args:
+            model: as it stands after an epoch.
+            task: gives loss and quality.
+            part: from ``part``.
+            training_loss: mean over the epoch while the weights moved, nats.
+            generator: of the augmentation.
+        """
+        released = None
+        if self.baseline or self.augment:
+            crop = 4 if self.augment else 0
+            released = Released(training_loss if self.baseline else None, crop=crop, flip=self.augment)
+        return sharpness(
+            model, task, part, radius=self.radius, mode=self.mode, steps=self.steps, released=released,
+            generator=generator,
+        )  # fmt: skip
