@@ -94,8 +94,7 @@ def cache_bytes(model: torch.nn.Module, task: Any, probe: Any) -> int:
     """Return the bytes of activations that a probe keeps."""
     names = set(weight_names(model))
     weights = {name: weight for name, weight in model.named_parameters() if name in names}
-    module: Any = sys.modules["howfar.probe.sharpness"]
-    with Surface(model, task, probe, weights, batch_size=module.CPU_BATCH, memory=module.MEMORY).opened() as surface:
+    with Surface(model, task, probe, weights).opened() as surface:
         surface.start()
         return sum(replay.bytes for replay in surface.kept or [])
 

@@ -11,12 +11,14 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
 from howfar.report import Row
-from howfar.report.page import Group, Page, Protected, Series
-from howfar.score import Distance, drop, unlearnable_distance
+from howfar.report.page import Control, Group, Page, Protected, Series
+from howfar.score import Distance, Drop, dose_response, drop, unlearnable_distance
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
 CLEAN = "clean"
+AMOUNTS = ("eps", "share")
+LEAST_AMOUNTS = 3
 
 
 @dataclass
@@ -108,18 +110,48 @@ def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
         recipe=cells.spec["recipe"],
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
+        controls=_controls(cells),
     )
+
+
+def _controls(cells: _Cells) -> list[Control]:
+    """Return every protector that was tried in at least three amounts, all else equal."""
+    found = []
+    for along in AMOUNTS:
+        alike: dict[str, dict[float, dict[int, Record]]] = defaultdict(dict)
+        for runs in cells.runs.values():
+            settings = dict(next(iter(runs.values())).spec["protector"])
+            settings.pop("label")
+            if along in settings:
+                amount = settings.pop(along)
+                alike[canonical(settings)][amount] = runs
+        for by_amount in alike.values():
+            control = _control(cells, along, by_amount)
+            if control is not None:
+                found.append(control)
+    return found
+
+
+def _control(cells: _Cells, along: str, by_amount: dict[float, dict[int, Record]]) -> Control | None:
+    clean = cells.runs.get(CLEAN, {})
+    seeds = sorted(set(clean).intersection(*by_amount.values()))
+    drops, distances = {}, {}
+    for amount, runs in by_amount.items():
+        pairs = [(clean[seed], runs[seed]) for seed in seeds]
+        found = [_distance([first], [second]) for first, second in pairs]
+        distances[amount] = [distance.value for distance in found if distance]
+        drops[amount] = [_drop([first], [second]).value for first, second in pairs]
+    if len(by_amount) < LEAST_AMOUNTS or not seeds or any(len(values) < len(seeds) for values in distances.values()):
+        return None
+    label = min((next(iter(runs.values())).spec["protector"]["label"] for runs in by_amount.values()), key=len)
+    return Control(protector=label, along=along, response=dose_response(drops, distances))
 
 
 def _row(
     cells: _Cells, label: str, clean: list[Record], poisoned: list[Record], made: Record | None
 ) -> Row:  # fmt: skip
     result = poisoned[0].result
-    loss = drop(
-        [record.result["quality"] for record in clean],
-        [record.result["quality"] for record in poisoned],
-        higher_is_better=result["higher_is_better"],
-    )
+    loss = _drop(clean, poisoned)
     distance = _distance(clean, poisoned)
     seen = made.result["visibility"] if made else {}
     return Row(
@@ -145,6 +177,14 @@ def _row(
         ssim=seen.get("ssim"),
         needs_labels=made.result["needs_labels"] if made else None,
         seeds=loss.seeds,
+    )
+
+
+def _drop(clean: list[Record], poisoned: list[Record]) -> Drop:
+    return drop(
+        [record.result["quality"] for record in clean],
+        [record.result["quality"] for record in poisoned],
+        higher_is_better=poisoned[0].result["higher_is_better"],
     )
 
 

@@ -156,3 +156,25 @@ def network(name: str, data: Data) -> nn.Module:
     from howfar.spec import parse
 
     return build(parse(name, MODELS, "model").build(), data.shape, 10, generator=arrays.seeded(1))
+
+
+class Undecided(nn.Module):
+    """Looks at its own values while it runs, which cannot be vectorised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 6), nn.Linear(6, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(images.flatten(1))
+        return self.head(hidden if float(hidden.sum()) > -1e9 else -hidden)
+
+
+def test_filters_move_one_by_one_where_vectorising_fails() -> None:
+    data = make_data(8, (3, 2, 2), 3)
+    model, task = Undecided(), classification()(data)
+    with pytest.warns(UserWarning, match="one after the other"):
+        found = sharpness(model, task, data, granularity="channel")
+    plain = nn.Sequential(nn.Flatten(), model.first, model.head)
+    twin = sharpness(plain, task, data, granularity="channel")
+    assert [r.sal for r in found.values()] == pytest.approx([r.sal for r in twin.values()], rel=1e-5)

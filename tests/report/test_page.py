@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
-from howfar.report.page import Group, Page, Protected, Series, render, verdict
+from howfar.report.page import Control, Group, Page, Protected, Series, render, verdict
+from howfar.score import dose_response
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
@@ -34,6 +35,7 @@ def page(name: str = "em") -> Page:
         dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
         test_images=5, seeds=[0, 1, 2], recipe={"lr": 0.1},
         rows=[row(name), row("b", 0.5), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
+        controls=[Control(name, "eps", dose_response({0.1: [0.2, 0.3]}, {0.1: [0.9, 1.0]}))],
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
     entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], 0.001, None, None)

@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from howfar import arrays
 from howfar.errors import UsageError
-from howfar.score import drop, visibility
+from howfar.score import dose_response, drop, rank_correlation, visibility
 from howfar.score.intervals import mean_interval
 
 from ..conftest import make_data
@@ -58,3 +59,31 @@ def test_ssim_falls_with_noise() -> None:
         noise = torch.randint(-reach, reach + 1, smooth.shape, generator=arrays.seeded(reach))
         values.append(visibility(data, data.with_pixels((smooth + noise).clamp(0, 255).to(torch.uint8))).ssim)
     assert values == sorted(values, reverse=True)
+
+
+def test_rank_correlation_equals_scipy_and_says_how_sure_it_is() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(7, 5))
+    second = first + rng.normal(size=(7, 5))
+    found = rank_correlation(first.tolist(), second.tolist())
+    assert found.value == pytest.approx(spearmanr(first.mean(1), second.mean(1))[0])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    assert rank_correlation([[1.0], [2.0]], [[5.0], [5.0]]).value == 0
+    assert rank_correlation([[1.0], [2.0]], [[5.0], [6.0]]).low is None
+    with pytest.raises(UsageError, match="equal shape"):
+        rank_correlation([[1.0]], [[1.0]])
+
+
+def test_dose_response_starts_at_clean_and_sees_a_step_back() -> None:
+    drops = {0.2: [0.1, 0.12], 0.1: [0.05, 0.04], 0.4: [0.3, 0.2]}
+    distances = {0.1: [0.8, 0.9], 0.2: [1.2, 1.1], 0.4: [0.1, 0.2]}
+    found = dose_response(drops, distances)
+    assert found.levels == (0.0, 0.1, 0.2, 0.4)
+    assert found.drop[0] == (0.0, 0.0, 0.0)
+    assert found.ud[0] == (1.0, 1.0, 1.0)
+    assert found.drop_trend.monotone
+    assert found.drop_trend.value == pytest.approx(1)
+    assert not found.ud_trend.monotone
+    assert found.ud_trend.value < 0

@@ -4,12 +4,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from howfar import terminal
 from howfar.commands.grid import Grid
 from howfar.errors import HowfarError, UsageError
-from howfar.spec import Number, split_list
 
 
 @dataclass(kw_only=True)
@@ -33,6 +30,7 @@ class AblateUd(Grid):
 
     def __call__(self) -> int:
         from howfar.ablation import ablated, as_rows, varied
+        from howfar.spec import Number
         from howfar.store import Store, write_text
 
         experiments = self.experiments()
@@ -72,6 +70,10 @@ class AblateUd(Grid):
 
 
 def _several(flag: str, text: str, kind: Any) -> list[Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from howfar.spec import split_list
+
     try:
         found: list[Any] = TypeAdapter(list[kind]).validate_python(split_list(text))
     except ValidationError as error:

@@ -9,10 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from howfar.data import Data
 from howfar.models.build import PAPER, Kind, weights_of
-from howfar.probe.surface import MEMORY, Surface
+from howfar.probe.surface import Surface
 from howfar.tasks import Task
-
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def parameter_sharpness(
     bends = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     signs = [[_signs(weight, generator) for weight in weights.values()] for _ in range(draws)]
     with (
-        Surface(model, task, data, weights, batch_size=BATCH, memory=MEMORY).opened() as surface,
+        Surface(model, task, data, weights).opened() as surface,
         sdpa_kernel(SDPBackend.MATH),  # the fast kernels of attention have no second derivative
     ):
         for weight in weights.values():

@@ -17,8 +17,6 @@ from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
 from howfar.tasks import Task
 
-BATCH = 64
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -102,8 +100,7 @@ def _bounds(
     """Return confidence bounds of SAL, from what each half finds on itself and on the other half."""
     with ExitStack() as stack:
         surfaces = [
-            stack.enter_context(Surface(model, task, half, weights, batch_size=BATCH, memory=MEMORY // 2).opened())
-            for half in halves
+            stack.enter_context(Surface(model, task, half, weights, memory=MEMORY // 2).opened()) for half in halves
         ]
         starts = [surface.start() for surface in surfaces]
         found: list[dict[str, Search]] = []

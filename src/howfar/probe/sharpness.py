@@ -19,7 +19,7 @@ from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
 VERSION = 4
-RELEASED_BATCH, GPU_BATCH, CPU_BATCH = 256, 512, 64  # a CPU is fastest while activations stay in its caches
+RELEASED_BATCH = 256
 
 
 def sharpness(
@@ -74,14 +74,11 @@ def sharpness(
         raise UsageError(f"SAL of channels has no mode '{mode}'. Take mode='fast'.")
     if not len(data) or not 0 < radius < math.inf:
         raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
-    if batch_size is None:
-        on_gpu = next(model.parameters()).device.type == "cuda"
-        batch_size = RELEASED_BATCH if mode == "reference" else GPU_BATCH if on_gpu else CPU_BATCH
     weights = weights_of(model, include)
     with Surface(model, task, data, weights, batch_size=batch_size, memory=memory).opened() as surface:
         if mode == "reference":
             draws = generator or Generator().manual_seed(0)
-            return _reference(model, task, data, weights, radius, batch_size, released, draws)
+            return _reference(model, task, data, weights, radius, batch_size or RELEASED_BATCH, released, draws)
         start, slopes = surface.start()
         if not math.isfinite(start.loss):
             raise HowfarError(

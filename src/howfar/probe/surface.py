@@ -1,9 +1,10 @@
 """The loss of a network over a fixed set of images, as a function of one layer's weights at a time."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from howfar.probe.replay import NotReplayableError, Replay
 from howfar.tasks import Task
 
 MEMORY = 2**30  # bytes for kept activations
+GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
 TRIAL = 8  # images from which the memory of a batch is judged
 
 
@@ -60,7 +62,7 @@ class Surface:
         task: gives loss and quality.
         data: the fixed images.
         weights: the layers that may move, by name.
-        batch_size: images at a time, at most.
+        batch_size: images at a time, at most; None takes what is fast.
         memory: bytes for kept activations.
     """
 
@@ -71,16 +73,17 @@ class Surface:
         data: Data,
         weights: dict[str, nn.Parameter],
         *,
-        batch_size: int,
-        memory: int,
+        batch_size: int | None = None,
+        memory: int = MEMORY,
     ) -> None:
         self.model, self.task, self.weights, self.count = model, task, weights, len(data)
         self.device = next(model.parameters()).device
         self.kept: list[Replay] | None = None
-        self.replays = True
+        self.replays = self._vectorises = True
         # Any first part of the set shall look like the whole, although files may come class by class.
         self._data = data.take(torch.randperm(len(data), generator=arrays.seeded(0, "surface")))
-        self._memory, self._size = memory, batch_size
+        self._memory = memory
+        self._size = batch_size or (GPU_BATCH if self.device.type == "cuda" else CPU_BATCH)
 
     @contextmanager
     def opened(self) -> Iterator["Surface"]:
@@ -203,13 +206,24 @@ class Surface:
                 return point.losses.sum() / self.count, (point.losses, point.qualities)
 
             room = max(self._memory // (8 * max(replay.bytes if replay else self._memory, 1)), 1)
-            if total is None:
-                _, part = torch.vmap(at, chunk_size=room)(moves, which)
-            else:
-                slopes, part = torch.vmap(grad(at, has_aux=True), chunk_size=room)(moves, which)
+            slopes, part = self._each(at if total is None else grad(at, has_aux=True), moves, which, room)
+            if total is not None:
                 total += slopes
             parts.append(part)
         return torch.cat([losses for losses, _ in parts], 1), torch.cat([q for _, q in parts], 1), total
+
+    def _each(self, at: Callable[..., Any], moves: Tensor, which: Tensor, room: int) -> Any:
+        """Return ``at`` of every filter, stacked."""
+        if self._vectorises:
+            try:
+                return torch.vmap(at, chunk_size=room)(moves, which)
+            except RuntimeError as reason:
+                why = str(reason).splitlines()[0]
+                warnings.warn(f"filters move one after the other, which is right but slower ({why}).", stacklevel=2)
+                self._vectorises = False
+        found = [at(move, chosen) for move, chosen in zip(moves, which, strict=True)]
+        firsts, seconds = torch.stack([first for first, _ in found]), [second for _, second in found]
+        return firsts, tuple(torch.stack(column) for column in zip(*seconds, strict=True))
 
     def _output(self, replay: Replay | None, name: str, images: Images) -> Tensor:
         if replay is not None:

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from howfar.report.page import Group, Series
+    from howfar.report.page import Control, Group, Series
 
 Figure = dict[str, Any]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")
@@ -21,6 +21,7 @@ def of_group(group: "Group") -> dict[str, Figure]:
         "convergence": convergence(group, colours),
         "distance": distances(group, colours),
         "sal": sal_maps(group),
+        **{f"control-{number}": control(entry) for number, entry in enumerate(group.controls)},
     }
 
 
@@ -74,6 +75,25 @@ def distances(group: "Group", colours: dict[str, str]) -> Figure:
          "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
     ]  # fmt: skip
     return {"data": [bar], "layout": layout}
+
+
+def control(entry: "Control") -> Figure:
+    """Return drop and UD along the amount of protection, with intervals over seeds."""
+    response = entry.response
+    traces = []
+    for name, points, colour in (("drop", response.drop, PALETTE[3]), ("UD", response.ud, PALETTE[5])):
+        reach = [value - low if math.isfinite(low) else 0 for value, low, _ in points]
+        traces.append(
+            {"x": list(response.levels), "y": [value for value, *_ in points], "name": name, "type": "scatter",
+             "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": reach}}
+        )  # fmt: skip
+    layout = _layout(html.escape(entry.along), "drop (share of 1) and UD")
+    if entry.along == "eps":
+        layout["xaxis"] |= {
+            "tickvals": list(response.levels),
+            "ticktext": [f"{255 * x:g}/255" for x in response.levels],
+        }
+    return {"data": traces, "layout": layout}
 
 
 def sal_maps(group: "Group") -> Figure:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from howfar.report import figures
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
+from howfar.score import Correlation, DoseResponse
 
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
 LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
@@ -46,6 +47,27 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A protector in growing amounts.
+
+    Attributes:
+        protector: label at its defaults.
+        along: ``eps`` or ``share``.
+        response: drop and UD at every amount.
+    """
+
+    protector: str
+    along: str
+    response: DoseResponse
+
+    @property
+    def findings(self) -> list[str]:
+        """What it shows, in words: whether drop and UD follow the amount."""
+        wanted = (("drop", self.response.drop_trend, 1), ("UD", self.response.ud_trend, -1))
+        return [_trend(name, trend, sign) for name, trend, sign in wanted]
+
+
+@dataclass(frozen=True)
 class Group:
     """All protectors against one victim and defense."""
 
@@ -61,6 +83,7 @@ class Group:
     recipe: dict[str, Any]
     rows: list[Row]
     series: list[Series]
+    controls: list[Control] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -188,6 +211,14 @@ def verdict(groups: Sequence[Group]) -> list[str]:
         else:
             sentences.append(f"{protector} on {dataset} did not protect: {where}.")
     return sentences
+
+
+def _trend(name: str, trend: Correlation, sign: int) -> str:
+    reach = "" if trend.low is None or trend.high is None else f", {trend.low:.2f} to {trend.high:.2f}"
+    follows = sign * trend.value > 0
+    way = {1: "rises", -1: "falls"}[sign if follows else -sign] if trend.value else "does not move"
+    steps = "at every step" if trend.monotone and trend.value else "not at every step"
+    return f"{name} {way} {steps if trend.value else ''} (rank correlation {trend.value:.2f}{reach})".replace("  ", " ")
 
 
 def _learner(row: Row) -> str:

@@ -1,6 +1,7 @@
 """Step 5, readings -> numbers: UD, drop, visibility and their intervals."""
 
 from howfar.score.correlation import Correlation, rank_correlation
+from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import Drop, drop
 from howfar.score.unlearnable_distance import Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, visibility
@@ -8,8 +9,10 @@ from howfar.score.visibility import Visibility, visibility
 __all__ = [
     "Correlation",
     "Distance",
+    "DoseResponse",
     "Drop",
     "Visibility",
+    "dose_response",
     "drop",
     "rank_correlation",
     "two_means",
