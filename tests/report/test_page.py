@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
-from howfar.report.page import Control, Group, Page, Protected, Series, render, verdict
+from howfar.report.page import Control, Group, Page, Protected, Series, render
+from howfar.report.verdict import verdict
 from howfar.score import dose_response
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -12,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report import figures
+from howfar.report import figures, verdict
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
-from howfar.score import Correlation, DoseResponse
+from howfar.score import DoseResponse
 
-BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
-LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
 GAIN = 10  # by how much the difference is amplified in the strips
 
 
@@ -59,12 +56,6 @@ class Control:
     protector: str
     along: str
     response: DoseResponse
-
-    @property
-    def findings(self) -> list[str]:
-        """What it shows, in words: whether drop and UD follow the amount."""
-        wanted = (("drop", self.response.drop_trend, 1), ("UD", self.response.ud_trend, -1))
-        return [_trend(name, trend, sign) for name, trend, sign in wanted]
 
 
 @dataclass(frozen=True)
@@ -172,7 +163,8 @@ def render(page: Page) -> str:
     }
     return template.render(
         page=page,
-        verdict=verdict(page.groups),
+        verdict=verdict.verdict(page.groups),
+        findings=verdict.findings,
         header=HEADER,
         cells=cells,
         sort_keys=_sort_keys,
@@ -182,47 +174,6 @@ def render(page: Page) -> str:
         charts=json.dumps(charts).replace("<", "\\u003c"),
         plotly=_plotly(plotly.offline.get_plotlyjs),
     )
-
-
-def verdict(groups: Sequence[Group]) -> list[str]:
-    """Return the answer in plain words: one sentence a protector, the weakest point of each named."""
-    best: dict[tuple[str, str], list[tuple[float, Row]]] = {}
-    sentences = []
-    for group in groups:
-        for row in group.rows:
-            learned = row.clean - group.chance
-            if row.protector != "clean" and learned >= LEARNED:
-                kept = (row.clean - row.poisoned) / learned
-                best.setdefault((row.dataset, row.protector), []).append((kept, row))
-            elif row.protector == "clean" and learned < LEARNED:
-                little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
-                sentences.append(f"{little} ({100 * row.clean:.0f} %), so nothing follows from it: train for longer.")
-    for (dataset, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
-        kept, row = min(found, key=lambda pair: pair[0])
-        top_kept, top = max(found, key=lambda pair: pair[0])
-        where = f"{_learner(row)} reaches {100 * row.poisoned:.0f} % (clean {100 * row.clean:.0f} %)"
-        if kept > BROKEN:
-            sentences.append(f"{protector} on {dataset} held against every victim and defense tried: at best {where}.")
-        elif top_kept > BROKEN:
-            sentences.append(
-                f"{protector} on {dataset} hurts {_learner(top)} "
-                f"(down to {100 * top.poisoned:.0f} %), but {where}: a learner has a way around it."
-            )
-        else:
-            sentences.append(f"{protector} on {dataset} did not protect: {where}.")
-    return sentences
-
-
-def _trend(name: str, trend: Correlation, sign: int) -> str:
-    reach = "" if trend.low is None or trend.high is None else f", {trend.low:.2f} to {trend.high:.2f}"
-    follows = sign * trend.value > 0
-    way = {1: "rises", -1: "falls"}[sign if follows else -sign] if trend.value else "does not move"
-    steps = "at every step" if trend.monotone and trend.value else "not at every step"
-    return f"{name} {way} {steps if trend.value else ''} (rank correlation {trend.value:.2f}{reach})".replace("  ", " ")
-
-
-def _learner(row: Row) -> str:
-    return f"a {row.model} without defense" if row.defense == "none" else f"a {row.model} with defense {row.defense}"
 
 
 def _sort_keys(row: Row) -> tuple[object, ...]:
