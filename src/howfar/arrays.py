@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 Pixels = UInt8[Tensor, "n channels height width"]
 Images = Float[Tensor, "n channels height width"]  # in [0, 1]
+Pictures = Shaped[Tensor, "n channels height width"]  # either
 Targets = Shaped[Tensor, "n ..."]
 Ids = Int64[Tensor, "n"]
 PerExample = Float[Tensor, "n"]

@@ -16,7 +16,7 @@ from howfar.defend import Defense
 from howfar.errors import UsageError
 from howfar.models import Architecture, build
 from howfar.probe import Probe, Sharpness
-from howfar.protect import Progress, Protector
+from howfar.protect import Draft, Progress, Protector
 from howfar.score import visibility
 from howfar.spec import Spec, parse
 from howfar.store import Record, Store
@@ -154,7 +154,9 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     task = experiment.source_task.build()(data)
     curve: list[float] = []
     generator = arrays.seeded(experiment.seed, "protect")
-    protected = yield from _noting(protector.progress(data, task, generator=generator, device=device), curve)
+    draft = Draft(store.draft("protect", step.key))
+    work = protector.progress(data, task, generator=generator, device=device, draft=draft)
+    protected = yield from _noting(work, curve)
     made = clock.stop()
     seen = asdict(visibility(data, protected))
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
@@ -172,7 +174,9 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
         "preview_clean": data.pixels[shown],
         "preview_protected": protected.pixels[shown],
     }
-    return store.save(Record("protect", step.key, experiment.protect_spec(), "done", result, made), pixels)
+    record = store.save(Record("protect", step.key, experiment.protect_spec(), "done", result, made), pixels)
+    draft.discard()
+    return record
 
 
 def _victim(step: Step, store: Store, device: torch.device) -> Work:

@@ -1,8 +1,9 @@
 """Methods by name: ``em``, ``em:class``, ``lsp[eps=6/255]``, ``folder:photos[size=32]``.
 
 A table is a plain ``dict`` from names to classes or functions; the signature of an entry *is* its list of
-hyper-parameters. ``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any. Others
-may add entries through Python entry points (``howfar.protectors``, …); one is loaded only when named.
+hyper-parameters. ``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any;
+``name[paper]`` takes the published settings. Others may add entries through Python entry points
+(``howfar.protectors``, …); one is loaded only when named.
 """
 
 import inspect
@@ -85,7 +86,11 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         if key is None:
             raise UsageError(f"{kind} '{name}' takes no value, so '{text}' makes no sense. Write '{name}'.")
         given[key] = first
-    for item in split_list(rest or ""):
+    items = split_list(rest or "")
+    if "paper" in items and "paper" not in model.model_fields:
+        items.remove("paper")
+        given |= getattr(factory, "published", {})
+    for item in items:
         key, sign, value = item.partition("=")
         if not sign or key.strip() not in model.model_fields:
             raise unknown(f"setting of {kind} '{name}'", key.strip(), model.model_fields)

@@ -135,6 +135,10 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
         return record
 
+    def draft(self, step: str, key: str) -> Path:
+        """Return where long work may keep its state until its record is saved."""
+        return self.root / step / f".{key}.draft"
+
     def sweep(self) -> None:
         """Remove the drafts that dead processes of this machine left behind."""
         for draft in self.root.glob("*/.*.tmp"):

@@ -2,19 +2,68 @@
 
 from collections.abc import Callable
 
+from howfar.protect.aap import AugmentedAdversarial
+from howfar.protect.ar import Autoregressive
+from howfar.protect.aue import AugmentedErrorMinimizing
 from howfar.protect.clean import Clean
+from howfar.protect.cp import ContrastivePoisoning
+from howfar.protect.cuda import ConvolutionBased
+from howfar.protect.dc import DeepConfuse
+from howfar.protect.delusive import Delusive
+from howfar.protect.draft import Draft
 from howfar.protect.em import ErrorMinimizing
+from howfar.protect.entf import EntangledFeatures
+from howfar.protect.gue import GameUnlearnable
+from howfar.protect.hypo import Hypocritical
+from howfar.protect.imported import Imported
 from howfar.protect.lsp import LinearlySeparable
+from howfar.protect.mi_ue import MutualInformation
+from howfar.protect.ntga import NeuralTangent
 from howfar.protect.ops import OnePixelShortcut
+from howfar.protect.pil import PerturbationInducedLinearization
 from howfar.protect.protector import Progress, Protector
+from howfar.protect.pue import ProvablyUnlearnable
 from howfar.protect.random_noise import RandomNoise
+from howfar.protect.rem import RobustErrorMinimizing
+from howfar.protect.sem import StableErrorMinimizing
+from howfar.protect.sep import SelfEnsemble
+from howfar.protect.tap import TargetedPoisoning
+from howfar.protect.tue import TransferableUnlearnable
+from howfar.protect.uc import UnlearnableClusters
 
 PROTECTORS: dict[str, Callable[..., Protector]] = {
     "clean": Clean,
     "random": RandomNoise,
-    "em": ErrorMinimizing,
+    # without a surrogate
     "lsp": LinearlySeparable,
+    "ar": Autoregressive,
     "ops": OnePixelShortcut,
+    "cuda": ConvolutionBased,
+    "pil": PerturbationInducedLinearization,
+    "ntga": NeuralTangent,
+    # against a surrogate that is trained first
+    "tap": TargetedPoisoning,
+    "aap": AugmentedAdversarial,
+    "sep": SelfEnsemble,
+    "hypo": Hypocritical,
+    "delusive": Delusive,
+    "entf": EntangledFeatures,
+    # with a surrogate that learns the noise
+    "em": ErrorMinimizing,
+    "rem": RobustErrorMinimizing,
+    "sem": StableErrorMinimizing,
+    "aue": AugmentedErrorMinimizing,
+    "mi-ue": MutualInformation,
+    "pue": ProvablyUnlearnable,
+    "tue": TransferableUnlearnable,
+    # with a generator
+    "dc": DeepConfuse,
+    "gue": GameUnlearnable,
+    # without labels
+    "cp": ContrastivePoisoning,
+    "uc": UnlearnableClusters,
+    # from elsewhere
+    "import": Imported,
 }
 
-__all__ = ["PROTECTORS", "Progress", "Protector"]
+__all__ = ["PROTECTORS", "Draft", "Progress", "Protector"]

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 
 from howfar.data import Data
+from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector
 from howfar.tasks import Task
 
@@ -25,7 +26,9 @@ class Clean(Protector):
         """No gradients at all."""
         return 0.0
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Return ``data`` itself."""
         yield Progress(1, 1)
         return data

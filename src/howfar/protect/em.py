@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from howfar import arrays, pgd
 from howfar.data import Data, balanced
-from howfar.models import MODELS, build
-from howfar.protect.protector import Crafting, Progress, Protector, add_noise, labels_of
-from howfar.spec import Eps, Number, parse
+from howfar.protect.draft import Draft
+from howfar.protect.minmin import share
+from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise, labels_of
+from howfar.protect.surrogate import load, new_surrogate, shuffled
+from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
 VERSION = 1
@@ -53,6 +55,8 @@ class ErrorMinimizing(Protector):
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "rounds × steps passes with gradients over the set"
 
+    published: ClassVar[Settings] = {"surrogate": "resnet18"}
+
     granularity: Literal["sample", "class"] = "sample"
     eps: Eps = 8 / 255
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
@@ -70,47 +74,42 @@ class ErrorMinimizing(Protector):
         share = SUBSET if self.granularity == "class" else 1.0
         return self.rounds * share * (self.steps or PUBLISHED_STEPS[self.granularity])
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Alternate between surrogate and noise."""
-        model = build(parse(self.surrogate, MODELS, "model").build(), data.shape, task.outputs, generator=generator)
-        model.to(device)
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         if self.granularity == "class":
             labels = labels_of(data, task)
             seed = arrays.draw_seed(generator)
             limit = max(round(SUBSET * len(data)), min(len(data), 10 * len(labels.unique())))
-            noise = yield from self._rounds(
-                balanced(data, limit, seed=seed, target=task.target), model, task, generator
-            )
+            part = balanced(data, limit, seed=seed, target=task.target)
+            noise = yield from self._rounds(part, labels_of(part, task), model, task, generator, draft)
             return (yield from add_noise(data, lambda part: noise[labels[part]], eps=self.eps))
-        noise = yield from self._rounds(data, model, task, generator)
+        noise = yield from self._rounds(data, torch.arange(len(data)), model, task, generator, draft)
         return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))
 
     def _rounds(
-        self, data: Data, model: nn.Module, task: Task, generator: torch.Generator
+        self, data: Data, rows: Tensor, model: nn.Module, task: Task, generator: torch.Generator, draft: Draft
     ) -> Generator[Progress, None, Tensor]:
-        classwise = self.granularity == "class"
-        rows = labels_of(data, task) if classwise else torch.arange(len(data))
-        noise = torch.zeros(int(rows.max()) + 1, *data.shape)
-        batches = torch.randperm(len(data), generator=generator).split(self.batch_size)
-        if len(batches) > 1 and len(batches[-1]) == 1:  # BatchNorm cannot train on one image
-            batches = (*batches[:-2], torch.cat(batches[-2:]))
+        """Alternate on images whose noise stands in these rows; returns the noise."""
+        noise, error = torch.zeros(int(rows.max()) + 1, *data.shape), torch.ones(())
+        batches = shuffled(len(data), self.batch_size, generator)
         optimizer = torch.optim.SGD(model.parameters(), lr=self.lr, momentum=0.9, weight_decay=5e-4)
-        endless = itertools.cycle(batches)
-        for number in range(1, self.rounds + 1):
+        done = draft.enter("rounds", noise=noise, error=error, model=model, optimizer=optimizer)
+        for number in range(done + 1, self.rounds + 1):
+            if float(error) <= self.stop_error:
+                break
             model.train()
-            for batch in itertools.islice(endless, self.train_steps):
+            first = (number - 1) * self.train_steps % len(batches)
+            for batch in itertools.islice(itertools.cycle(batches), first, first + self.train_steps):
                 self._train_step(model, optimizer, task, *_load(data, task, batch, noise[rows[batch]], model))
             model.eval()
             for batch in batches:
-                moved = self._descend(data, task, batch, noise[rows[batch]], model)
-                if classwise:
-                    _average(noise, rows[batch], moved, self.eps)
-                else:
-                    noise[batch] = moved
-            error = _error(data, task, batches, noise, rows, model)
-            yield Progress(number, self.rounds, f"error {error:.3f}", reading=error)
-            if error <= self.stop_error:
-                break
+                share(noise, rows[batch], self._descend(data, task, batch, noise[rows[batch]], model), self.eps)
+            error.fill_(_error(data, task, batches, noise, rows, model))
+            draft.keep(number)
+            yield Progress(number, self.rounds, f"error {float(error):.3f}", reading=float(error))
         return noise
 
     def _train_step(
@@ -124,27 +123,20 @@ class ErrorMinimizing(Protector):
 
     def _descend(self, data: Data, task: Task, batch: Tensor, start: Tensor, model: nn.Module) -> Tensor:
         images, noise, target = _load(data, task, batch, start, model)
-        for _ in range(self.steps or PUBLISHED_STEPS[self.granularity]):
-            noise.requires_grad_()
-            (gradient,) = torch.autograd.grad(task.loss(model(images + noise), target).sum(), noise)
-            moved = pgd.signed_step(noise.detach(), gradient, step_size=self.step_size or self.eps / 10)
-            noise = pgd.project(moved, images, eps=self.eps)
-        return noise.cpu()
+        return pgd.descend(
+            images, noise, lambda x: task.loss(model(x), target), eps=self.eps,
+            step_size=self.step_size or self.eps / 10, steps=self.steps or PUBLISHED_STEPS[self.granularity],
+        ).cpu()  # fmt: skip
 
 
 def _load(data: Data, task: Task, batch: Tensor, noise: Tensor, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     device = next(model.parameters()).device
-    images = arrays.to_images(data.pixels[batch], device)
-    return images, noise.to(device), data.targets[task.target][batch].to(device)
-
-
-def _average(noise: Tensor, labels: Tensor, moved: Tensor, eps: float) -> None:
-    for label in labels.unique():
-        noise[label] = moved[labels == label].mean(0).clamp(-eps, eps)
+    images, target = load(data, task, batch, device)
+    return images, noise.to(device), target
 
 
 @torch.no_grad()
-def _error(data: Data, task: Task, batches: tuple[Tensor, ...], noise: Tensor, rows: Tensor, model: nn.Module) -> float:
+def _error(data: Data, task: Task, batches: list[Tensor], noise: Tensor, rows: Tensor, model: nn.Module) -> float:
     right = 0.0
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)

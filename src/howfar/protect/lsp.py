@@ -13,6 +13,7 @@ from torch import Tensor
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
 from howfar.spec import Eps
 from howfar.tasks import Task
@@ -49,7 +50,9 @@ class LinearlySeparable(Protector):
         """No gradients at all."""
         return 0.0
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Draw a cluster for each class, and each image's vector from its id."""
         seed = arrays.draw_seed(generator)
         channels, height, width = data.shape

@@ -1,7 +1,7 @@
 """One-pixel shortcut."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, labels_of
+from howfar.spec import parse
 from howfar.tasks import Task
 
 VERSION = 1
@@ -30,6 +32,8 @@ class OnePixelShortcut(Protector):
 
     Attributes:
         pixels: how many pixels a class gets; 1 is the method, more is its sparse extension.
+        after: a protector applied first, whose images keep all but these pixels; with ``em`` this is the paper's
+            CIFAR10-S. Pixels are searched on the clean images.
     """
 
     norm: ClassVar[str] = "L0"
@@ -37,20 +41,25 @@ class OnePixelShortcut(Protector):
     cost: ClassVar[str] = "seconds"
 
     pixels: Annotated[int, Field(ge=1)] = 1
+    after: str = "clean"
 
     @property
     def passes(self) -> float:
         """No gradients at all."""
         return 0.0
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Search each class's pixels on the clean images, then write them."""
         labels = labels_of(data, task)
         channels, height, width = data.shape
         colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=channels)))
         if self.pixels > height * width or self.pixels * int(labels.max() + 1) > len(colours) * height * width:
             raise UsageError("more classes than pairs of pixel and colour. Take fewer pixels a class or larger images.")
-        out = data.take(range(len(data))).pixels  # a copy, on disk where it is large
+        before = parse(self.after, _others(), "protector").build()
+        first = yield from before.craft(data, task, generator=generator, device=device, draft=draft)
+        out = first.take(range(len(data))).pixels  # a copy, on disk where it is large
         taken = torch.zeros(len(colours), height * width, dtype=torch.bool)
         present = labels.unique().tolist()
         for done, label in enumerate(present, 1):
@@ -63,6 +72,12 @@ class OnePixelShortcut(Protector):
                 out[members, :, pixel // width, pixel % width] = (colours[colour] * 255).to(torch.uint8)
             yield Progress(done, len(present))
         return data.with_pixels(out)
+
+
+def _others() -> dict[str, Callable[..., Protector]]:
+    from howfar.protect import PROTECTORS  # the table names this very file
+
+    return PROTECTORS
 
 
 def separation(data: Data, members: Tensor, colours: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What every protector is, and the two helpers they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, final
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from howfar import arrays, pgd
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.protect.draft import Draft
 from howfar.spec import Number, check
 from howfar.tasks import Task
 
@@ -33,6 +34,7 @@ class Progress:
     reading: float | None = None
 
 
+Settings = Mapping[str, object]
 Crafting = Generator[Progress, None, Data]
 
 
@@ -44,6 +46,7 @@ class Protector(ABC):
         norm: what bounds the change.
         needs_labels: whether it must know the target of every image.
         cost: what it takes, in words, for the table of methods.
+        published: settings of the paper where the defaults are smaller; ``name[paper]`` takes them.
         share: of the images that are protected, chosen by seed and id; the rest stay clean, and noise is crafted
             without them. A larger share holds every image of a smaller one.
     """
@@ -51,6 +54,7 @@ class Protector(ABC):
     norm: ClassVar[str]
     needs_labels: ClassVar[bool]
     cost: ClassVar[str]
+    published: ClassVar[Settings] = {}
 
     share: Annotated[Number, Field(ge=0, le=1)] = field(default=1.0, kw_only=True)
 
@@ -69,12 +73,28 @@ class Protector(ABC):
         """Passes with gradients over the set, at most: the cost, before anything has run."""
 
     @abstractmethod
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
-        """Protect images that are sorted by id; yields progress, returns the protected data."""
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Protect images that are sorted by id; yields progress, returns the protected data.
+
+        Args:
+            data: clean images.
+            task: the source task.
+            generator: all randomness comes from here.
+            device: where a surrogate is trained.
+            draft: where long work keeps its state, if it likes to be resumed.
+        """
 
     @final
     def progress(
-        self, data: Data, task: Task, *, generator: torch.Generator, device: str | torch.device = "cpu"
+        self,
+        data: Data,
+        task: Task,
+        *,
+        generator: torch.Generator,
+        device: str | torch.device = "cpu",
+        draft: Draft | None = None,
     ) -> Crafting:
         """Protect ``data`` step by step; the result does not depend on the order of the images.
 
@@ -83,12 +103,15 @@ class Protector(ABC):
             task: the source task, which the protection is crafted against.
             generator: all randomness comes from here: same seed, same bytes.
             device: where a surrogate is trained.
+            draft: keeps the state of long work, so that it can be resumed after a kill.
         """
         order = data.ids.argsort()
         chosen = order[self._chosen(data.ids[order], generator.initial_seed())]
         if not len(chosen):
             return data
-        protected = yield from self.craft(data.take(chosen), task, generator=generator, device=torch.device(device))
+        protected = yield from self.craft(
+            data.take(chosen), task, generator=generator, device=torch.device(device), draft=draft or Draft()
+        )
         if len(chosen) == len(data):
             return protected.take(order.argsort())
         pixels = arrays.empty_pixels(data.pixels.shape).copy_(data.pixels)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.data import Data
+from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
 from howfar.spec import Eps
 from howfar.tasks import Task
@@ -39,7 +40,9 @@ class RandomNoise(Protector):
         """No gradients at all."""
         return 0.0
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Draw each image's noise from its id, or each class's from its number."""
         seed = arrays.draw_seed(generator)
 

@@ -4,14 +4,14 @@ import torch
 from torch import Generator
 from torch.nn import functional
 
-from howfar.arrays import Pixels
+from howfar.arrays import Pictures
 
 
-def crop_flip(pixels: Pixels, *, crop: int, flip: bool, generator: Generator) -> Pixels:
+def crop_flip(pixels: Pictures, *, crop: int, flip: bool, generator: Generator) -> Pictures:
     """Return each image shifted by up to ``crop`` pixels (zeros move in) and, with ``flip``, half of them mirrored.
 
     Args:
-        pixels: (n, channels, height, width), on any device.
+        pixels: (n, channels, height, width), of any type, on any device; gradients pass through.
         crop: largest shift in pixels, as padding by ``crop`` and cropping back.
         flip: mirror each image with probability 1/2.
         generator: on the CPU, so that a GPU sees the same shifts.

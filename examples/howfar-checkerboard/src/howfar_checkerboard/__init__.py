@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 
 from howfar.data import Data
+from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
 from howfar.spec import Eps
 from howfar.tasks import Task
@@ -32,7 +33,9 @@ class Checkerboard(Protector):
         """No gradients at all."""
         return 0
 
-    def craft(self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device) -> Crafting:
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
         """Add each class's board."""
         _, height, width = data.shape
         labels = labels_of(data, task)

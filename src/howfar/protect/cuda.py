@@ -1,0 +1,85 @@
+"""Convolution-based unlearnable data."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Progress, Protector, labels_of
+from howfar.spec import Number
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ConvolutionBased(Protector):
+    """Convolution-based unlearnable dataset, CUDA (Sadasivan et al., CVPR 2023, arXiv:2303.04278).
+
+    Every class has one k×k filter with entries from U(0, blur) and one of them, at a random place, set to 1. All
+    channels of the class's images are convolved with it (zeros outside), then each image is divided by its maximum.
+
+    Differs from the released code: a black image stays black instead of becoming NaN; a class's filter depends on
+    seed and class alone; rounds instead of truncating.
+
+    Attributes:
+        kernel: side of the filter, odd (published: 3 at 32×32, 9 at 224×224).
+        blur: largest of the other entries (published: 0.3 at 32×32, 0.06 at 224×224).
+    """
+
+    norm: ClassVar[str] = "none"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "seconds"
+
+    kernel: Annotated[int, Field(ge=1)] = 3
+    blur: Annotated[Number, Field(ge=0, le=1)] = 0.3
+
+    @property
+    def passes(self) -> float:
+        """No gradients at all."""
+        return 0.0
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Convolve the images of every class with its filter."""
+        if self.kernel % 2 == 0:
+            raise UsageError(f"cuda: kernel = {self.kernel} has no middle. Take an odd number.")
+        seed = arrays.draw_seed(generator)
+        labels = labels_of(data, task)
+        filters = torch.stack([self._filter(seed, label) for label in range(int(labels.max()) + 1)]).to(device)
+        pixels = arrays.empty_pixels(data.pixels.shape)
+        for part in arrays.chunks(len(data), 1024):
+            blurred = convolve(arrays.unit_images(data.pixels[part].to(device)), filters[labels[part].to(device)])
+            pixels[part] = (blurred * 255).round().to(torch.uint8).cpu()
+            yield Progress(part.stop, len(data))
+        return data.with_pixels(pixels)
+
+    def _filter(self, seed: int, label: int) -> Tensor:
+        rng = arrays.rng_of(seed, label)
+        entries = rng.uniform(0, self.blur, self.kernel**2).astype(np.float32)
+        entries[rng.integers(self.kernel**2)] = 1
+        return torch.from_numpy(entries).view(self.kernel, self.kernel)
+
+
+def convolve(images: Tensor, filters: Tensor) -> Tensor:
+    """Return each image convolved with its filter and divided by its maximum, in [0, 1].
+
+    Args:
+        images: (n, channels, height, width), in [0, 1].
+        filters: (n, side, side), one an image.
+    """
+    n, channels, height, width = images.shape
+    side = filters.shape[-1]
+    kernels = filters.repeat_interleave(channels, 0)[:, None]
+    flat = images.reshape(1, n * channels, height, width)
+    out = functional.conv2d(flat, kernels, padding=side // 2, groups=n * channels).view(n, channels, height, width)
+    return out / out.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)

@@ -1,0 +1,116 @@
+"""What a long crafting has reached, kept on disk so that a killed run goes on from its last round."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+Part = Tensor | nn.Module | Optimizer | Generator
+
+EVERY = 30.0  # seconds between two writings, at least
+
+
+class Draft:
+    """Keeps the state of a crafting, stage by stage; without a path it keeps nothing.
+
+    A stage names everything that it changes. Entering it puts back what the file holds and says how many rounds are
+    done; ``keep`` writes after a round. All of it is exact, so the bytes that come out are those of a run in one go.
+
+    Args:
+        path: a file of the caller's; written whole or not at all.
+        every: seconds between two writings, at least.
+    """
+
+    def __init__(self, path: Path | None = None, *, every: float = EVERY) -> None:
+        self.path, self.every = path, every
+        self._stage, self._parts, self._written = "", dict[str, Part](), 0.0
+
+    def reached(self, stage: str) -> bool:
+        """Return whether the file stands in this stage, so that what comes before need not be done again."""
+        return self._read().get("stage") == stage
+
+    def enter(self, stage: str, **parts: Part) -> int:
+        """Begin a stage, or go on with it; returns the number of rounds that are done.
+
+        Args:
+            stage: its name, one of its own in each crafting.
+            parts: everything that its rounds change, restored in place.
+        """
+        self._stage, self._parts = stage, parts
+        found = self._read()
+        if found.get("stage") != stage:
+            self._write(0)
+            return 0
+        from safetensors.torch import load_file
+
+        tensors = load_file(self.path or Path())
+        for name, part in parts.items():
+            _restore(part, {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")})
+        return int(found["rounds"])
+
+    def keep(self, rounds: int) -> None:
+        """Write the state after so many rounds, unless it was written a moment ago."""
+        if time.monotonic() - self._written >= self.every:
+            self._write(rounds)
+
+    def discard(self) -> None:
+        """Remove the file, and what a killed writer left beside it: the work is done."""
+        if self.path is not None:
+            for file in (self.path, *self.path.parent.glob(f"{self.path.name}.*.tmp")):
+                file.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, str]:
+        if self.path is None or not self.path.is_file():
+            return {}
+        from safetensors import safe_open
+
+        with safe_open(self.path, "pt") as file:
+            notes: dict[str, str] = file.metadata()
+        return notes
+
+    def _write(self, rounds: int) -> None:
+        if self.path is None:
+            return
+        from safetensors.torch import save_file
+
+        tensors = {f"{name}/{key}": t for name, part in self._parts.items() for key, t in _state(part).items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        save_file(tensors, draft, {"stage": self._stage, "rounds": str(rounds)})
+        draft.replace(self.path)
+        self._written = time.monotonic()
+
+
+def _state(part: Part) -> dict[str, Tensor]:
+    """Return copies of all tensors of a part."""
+    if isinstance(part, Tensor):
+        found: dict[str, Any] = {"": part}
+    elif isinstance(part, Generator):
+        found = {"": part.get_state()}
+    elif isinstance(part, nn.Module):
+        found = part.state_dict()
+    else:
+        states = part.state_dict()["state"]
+        found = {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
+    return {name: value.detach().cpu().clone().contiguous() for name, value in found.items() if value is not None}
+
+
+def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
+    if isinstance(part, Tensor):
+        with torch.no_grad():
+            part.copy_(tensors[""])
+    elif isinstance(part, Generator):
+        part.set_state(tensors[""])
+    elif isinstance(part, nn.Module):
+        part.load_state_dict(tensors)
+    else:
+        content = part.state_dict()
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = value
+        part.load_state_dict({**content, "state": states})

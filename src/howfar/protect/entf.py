@@ -1,0 +1,102 @@
+"""Entangled features."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from howfar import arrays, pgd
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Protector, Settings, labels_of
+from howfar.protect.surrogate import adversarial, centroids, craft_batches, features, freeze, new_surrogate, trained
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+from howfar.train import Recipe
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class EntangledFeatures(Protector):
+    """Entangled features, EntF (Wen et al., ICLR 2023, OpenReview zKvm1ETDOq).
+
+    Made against adversarially trained learners. In the features g of an adversarially trained surrogate, noise mixes
+    the classes: ``push`` maximises the squared distance of an image to its own class's centroid, ``pull`` minimises
+    that to the nearest other centroid.
+
+    Differs from the released code: an image's own class is left out of the nearest ones (there its distance was set to
+    1, which is wrong where others are farther); any number of classes.
+
+    Attributes:
+        mode: ``push`` or ``pull``.
+        eps: L∞ radius, images in [0, 1].
+        steps: signed steps (published: 300).
+        step_size: of a signed step; 0 takes 15·eps/steps (published: 0.05·eps with 300 steps).
+        robust: L∞ radius of the surrogate's adversarial training (published: 4/255).
+        epochs: of the surrogate (published: 100).
+        surrogate: an entry of the models' table (published: resnet18).
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "11 × epochs + steps passes with gradients over the set"
+    published: ClassVar[Settings] = {"steps": 300, "epochs": 100, "surrogate": "resnet18"}
+
+    mode: Literal["push", "pull"] = "push"
+    eps: Eps = 8 / 255
+    steps: Annotated[int, Field(ge=1)] = 40
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    robust: Eps = 4 / 255
+    epochs: Annotated[int, Field(ge=1)] = 10
+    surrogate: str = "resnet8"
+
+    @property
+    def passes(self) -> float:
+        """Adversarial training takes ten steps an image besides its own."""
+        return 11 * self.epochs + self.steps
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Train the surrogate adversarially, find the centroids, move the images."""
+        labels = labels_of(data, task)
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
+        seed = arrays.draw_seed(generator)
+        if not draft.reached("craft"):
+            loss = partial(adversarial, eps=self.robust)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, loss=loss)
+        freeze(model)
+        middles: list[torch.Tensor] = []
+
+        def craft(images: Images, target: Targets, part: slice) -> Images:
+            if not middles:  # the weights are in place only now, when a resumed run has read them
+                middles.append(centroids(model, data, labels, task.outputs, device))
+            aims = middles[0][target] if self.mode == "push" else _nearest_other(model, images, target, middles[0])
+            sign = -1 if self.mode == "push" else 1
+
+            def loss(x: Images) -> PerExample:
+                return sign * (features(model, x) - aims).square().mean(1)
+
+            start = self.eps * torch.randn(images.shape, generator=generator).to(images)
+            step_size = self.step_size or 15 * self.eps / self.steps
+            return pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
+
+        return (
+            yield from craft_batches(
+                data, task, craft, eps=self.eps, generator=generator, device=device, draft=draft, model=model
+            )
+        )
+
+
+@torch.no_grad()
+def _nearest_other(
+    model: torch.nn.Module, images: Images, target: Targets, middles: torch.Tensor
+) -> torch.Tensor:  # fmt: skip
+    """Return, for each image, the nearest centroid of another class."""
+    distances = torch.cdist(features(model, images), middles).nan_to_num(torch.inf)
+    distances.scatter_(1, target[:, None], torch.inf)
+    return middles[distances.argmin(1)]

@@ -1,0 +1,141 @@
+"""Game-theoretic unlearnable examples."""
+
+import copy
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from howfar.arrays import Images, Targets
+from howfar.data import Data
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Progress, Protector, Settings
+from howfar.protect.surrogate import craft_batches, freeze, load, new_surrogate, shuffled
+from howfar.protect.unet import noise_net
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class GameUnlearnable(Protector):
+    """Game-theoretic unlearnable examples, GUE (Liu et al., AAAI 2024, arXiv:2401.17523).
+
+    A Stackelberg game: the generator g of the noise leads, a classifier θ follows. The leader wants wrong answers on
+    clean images, f = loss(θ; x, y + 1); the follower minimises L = loss(θ; x + g(x), y). Solved by the first-order
+    rule of BOME (Ye et al., NeurIPS 2022): θ* comes from a few steps on L, q = L(θ) − L(θ*), and both move down
+    ∇f + λ∇q with λ = max(η − ⟨∇f, ∇q⟩ / ‖∇q‖², 0).
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        epochs: over the set (published: 50).
+        inner_steps: of Adam that lead to θ* (published: 10).
+        inner_lr: of these (published: 1e-4).
+        eta: η (published: 1.5).
+        lr: of SGD on the generator (published: 0.1).
+        follower_lr: of SGD on the classifier (published: 0.01).
+        width: channels of the generator at full resolution.
+        batch_size: images a step (published: 256).
+        surrogate: an entry of the models' table (published: resnet18).
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "epochs × (3 + inner steps) passes with gradients over the set"
+    published: ClassVar[Settings] = {
+        "epochs": 50, "inner_steps": 10, "inner_lr": 1e-4, "width": 64, "batch_size": 256, "surrogate": "resnet18",
+    }  # fmt: skip
+
+    eps: Eps = 8 / 255
+    epochs: Annotated[int, Field(ge=1)] = 20
+    inner_steps: Annotated[int, Field(ge=1)] = 5
+    inner_lr: Annotated[Number, Field(gt=0)] = 1e-3
+    eta: Annotated[Number, Field(ge=0)] = 1.5
+    lr: Annotated[Number, Field(gt=0)] = 0.1
+    follower_lr: Annotated[Number, Field(gt=0)] = 0.01
+    width: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    surrogate: str = "resnet8[width=8]"
+
+    @property
+    def passes(self) -> float:
+        """The follower's own steps and three gradients of the rule."""
+        return self.epochs * (3 + self.inner_steps)
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Play the game, then let the generator make all noise."""
+        maker = noise_net(data.shape, self.width, self.eps, generator=generator).to(device)
+        if not draft.reached("craft"):
+            yield from self._play(data, task, maker, generator, device, draft)
+        freeze(maker)
+
+        def craft(images: Images, target: Targets, part: slice) -> Images:
+            with torch.no_grad():
+                noise: Tensor = maker(images)
+                return noise
+
+        return (
+            yield from craft_batches(
+                data, task, craft, eps=self.eps, generator=generator, device=device, draft=draft, maker=maker
+            )
+        )
+
+    def _play(
+        self, data: Data, task: Task, maker: nn.Module, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Generator[Progress, None, None]:
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
+        leader = torch.optim.SGD(maker.parameters(), lr=self.lr, momentum=0.9)
+        follower = torch.optim.SGD(model.parameters(), lr=self.follower_lr, momentum=0.9)
+        done = draft.enter(
+            "game", maker=maker, model=model, leader=leader, follower=follower, generator=generator
+        )  # fmt: skip
+        for number in range(done + 1, self.epochs + 1):
+            total = 0.0
+            for batch in shuffled(len(data), self.batch_size, generator):
+                images, target = load(data, task, batch, device)
+                total += len(batch) * self._move(task, maker, model, images, target)
+                leader.step()
+                follower.step()
+            draft.keep(number)
+            yield Progress(number, self.epochs, f"loss {total / len(data):.3f}", reading=total / len(data))
+
+    def _move(self, task: Task, maker: nn.Module, model: nn.Module, images: Images, target: Targets) -> float:
+        """Leave the gradients of BOME's rule in generator and classifier; returns the follower's loss."""
+        noise = maker(images)
+        best = self._followed(task, model, (images + noise.detach()).clamp(0, 1), target)
+        protected = (images + noise).clamp(0, 1)
+        own = task.loss(model(protected), target).mean()
+        gap = own - task.loss(best(protected), target).mean()
+        wanted = task.loss(model(images), (target + 1) % task.outputs).mean()
+        led, followed = list(maker.parameters()), list(model.parameters())
+        slope_gap = torch.autograd.grad(gap, [*led, *followed])
+        slope_wanted = torch.autograd.grad(wanted, followed)
+        below = sum(float(slope.square().sum()) for slope in slope_gap)
+        along = sum(
+            float((a * b).sum()) for a, b in zip(slope_wanted, slope_gap[len(led) :], strict=True)
+        )  # fmt: skip
+        weight = max(self.eta - along / max(below, 1e-12), 0.0)
+        for parameter, slope in zip([*led, *followed], slope_gap, strict=True):
+            parameter.grad = weight * slope
+        for parameter, slope in zip(followed, slope_wanted, strict=True):
+            parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+        nn.utils.clip_grad_norm_([*led, *followed], 5.0)
+        return float(own.detach())
+
+    def _followed(self, task: Task, model: nn.Module, protected: Images, target: Targets) -> nn.Module:
+        """Return θ*: a copy of the classifier after a few steps on the protected batch, frozen."""
+        best = copy.deepcopy(model)
+        descent = torch.optim.Adam(best.parameters(), lr=self.inner_lr)
+        for _ in range(self.inner_steps):
+            descent.zero_grad(set_to_none=True)
+            task.loss(best(protected), target).mean().backward()
+            descent.step()
+        for parameter in best.parameters():
+            parameter.requires_grad_(False)
+        return best

@@ -1,0 +1,83 @@
+"""Hypocritical perturbations."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from howfar import arrays, pgd
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Protector, Settings
+from howfar.protect.surrogate import adversarial, craft_batches, freeze, new_surrogate, trained
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+from howfar.train import Recipe
+from howfar.train.augment import crop_flip
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Hypocritical(Protector):
+    """Hypocritical perturbations, HYPO (Tao et al., NeurIPS 2022, arXiv:2201.13329).
+
+    A surrogate is trained adversarially with a small radius, so that it keeps to features that hold; then every image
+    is made easier for it: δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y), A a random shift and flip. Learners,
+    adversarially trained ones above all, then rely on what the noise shows.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        steps: signed steps (published: 100).
+        step_size: of a signed step; 0 takes eps/10, as published.
+        shift: largest random shift in pixels (published: 8).
+        robust: L∞ radius of the surrogate's adversarial training (published: 2/255).
+        epochs: of the surrogate (published: 10).
+        surrogate: an entry of the models' table (published: resnet18).
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "11 × epochs + steps passes with gradients over the set"
+    published: ClassVar[Settings] = {"steps": 100, "shift": 8, "surrogate": "resnet18"}
+
+    eps: Eps = 8 / 255
+    steps: Annotated[int, Field(ge=1)] = 30
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    shift: Annotated[int, Field(ge=0)] = 4
+    robust: Eps = 2 / 255
+    epochs: Annotated[int, Field(ge=1)] = 10
+    surrogate: str = "resnet8"
+
+    @property
+    def passes(self) -> float:
+        """Adversarial training takes ten steps an image besides its own."""
+        return 11 * self.epochs + self.steps
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Train the surrogate, then make every image easier for it."""
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
+        seed = arrays.draw_seed(generator)
+        if not draft.reached("craft"):
+            loss = partial(adversarial, eps=self.robust)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, loss=loss)
+        freeze(model)
+
+        def craft(images: Images, target: Targets, part: slice) -> Images:
+            def loss(x: Images) -> PerExample:
+                return task.loss(model(crop_flip(x, crop=self.shift, flip=True, generator=generator)), target)
+
+            start = torch.zeros_like(images)
+            step_size = self.step_size or self.eps / 10
+            return pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
+
+        return (
+            yield from craft_batches(
+                data, task, craft, eps=self.eps, generator=generator, device=device, draft=draft, model=model
+            )
+        )

@@ -1,0 +1,79 @@
+"""Mutual-information unlearnable examples."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.protect.contrastive import contrast
+from howfar.protect.draft import Draft
+from howfar.protect.minmin import alternate
+from howfar.protect.protector import Crafting, Protector, Settings, add_noise, labels_of
+from howfar.protect.surrogate import features, new_surrogate
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class MutualInformation(Protector):
+    """Mutual-information unlearnable examples, MI-UE (authors' release hala64/mi-ue, ICLR 2026).
+
+    Rounds as in ``em``, but the noise minimises a contrastive loss between the features of one class's images
+    (NT-Xent, with all images of the class as partners), which lowers the mutual information of clean and poisoned
+    features. The surrogate learns the classes.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        rounds: epochs of the surrogate, with noise steps after each (published: 100).
+        steps: signed steps a round (published: 10).
+        step_size: of a signed step; 0 takes eps/40 (published: 0.2/255 at 8/255).
+        temperature: of the contrastive loss (published: 0.1).
+        lr: of the surrogate at the start, then along a cosine.
+        batch_size: images a step (published: 128).
+        surrogate: an entry of the models' table (published: resnet18).
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "rounds × (1 + steps) passes with gradients over the set"
+    published: ClassVar[Settings] = {"rounds": 100, "step_size": "0.2/255", "surrogate": "resnet18"}
+
+    eps: Eps = 8 / 255
+    rounds: Annotated[int, Field(ge=1)] = 20
+    steps: Annotated[int, Field(ge=1)] = 10
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    temperature: Annotated[Number, Field(gt=0)] = 0.1
+    lr: Annotated[Number, Field(gt=0)] = 0.1
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    surrogate: str = "resnet8[width=8]"
+
+    @property
+    def passes(self) -> float:
+        """Each round trains for an epoch and moves all noise."""
+        return self.rounds * (1 + self.steps)
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Alternate between surrogate and noise."""
+        labels_of(data, task)
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
+        noise = torch.zeros(len(data), *data.shape)
+
+        def learn(images: Images, target: Targets) -> PerExample:
+            return task.loss(model(images), target)
+
+        def move(images: Images, target: Targets, clean: Images) -> PerExample:
+            return contrast(features(model, images), target, self.temperature)
+
+        yield from alternate(
+            data, task, model, noise, rows=torch.arange(len(data)), rounds=self.rounds, learn=learn, move=move,
+            eps=self.eps, steps=self.steps, step_size=self.step_size or self.eps / 40, batch_size=self.batch_size,
+            lr=self.lr, generator=generator, device=device, draft=draft,
+        )  # fmt: skip
+        return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))

@@ -1,0 +1,104 @@
+"""Min-min rounds: a surrogate learns the protected images for an epoch, then all noise goes down its loss."""
+
+import math
+from collections.abc import Callable, Generator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from howfar import pgd
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Progress
+from howfar.protect.surrogate import load, shuffled
+from howfar.tasks import Task
+
+Learn = Callable[[Images, Targets], PerExample]  # protected images, targets
+Move = Callable[[Images, Targets, Images], PerExample]  # the same, and the clean images
+
+
+def alternate(
+    data: Data,
+    task: Task,
+    model: nn.Module,
+    noise: Tensor,
+    *,
+    rows: Tensor,
+    rounds: int,
+    learn: Learn,
+    move: Move,
+    eps: float,
+    steps: int,
+    step_size: float,
+    batch_size: int,
+    lr: float,
+    generator: torch.Generator,
+    device: torch.device,
+    draft: Draft,
+) -> Generator[Progress, None, None]:
+    """Change ``noise`` and ``model`` in place; yields after every round.
+
+    A round is an epoch of SGD (momentum 0.9, weight decay 5e-4, learning rate along a cosine) on x + δ, then signed
+    steps of δ down ``move`` against the eval-mode surrogate. Noise that several images share becomes the mean of what
+    each of them would like.
+
+    Args:
+        data: clean images.
+        task: whose targets the losses get.
+        model: the surrogate.
+        noise: (rows, channels, height, width), in units of [0, 1].
+        rows: which noise each image has, (n,).
+        rounds: how many.
+        learn: what the surrogate minimises.
+        move: what the noise minimises.
+        eps: L∞ radius.
+        steps: signed steps a round.
+        step_size: of each.
+        batch_size: images a step, at most.
+        lr: learning rate at the start.
+        generator: of the batches; the losses may draw from it too.
+        device: where the surrogate is.
+        draft: keeps every round.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    done = draft.enter("rounds", noise=noise, model=model, optimizer=optimizer, generator=generator)
+    for number in range(done + 1, rounds + 1):
+        model.train()
+        batches = shuffled(len(data), min(batch_size, len(data)), generator)
+        total = 0.0
+        for index, batch in enumerate(batches):
+            part = (number - 1 + index / len(batches)) / rounds
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 + math.cos(math.pi * part)) / 2
+            images, target = load(data, task, batch, device)
+            loss = learn((images + noise[rows[batch]].to(device)).clamp(0, 1), target).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            total += float(loss.detach()) * len(batch)
+        model.eval()
+        for batch in batches:
+            images, target = load(data, task, batch, device)
+            moved = pgd.descend(
+                images, noise[rows[batch]].to(device), partial(_moved, move, target, images), eps=eps,
+                step_size=step_size, steps=steps,
+            )  # fmt: skip
+            share(noise, rows[batch], moved.cpu(), eps)
+        draft.keep(number)
+        yield Progress(number, rounds, f"loss {total / len(data):.3f}", reading=total / len(data))
+
+
+def _moved(move: Move, target: Targets, clean: Images, protected: Images) -> PerExample:
+    return move(protected, target, clean)
+
+
+def share(noise: Tensor, rows: Tensor, moved: Tensor, eps: float) -> None:
+    """Set every row's noise to the mean of what its images would like, in place."""
+    if len(rows.unique()) == len(rows):
+        noise[rows] = moved
+        return
+    for row in rows.unique():
+        noise[row] = moved[rows == row].mean(0).clamp(-eps, eps)

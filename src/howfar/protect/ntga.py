@@ -1,0 +1,132 @@
+"""Neural tangent generalization attacks."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from howfar import arrays, pgd
+from howfar.arrays import Images
+from howfar.data import Data, balanced
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Progress, Protector, Settings, labels_of
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+
+VERSION = 1
+WEIGHT_VARIANCE, BIAS_VARIANCE = 1.76, 0.18
+RIDGE = 1e-4  # of the mean diagonal
+
+
+@dataclass(frozen=True)
+class NeuralTangent(Protector):
+    """Neural tangent generalization attacks, NTGA (Yuan and Wu, ICML 2021, PMLR 139 yuan21b).
+
+    An infinitely wide fully connected network with erf activations, trained by gradient descent for a time t, predicts
+    f = K_vt K_tt⁻¹ (I − exp(−t K_tt / nC)) Y for validation images, K its neural tangent kernel. Blocks of training
+    images move, inside the L∞ ball, to where the loss of these predictions is largest.
+
+    Differs from the released code: steps of projected gradient ascent that start where the last one ended (there each
+    step started from the clean images with the full radius, so that ten steps were one; ``one_step`` does so); no
+    image is left out of the last block; validation images come from the training set.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        time: t, of the training (published: 1 to 512, 64 by default).
+        layers: hidden layers of the network (published: 5).
+        steps: signed steps (published: 10).
+        block: images that move together (published: 512).
+        validation: images whose loss is raised, drawn class-balanced (published: 10,000).
+        one_step: a single signed step of length eps, as the released code does in effect.
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "steps kernels of block × (block + validation) images a block"
+    published: ClassVar[Settings] = {"block": 512, "validation": 10000}
+
+    eps: Eps = 8 / 255
+    time: Annotated[Number, Field(gt=0)] = 64.0
+    layers: Annotated[int, Field(ge=1)] = 5
+    steps: Annotated[int, Field(ge=1)] = 10
+    block: Annotated[int, Field(ge=2)] = 256
+    validation: Annotated[int, Field(ge=2)] = 512
+    one_step: bool = False
+
+    @property
+    def passes(self) -> float:
+        """Kernels, not networks: about as much as a pass of a small one each."""
+        return float(self.steps)
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Move one block after the other."""
+        labels = labels_of(data, task)
+        count = max(min(self.validation, len(data)), len(labels.unique()))
+        seen = balanced(data, count, seed=arrays.draw_seed(generator) % 2**31, target=task.target)
+        judges = arrays.to_images(seen.pixels, device).flatten(1).double()
+        answers = seen.targets[task.target].to(device)
+        order = torch.randperm(len(data), generator=generator)
+        pixels = arrays.empty_pixels(data.pixels.shape)
+        blocks = list(order.tensor_split(max(math.ceil(len(data) / self.block), 1)))
+        for number in range(draft.enter("craft", pixels=pixels), len(blocks)):
+            batch = blocks[number]
+            images = arrays.to_images(data.pixels[batch], device)
+            wanted = functional.one_hot(labels[batch], task.outputs).to(device)
+            noise = self._ascend(images, wanted.double(), judges, answers)
+            pixels[batch] = pgd.add_rounded(data.pixels[batch], noise.cpu(), eps=self.eps)
+            draft.keep(number + 1)
+            yield Progress(number + 1, len(blocks))
+        return data.with_pixels(pixels)
+
+    def _ascend(self, images: Images, wanted: Tensor, judges: Tensor, answers: Tensor) -> Images:
+        noise = torch.zeros_like(images)
+        step_size = self.eps if self.one_step else 2 * self.eps / self.steps
+        for _ in range(1 if self.one_step else self.steps):
+            moved = (images + noise).requires_grad_()
+            predicted = self._predict(moved.flatten(1).double(), wanted, judges)
+            loss = functional.cross_entropy(predicted, answers)
+            (gradient,) = torch.autograd.grad(-loss, moved)
+            noise = pgd.project(pgd.signed_step(noise, gradient, step_size=step_size), images, eps=self.eps)
+        return noise
+
+    def _predict(self, train: Tensor, wanted: Tensor, judges: Tensor) -> Tensor:
+        """Return the mean prediction of the trained networks for the judges, (judges, classes)."""
+        own = tangent_kernel(train, train, self.layers)
+        across = tangent_kernel(judges, train, self.layers)
+        ridge = RIDGE * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype, device=own.device)
+        forgotten = torch.matrix_exp(-self.time / wanted.numel() * own)
+        learned: Tensor = across @ torch.linalg.solve(own + ridge, wanted - forgotten @ wanted)
+        return learned
+
+
+def tangent_kernel(first: Tensor, second: Tensor, layers: int) -> Tensor:
+    """Return the neural tangent kernel of a wide fully connected erf network, (first, second).
+
+    Covariance Σ and kernel Θ pass through the layers (Jacot et al., NeurIPS 2018; Williams, NeurIPS 1997 for erf):
+    Σ' = v·E[erf erf] + b and Θ' = Σ' + v·E[erf′ erf′]·Θ, with v and b the variances of weights and biases.
+
+    Args:
+        first: (n, values), float64.
+        second: (m, values).
+        layers: hidden layers.
+    """
+    values = first.shape[1]
+    both = WEIGHT_VARIANCE * first @ second.T / values + BIAS_VARIANCE
+    left = WEIGHT_VARIANCE * first.square().sum(1) / values + BIAS_VARIANCE
+    right = WEIGHT_VARIANCE * second.square().sum(1) / values + BIAS_VARIANCE
+    kernel = both
+    for _ in range(layers):
+        scale = (1 + 2 * left)[:, None] * (1 + 2 * right)[None, :]
+        slopes = 4 / math.pi / (scale - 4 * both.square()).sqrt()
+        both = WEIGHT_VARIANCE * 2 / math.pi * (2 * both / scale.sqrt()).asin() + BIAS_VARIANCE
+        left, right = (
+            WEIGHT_VARIANCE * 2 / math.pi * (2 * one / (1 + 2 * one)).asin() + BIAS_VARIANCE for one in (left, right)
+        )
+        kernel = both + WEIGHT_VARIANCE * slopes * kernel
+    return kernel

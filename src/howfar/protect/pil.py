@@ -1,0 +1,89 @@
+"""Perturbation-induced linearization."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from howfar import arrays, pgd
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.models import Shape, build
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Protector, labels_of
+from howfar.protect.surrogate import craft_batches, freeze, trained
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+from howfar.train import Recipe
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class PerturbationInducedLinearization(Protector):
+    """Perturbation-induced linearization, PIL (authors' release jinlinll/pil, ICLR 2026).
+
+    The surrogate is linear: two matrices without biases, g(x) = W₂ W₁ x, trained on the clean images. Noise n makes
+    g see the class in the noise alone and nothing in what is left of the image:
+    min over ‖n‖∞ ≤ eps of (1 − blind)·CE(g(n), y) + blind·KL(uniform ‖ softmax g(x − n)); the protected image is x − n.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        steps: signed steps (published: 30).
+        step_size: of a signed step; 0 takes eps/10 (published: 0.8/255 at 8/255).
+        blind: weight of the second term (published: 0.1).
+        epochs: of the surrogate (published: 30).
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "epochs + steps passes of a linear model"
+
+    eps: Eps = 8 / 255
+    steps: Annotated[int, Field(ge=1)] = 30
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    blind: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1)] = 30
+
+    @property
+    def passes(self) -> float:
+        """Next to nothing: the model is linear."""
+        return 0.1
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Train the linear model, then make its noise."""
+        labels_of(data, task)
+        model = build(_two_matrices, data.shape, task.outputs, generator=generator).to(device)
+        seed = arrays.draw_seed(generator)
+        if not draft.reached("craft"):
+            recipe = Recipe(epochs=self.epochs, lr=0.003, weight_decay=0.0, batch_size=512, crop=0, flip=False)
+            yield from trained(model, data, task, recipe, seed=seed)
+        freeze(model)
+
+        def craft(images: Images, target: Targets, part: slice) -> Images:
+            start = torch.empty(images.shape).uniform_(-self.eps, self.eps, generator=generator).to(images)
+
+            def loss(moved: Images) -> PerExample:  # moved is x − n, so n is x − moved
+                seen = functional.cross_entropy(model(images - moved), target, reduction="none")
+                left = -functional.log_softmax(model(moved), 1).mean(1)  # KL from uniform, up to a constant
+                return (1 - self.blind) * seen + self.blind * left
+
+            step_size = self.step_size or self.eps / 10
+            return pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
+
+        return (
+            yield from craft_batches(
+                data, task, craft, eps=self.eps, generator=generator, device=device, draft=draft, model=model
+            )
+        )
+
+
+def _two_matrices(shape: Shape, outputs: int) -> nn.Module:
+    channels, height, width = shape
+    first = nn.Linear(channels * height * width, outputs, bias=False)
+    return nn.Sequential(nn.Flatten(), first, nn.Linear(outputs, outputs, bias=False))

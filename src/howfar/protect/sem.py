@@ -1,0 +1,36 @@
+"""Stable error-minimizing noise."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from howfar.arrays import Images, Targets
+from howfar.protect.rem import Robust
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StableErrorMinimizing(Robust):
+    """Stable error-minimizing noise, SEM (Liu et al., AAAI 2024, arXiv:2311.13091).
+
+    As ``rem``, but where noise is made σ is one uniform draw from its ball instead of the worst point: noise that
+    withstands any disturbance rather than one adversary's. The surrogate is still trained adversarially.
+    """
+
+    cost: ClassVar[str] = "11 × steps × transforms passes with gradients over the set"
+
+    @property
+    def inner_passes(self) -> int:
+        """A draw costs nothing."""
+        return 0
+
+    def disturbed(
+        self, task: Task, model: nn.Module, images: Images, target: Targets, generator: torch.Generator
+    ) -> Images:
+        """Return a uniform draw around the images."""
+        drawn = torch.empty(images.shape).uniform_(-self.reach, self.reach, generator=generator)
+        return (images + drawn.to(images)).clamp(0, 1)

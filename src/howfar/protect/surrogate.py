@@ -1,0 +1,142 @@
+"""What protectors with a surrogate share: training one, crafting batch by batch, walking a set in rounds."""
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays, pgd
+from howfar.arrays import Images, PerExample, Targets
+from howfar.data import Data
+from howfar.defend import Loss, plain
+from howfar.models import MODELS, build
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Progress
+from howfar.spec import parse
+from howfar.tasks import Task
+from howfar.train import Recipe, train
+
+CRAFTING = 128  # images crafted at a time
+
+Batch = Callable[[Images, Targets, slice], Images]  # images, targets, places -> noise
+
+
+def new_surrogate(
+    label: str, data: Data, outputs: int, *, generator: torch.Generator, device: torch.device
+) -> nn.Module:
+    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``."""
+    architecture = parse(label, MODELS, "model").build()
+    return build(architecture, data.shape, outputs, generator=generator).to(device)
+
+
+def trained(
+    model: nn.Module, data: Data, task: Task, recipe: Recipe, *, seed: int, loss: Loss = plain
+) -> Generator[Progress, None, None]:
+    """Train a surrogate on clean images.
+
+    Args:
+        model: changes in place.
+        data: what it learns.
+        task: the source task.
+        recipe: how.
+        seed: of batches and augmentation.
+        loss: ``plain``, or adversarial training.
+    """
+    recipe = replace(recipe, batch_size=min(recipe.batch_size, max(len(data) // 2, 1)))
+    for epoch in train(model, task, data, recipe, loss=loss, seed=seed):
+        yield Progress(epoch.number, recipe.epochs, f"surrogate, loss {epoch.loss:.3f}")
+
+
+def adversarial(
+    task: Task, model: nn.Module, images: Images, targets: Targets, generator: torch.Generator, *, eps: float,
+    steps: int = 10,
+) -> PerExample:  # fmt: skip
+    """Return the loss at the worst images that PGD finds (Madry et al., ICLR 2018, arXiv:1706.06083).
+
+    Args:
+        task: gives the loss.
+        model: in training mode; PGD sees it in eval mode.
+        images: clean.
+        targets: of the images.
+        generator: of the random starts.
+        eps: L∞ radius; steps are of 2.5·eps/steps.
+        steps: of PGD.
+    """
+    model.eval()
+    worst = pgd.attack(
+        images, lambda x: task.loss(model(x), targets), eps=eps, step_size=2.5 * eps / steps, steps=steps,
+        generator=generator,
+    )  # fmt: skip
+    model.train()
+    return task.loss(model(worst), targets)
+
+
+def freeze(model: nn.Module) -> None:
+    """Put a network into eval mode and stop gradients to its weights."""
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def craft_batches(
+    data: Data, task: Task, craft: Batch, *, eps: float, generator: torch.Generator, device: torch.device,
+    draft: Draft, **parts: nn.Module,
+) -> Crafting:  # fmt: skip
+    """Craft the noise of one batch after the other against surrogates that stay as they are.
+
+    Args:
+        data: clean images.
+        task: whose targets ``craft`` gets.
+        craft: returns the noise of a batch in units of [0, 1].
+        eps: L∞ radius that holds after rounding.
+        generator: kept in the draft, so that a resumed run draws the same numbers.
+        device: where ``craft`` works.
+        draft: keeps what is done after every batch.
+        parts: the surrogates, kept as well so that they need not be trained again.
+    """
+    pixels = arrays.empty_pixels(data.pixels.shape)
+    done = draft.enter("craft", pixels=pixels, generator=generator, **parts)
+    batches = list(arrays.chunks(len(data), CRAFTING))
+    for number, part in enumerate(batches[done:], done + 1):
+        images = arrays.to_images(data.pixels[part], device)
+        noise = craft(images, data.targets[task.target][part].to(device), part)
+        pixels[part] = pgd.add_rounded(data.pixels[part], noise.detach().cpu(), eps=eps)
+        draft.keep(number)
+        yield Progress(number, len(batches))
+    return data.with_pixels(pixels)
+
+
+def features(model: nn.Module, images: Images) -> Tensor:
+    """Return what the last linear layer of a network sees, (n, features)."""
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    seen: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        model(images)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+def centroids(model: nn.Module, data: Data, labels: Tensor, count: int, device: torch.device) -> Tensor:
+    """Return the mean features of every class, (count, features); absent classes get NaN."""
+    found = torch.cat(
+        [features(model, arrays.to_images(data.pixels[part], device)) for part in arrays.chunks(len(data), 512)]
+    )
+    total = found.new_zeros(count, found.shape[1]).index_add_(0, labels.to(device), found)
+    return total / labels.bincount(minlength=count).to(device)[:, None]
+
+
+def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the places of a set in random batches; the last one has at least two, as BatchNorm cannot train on one."""
+    batches = list(torch.randperm(count, generator=generator).split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def load(data: Data, task: Task, batch: Tensor, device: torch.device) -> tuple[Images, Targets]:
+    """Return images and targets at these places."""
+    return arrays.to_images(data.pixels[batch], device), data.targets[task.target][batch].to(device)
