@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from howfar.catalog import TABLES, describe
 from howfar.data import Data
 from howfar.defend import DEFENSES
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
+from howfar.protect import PROTECTORS, Draft
+from howfar.protect.protector import Crafting
 from howfar.spec import parse
 from howfar.tasks import classification
 
@@ -139,6 +141,34 @@ def test_large_sets_stay_on_disk(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(arrays, "empty_pixels", lambda shape: made.append(real(shape)) or made[-1])
     assert torch.equal(protect(name, data).pixels, whole.pixels)
     assert made
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if name not in ("ops", "delusive:p5")])
+def test_a_killed_crafting_goes_on_with_the_same_bytes(name: str, tmp_path: Path) -> None:
+    data = make_data(30)
+    task = classification()(data)
+    whole = protect(name, data)
+    protector = parse(QUICK[name], PROTECTORS, "protector").build()
+
+    def work() -> Crafting:
+        draft = Draft(tmp_path / "draft", every=0.0)
+        return protector.progress(data, task, generator=arrays.seeded(0), draft=draft)
+
+    steps = len(list(work()))
+    (tmp_path / "draft").unlink(missing_ok=True)
+    for killed in range(1, steps):  # killed after each step, resumed from whatever was kept
+        begun = work()
+        for _ in range(killed):
+            if next(begun, None) is None:
+                break
+        begun.close()
+    resumed = work()
+    while True:
+        try:
+            next(resumed)
+        except StopIteration as end:
+            assert torch.equal(end.value.pixels, whole.pixels)
+            break
 
 
 @pytest.mark.parametrize("name", DEFENSES)
