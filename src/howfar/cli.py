@@ -12,6 +12,7 @@ from howfar import __version__, terminal
 from howfar.commands.ablate import AblateUd
 from howfar.commands.bench import Bench
 from howfar.commands.common import Common
+from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.report import Leaderboard, Report
 from howfar.commands.ud import Ud
@@ -23,6 +24,9 @@ Command = (
     Annotated[Bench, subcommand("bench")]
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
+    | Annotated[Generate, subcommand("generate")]
+    | Annotated[Validate, subcommand("validate")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[List, subcommand("list")]
     | Annotated[Show, subcommand("show")]
     | Annotated[Doctor, subcommand("doctor")]
@@ -30,7 +34,8 @@ Command = (
     | Annotated[Report, subcommand("report")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "list": List, "show": Show, "doctor": Doctor,
+    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "generate": Generate, "validate": Validate,
+    "export": Export, "list": List, "show": Show, "doctor": Doctor,
     "leaderboard": Leaderboard, "report": Report,
 }  # fmt: skip
 

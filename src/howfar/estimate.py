@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from howfar.arrays import seeded
-from howfar.experiment import Step
+from howfar.experiment import Experiment, Step
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.spec import parse
@@ -46,10 +46,7 @@ def _guess(step: Step) -> float:
     experiment = step.experiment
     train, test = experiment.splits.train, experiment.splits.test
     if step.name == "protect":
-        surrogate = str(experiment.protector.settings.get("surrogate", "resnet8[width=8]"))
-        seconds, _ = _per_image(surrogate, train.shape)
-        protector = experiment.protector.build()
-        return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
+        return seconds_to_protect(experiment)
     seconds, layers = _per_image(experiment.model.label, train.shape)
     # A forward pass is a third of a training step.
     probe = sum(
@@ -57,6 +54,13 @@ def _guess(step: Step) -> float:
         for probe in (experiment.probe, *experiment.variants)
     )
     return experiment.recipe.epochs * seconds * (len(train) + len(test) / 3 + probe)
+
+
+def seconds_to_protect(experiment: Experiment) -> float:
+    """Return the expected wall seconds of protecting the training images, on one core, from a timed training step."""
+    train, protector = experiment.splits.train, experiment.protector.build()
+    seconds, _ = _per_image(str(experiment.protector.settings.get("surrogate", "resnet8[width=8]")), train.shape)
+    return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
 
 
 @functools.cache

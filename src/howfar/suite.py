@@ -15,7 +15,7 @@ from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
 from howfar.models import MODELS
 from howfar.probe import Probe
-from howfar.protect import PROTECTORS
+from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
 from howfar.tasks import TASKS
 from howfar.train import Recipe
@@ -62,7 +62,7 @@ class Suite:
         defenses: what learners do against protection.
         models: the victims.
         seeds: of noise, weights and batches; a cell each.
-        eps: for every protector that has one and does not set its own; None leaves each its default.
+        eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
         train: the recipe.
         probe_images: size of the probe set for SAL.
         radius: of SAL.
@@ -95,8 +95,7 @@ class Suite:
             **({"root": str(self.data_root.expanduser())} if self.data_root else {}),
             **({"download": True} if self.download else {}),
         )  # fmt: skip
-        preset = {"eps": self.eps} if self.eps is not None else {}
-        wanted = _unique(parse(name, PROTECTORS, "protector", **preset) for name in ("clean", *self.protectors))
+        wanted = _unique(_protector(name, self.eps) for name in ("clean", *self.protectors))
         defenses = _unique(parse(name, DEFENSES, "defense") for name in self.defenses)
         models = _unique(parse(name, MODELS, "model") for name in self.models)
         task, source_task = (parse(name, TASKS, "task") for name in (self.task, self.source_task))
@@ -108,6 +107,13 @@ class Suite:
             )
             for model, defense, seed, protector in product(models, defenses, dict.fromkeys(self.seeds), wanted)
         ]  # fmt: skip
+
+
+def _protector(text: str, eps: float | None) -> Spec[Protector]:
+    found = parse(text, PROTECTORS, "protector")
+    if eps is None or getattr(found.factory, "norm", None) != "L∞":
+        return found  # another norm's radius is another number
+    return parse(text, PROTECTORS, "protector", eps=eps)
 
 
 SUITES: dict[str, dict[str, Any]] = {

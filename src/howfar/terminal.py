@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from howfar.ablation import Line
     from howfar.engine import Event
     from howfar.experiment import Experiment
+    from howfar.protect import Progress as Work
     from howfar.report.leaderboard import Row
     from howfar.report.page import Page
     from howfar.score import Distance
     from howfar.store import Store
 
+T = TypeVar("T")
 PIPE_WIDTH = 160  # a pipe has no width: give tables the room they need instead of 80 columns
 
 
@@ -57,6 +59,33 @@ def show_leaderboard(page: "Page", *, as_json: bool) -> None:
     console = _console(sys.stdout)
     for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
         console.print(table)
+
+
+def watch(work: "Generator[Work, None, T]", label: str) -> "T":
+    """Show the progress of one piece of work and return its result."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
+        line = progress.add_task(label, total=100)
+        while True:
+            try:
+                step = next(work)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            share = 100 * step.done / max(step.total, 1)
+            progress.update(line, completed=share, description=f"{label} {step.note}")
+
+
+def show_budget(budget: "Mapping[str, Any]") -> None:
+    """Print what protection costs the eye."""
+    psnr = "∞" if budget["psnr"] is None else f"{budget['psnr']:.1f} dB"
+    rows = [
+        ("L∞, after rounding", f"{budget['linf']}/255"), ("L2, mean", f"{budget['l2']:.3f}"),
+        ("pixels changed", f"{100 * budget['l0']:.1f} %"), ("PSNR", psnr), ("SSIM", f"{budget['ssim']:.3f}"),
+    ]  # fmt: skip
+    show_table(["change", "measured"], rows)
 
 
 def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:

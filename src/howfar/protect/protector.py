@@ -127,10 +127,16 @@ class Protector(ABC):
 
     @final
     def protect(
-        self, data: Data, task: Task, *, generator: torch.Generator, device: str | torch.device = "cpu"
+        self,
+        data: Data,
+        task: Task,
+        *,
+        generator: torch.Generator,
+        device: str | torch.device = "cpu",
+        draft: Draft | None = None,
     ) -> Data:
         """Return protected ``data``: same ids and targets, other pixels. Arguments as in ``progress``."""
-        work = self.progress(data, task, generator=generator, device=device)
+        work = self.progress(data, task, generator=generator, device=device, draft=draft)
         while True:
             try:
                 next(work)

@@ -1,0 +1,185 @@
+"""A protected set as a folder: arrays, noise and a manifest that says what it is; and what can be wrong with one.
+
+``protected.safetensors`` holds ``pixels`` (uint8), ``noise`` (protected − clean, int16), ``ids`` and ``target/NAME``;
+``manifest.json`` holds digests, method, seed, budget and versions. Nothing in it is executed when it is read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.errors import HowfarError, UsageError
+from howfar.score import visibility
+from howfar.store import write_text
+
+ARRAYS, MANIFEST = "protected.safetensors", "manifest.json"
+FORMAT = 1
+LEAST_CHANGED = 1000  # values that must have changed before their signs are judged
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A protected set as it was read.
+
+    Attributes:
+        data: the protected images.
+        noise: protected − clean, int16, in 1/255.
+        manifest: what the writer said of it.
+    """
+
+    data: Data
+    noise: Tensor
+    manifest: Mapping[str, Any]
+
+
+def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a protected set and return its manifest.
+
+    Args:
+        folder: new, or written by this function before.
+        clean: the images before; same ids in the same order.
+        protected: the images after.
+        about: what else to say: method, seed, data set, versions.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = protected.pixels.to(torch.int16) - clean.pixels.to(torch.int16)
+    tensors = {"pixels": protected.pixels, "noise": noise, "ids": protected.ids}
+    tensors |= {f"target/{name}": values for name, values in protected.targets.items()}
+    seen = asdict(visibility(clean, protected))
+    manifest = {
+        "format": FORMAT,
+        **about,
+        "images": len(protected),
+        "shape": list(protected.shape),
+        "clean_digest": clean.digest(),
+        "digests": {name: arrays.digest(values) for name, values in tensors.items()},
+        "budget": {key: value if key != "psnr" or value != float("inf") else None for key, value in seen.items()},
+    }
+    draft = folder / f".{ARRAYS}.tmp"
+    save_file({name: values.contiguous() for name, values in tensors.items()}, draft)
+    draft.replace(folder / ARRAYS)
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return manifest
+
+
+def read(folder: Path) -> Artefact:
+    """Read a protected set.
+
+    Raises:
+        UsageError: if there is none; HowfarError: if a file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar generate wrote.")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        tensors = load_file(folder / ARRAYS)
+        targets = {name.removeprefix("target/"): t for name, t in tensors.items() if name.startswith("target/")}
+        return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
+    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
+
+
+def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
+    """Yield one sentence for everything that is wrong.
+
+    Args:
+        artefact: the protected set.
+        clean: the images it was made from; without them they are taken to be protected − noise.
+    """
+    data, manifest = artefact.data, artefact.manifest
+    tensors = {"pixels": data.pixels, "noise": artefact.noise, "ids": data.ids}
+    tensors |= {f"target/{name}": values for name, values in data.targets.items()}
+    for name, digest in manifest["digests"].items():
+        if name not in tensors or arrays.digest(tensors[name]) != digest:
+            yield f"'{name}' is not what was written: its digest differs."
+    before = data.pixels.to(torch.int16) - artefact.noise
+    if int(before.min()) < 0 or int(before.max()) > 255:
+        yield "protected − noise leaves 0…255, so noise and images do not belong together (shifted or shuffled noise)."
+    if clean is not None:
+        yield from _against(artefact, clean)
+        order = {int(key): place for place, key in enumerate(clean.ids.tolist())}
+        if all(int(key) in order for key in data.ids.tolist()):
+            before = clean.pixels[torch.tensor([order[int(key)] for key in data.ids.tolist()])].to(torch.int16)
+    change = data.pixels.to(torch.int16) - before
+    yield from _budget(manifest, change)
+    yield from _flat(data.pixels, before)
+    yield from _signs(manifest, before, change)
+    yield from _shared(manifest, data, artefact.noise)
+
+
+def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
+    """Compare with the clean set by id."""
+    data = artefact.data
+    if clean.digest() != artefact.manifest["clean_digest"]:
+        yield "the clean images are not those that were protected: their digest differs."
+    places = {int(key): place for place, key in enumerate(clean.ids.tolist())}
+    missing = [int(key) for key in data.ids.tolist() if int(key) not in places]
+    if missing:
+        yield f"{len(missing)} ids are not in the clean set, the first one {missing[0]}."
+        return
+    index = torch.tensor([places[int(key)] for key in data.ids.tolist()])
+    for name, values in data.targets.items():
+        if name in clean.targets and not torch.equal(values, clean.targets[name][index]):
+            wrong = int((values != clean.targets[name][index]).flatten(1).any(1).sum()) if values.ndim > 1 else int(
+                (values != clean.targets[name][index]).sum()
+            )  # fmt: skip
+            yield f"target '{name}' of {wrong} images differs from the clean set's (shifted or shuffled labels)."
+    change = data.pixels.to(torch.int16) - clean.pixels[index].to(torch.int16)
+    wrong = int((change != artefact.noise).flatten(1).any(1).sum())
+    if wrong:
+        yield f"in {wrong} images protected − clean is not the stored noise (noise looked up by a wrong index)."
+
+
+def _budget(manifest: Mapping[str, Any], change: Tensor) -> Iterator[str]:
+    limit, largest = manifest["budget"]["linf"], int(change.abs().max())
+    if largest > limit:
+        yield f"the largest change is {largest}/255, the manifest says {limit}/255."
+    promised = manifest.get("settings", {}).get("eps")
+    if manifest.get("norm") == "L∞" and promised is not None and largest > int(promised * 255 + 1e-6):
+        yield f"the largest change is {largest}/255, above eps = {promised * 255:.4g}/255."
+
+
+def _flat(pixels: Tensor, before: Tensor) -> Iterator[str]:
+    flat = pixels.flatten(1)
+    constant = (flat.amax(1) == flat.amin(1)) & (before.flatten(1).amax(1) != before.flatten(1).amin(1))
+    if constant.any():
+        first = int(constant.nonzero()[0])
+        yield f"{int(constant.sum())} images became black or constant, the first one at place {first}."
+
+
+def _signs(manifest: Mapping[str, Any], before: Tensor, change: Tensor) -> Iterator[str]:
+    """Noise in an L∞ ball goes up and down; clamped or truncated noise does not."""
+    if manifest.get("norm") != "L∞":
+        return
+    limit = int(change.abs().max())
+    moved = change[(before >= limit) & (before <= 255 - limit) & (change != 0)]
+    if len(moved) < LEAST_CHANGED:
+        return
+    down = float((moved < 0).float().mean())
+    if not 0.05 <= down <= 0.95:
+        lost = "negative" if down < 0.05 else "positive"
+        yield f"hardly any {lost} noise ({100 * min(down, 1 - down):.1f} %): it was clamped or truncated before adding."
+
+
+def _shared(manifest: Mapping[str, Any], data: Data, noise: Tensor) -> Iterator[str]:
+    """In a sample-wise method no class shares one noise."""
+    labels = data.targets.get(manifest.get("target", "label"))
+    if manifest.get("granularity") != "sample" or labels is None or labels.ndim != 1 or not noise.any():
+        return
+    for label in labels.unique():
+        own = noise[labels == label]
+        if len(own) > 2 and own[0].any() and bool((own == own[0]).all()):
+            yield f"all images of class {int(label)} share one noise, although the method is sample-wise."
+            return

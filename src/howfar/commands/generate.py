@@ -1,0 +1,167 @@
+"""``howfar generate``, ``howfar validate`` and ``howfar export``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from howfar import terminal
+from howfar.commands.common import Common
+from howfar.errors import UsageError
+
+if TYPE_CHECKING:
+    from howfar.data import Data
+    from howfar.experiment import Experiment
+
+
+@dataclass(kw_only=True)
+class Source(Common):
+    """Which images."""
+
+    dataset: Annotated[str | None, arg(aliases=["-d"])] = None
+    """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
+    data_root: Path | None = None
+    """Folder or file of the data set."""
+    download: bool = False
+    """Fetch the data set where it is missing."""
+    limit_train: str | None = None
+    """Class-balanced, seeded subset of the training images; 'all' takes all."""
+
+    def experiment(self, protector: str, seed: int) -> "Experiment":
+        """Return the one cell whose protected set is meant."""
+        from howfar.suite import check_data, make_suite
+
+        flags: dict[str, Any] = {
+            "dataset": self.dataset or "digits", "protectors": protector, "models": "linear", "defenses": "none",
+            "seeds": str(seed), "limit_train": self.limit_train or "all", "eps": None,
+        }  # fmt: skip
+        flags |= {"data_root": self.data_root} if self.data_root else {}
+        flags |= {"download": True} if self.download else {}
+        cells = make_suite("quick", flags).experiments()
+        chosen = cells[-1] if protector != "clean" else cells[0]
+        check_data([chosen])
+        return chosen
+
+
+@dataclass(kw_only=True)
+class Generate(Source):
+    """Protect the training images of a data set and write them with noise, budget, method and digests.
+
+    An interrupted run goes on from its last round: just run it again.
+    """
+
+    protector: Annotated[str, arg(aliases=["-p"])]
+    """E.g. em[eps=8/255], ops, tap[paper] (see: howfar list protectors)."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Folder to write."""
+    seed: int = 0
+    """Of all randomness."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    dry_run: bool = False
+    """Show an estimate of the time; do nothing."""
+    json: bool = False
+    """Print the manifest as JSON."""
+
+    def __call__(self) -> int:
+        from howfar import arrays, artefact, engine
+        from howfar.clock import Clock
+        from howfar.estimate import seconds_to_protect
+        from howfar.protect import Draft
+
+        experiment = self.experiment(self.protector, self.seed)
+        clean, spec = experiment.splits.train, experiment.protector
+        expected = seconds_to_protect(experiment)
+        terminal.say(f"{spec.label} on {len(clean)} images: at most about {terminal.duration(expected)} on one core")
+        if self.dry_run:
+            return 0
+        if self.output.is_dir() and any(self.output.iterdir()) and not _ours(self.output):
+            raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
+        device = engine.choose_device(self.device)
+        clock, method = Clock(device), spec.build()
+        task = experiment.source_task.build()(clean)
+        self.output.mkdir(parents=True, exist_ok=True)
+        draft = Draft(self.output / f".{experiment.steps()[0].key}.draft")
+        generator = arrays.seeded(self.seed, "protect")
+        work = method.progress(clean, task, generator=generator, device=device, draft=draft)
+        protected: Data = terminal.watch(work, spec.label)
+        made = clock.stop()
+        about = {
+            "method": spec.label, "settings": dict(spec.settings), "norm": method.norm, "seed": self.seed,
+            "granularity": spec.settings.get("granularity", "sample" if method.norm == "L∞" else None),
+            "target": task.target, "dataset": experiment.protect_spec()["dataset"], "made": made,
+        }  # fmt: skip
+        manifest = artefact.write(self.output, clean, protected, about)
+        draft.discard()
+        if self.json:
+            terminal.show_json(manifest)
+        else:
+            terminal.show_budget(manifest["budget"])
+            terminal.say(f"written: {self.output}")
+        return 0
+
+
+@dataclass(kw_only=True)
+class Validate(Source):
+    """Check a protected set: digests, ids, labels, budget, broken images, lost signs, shared noise.
+
+    With --dataset, the clean images are compared as well. Exit code 1 if anything is wrong.
+    """
+
+    folder: Positional[Path]
+    """What howfar generate wrote."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar import artefact
+
+        found = artefact.read(self.folder)
+        clean = None if self.dataset is None else self.experiment("clean", 0).splits.train
+        wrong = list(artefact.faults(found, clean))
+        if self.json:
+            terminal.show_json({"folder": str(self.folder), "faults": wrong})
+        else:
+            for fault in wrong:
+                terminal.out(f"{self.folder}: {fault}")
+            if not wrong:
+                compared = "" if clean is None else " and compared with the clean set"
+                terminal.out(f"{self.folder}: {len(found.data)} images checked{compared}, nothing is wrong.")
+        return 1 if wrong else 0
+
+
+@dataclass(kw_only=True)
+class Export(Common):
+    """Write a protected set as a folder of PNGs with a manifest, or as one .npz.
+
+    Lossless unless a quality is given: then the budget is measured anew, as compression changes it.
+    """
+
+    folder: Positional[Path]
+    """What howfar generate wrote."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """New folder for images, or a file that ends in .npz."""
+    jpeg: int | None = None
+    """Lossy: write JPEGs of this quality (1 to 100) instead of PNGs."""
+    json: bool = False
+    """Print the budget as JSON."""
+
+    def __call__(self) -> int:
+        from howfar import artefact, export
+
+        budget = export.export(artefact.read(self.folder), self.output, jpeg=self.jpeg)
+        if self.json:
+            terminal.show_json(budget)
+        else:
+            terminal.show_budget(budget)
+            terminal.say(f"written: {self.output}")
+        return 0
+
+
+def _ours(folder: Path) -> bool:
+    """Return whether everything in the folder is an artefact's."""
+    from howfar import artefact
+
+    names = {entry.name for entry in folder.iterdir()}
+    return all(name in (artefact.ARRAYS, artefact.MANIFEST) or name.startswith(".") for name in names)

@@ -1,0 +1,179 @@
+"""A protected set as a folder: what is written is read again, and what is broken is found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from howfar import arrays, artefact
+from howfar.cli import main
+from howfar.data import DATASETS, Data, Splits
+from howfar.errors import HowfarError, UsageError
+from howfar.protect import PROTECTORS
+from howfar.tasks import classification
+
+from .conftest import make_data
+
+Tensors = dict[str, torch.Tensor]
+
+
+def call(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return int(end.value.code or 0)
+
+
+def made(folder: Path, protected: Data, clean: Data, **about: Any) -> Path:
+    told = {"method": "random", "norm": "L∞", "granularity": "sample", "settings": {"eps": 8 / 255}, "target": "label"}
+    artefact.write(folder, clean, protected, {**told, **about})
+    return folder
+
+
+@pytest.fixture
+def clean() -> Data:
+    return make_data(30, (3, 16, 16), 3)
+
+
+@pytest.fixture
+def protected(clean: Data) -> Data:
+    return PROTECTORS["random"]().protect(clean, classification()(clean), generator=arrays.seeded(0))
+
+
+def rewritten(folder: Path, change: Callable[[Tensors], None], *, seal: bool) -> Path:
+    """Change the arrays of an artefact; with ``seal`` the digests are made to fit, as a wrong writer would."""
+    tensors = load_file(folder / artefact.ARRAYS)
+    tensors = {name: values.clone() for name, values in tensors.items()}
+    change(tensors)
+    save_file(tensors, folder / artefact.ARRAYS)
+    if seal:
+        manifest = json.loads((folder / artefact.MANIFEST).read_text())
+        manifest["digests"] = {name: arrays.digest(values) for name, values in tensors.items()}
+        (folder / artefact.MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_sound_set_has_no_faults_and_is_read_as_it_was_written(clean: Data, protected: Data, tmp_path: Path) -> None:
+    found = artefact.read(made(tmp_path / "a", protected, clean))
+    assert found.data.digest() == protected.digest()
+    assert torch.equal(found.noise.int(), protected.pixels.int() - clean.pixels.int())
+    assert found.manifest["budget"]["linf"] == 8
+    assert list(artefact.faults(found)) == []
+    assert list(artefact.faults(found, clean)) == []
+    order = torch.randperm(len(clean), generator=arrays.seeded(1))
+    assert not [f for f in artefact.faults(found, clean.take(order)) if "clean images" not in f], "order means nothing"
+
+
+def _tamper(tensors: Tensors) -> None:
+    tensors["pixels"][3, 0, 0, 0] ^= 1
+
+
+def _shift_noise(tensors: Tensors) -> None:
+    before = tensors["pixels"].short() - tensors["noise"]
+    tensors["pixels"] = (before + tensors["noise"].roll(1, 0)).clamp(0, 255).to(torch.uint8)
+
+
+def _shift_labels(tensors: Tensors) -> None:
+    tensors["target/label"] = tensors["target/label"].roll(1)
+
+
+def _by_class(tensors: Tensors) -> None:
+    before = tensors["pixels"].short() - tensors["noise"]
+    tensors["noise"] = tensors["noise"][tensors["target/label"]].clone()
+    tensors["pixels"] = (before + tensors["noise"]).clamp(0, 255).to(torch.uint8)
+
+
+def _too_loud(tensors: Tensors) -> None:
+    before = (tensors["pixels"].short() - tensors["noise"]).to(torch.uint8)
+    tensors["pixels"] = (before.short() + 3 * tensors["noise"]).clamp(0, 255).to(torch.uint8)
+    tensors["noise"] = tensors["pixels"].short() - before.short()
+
+
+def _black(tensors: Tensors) -> None:
+    before = tensors["pixels"].short() - tensors["noise"]
+    tensors["pixels"][5] = 0
+    tensors["noise"] = tensors["pixels"].short() - before
+
+
+def _negatives_lost(tensors: Tensors) -> None:
+    before = tensors["pixels"].short() - tensors["noise"]
+    tensors["noise"] = tensors["noise"].clamp(min=0)
+    tensors["pixels"] = (before + tensors["noise"]).to(torch.uint8)
+
+
+def _lost_id(tensors: Tensors) -> None:
+    tensors["ids"][2] = 10**6
+
+
+@pytest.mark.parametrize(
+    ("change", "seal", "says"),
+    [
+        (_tamper, False, "digest differs"),
+        (_tamper, True, "not the stored noise"),
+        (_shift_noise, True, "not the stored noise"),
+        (_shift_labels, True, "shifted or shuffled labels"),
+        (_by_class, True, "share one noise"),
+        (_too_loud, True, "above eps"),
+        (_black, True, "black or constant"),
+        (_negatives_lost, True, "hardly any negative noise"),
+        (_lost_id, True, "not in the clean set"),
+    ],
+)
+def test_every_fault_is_found(
+    clean: Data, protected: Data, tmp_path: Path, change: Callable[[Tensors], None], seal: bool, says: str
+) -> None:
+    folder = rewritten(made(tmp_path / "a", protected, clean), change, seal=seal)
+    assert says in " ".join(artefact.faults(artefact.read(folder), clean))
+
+
+def test_another_clean_set_is_noticed(clean: Data, protected: Data, tmp_path: Path) -> None:
+    found = artefact.read(made(tmp_path / "a", protected, clean))
+    assert "clean images are not those" in " ".join(artefact.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
+
+
+def test_class_wise_noise_may_be_shared(clean: Data, tmp_path: Path) -> None:
+    protector = PROTECTORS["random"](granularity="class")
+    shared = protector.protect(clean, classification()(clean), generator=arrays.seeded(0))
+    assert list(artefact.faults(artefact.read(made(tmp_path / "a", shared, clean, granularity="class")), clean)) == []
+
+
+def test_damaged_files_are_named(clean: Data, protected: Data, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="howfar generate"):
+        artefact.read(tmp_path)
+    folder = made(tmp_path / "a", protected, clean)
+    (folder / artefact.ARRAYS).write_bytes((folder / artefact.ARRAYS).read_bytes()[:500])
+    with pytest.raises(HowfarError, match="damaged"):
+        artefact.read(folder)
+
+
+def test_generate_validate_export(tmp_path: Path, capsys: pytest.CaptureFixture[str], digits: Splits) -> None:
+    folder = tmp_path / "poison"
+    flags = ["--dataset", "digits", "--limit-train", "100"]
+    assert call(["generate", *flags, "-p", "lsp", "-o", str(folder), "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["method"] == "lsp"
+    assert manifest["images"] == 100
+    assert call(["validate", str(folder), *flags]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    rewritten(folder, _tamper, seal=False)
+    assert call(["validate", str(folder), *flags, "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) >= 2
+    assert call(["generate", *flags, "-p", "lsp", "-o", str(folder)]) == 0, "made anew"
+    assert call(["export", str(folder), "-o", str(tmp_path / "png")]) == 0
+    again = DATASETS["folder"](root=tmp_path / "png").train
+    written = artefact.read(folder).data
+    assert {p.tobytes() for p in again.pixels.numpy()} < {p.tobytes() for p in written.pixels.numpy()}
+    capsys.readouterr()
+    assert call(["export", str(folder), "-o", str(tmp_path / "jpeg"), "--jpeg", "60", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] < manifest["budget"]["psnr"]
+    assert call(["export", str(folder), "-o", str(tmp_path / "all.npz")]) == 0
+    with np.load(tmp_path / "all.npz", allow_pickle=False) as archive:
+        assert archive["x"].shape == (100, 16, 16, 1)
+    assert call(["export", str(folder), "-o", str(tmp_path / "png")]) == 2, "never overwrites"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    assert call(["generate", *flags, "-p", "lsp", "-o", str(tmp_path / "full")]) == 2
