@@ -57,7 +57,7 @@ def test_bad_settings_are_refused_in_python_too() -> None:
 def test_presets_fill_what_the_text_leaves_open() -> None:
     assert parse("lsp", PROTECTORS, "protector", eps=0.25).settings["eps"] == 0.25
     assert parse("lsp[eps=0.5]", PROTECTORS, "protector", eps=0.25).settings["eps"] == 0.5
-    assert parse("ops", PROTECTORS, "protector", eps=0.25).settings == {"pixels": 1, "share": 1.0}
+    assert parse("ops", PROTECTORS, "protector", eps=0.25).settings == {"pixels": 1, "after": "clean", "share": 1.0}
 
 
 def test_lists_split_outside_brackets() -> None:

@@ -19,7 +19,7 @@ from ..conftest import make_data
 
 SIZES: dict[str, dict[str, int]] = {
     "resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
-    "vit-small": {"width": 16, "depth": 2, "heads": 2},
+    "vit-small": {"width": 16, "depth": 2, "heads": 2}, "mobilenetv2": {"width": 4}, "densenet121": {"growth": 2},
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from howfar.models.build import Architecture, Shape, build, channels_last
 from howfar.models.classic import lenet5, linear
+from howfar.models.densenet import densenet121
+from howfar.models.mobilenet import mobilenetv2
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
 from howfar.models.vit import vit_small
 
@@ -14,6 +16,8 @@ MODELS: dict[str, Callable[..., Architecture]] = {
     "resnet18": resnet18,
     "resnet50": resnet50,
     "senet18": senet18,
+    "mobilenetv2": mobilenetv2,
+    "densenet121": densenet121,
     "vit-small": vit_small,
 }
 
