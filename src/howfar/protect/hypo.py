@@ -34,6 +34,7 @@ class Hypocritical(Protector):
         steps: signed steps (published: 100).
         step_size: of a signed step; 0 takes eps/10, as published.
         shift: largest random shift in pixels (published: 8).
+        flip: mirror at random too, as published; not for images such as digits.
         robust: L∞ radius of the surrogate's adversarial training (published: 2/255).
         epochs: of the surrogate (published: 10).
         surrogate: an entry of the models' table (published: resnet18).
@@ -48,6 +49,7 @@ class Hypocritical(Protector):
     steps: Annotated[int, Field(ge=1)] = 30
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
     shift: Annotated[int, Field(ge=0)] = 4
+    flip: bool = True
     robust: Eps = 2 / 255
     epochs: Annotated[int, Field(ge=1)] = 10
     surrogate: str = "resnet8"
@@ -65,12 +67,12 @@ class Hypocritical(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             loss = partial(adversarial, eps=self.robust)
-            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, loss=loss)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs, flip=self.flip), seed=seed, loss=loss)
         freeze(model)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
             def loss(x: Images) -> PerExample:
-                return task.loss(model(crop_flip(x, crop=self.shift, flip=True, generator=generator)), target)
+                return task.loss(model(crop_flip(x, crop=self.shift, flip=self.flip, generator=generator)), target)
 
             start = torch.zeros_like(images)
             step_size = self.step_size or self.eps / 10

@@ -38,6 +38,7 @@ class Robust(Protector):
         transforms: random transforms a step over which gradients are averaged (published: 5).
         inner_steps: signed steps of σ, each of 2·robust/inner_steps (published: 10 of 0.8/255).
         crop: largest shift in pixels (published: 4).
+        flip: mirror at random too, as published; not for images such as digits.
         lr: of the surrogate, divided by ten after each 2/5 of the iterations.
         batch_size: images an iteration (published: 128).
         surrogate: an entry of the models' table (published: resnet18).
@@ -57,6 +58,7 @@ class Robust(Protector):
     transforms: Annotated[int, Field(ge=1)] = 1
     inner_steps: Annotated[int, Field(ge=1)] = 3
     crop: Annotated[int, Field(ge=0)] = 4
+    flip: bool = True
     lr: Annotated[Number, Field(gt=0)] = 0.1
     batch_size: Annotated[int, Field(ge=2)] = 128
     surrogate: str = "resnet8[width=8]"
@@ -152,7 +154,7 @@ def _learn(
         images, target = load(data, task, batch, device)
         model.eval()
         noise = make(images, target, slice(0))
-        seen = crop_flip(images + noise, crop=method.crop, flip=True, generator=generator)
+        seen = crop_flip(images + noise, crop=method.crop, flip=method.flip, generator=generator)
         hard = method.worst(task, model, seen, target, generator)
         model.train()
         loss = task.loss(model(hard), target).mean()
@@ -172,7 +174,7 @@ def _noise(
     def loss(x: Images) -> PerExample:
         total = x.new_zeros(len(x))
         for _ in range(method.transforms):
-            seen = crop_flip(x, crop=method.crop, flip=True, generator=generator)
+            seen = crop_flip(x, crop=method.crop, flip=method.flip, generator=generator)
             sigma = method.disturbed(task, model, seen.detach(), target, generator) - seen.detach()
             total = total + task.loss(model(seen + sigma), target)
         return total

@@ -39,6 +39,7 @@ class TargetedPoisoning(Protector):
         step_size: of a signed step; 0 takes 12.5·eps/steps (published: 0.4/255 with 250 steps at 8/255).
         restarts: random starts an image (published: 8).
         shift: largest random shift in pixels (published: 8).
+        flip: mirror at random too, as published; not for images such as digits.
         epochs: of the surrogate (published: 40).
         surrogate: an entry of the models' table (published: resnet18).
     """
@@ -54,6 +55,7 @@ class TargetedPoisoning(Protector):
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
     restarts: Annotated[int, Field(ge=1)] = 1
     shift: Annotated[int, Field(ge=0)] = 4
+    flip: bool = True
     epochs: Annotated[int, Field(ge=1)] = 15
     surrogate: str = "resnet8"
 
@@ -72,7 +74,7 @@ class TargetedPoisoning(Protector):
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
-            yield from trained(model, data, task, Recipe(epochs=self.epochs, lr=0.1), seed=seed)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs, lr=0.1, flip=self.flip), seed=seed)
         freeze(model)
 
         def attack(images: Images, target: Targets, part: slice) -> Images:
@@ -91,7 +93,7 @@ class TargetedPoisoning(Protector):
         aim = (target + 1) % task.outputs if self.mode == "targeted" else target
 
         def loss(x: Images) -> PerExample:
-            moved = crop_flip(x, crop=self.shift, flip=True, generator=generator)
+            moved = crop_flip(x, crop=self.shift, flip=self.flip, generator=generator)
             return sign * task.loss(model(moved), aim)
 
         best, lowest = torch.zeros_like(images), torch.full((len(images),), torch.inf, device=images.device)
