@@ -70,8 +70,8 @@ def show(row: Row, seconds: float, known: float | None) -> None:
     published = "–" if known is None else f"{known:.1f}"
     print(
         f"| {row.protector} | {row.model} | {100 * row.clean:.1f} | {100 * row.poisoned:.1f} | "
-        f"{100 * row.drop:.1f}{reach} | {'yes' if half else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | {row.psnr or 0:.1f} | "
-        f"{row.ssim:.3f} | {1000 * seconds:.1f} | {published} |"
+        f"{100 * row.drop:.1f}{reach} | {'yes' if half else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | "
+        f"{row.psnr or 0:.1f} | {row.ssim:.3f} | {1000 * seconds:.1f} | {published} |"
     )
 
 

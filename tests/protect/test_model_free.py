@@ -1,0 +1,96 @@
+"""AR, CUDA, PIL and Delusive noise: what their papers promise."""
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import arrays, pgd
+from howfar.arrays import Images
+from howfar.protect import PROTECTORS
+from howfar.protect.ar import BURN_IN, find_filters, process, response
+from howfar.protect.cuda import convolve
+from howfar.tasks import classification
+
+from .test_methods import gray, noise_of, protect
+
+
+def test_ar_noise_follows_its_class_and_channel() -> None:
+    filters = find_filters(4, 3, 0, least=10.0)
+    assert np.allclose(filters.sum((2, 3)), 1, atol=1e-4)
+    assert not filters[:, :, 2, 2].any()
+    starts = np.random.default_rng(0).standard_normal((5, 3, 20, 24)).astype(np.float32)
+    for label in range(4):
+        noise = process(starts, filters[label])
+        for i, j in ((2, 2), (7, 13), (19, 23)):
+            window = noise[:, :, i - 2 : i + 1, j - 2 : j + 1]
+            assert np.allclose((window * filters[label]).sum((2, 3)), noise[:, :, i, j], atol=1e-4)
+        own = noise[:1, :, BURN_IN:, BURN_IN:] / np.linalg.norm(noise[:1, :, BURN_IN:, BURN_IN:])
+        others = [response(own, filters[other]) for other in range(4) if other != label]
+        assert response(own, filters[label]) < 1e-3 < min(others), "a process must not look like another one"
+
+
+def test_ar_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    real = pgd.add_rounded
+    monkeypatch.setattr(pgd, "add_rounded", lambda pixels, noise: seen.append(noise) or real(pixels, noise))
+    protect("ar", gray(30, (3, 32, 32), 10))
+    lengths = torch.cat(seen).flatten(1).norm(dim=1)
+    assert torch.isfinite(lengths).all()
+    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4)
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(37, 3), (10, 1)])
+def test_ar_finds_filters_for_many_classes_and_for_gray(classes: int, channels: int) -> None:
+    filters = find_filters(classes, channels, 1, least=10.0)
+    assert filters.shape == (classes, channels, 3, 3)
+    assert np.isfinite(process(np.ones((2, channels, 36, 36), np.float32), filters[-1])).all()
+
+
+def test_cuda_convolves_a_class_with_one_filter() -> None:
+    images = torch.rand(6, 3, 9, 11, generator=arrays.seeded(0))
+    filters = torch.rand(3, 3, 3, generator=arrays.seeded(1)).repeat_interleave(2, 0)
+    found = convolve(images, filters)
+    for image, kernel, out in zip(images, filters, found, strict=True):
+        plain = torch.nn.functional.conv2d(image[:, None], kernel[None, None], padding=1)[:, 0]
+        assert torch.allclose(out, plain / plain.max(), atol=1e-5)
+    assert torch.allclose(found.amax((1, 2, 3)), torch.ones(6))
+    assert not convolve(torch.zeros(1, 3, 8, 8), filters[:1]).any(), "black stays black"
+
+
+def test_cuda_brightens_every_image_to_the_maximum() -> None:
+    data = gray(20, (3, 16, 16), 4)
+    pixels = protect("cuda", data).pixels
+    assert pixels.flatten(1).amax(1).eq(255).all()
+    first = pixels[data.targets["label"] == 1]
+    assert (first == first[0]).all(), "equal images of a class stay equal"
+
+
+def test_pil_hides_the_image_from_a_linear_model_and_shows_the_class() -> None:
+    data = gray(60, (3, 12, 12), 3)
+    data = data.with_pixels(torch.randint(40, 216, data.pixels.shape, generator=arrays.seeded(0), dtype=torch.uint8))
+    noise = noise_of("pil", data).float()
+    assert float(noise.abs().mean()) > 4, "most of the budget is used"
+    centres = torch.stack([noise[data.targets["label"] == label].mean(0).flatten() for label in range(3)])
+    scores = noise.flatten(1) @ (centres - centres.mean(0)).T
+    assert float((scores.argmax(1) == data.targets["label"]).float().mean()) > 0.95
+
+
+@pytest.mark.parametrize("kind", ["p1", "p3", "p5"])
+def test_delusive_noise_has_its_norm(kind: str) -> None:
+    data = gray(24, (3, 16, 16), 3)
+    protector = PROTECTORS["delusive"](kind=kind, epochs=1, steps=5, surrogate="resnet8[width=4]", eps=2.0)
+    protected = protector.protect(data, classification()(data), generator=arrays.seeded(0))
+    lengths = ((protected.pixels.float() - data.pixels.float()) / 255).flatten(1).norm(dim=1)
+    assert float(lengths.max()) < 1.02, "2.0 at 32×32 is 1.0 at 16×16"
+    assert float(lengths.min()) > 0.5
+
+
+def test_steps_in_the_l2_ball_reach_the_far_corner() -> None:
+    images = torch.full((2, 1, 8, 8), 0.5)
+
+    def loss(x: Images) -> torch.Tensor:
+        return x.flatten(1).sum(1)
+
+    noise = pgd.descend_l2(images, torch.zeros_like(images), loss, eps=0.4, step_size=0.1, steps=10)
+    assert torch.allclose(noise.flatten(1).norm(dim=1), torch.full((2,), 0.4), atol=1e-5)
+    assert torch.allclose(noise, torch.full_like(noise, -0.05), atol=1e-5)

@@ -1,0 +1,216 @@
+"""The machinery of protectors with a surrogate, against independent references."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from howfar import arrays
+from howfar.models import MODELS, build
+from howfar.protect import PROTECTORS, Draft
+from howfar.protect.contrastive import contrast
+from howfar.protect.dc import looked_ahead
+from howfar.protect.entf import _nearest_other
+from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
+from howfar.protect.pue import _disturbed
+from howfar.protect.surrogate import adversarial, features
+from howfar.protect.transforms import contrastive_view, resized_crop_flip
+from howfar.protect.tue import separability
+from howfar.spec import parse
+from howfar.tasks import classification
+
+from ..conftest import make_data
+
+
+def test_tangent_kernel_against_a_wide_erf_network() -> None:
+    generator = arrays.seeded(0)
+    x = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    exact = tangent_kernel(x, x, 1)
+    width, total = 4096, torch.zeros(4, 4, dtype=torch.float64)
+    for _ in range(20):
+        first = torch.randn(width, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+        bias = torch.randn(width, generator=generator, dtype=torch.float64, requires_grad=True)
+        last = torch.randn(width, generator=generator, dtype=torch.float64, requires_grad=True)
+        offset = torch.randn(1, generator=generator, dtype=torch.float64, requires_grad=True)
+        hidden = torch.erf((WEIGHT_VARIANCE / 6) ** 0.5 * x @ first.T + BIAS_VARIANCE**0.5 * bias)
+        out = (WEIGHT_VARIANCE / width) ** 0.5 * hidden @ last + BIAS_VARIANCE**0.5 * offset
+        rows = []
+        for value in out:
+            slopes = torch.autograd.grad(value, [first, bias, last, offset], retain_graph=True)
+            rows.append(torch.cat([slope.flatten() for slope in slopes]))
+        jacobian = torch.stack(rows)
+        total += jacobian @ jacobian.T / 20
+    assert torch.allclose(exact, total, rtol=0.03, atol=0.02)
+
+
+def test_ntga_steps_go_on_where_the_last_one_ended() -> None:
+    data = make_data(24, (1, 8, 8), 3)
+    task = classification()(data)
+
+    def noise(**settings: object) -> torch.Tensor:
+        protector = PROTECTORS["ntga"](validation=12, block=12, **settings)
+        return protector.protect(data, task, generator=arrays.seeded(0)).pixels.int() - data.pixels.int()
+
+    once, many = noise(one_step=True), noise(steps=8)
+    free = (data.pixels > 8) & (data.pixels < 247)
+    assert set(once[free].unique().tolist()) == {-8, 8}
+    assert not torch.equal(once, many)
+
+
+class Smooth(nn.Module):
+    """A small network without kinks, for finite differences."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, 5), nn.Linear(5, outputs)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(images.flatten(1)).tanh()).view(len(images), -1)
+
+
+class Maker(nn.Module):
+    """Noise that is linear in one number."""
+
+    def __init__(self, pattern: torch.Tensor) -> None:
+        super().__init__()
+        self.pattern, self.strength = pattern, nn.Parameter(torch.tensor(0.02, dtype=torch.float64))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.strength * self.pattern.expand_as(images)
+
+
+def test_dc_differentiates_through_the_step_of_the_classifier() -> None:
+    torch.manual_seed(0)
+    data = make_data(6, (1, 4, 4), 3)
+    images, target = arrays.unit_images(data.pixels).double() * 0.5 + 0.25, data.targets["label"]
+    task, model = classification()(data), Smooth(16, 3).double()
+    maker = Maker(torch.randn(1, 1, 4, 4, dtype=torch.float64))
+    (slope,) = torch.autograd.grad(looked_ahead(task, model, maker, images, target, lr=0.5), maker.strength)
+    values = []
+    for shift in (1e-4, -1e-4):
+        other = copy.deepcopy(maker)
+        with torch.no_grad():
+            other.strength += shift
+        values.append(float(looked_ahead(task, model, other, images, target, lr=0.5).detach()))
+    assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-4)
+    assert float(slope) != 0
+
+
+def test_contrast_equals_its_definition() -> None:
+    found = torch.randn(6, 4, generator=arrays.seeded(0))
+    labels = torch.tensor([0, 0, 1, 1, 1, 2])
+    unit = found / found.norm(dim=1, keepdim=True)
+    for i, loss in enumerate(contrast(found, labels, 0.5)):
+        others = [j for j in range(6) if j != i]
+        whole = torch.stack([unit[i] @ unit[j] / 0.5 for j in others]).logsumexp(0)
+        partners = [j for j in others if labels[j] == labels[i]]
+        wanted = np.mean([float(whole - unit[i] @ unit[j] / 0.5) for j in partners]) if partners else 0.0
+        assert float(loss) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_separability_is_low_for_tight_and_distant_classes() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    centres = torch.tensor([[5.0, 0.0], [-5.0, 0.0]])[labels]
+    spread = torch.randn(6, 2, generator=arrays.seeded(0))
+    tight, loose = separability(centres + 0.1 * spread, labels), separability(centres + 3 * spread, labels)
+    assert float(tight) < 0.1 < float(loose)
+    assert float(separability(spread, torch.zeros(6, dtype=torch.int64))) == 0
+
+
+def test_views_keep_gradients_shapes_and_range() -> None:
+    images = torch.rand(32, 3, 10, 14, generator=arrays.seeded(0)).requires_grad_()
+    views = contrastive_view(images, 1.0, arrays.seeded(1))
+    assert views.shape == images.shape
+    assert float(views.min()) >= 0
+    assert float(views.max()) <= 1
+    (slope,) = torch.autograd.grad(views.sum(), images)
+    assert torch.isfinite(slope).all()
+    same = resized_crop_flip(images.detach(), 1.0, arrays.seeded(2))  # at full area some are whole, some mirrored
+    assert torch.equal(contrastive_view(images, 1.0, arrays.seeded(1)), views), "same seed, same views"
+    assert same.shape == images.shape
+    gray = contrastive_view(torch.rand(8, 1, 8, 8), 1.0, arrays.seeded(0))
+    assert gray.shape == (8, 1, 8, 8)
+
+
+def test_adversarial_loss_is_higher_and_leaves_training_mode() -> None:
+    data = make_data(16)
+    task = classification()(data)
+    model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0)).eval()
+    images = arrays.unit_images(data.pixels)
+    worst = adversarial(task, model.train(), images, data.targets["label"], arrays.seeded(0), eps=0.1)
+    assert model.training
+    model.train()
+    assert float(worst.mean()) > float(task.loss(model(images), data.targets["label"]).mean())
+
+
+def test_features_feed_the_last_layer() -> None:
+    model = build(MODELS["resnet8"](width=4), (3, 12, 12), 5, generator=arrays.seeded(0)).eval()
+    images = torch.rand(3, 3, 12, 12)
+    assert torch.allclose(model.head(features(model, images)), model(images))
+    assert not model.head._forward_pre_hooks
+
+
+def test_nearest_other_centroid_is_never_the_own_one() -> None:
+    model = build(MODELS["resnet8"](width=4), (3, 12, 12), 3, generator=arrays.seeded(0)).eval()
+    images = torch.rand(6, 3, 12, 12)
+    middles = features(model, images)[:3].detach() + torch.tensor([[0.0], [30.0], [60.0]])
+    target = torch.tensor([0, 1, 2, 0, 1, 2])
+    found = _nearest_other(model, images, target, middles)
+    assert not any(torch.equal(row, middles[label]) for row, label in zip(found, target, strict=True))
+
+
+def test_disturbed_surrogate_is_a_copy_at_the_stated_distance() -> None:
+    model = build(MODELS["resnet8"](width=4), (3, 12, 12), 3, generator=arrays.seeded(0))
+    before = copy.deepcopy(model.state_dict())
+    near = _disturbed(model, 0.25, arrays.seeded(0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    gap = (near.conv1.weight - model.conv1.weight).norm() / model.conv1.weight.norm()
+    assert float(gap) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_published_settings_have_a_name() -> None:
+    spec = parse("tap[paper,eps=4/255]", PROTECTORS, "protector")
+    assert spec.settings["steps"] == 250
+    assert spec.settings["eps"] == 4 / 255
+    assert parse(spec.label, PROTECTORS, "protector").settings == spec.settings
+    for name, factory in PROTECTORS.items():
+        if name != "import":
+            assert parse(f"{name}[paper]", PROTECTORS, "protector").build(), factory
+
+
+def test_ops_after_em_keeps_both(tmp_path_factory: pytest.TempPathFactory) -> None:
+    data = make_data(30)
+    task = classification()(data)
+    small = "em[rounds=2,steps=2,train_steps=2,surrogate=resnet8[width=2]]"
+    both = parse(f"ops[after={small}]", PROTECTORS, "protector").build()
+    found = both.protect(data, task, generator=arrays.seeded(0)).pixels
+    em = parse(small, PROTECTORS, "protector").build().protect(data, task, generator=arrays.seeded(0)).pixels
+    ops = PROTECTORS["ops"]().protect(data, task, generator=arrays.seeded(0)).pixels
+    pixel = (ops != data.pixels).any(1, keepdim=True).expand_as(ops)
+    assert torch.equal(found[pixel], ops[pixel])
+    assert torch.equal(found[~pixel], em[~pixel])
+
+
+def test_a_draft_of_another_stage_is_not_mistaken(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("draft") / "draft"
+    values, generator = torch.arange(3.0), arrays.seeded(0)
+    first = Draft(path, every=0.0)
+    assert first.enter("one", values=values, generator=generator) == 0
+    values += 1
+    torch.rand(5, generator=generator)
+    first.keep(4)
+    later = torch.rand(3, generator=generator)
+    again, source = torch.zeros(3), arrays.seeded(9)
+    second = Draft(path, every=0.0)
+    assert second.reached("one")
+    assert not second.reached("two")
+    assert second.enter("one", values=again, generator=source) == 4
+    assert torch.equal(again, values)
+    assert torch.equal(torch.rand(3, generator=source), later)
+    assert second.enter("two", values=again) == 0
+    assert Draft(path).reached("two")
+    second.discard()
+    assert not path.exists()
+    assert Draft().enter("any", values=again) == 0
