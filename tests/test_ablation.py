@@ -34,8 +34,8 @@ def test_every_way_is_measured_on_the_same_training(tmp_path: Path, capsys: pyte
         "per-epoch", "pooled", "counting parameters", "k-means, random start",
     ]  # fmt: skip
     assert [line["probe"] for line in lines[4:]] == [
-        "fast, 4 steps, radius 0.5, 40 images", "fast, 1 step, radius 0.05, 40 images",
-        "exact, radius 0.05, 40 images", "fast, 4 steps, radius 0.05, 20 images",
+        "fast, 12 steps, radius 0.5, 40 images", "fast, 1 step, radius 0.05, 40 images",
+        "exact, radius 0.05, 40 images", "fast, 12 steps, radius 0.05, 20 images",
     ]  # fmt: skip
     assert lines[0]["moved"] == 0
     assert all(line["pairs"] == 6 and set(line["ud"]) == set(lines[0]["ud"]) for line in lines)

@@ -19,8 +19,8 @@ class AblateUd(Grid):
 
     radius: str = "0.01,0.02,0.1,0.2"
     """Radii to try besides the suite's."""
-    steps: str = "1,2,8"
-    """Steps of mode fast to try besides 4."""
+    steps: str = "1,2,4"
+    """Steps of mode fast to try besides 12."""
     modes: str = "exact"
     """Modes to try besides fast: exact, reference (slow), or nothing ('')."""
     images: str = "64,128,512"

@@ -33,7 +33,7 @@ class Probe:
     images: Annotated[int, Field(ge=2)] = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
     mode: Mode = "fast"
-    steps: Annotated[int, Field(ge=1)] = 4
+    steps: Annotated[int, Field(ge=1)] = 12
     baseline: bool = False
     augment: bool = False
 
