@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test check fmt docs clean
+.PHONY: bench test test-all check fmt docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -12,6 +12,9 @@ bench: .venv/user
 
 test: check
 	$(BIN)/pytest
+
+test-all: check
+	$(BIN)/pytest -m "slow or not slow" --timeout 1800
 
 check: .venv/dev
 	$(BIN)/ruff format --check src tests benchmarks examples docs

@@ -1,15 +1,19 @@
 """What the methods are for: on digits, a resnet8 trained on protected images fails on clean ones."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from howfar import arrays
 from howfar.data import Data, Splits, balanced
+from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
 from howfar.protect import PROTECTORS
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
-from howfar.tasks import Task
+from howfar.tasks import Task, classification
 from howfar.train import Recipe, evaluate, train
 
 RECIPE = Recipe(epochs=8, batch_size=32, lr=0.05, crop=0, flip=False)
@@ -54,3 +58,38 @@ def test_ud_is_one_for_clean_and_lower_for_lsp_than_for_random_noise(learned: di
     lsp, random = (unlearnable_distance(clean, learned[name][1]) for name in ("lsp", "random"))
     assert lsp.value < random.value
     assert lsp == unlearnable_distance(clean, learned["lsp"][1])
+
+
+def accuracy(name: str, train_set: Data, test: Data, task: Task, *, width: int, epochs: int) -> float:
+    """Return the accuracy on clean images of a resnet8 that learned protected ones."""
+    protector = parse(name, PROTECTORS, "protector").build()
+    data = protector.protect(train_set, task, generator=arrays.seeded(0, "protect"))
+    model = build(MODELS["resnet8"](width=width), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
+    for _ in train(model, task, data, replace(RECIPE, epochs=epochs), seed=0):
+        pass
+    return evaluate(model, task, test)["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("cuda", 0.4), ("pil[eps=16/255]", 0.6), ("ntga[eps=16/255]", 0.6), ("pue[eps=16/255]", 0.5),
+        ("delusive:p3[eps=1.5]", 0.6),
+        pytest.param("aue[eps=16/255]", 0.7, marks=pytest.mark.slow),
+        pytest.param("tue[eps=16/255]", 0.7, marks=pytest.mark.slow),
+        pytest.param("gue[eps=16/255,width=16]", 0.7, marks=pytest.mark.slow),
+        pytest.param("sep[eps=16/255]", 0.85, marks=pytest.mark.slow),
+        pytest.param("mi-ue[eps=16/255]", 0.85, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_methods_hurt_a_learner_of_digits(name: str, most: float, digits: Splits, task: Task) -> None:
+    assert accuracy(name, digits.train, digits.test, task, width=8, epochs=8) <= most  # clean: 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ar[eps=2]", "tap", "aap", "sep:features", "delusive"])
+def test_methods_hurt_a_learner_of_photographs(name: str, shared: Path) -> None:
+    splits = read_npz(shared / "cifar10.npz", flip=True)
+    train_set, test = balanced(splits.train, 4000), balanced(splits.test, 1000)
+    task = classification()(train_set)
+    assert accuracy(name, train_set, test, task, width=16, epochs=10) <= 0.33  # clean: 0.53, chance: 0.1
