@@ -6,6 +6,7 @@ hyper-parameters. ``name:value`` sets the first of them that is not keyword-only
 (``howfar.protectors``, …); one is loaded only when named.
 """
 
+import hashlib
 import inspect
 import re
 import sys
@@ -57,9 +58,14 @@ class Spec(Generic[T]):
         return self.factory(**_model(self.factory)(**self.settings).__dict__)
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies the method's result: name, settings and the ``VERSION`` beside the method."""
+        """Return what identifies the method's result.
+
+        Name, settings, the ``VERSION`` beside the method, and what stands in the files that settings name.
+        """
         version = getattr(sys.modules[self.factory.__module__], "VERSION", 1)
-        return {"name": self.name, "version": version, **self.settings}
+        paths = [value for value in _model(self.factory)(**self.settings).__dict__.values() if isinstance(value, Path)]
+        contents = {"contents": [_contents(path) for path in paths]} if paths else {}
+        return {"name": self.name, "version": version, **self.settings, **contents}
 
 
 def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset: Any) -> Spec[T]:
@@ -134,6 +140,17 @@ def number_text(value: object) -> str:
             return f"{value:g}"
         return f"{levels}/255" if 0 < float(levels) < 256 and float(levels) / 255 == value else repr(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _contents(path: Path) -> str:
+    """Return a digest of a file, or of all files in a folder with their names."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            with file.open("rb") as stream:
+                found.update(f"{file.relative_to(path)}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()[:20]
 
 
 def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Callable[..., T]:

@@ -143,7 +143,7 @@ def test_memory_limit_changes_nothing_and_is_kept() -> None:
     task = classification()(data)
     model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
     free = sharpness(model, task, data)
-    limit = 2**20
+    limit = 2**19
     tight = sharpness(model, task, data, memory=limit)
     for name, reading in free.items():
         assert tight[name].sal == pytest.approx(reading.sal, rel=1e-3)

@@ -18,7 +18,7 @@ from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-VERSION = 5
+VERSION = 6
 RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
 
@@ -76,7 +76,8 @@ def sharpness(
     if not len(data) or not 0 < radius < math.inf:
         raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
     weights = weights_of(model, include)
-    with Surface(model, task, data, weights, batch_size=batch_size, memory=memory).opened() as surface:
+    surface = Surface(model, task, data, weights, batch_size=batch_size, memory=memory)
+    with surface.opened(fold=mode != "reference"):
         if mode == "reference":
             draws = generator or Generator().manual_seed(0)
             return _reference(model, task, data, weights, radius, batch_size or RELEASED_BATCH, released, draws)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.probe.fold import folded
 from howfar.probe.replay import NotReplayableError, Replay
 from howfar.tasks import Task
 
@@ -86,16 +87,22 @@ class Surface:
         self._size = batch_size or (GPU_BATCH if self.device.type == "cuda" else CPU_BATCH)
 
     @contextmanager
-    def opened(self) -> Iterator["Surface"]:
-        """Put the model into eval mode and freeze all weights; put mode, flags and gradients back at the end."""
+    def opened(self, *, fold: bool = True) -> Iterator["Surface"]:
+        """Put the model into eval mode and freeze all weights; put mode, flags and gradients back at the end.
+
+        Args:
+            fold: let convolutions do the work of the batch normalisations behind them, as ``howfar.probe.fold`` says.
+        """
         modes = {module: module.training for module in self.model.modules()}
         flags = {parameter: parameter.requires_grad for parameter in self.model.parameters()}
         self.model.eval()
         for parameter in flags:
             parameter.requires_grad_(False)
+        images, _ = next(self.batches())
         try:
-            self._size = self._fitting_size()
-            yield self
+            with folded(self.model, images[:TRIAL], list(self.weights.values())) if fold else nullcontext():
+                self._size = self._fitting_size(images[:TRIAL])
+                yield self
         finally:
             self.kept = None
             for parameter, flag in flags.items():
@@ -256,12 +263,11 @@ class Surface:
             target = self._data.targets[self.task.target][part].to(self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
-    def _fitting_size(self) -> int:
+    def _fitting_size(self, images: Images) -> int:
         trial = Replay(self.model, self.weights)
-        images, _ = next(self.batches())
         with torch.no_grad():
-            trial.record(images[:TRIAL])
-        size = self._memory // max(trial.bytes // len(images[:TRIAL]), 1)
+            trial.record(images)
+        size = self._memory // max(trial.bytes // len(images), 1)
         if size < 1:
             raise UsageError(f"the activations of one image need more than {self._memory} bytes. Allow more memory.")
         return min(self._size, size)

@@ -89,7 +89,6 @@ class Imported(Protector):
     def _which(self, entries: Tensor, data: Data, task: Task) -> Tensor:
         """Return the entry of every image."""
         rows, last = self.rows, int(data.ids.max())
-        labels = data.targets.get(task.target)
         if rows == "auto":
             rows = "sample" if len(entries) > last else "class"
         if rows == "sample":

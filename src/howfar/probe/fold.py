@@ -1,0 +1,140 @@
+"""Fold eval-mode batch normalisations into the convolutions in front of them while a network is probed.
+
+In eval mode a batch normalisation multiplies and shifts each channel, which the convolution before it can do as well.
+On a CPU its backward pass costs as much as a convolution's.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CLOSE = 1e-3  # by which outputs may differ, relative to their norm
+
+
+@contextmanager
+def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> Iterator[int]:
+    """Let every convolution do the work of the batch normalisation that alone reads its output; count them.
+
+    Module classes other than torch's own, modules that are called twice, that carry hooks or a moving scale or shift,
+    are left alone. Weights stay where they are, so they can be moved, replaced and differentiated as before.
+
+    Args:
+        model: in eval mode.
+        images: a few, to watch the network work.
+        moving: parameters that will change.
+    """
+    fixed = {id(parameter) for parameter in moving}
+    pairs: list[tuple[Any, Any]] = []
+    try:
+        with torch.no_grad():
+            plain = model(images)
+            pairs = [(conv, norm) for conv, norm in _pairs(model, images) if not _own(norm) & fixed]
+            for conv, norm in pairs:
+                _fold(conv, norm)
+            if pairs and not _alike(plain, model(images)):
+                _unfold(pairs)
+                pairs = []
+        yield len(pairs)
+    finally:
+        _unfold(pairs)
+
+
+def _pairs(model: nn.Module, images: Tensor) -> list[tuple[Any, Any]]:
+    """Return convolutions and the batch normalisations that alone read their outputs."""
+    watch = _Watch(model)
+    handles = [
+        handle
+        for module in model.modules()
+        for handle in (
+            module.register_forward_pre_hook(watch.enter),
+            module.register_forward_hook(watch.leave),
+        )
+    ]
+    try:
+        with watch:
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return watch.pairs()
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which module reads the output of which convolution."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.plain = {module for module in model.modules() if _untouched(module)}
+        self.running: list[nn.Module] = []
+        self.calls: list[nn.Module] = []
+        self.made: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so that no id is used twice
+        self.readers: dict[int, set[nn.Module]] = {}
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        self.running.append(module)
+        self.calls.append(module)
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.running.pop()
+        if type(module) in CONVOLUTIONS and isinstance(output, Tensor):
+            self.made[id(output)] = (module, output)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.running:
+            for leaf in pytree.tree_leaves((args, kwargs)):
+                if id(leaf) in self.made:
+                    self.readers.setdefault(id(leaf), set()).add(self.running[-1])
+        return func(*args, **(kwargs or {}))
+
+    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        found = []
+        for key, (conv, _) in self.made.items():
+            norm, *others = self.readers.get(key, {conv})
+            once = self.calls.count(conv) == self.calls.count(norm) == 1
+            if once and not others and type(norm) in NORMS and {conv, norm} <= self.plain:
+                found.append((conv, norm))
+        return found
+
+
+def _untouched(module: nn.Module) -> bool:
+    """Return whether a module does what its class says, and no more."""
+    known = type(module) in CONVOLUTIONS or (type(module) in NORMS and module.running_mean is not None)
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    return known and not hooks and "forward" not in module.__dict__
+
+
+def _own(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters(recurse=False)}
+
+
+def _fold(conv: Any, norm: Any) -> None:
+    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean * scale
+    shift = shift if norm.bias is None else shift + norm.bias
+    shape = (-1, *[1] * (conv.weight.ndim - 1))
+
+    def forward(images: Tensor) -> Any:
+        bias = shift if conv.bias is None else shift + conv.bias * scale
+        return conv._conv_forward(images, conv.weight * scale.view(shape), bias)
+
+    conv.__dict__["forward"] = forward
+    norm.__dict__["forward"] = lambda images: images
+
+
+def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
+    for module in (module for pair in pairs for module in pair):
+        module.__dict__.pop("forward", None)
+
+
+def _alike(first: Any, second: Any) -> bool:
+    pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(second), strict=True)
+    tensors = [(one.double(), other.double()) for one, other in pairs if isinstance(one, Tensor)]
+    return all(bool((one - other).norm() <= CLOSE * one.norm()) for one, other in tensors)

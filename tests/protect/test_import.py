@@ -1,0 +1,149 @@
+"""Noise that somebody else made: every format arrives alike, and what does not fit is named."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from howfar.data import Data
+from howfar.errors import HowfarError, UsageError
+from howfar.protect import PROTECTORS
+from howfar.protect.imported import Imported
+from howfar.spec import parse
+from howfar.tasks import Task, classification
+
+COUNT, CLASSES = 12, 3
+
+
+@pytest.fixture
+def data() -> Data:
+    """Return 12 gray-ish images of 5×4 pixels whose ids are shuffled."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(60, 200, (COUNT, 3, 5, 4), generator=generator, dtype=torch.uint8)
+    ids = torch.randperm(COUNT, generator=generator)
+    return Data(pixels, {"label": ids % CLASSES}, ids)
+
+
+@pytest.fixture
+def task(data: Data) -> Task:
+    return classification()(data)
+
+
+@pytest.fixture
+def steps() -> torch.Tensor:
+    """Return noise in 1/255, one entry an id: (12, 3, 5, 4)."""
+    return torch.randint(-8, 9, (COUNT, 3, 5, 4), generator=torch.Generator().manual_seed(1))
+
+
+def taken(method: Imported, data: Data, task: Task) -> torch.Tensor:
+    """Return what was added, in 1/255."""
+    protected = method.protect(data, task, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(protected.ids, data.ids)
+    return protected.pixels.int() - data.pixels.int()
+
+
+def test_every_format_gives_the_same(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:
+    noise, images = steps / 255, torch.empty(COUNT, 3, 5, 4, dtype=torch.uint8)
+    images[data.ids] = (data.pixels.int() + steps[data.ids]).to(torch.uint8)
+    np.save(tmp_path / "first.npy", noise.numpy())
+    np.save(tmp_path / "last.npy", noise.permute(0, 2, 3, 1).numpy())
+    np.save(tmp_path / "bytes.npy", steps.float().numpy())
+    np.savez(tmp_path / "one.npz", anything=noise.numpy())
+    torch.save(noise, tmp_path / "plain.pt")
+    torch.save({"noise": noise}, tmp_path / "dict.pt")
+    np.save(tmp_path / "images.npy", images.numpy())
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image).save(tmp_path / "folder" / f"{number}.png")
+    for name in ("first.npy", "last.npy", "bytes.npy", "one.npz", "plain.pt", "dict.pt", "images.npy", "folder"):
+        assert torch.equal(taken(Imported(tmp_path / name), data, task), steps[data.ids]), name
+
+
+def test_one_entry_a_class(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:
+    np.save(tmp_path / "class.npy", (steps[:CLASSES] / 255).numpy())
+    assert torch.equal(taken(Imported(tmp_path / "class.npy"), data, task), steps[data.targets["label"]])
+
+
+def test_it_is_in_the_table_under_its_file(steps: torch.Tensor, tmp_path: Path) -> None:
+    np.save(tmp_path / "noise.npy", (steps / 255).numpy())
+    method = parse(f"import:{tmp_path / 'noise.npy'}", PROTECTORS, "protector").build()
+    assert method == Imported(tmp_path / "noise.npy")
+
+
+def test_another_content_is_another_method(steps: torch.Tensor, tmp_path: Path) -> None:
+    keys = []
+    for noise in (steps, steps, steps + 1):
+        np.save(tmp_path / "noise.npy", (noise / 255).numpy())
+        keys.append(parse(f"import:{tmp_path / 'noise.npy'}", PROTECTORS, "protector").key())
+    assert keys[0] == keys[1] != keys[2]
+
+
+def broken(path: Path, kind: str, steps: torch.Tensor) -> None:
+    noise = (steps / 255).numpy()
+    if kind == "nan":
+        noise[3, 0, 1, 1] = np.nan
+    shaped = {"shape": noise[:, :2], "few": noise[:2], "large": noise * 1e6, "nan": noise}
+    if kind in shaped:
+        np.save(path, shaped[kind])
+    elif kind == "pickle":
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    elif kind == "garbage":
+        path.write_bytes(b"\x93NUMPY no")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("shape", "images are"), ("few", "fewer than 12 images and 3 classes"), ("large", "is no noise"),
+        ("nan", "not finite"), ("pickle", "cannot be read safely"), ("garbage", "cannot be read safely"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(
+    kind: str, says: str, data: Data, task: Task, steps: torch.Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "noise.npy"
+    broken(path, kind, steps)
+    with pytest.raises(HowfarError, match=says) as raised:
+        taken(Imported(path), data, task)
+    assert str(path) in str(raised.value)
+
+
+def test_too_few_entries_for_the_ids(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:
+    np.save(tmp_path / "short.npy", (steps[:-1] / 255).numpy())
+    with pytest.raises(HowfarError, match=r"11 entries, but there is an image 11"):
+        taken(Imported(tmp_path / "short.npy", rows="sample"), data, task)
+
+
+class Bomb:
+    """What runs when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.target,)
+
+
+def test_nothing_in_a_file_is_executed(data: Data, task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "noise.pt"
+    torch.save(Bomb(tmp_path / "ran"), path)
+    with pytest.raises(HowfarError, match="cannot be read safely"):
+        taken(Imported(path), data, task)
+    pickled = tmp_path / "noise2.pt"
+    pickled.write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+    with pytest.raises(HowfarError, match="cannot be read safely"):
+        taken(Imported(pickled), data, task)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_with_a_gap_and_no_file_at_all(data: Data, task: Task, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for number in (0, 2):
+        Image.new("RGB", (4, 5)).save(tmp_path / "folder" / f"{number}.png")
+    with pytest.raises(HowfarError, match="without gaps"):
+        taken(Imported(tmp_path / "folder"), data, task)
+    with pytest.raises(UsageError, match="is no file"):
+        taken(Imported(tmp_path / "none.npy"), data, task)
