@@ -77,6 +77,18 @@ def test_report_is_made_again_from_the_records(finished: Path) -> None:
     assert (finished / "again.html").read_bytes() == (finished / "runs" / "report.html").read_bytes()
 
 
+def test_records_alone_are_enough_for_tables_and_page(finished: Path, tmp_path: Path) -> None:
+    for file in (finished / "runs").glob("*/*/record.json"):
+        copy = tmp_path / file.relative_to(finished)
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(file.read_bytes())
+    rows = json.loads((finished / "runs" / "leaderboard.json").read_text())
+    assert json.loads(howfar("leaderboard", "runs", "--json", cwd=tmp_path).stdout) == rows
+    assert howfar("report", "runs", "-o", "page.html", cwd=tmp_path).returncode == 0
+    assert "What the eye sees" not in (tmp_path / "page.html").read_text()
+    assert "What the eye sees" in (finished / "runs" / "report.html").read_text()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("attempt", range(2))
 def test_a_killed_run_ends_with_the_same_bytes(finished: Path, tmp_path: Path, attempt: int) -> None:

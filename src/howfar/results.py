@@ -233,15 +233,16 @@ def _protected(
             shown[spec["dataset"]["label"], spec["protector"]["label"]].append(record)
     entries = []
     for (dataset, label), records in sorted(shown.items()):
-        arrays = store.arrays("protect", records[0].key)
+        kept = store.has_arrays("protect", records[0].key)
+        arrays = store.arrays("protect", records[0].key) if kept else {}
         seconds = [record.made["wall_seconds"] / record.result["images"] for record in records]
         low, high = mean_interval(seconds) if len(seconds) > 1 else (None, None)
         entries.append(
             Protected(
                 dataset=dataset,
                 protector=label,
-                clean=arrays["preview_clean"].numpy(),
-                protected=arrays["preview_protected"].numpy(),
+                clean=arrays["preview_clean"].numpy() if kept else None,
+                protected=arrays["preview_protected"].numpy() if kept else None,
                 visibility=records[0].result["visibility"],
                 curve=records[0].result["curve"],
                 seconds_per_image=float(np.mean(seconds)),

@@ -99,6 +99,10 @@ class Store:
             if record is not None:
                 yield record
 
+    def has_arrays(self, step: str, key: str) -> bool:
+        """Return whether the arrays of a step are there: records alone are enough to draw tables from."""
+        return (self.root / step / key / ARRAYS).is_file()
+
     def arrays(self, step: str, key: str) -> dict[str, Tensor]:
         """Return the arrays of a finished step, memory-mapped."""
         from safetensors import SafetensorError

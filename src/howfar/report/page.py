@@ -84,7 +84,7 @@ class Protected:
     Attributes:
         dataset: label.
         protector: label.
-        clean: uint8, (n, channels, height, width).
+        clean: uint8, (n, channels, height, width); None where only the records were kept.
         protected: the same images after protection.
         visibility: over the whole set.
         curve: readings of the crafting, such as the surrogate's error after every round.
@@ -95,8 +95,8 @@ class Protected:
 
     dataset: str
     protector: str
-    clean: NDArray[np.uint8]
-    protected: NDArray[np.uint8]
+    clean: NDArray[np.uint8] | None
+    protected: NDArray[np.uint8] | None
     visibility: dict[str, Any]
     curve: list[float]
     seconds_per_image: float
@@ -168,7 +168,7 @@ def render(page: Page) -> str:
         header=HEADER,
         cells=cells,
         sort_keys=_sort_keys,
-        strips=[(entry, _strip(entry)) for entry in page.protected],
+        strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],
         gain=GAIN,
         # "<" cannot end the script element that holds the data.
         charts=json.dumps(charts).replace("<", "\\u003c"),
@@ -192,10 +192,12 @@ def _sort_keys(row: Row) -> tuple[object, ...]:
     return tuple("" if key is None else key for key in (*keys, row.needs_labels))
 
 
-def _strip(entry: Protected) -> str:
+def _strip(entry: Protected) -> str | None:
     """Return a PNG data URL: clean images above protected ones above the amplified difference."""
     from PIL import Image
 
+    if entry.clean is None or entry.protected is None:
+        return None
     difference = GAIN * (entry.protected.astype(int) - entry.clean.astype(int)) + 128
     grid = np.stack([entry.clean, entry.protected, difference.clip(0, 255).astype(np.uint8)])
     rows, columns, channels, height, width = grid.shape
