@@ -103,7 +103,7 @@ def operations(work: Callable[[], Any]) -> int:
     """Return the floating-point operations that ``work`` takes in convolutions and products."""
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def cache_bytes(model: torch.nn.Module, task: Any, probe: Any) -> int:

@@ -131,9 +131,8 @@ def _runs(experiments: Sequence[Experiment], store: Store) -> dict[tuple[str, in
         record = store.find(step.name, step.key)
         if record is None or record.status != "done":
             raise HowfarError(f"{step.label} is not finished. Run the same command again.")
-        metric = record.result["metric"]
         runs[experiment.protector.label, experiment.seed] = [
-            {**epoch, "quality": epoch["test"][metric], "higher_is_better": record.result["higher_is_better"]}
+            {**epoch, "quality": record.result["quality"], "higher_is_better": record.result["higher_is_better"]}
             for epoch in record.result["epochs"]
         ]
     return runs

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from howfar import work
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment, Step
 from howfar.store import Store
@@ -140,7 +141,7 @@ def _drive(
                 if event.status == "failed":
                     for blocked in [s for s in waiting if s.needs == step.key]:
                         waiting.remove(blocked)
-                        blocked.failed(store, f"its protected set failed: {event.note}")
+                        work.failed(blocked, store, f"its protected set failed: {event.note}")
                         yield Event("failed", blocked.label, blocked.key, note=event.note)
 
 
@@ -188,13 +189,13 @@ def _work(step: Step, root: Path, device: str) -> Event:
     start, last = time.perf_counter(), 0.0
     store = Store(root)
     try:
-        for progress in step.run(store, torch.device(device)):
+        for progress in work.run(step, store, torch.device(device)):
             if time.perf_counter() - last > REPORT_SECONDS:
                 last = time.perf_counter()
                 share = progress.done / max(progress.total, 1)
                 _reports.put(Event("running", step.label, step.key, share, progress.note))
     except Exception as error:  # a plug-in may raise anything, and one bad cell must not end the rest
         text = str(error) if isinstance(error, HowfarError) else "".join(traceback.format_exception(error)[-2:])
-        step.failed(store, text.strip())
+        work.failed(step, store, text.strip())
         return Event("failed", step.label, step.key, note=text.strip())
     return Event("done", step.label, step.key, 1.0, seconds=time.perf_counter() - start)

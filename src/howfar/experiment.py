@@ -1,32 +1,24 @@
 """One cell of a benchmark: the only file that knows the order data, protect, defend, train, probe, score."""
 
 import functools
-import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from howfar import arrays
-from howfar.clock import Clock, circumstances
-from howfar.data import DATASETS, Data, Splits, balanced
-from howfar.defend import Defense
+from howfar.data import DATASETS, Data, Splits, balanced, held_back
+from howfar.defend import Chain
 from howfar.errors import UsageError
-from howfar.models import Architecture, build
-from howfar.probe import Probe, Sharpness
-from howfar.protect import Draft, Progress, Protector
-from howfar.score import visibility
+from howfar.models import Architecture
+from howfar.probe import Probe
+from howfar.protect import Protector
 from howfar.spec import Spec, parse
-from howfar.store import Record, Store
+from howfar.store import Store
 from howfar.tasks import Task
-from howfar.train import Recipe, evaluate, train
+from howfar.train import Recipe
 from howfar.train.loop import VERSION as TRAIN_VERSION
 
-PREVIEW = 8  # images of a protected set kept for the page
 TaskMaker = Callable[[Data], Task]
-Work = Generator[Progress, None, Record]
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,7 @@ class Experiment:
         model: the victim.
         recipe: how it is trained.
         seed: of the noise, the initial weights and the batches.
+        held_out: clean images kept back from training: half for the learner's own use, half to choose by.
         probe: how SAL is measured.
         variants: other ways to measure it at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.
@@ -55,10 +48,11 @@ class Experiment:
     source_task: Spec[TaskMaker]
     task: Spec[TaskMaker]
     protector: Spec[Protector]
-    defense: Spec[Defense]
+    defense: Chain
     model: Spec[Architecture]
     recipe: Recipe
     seed: int
+    held_out: int = 0
     probe: Probe = field(default_factory=Probe)
     variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
@@ -66,10 +60,10 @@ class Experiment:
     @property
     def splits(self) -> Splits:
         """The data, loaded once per process."""
-        own = _load(self.dataset.label, self.limit_train, self.limit_test)
+        own = _load(self.dataset.label, self.limit_train, self.limit_test, self.held_out)
         if self.test_dataset is None:
             return own
-        other = _load(self.test_dataset.label, self.limit_train, self.limit_test)
+        other = _load(self.test_dataset.label, self.limit_train, self.limit_test, self.held_out)
         if own.classes != other.classes or own.test.shape != other.test.shape:
             raise UsageError(
                 f"{_title(self.dataset)} and {_title(self.test_dataset)} differ in classes or image size, "
@@ -79,9 +73,9 @@ class Experiment:
 
     def protect_spec(self) -> dict[str, Any]:
         """Return everything that determines the protected set."""
-        train_digest, _ = _digests(self.dataset.label, self.limit_train, self.limit_test)
+        digests = _digests(self.dataset.label, self.limit_train, self.limit_test, self.held_out)
         return {
-            "dataset": {"label": _title(self.dataset), "train": train_digest},
+            "dataset": {"label": _title(self.dataset), "train": digests["train"]},
             "source_task": self.source_task.key(),
             "protector": {"label": self.protector.label, **self.protector.key()},
             "seed": self.seed,
@@ -90,10 +84,12 @@ class Experiment:
     def victim_spec(self) -> dict[str, Any]:
         """Return everything that determines what the victim learns and what is measured on it."""
         tested = self.test_dataset or self.dataset
-        _, test_digest = _digests(tested.label, self.limit_train, self.limit_test)
+        digests = _digests(tested.label, self.limit_train, self.limit_test, self.held_out)
+        kept = {name: digests[name] for name in ("clean", "validation") if name in digests}
         return {
             **self.protect_spec(),
-            "test": test_digest,
+            "test": digests["test"],
+            **({"held_out": kept} if kept else {}),
             "task": {"label": self.task.label, **self.task.key()},
             "defense": {"label": self.defense.label, **self.defense.key()},
             "model": {"label": self.model.label, **self.model.key()},
@@ -139,120 +135,6 @@ class Step:
             return f"protect {e.protector.label} seed {e.seed}"
         return f"{e.model.label} on {e.protector.label} / {e.defense.label} seed {e.seed}"
 
-    def run(self, store: Store, device: torch.device) -> Work:
-        """Do the work and save its record; yields progress."""
-        return (_protect if self.name == "protect" else _victim)(self, store, device)
-
-    def failed(self, store: Store, error: str) -> Record:
-        """Save that the work failed, so that no gap is left."""
-        return store.save(Record(self.name, self.key, self.spec, "failed", {"error": error}, circumstances()))
-
-
-def _protect(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, Clock(device)
-    data, protector = experiment.splits.train, experiment.protector.build()
-    task = experiment.source_task.build()(data)
-    curve: list[float] = []
-    generator = arrays.seeded(experiment.seed, "protect")
-    draft = Draft(store.draft("protect", step.key))
-    work = protector.progress(data, task, generator=generator, device=device, draft=draft)
-    protected = yield from _noting(work, curve)
-    made = clock.stop()
-    seen = asdict(visibility(data, protected))
-    changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
-    shown = data.targets[task.target].argsort(stable=True)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
-    result = {
-        "images": len(data),
-        "curve": curve,
-        "needs_labels": protector.uses_labels,
-        "norm": protector.norm,
-        "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
-    }
-    pixels = {
-        "changed": changed,
-        "pixels": protected.pixels[changed],
-        "preview_clean": data.pixels[shown],
-        "preview_protected": protected.pixels[shown],
-    }
-    record = store.save(Record("protect", step.key, experiment.protect_spec(), "done", result, made), pixels)
-    draft.discard()
-    return record
-
-
-def _victim(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, Clock(device)
-    splits = experiment.splits
-    protected = _protected(experiment, store, step.needs or "")
-    task = experiment.task.build()(protected)
-    defense = experiment.defense.build()
-    learned = defense.purify(protected)
-    probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
-    model = build(
-        experiment.model.build(),
-        learned.shape,
-        task.outputs,
-        generator=arrays.seeded(experiment.seed, "weights"),
-    ).to(device)
-    recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
-    epochs = []
-    for epoch in train(model, task, learned, recipe, loss=defense.loss, seed=experiment.seed):
-        readings, *others = (
-            probe.measure(
-                model, task, part, training_loss=epoch.loss,
-                generator=arrays.seeded(experiment.seed, "probe", epoch.number),
-            )
-            for probe, part in probes
-        )  # fmt: skip
-        epochs.append(
-            {
-                **asdict(epoch),
-                "test": evaluate(model, task, splits.test),
-                "sharpness": {name: asdict(reading) for name, reading in readings.items()},
-                **({"variants": [_brief(other) for other in others]} if others else {}),
-            }
-        )
-        yield Progress(epoch.number, recipe.epochs, f"{task.metric} {epochs[-1]['test'][task.metric]:.3f}")
-    result = {
-        "metric": task.metric,
-        "chance": task.chance,
-        "higher_is_better": task.higher_is_better,
-        "quality": epochs[-1]["test"][task.metric],
-        "train_images": len(learned),
-        "test_images": len(splits.test),
-        "epochs": epochs,
-    }
-    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()))
-
-
-def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:
-    """Return SAL and its standard error by layer, nats."""
-    return {name: [reading.sal, reading.standard_error] for name, reading in readings.items()}
-
-
-def _protected(experiment: Experiment, store: Store, key: str) -> Data:
-    data = experiment.splits.train
-    saved = store.arrays("protect", key)
-    if not len(saved["changed"]):
-        return data
-    if len(saved["changed"]) == len(data):
-        return data.with_pixels(saved["pixels"])
-    pixels = data.take(range(len(data))).pixels
-    pixels[saved["changed"]] = saved["pixels"]
-    return data.with_pixels(pixels)
-
-
-def _noting(work: Generator[Progress, None, Data], curve: list[float]) -> Generator[Progress, None, Data]:
-    """Pass progress on, and keep its readings."""
-    while True:
-        try:
-            progress = next(work)
-        except StopIteration as end:
-            data: Data = end.value
-            return data
-        if progress.reading is not None:
-            curve.append(progress.reading)
-        yield progress
-
 
 def _title(dataset: Spec[Splits]) -> str:
     """Return a data set's name without its place: moving the files changes no key, and no path gets on the page."""
@@ -261,12 +143,17 @@ def _title(dataset: Spec[Splits]) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(label: str, limit_train: int | None, limit_test: int | None) -> Splits:
+def _load(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> Splits:
     splits = parse(label, DATASETS, "dataset").build()
-    return replace(splits, train=balanced(splits.train, limit_train), test=balanced(splits.test, limit_test))
+    splits = replace(splits, test=balanced(splits.test, limit_test))
+    if not held_out:
+        return replace(splits, train=balanced(splits.train, limit_train))
+    train, clean, validation = held_back(splits.train, limit_train, held_out)
+    return replace(splits, train=train, clean=clean, validation=validation)
 
 
 @functools.lru_cache(maxsize=2)
-def _digests(label: str, limit_train: int | None, limit_test: int | None) -> tuple[str, str]:
-    splits = _load(label, limit_train, limit_test)
-    return splits.train.digest()[:20], splits.test.digest()[:20]
+def _digests(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> dict[str, str]:
+    splits = _load(label, limit_train, limit_test, held_out)
+    parts = {"train": splits.train, "test": splits.test, "clean": splits.clean, "validation": splits.validation}
+    return {name: part.digest()[:20] for name, part in parts.items() if part is not None}

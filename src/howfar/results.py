@@ -203,9 +203,15 @@ def readings_of(record: Record) -> list[dict[str, Sharpness]]:
     ]
 
 
+def watched(epoch: dict[str, Any]) -> dict[str, float]:
+    """Return how a network did after an epoch: on validation images where some were kept back, else on test images."""
+    found: dict[str, float] = epoch.get("validation") or epoch["test"]
+    return found
+
+
 def _series(label: str, runs: list[Record]) -> Series:
     metric = runs[0].result["metric"]
-    quality = np.array([[epoch["test"][metric] for epoch in run.result["epochs"]] for run in runs])
+    quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
     sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
     loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
     return Series(

@@ -120,12 +120,12 @@ def check(method: object) -> None:
         raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {what['msg']}.") from None
 
 
-def split_list(text: str) -> list[str]:
-    """Split at commas outside brackets: ``"em,lsp[eps=6/255,patch=4]"`` has two items."""
+def split_list(text: str, *, at: str = ",") -> list[str]:
+    """Split at commas, or another sign, outside brackets: ``"em,lsp[eps=6/255,patch=4]"`` has two items."""
     parts, depth = [""], 0
     for sign in text:
         depth += (sign == "[") - (sign == "]")
-        if sign == "," and depth == 0:
+        if sign == at and depth == 0:
             parts.append("")
         else:
             parts[-1] += sign

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from howfar.data import DATASETS
-from howfar.defend import DEFENSES
+from howfar.defend import DEFENSES, Chain, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
 from howfar.models import MODELS
@@ -41,6 +41,7 @@ def _limit(value: object) -> object:
     return None if value in ("all", 0, "0") else value
 
 
+Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
@@ -56,10 +57,11 @@ class Suite:
         download: fetch the data set where it is missing.
         limit_train: class-balanced subset of the training images; None takes all.
         limit_test: the same of the test images.
+        held_out: clean images kept back from training, half for the learner's own use, half to choose by.
         task: what victims learn.
         source_task: what the protection is crafted against.
         protectors: ``clean`` is always added, as the baseline of all others.
-        defenses: what learners do against protection.
+        defenses: what learners do against protection; ``worst`` stands for the newest ensemble.
         models: the victims.
         seeds: of noise, weights and batches; a cell each.
         eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
@@ -78,6 +80,7 @@ class Suite:
     download: bool = False
     limit_train: Limit = None
     limit_test: Limit = None
+    held_out: Annotated[int, Field(ge=0)] = 0
     task: str = "classification"
     source_task: str = "classification"
     eps: Eps | None = None
@@ -96,14 +99,14 @@ class Suite:
             **({"download": True} if self.download else {}),
         )  # fmt: skip
         wanted = _unique(_protector(name, self.eps) for name in ("clean", *self.protectors))
-        defenses = _unique(parse(name, DEFENSES, "defense") for name in self.defenses)
+        defenses = _unique(Chain.parse(name, DEFENSES) for name in expanded(self.defenses))
         models = _unique(parse(name, MODELS, "model") for name in self.models)
         task, source_task = (parse(name, TASKS, "task") for name in (self.task, self.source_task))
         return [
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source_task, task=task, protector=protector, defense=defense, model=model,
-                recipe=self.train, seed=seed, probe=Probe(self.probe_images, self.radius),
+                recipe=self.train, seed=seed, held_out=self.held_out, probe=Probe(self.probe_images, self.radius),
             )
             for model, defense, seed, protector in product(models, defenses, dict.fromkeys(self.seeds), wanted)
         ]  # fmt: skip
@@ -237,7 +240,7 @@ def _nested(text: str) -> dict[str, Any]:
     return {outer: {inner: value.strip()}} if dot else {outer: value.strip()}
 
 
-def _unique(specs: Iterable[Spec[Any]]) -> list[Spec[Any]]:
+def _unique(specs: Iterable[Labelled]) -> list[Labelled]:
     return list({spec.label: spec for spec in specs}.values())
 
 
@@ -254,3 +257,9 @@ def check_data(experiments: list[Experiment]) -> None:
         largest = int(splits.test.targets[task.target].max()) + 1
         if largest > task.outputs:
             raise HowfarError(f"the test set has class {largest - 1}, which no training image shows. Add images of it.")
+    for label, chain in {e.defense.label: e.defense for e in experiments}.items():
+        defense, target = chain.build(), splits.train.targets[first.task.build()(splits.train).target]
+        if (defense.needs_clean or defense.selects) and splits.clean is None:
+            raise UsageError(f"defense '{label}' needs clean images, and none are held back. Give --set held_out=1000.")
+        if defense.needs_labels and (target.ndim > 1 or target.is_floating_point()):
+            raise UsageError(f"defense '{label}' needs one class an image, which '{first.task.label}' has not.")

@@ -9,17 +9,18 @@ from torch import nn
 
 from howfar import arrays
 from howfar.models import MODELS, build
+from howfar.models.features import features
 from howfar.protect import PROTECTORS, Draft
 from howfar.protect.contrastive import contrast
 from howfar.protect.dc import looked_ahead
 from howfar.protect.entf import _nearest_other
 from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
 from howfar.protect.pue import _disturbed
-from howfar.protect.surrogate import adversarial, features
 from howfar.protect.transforms import contrastive_view, resized_crop_flip
 from howfar.protect.tue import separability
 from howfar.spec import parse
 from howfar.tasks import classification
+from howfar.train import adversarial
 
 from ..conftest import make_data
 

@@ -7,7 +7,7 @@ from howfar.data.digits import digits
 from howfar.data.folder import folder
 from howfar.data.idx import fashion_mnist, mnist
 from howfar.data.npz import npz
-from howfar.data.subset import balanced, halves
+from howfar.data.subset import balanced, halves, held_back
 from howfar.data.svhn import svhn
 from howfar.data.types import Data, Splits
 
@@ -22,4 +22,4 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "npz": npz,
 }
 
-__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves"]
+__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves", "held_back"]

@@ -57,6 +57,35 @@ def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") ->
     return data.take((~inside).nonzero().flatten()), data.take(inside.nonzero().flatten())
 
 
+def held_back(data: Data, limit: int | None, count: int, *, target: str = "label") -> tuple[Data, Data, Data]:
+    """Return a training set, and two disjoint halves of ``count`` images that are kept back from it.
+
+    The training set is the one that ``balanced`` gives, as long as enough other images are left.
+
+    Args:
+        data: all training images.
+        limit: size of the training set; None takes all that is left.
+        count: images to keep back; odd ones count for the second half.
+        target: the categorical target to balance.
+
+    Raises:
+        UsageError: if as many images cannot be spared.
+    """
+    if count > len(data) // 2:
+        raise UsageError(f"{count} of {len(data)} training images cannot be held back. Take at most {len(data) // 2}.")
+    chosen = balanced(data, limit, target=target)
+    others = _without(data, chosen)
+    kept = balanced(others if len(others) >= count else data, count, seed=1, target=target)
+    if len(others) < count:
+        chosen = balanced(_without(data, kept), limit, target=target)
+    first = balanced(kept, count // 2, seed=2, target=target)
+    return chosen, first, _without(kept, first)
+
+
+def _without(data: Data, gone: Data) -> Data:
+    return data.take((~torch.isin(data.ids, gone.ids)).nonzero().flatten())
+
+
 def _shuffled(data: Data, positions: Tensor, seed: int) -> Tensor:
     by_id = positions[data.ids[positions].argsort()]
     return by_id[torch.randperm(len(by_id), generator=arrays.seeded(seed, "subset"))]

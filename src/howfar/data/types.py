@@ -74,6 +74,8 @@ class Splits:
     Attributes:
         train: may be protected.
         test: always clean.
+        clean: a few clean images of the learner's own, kept back from training; None if there are none.
+        validation: other clean images to choose by, kept back as well.
         classes: names of the values of the target ``"label"``.
         flip: whether a mirrored image still shows its class (no for digits).
     """
@@ -82,6 +84,8 @@ class Splits:
     test: Data
     classes: tuple[str, ...]
     flip: bool
+    clean: Data | None = None
+    validation: Data | None = None
 
 
 def labelled(pixels: Tensor, labels: Tensor, *, first_id: int = 0, target: str = "label") -> Data:

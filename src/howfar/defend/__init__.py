@@ -1,11 +1,77 @@
 """Step 3a, what a learner does against protection: one defense a file, all of them named in ``DEFENSES``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from howfar.defend.adaptive import adaptive
+from howfar.defend.at import at
+from howfar.defend.bdr import bdr
+from howfar.defend.chain import Chain
+from howfar.defend.clean_only import clean_only
+from howfar.defend.coin import coin
+from howfar.defend.cutmix import cutmix
 from howfar.defend.cutout import cutout
-from howfar.defend.defense import Defense, Loss, none, plain
+from howfar.defend.defense import Defense, Learner, chained, none
+from howfar.defend.denoise import denoise
+from howfar.defend.dfr import dfr
+from howfar.defend.diffusion_purify import diffusion_purify
+from howfar.defend.early_stop import early_stop
+from howfar.defend.fine_tune import fine_tune
+from howfar.defend.gaussian import gaussian
+from howfar.defend.gray import gray
 from howfar.defend.jpeg import jpeg
+from howfar.defend.linear_probe import linear_probe
+from howfar.defend.median import median
+from howfar.defend.mixup import mixup
+from howfar.defend.orthogonal_projection import orthogonal_projection
+from howfar.defend.randaugment import randaugment
+from howfar.defend.resize import resize
+from howfar.defend.seen import as_seen
+from howfar.defend.sharpen_dct import sharpen_dct
+from howfar.defend.ueraser import ueraser
 
-DEFENSES: dict[str, Callable[..., Defense]] = {"none": none, "cutout": cutout, "jpeg": jpeg}
+DEFENSES: dict[str, Callable[..., Defense]] = {
+    "none": none,
+    # on the images, once
+    "gray": gray,
+    "bdr": bdr,
+    "jpeg": jpeg,
+    "gaussian": gaussian,
+    "median": median,
+    "resize": resize,
+    "orthogonal-projection": orthogonal_projection,
+    # in every batch
+    "cutout": cutout,
+    "cutmix": cutmix,
+    "mixup": mixup,
+    "randaugment": randaugment,
+    "coin": coin,
+    "sharpen-dct": sharpen_dct,
+    "at": at,
+    "ueraser": ueraser,
+    # with a few clean images, or others
+    "early-stop": early_stop,
+    "denoise": denoise,
+    "adaptive": adaptive,
+    "diffusion-purify": diffusion_purify,
+    "fine-tune": fine_tune,
+    "linear-probe": linear_probe,
+    "dfr": dfr,
+    "clean-only": clean_only,
+}
 
-__all__ = ["DEFENSES", "Defense", "Loss", "plain"]
+# Ensembles for the worst case: the cheapest sets that reach what all defenses reach; see docs/defenses.md.
+ENSEMBLES: dict[str, tuple[str, ...]] = {
+    "standard-v1": ("none", "gray", "bdr", "jpeg", "cutmix", "ueraser", "dfr"),
+}
+WORST = "standard-v1"
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """Return names of defenses with ensembles spelled out; ``worst`` is the newest one."""
+    found: list[str] = []
+    for name in names:
+        found += ENSEMBLES.get(WORST if name == "worst" else name, (name,))
+    return list(dict.fromkeys(found))
+
+
+__all__ = ["DEFENSES", "ENSEMBLES", "WORST", "Chain", "Defense", "Learner", "as_seen", "chained", "expanded"]

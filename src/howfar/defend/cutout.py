@@ -6,11 +6,9 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.nn import Module
 
-from howfar.arrays import Images, PerExample, Targets
-from howfar.defend.defense import Defense
-from howfar.tasks import Task
+from howfar.arrays import Images, Targets
+from howfar.defend.defense import Defense, each_batch
 
 VERSION = 1
 
@@ -21,13 +19,11 @@ def cutout(size: Annotated[int, Field(ge=0)] = 0) -> Defense:
     Args:
         size: side of the square in pixels; 0 takes half of the shorter side (16 at 32×32, as published).
     """
-    return Defense(loss=partial(_loss, size=size))
+    return Defense(around=each_batch(partial(_cut, size=size)))
 
 
-def _loss(
-    task: Task, model: Module, images: Images, targets: Targets, generator: Generator, *, size: int
-) -> PerExample:
-    return task.loss(model(images * _holes(images, size, generator)), targets)
+def _cut(images: Images, targets: Targets, generator: Generator, *, size: int) -> tuple[Images, Targets]:
+    return images * _holes(images, size, generator), targets
 
 
 def _holes(images: Images, size: int, generator: Generator) -> Tensor:

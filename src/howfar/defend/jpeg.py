@@ -11,7 +11,7 @@ from pydantic import Field
 
 from howfar.arrays import empty_pixels
 from howfar.data import Data
-from howfar.defend.defense import Defense
+from howfar.defend.defense import Defense, Learner
 
 VERSION = 1
 
@@ -25,7 +25,7 @@ def jpeg(quality: Annotated[int, Field(ge=1, le=95)] = 10) -> Defense:
     return Defense(purify=partial(_compress, quality=quality))
 
 
-def _compress(data: Data, *, quality: int) -> Data:
+def _compress(data: Data, learner: Learner, *, quality: int) -> Data:
     pixels = empty_pixels(data.pixels.shape)
     for index, image in enumerate(data.pixels):
         array = image.permute(1, 2, 0).contiguous().numpy()

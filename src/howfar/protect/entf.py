@@ -10,12 +10,13 @@ from pydantic import Field
 from howfar import arrays, pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
+from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, Settings, labels_of
-from howfar.protect.surrogate import adversarial, centroids, craft_batches, features, freeze, new_surrogate, trained
+from howfar.protect.surrogate import centroids, craft_batches, freeze, new_surrogate, trained
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.train import Recipe
+from howfar.train import Recipe, adversarial
 
 VERSION = 1
 

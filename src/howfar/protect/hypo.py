@@ -12,10 +12,10 @@ from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, Settings
-from howfar.protect.surrogate import adversarial, craft_batches, freeze, new_surrogate, trained
+from howfar.protect.surrogate import craft_batches, freeze, new_surrogate, trained
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.train import Recipe
+from howfar.train import Recipe, adversarial
 from howfar.train.augment import crop_flip
 
 VERSION = 1

@@ -8,11 +8,12 @@ from pydantic import Field
 
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
+from howfar.models.features import features
 from howfar.protect.contrastive import contrast
 from howfar.protect.draft import Draft
 from howfar.protect.minmin import alternate
 from howfar.protect.protector import Crafting, Protector, Settings, add_noise, labels_of
-from howfar.protect.surrogate import features, new_surrogate
+from howfar.protect.surrogate import new_surrogate
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 

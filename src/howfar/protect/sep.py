@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from howfar import arrays, pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
+from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, labels_of
-from howfar.protect.surrogate import centroids, craft_batches, features, freeze, new_surrogate
+from howfar.protect.surrogate import centroids, craft_batches, freeze, new_surrogate
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe, train

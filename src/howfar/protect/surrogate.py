@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from howfar import arrays, pgd
-from howfar.arrays import Images, PerExample, Targets
+from howfar.arrays import Images, Targets
 from howfar.data import Data
-from howfar.defend import Loss, plain
 from howfar.models import MODELS, build
+from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress
 from howfar.spec import parse
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.train import Loss, Recipe, plain, train
 
 CRAFTING = 128  # images crafted at a time
 
@@ -46,30 +46,6 @@ def trained(
     recipe = replace(recipe, batch_size=min(recipe.batch_size, max(len(data) // 2, 1)))
     for epoch in train(model, task, data, recipe, loss=loss, seed=seed):
         yield Progress(epoch.number, recipe.epochs, f"surrogate, loss {epoch.loss:.3f}")
-
-
-def adversarial(
-    task: Task, model: nn.Module, images: Images, targets: Targets, generator: torch.Generator, *, eps: float,
-    steps: int = 10,
-) -> PerExample:  # fmt: skip
-    """Return the loss at the worst images that PGD finds (Madry et al., ICLR 2018, arXiv:1706.06083).
-
-    Args:
-        task: gives the loss.
-        model: in training mode; PGD sees it in eval mode.
-        images: clean.
-        targets: of the images.
-        generator: of the random starts.
-        eps: L∞ radius; steps are of 2.5·eps/steps.
-        steps: of PGD.
-    """
-    model.eval()
-    worst = pgd.attack(
-        images, lambda x: task.loss(model(x), targets), eps=eps, step_size=2.5 * eps / steps, steps=steps,
-        generator=generator,
-    )  # fmt: skip
-    model.train()
-    return task.loss(model(worst), targets)
 
 
 def freeze(model: nn.Module) -> None:
@@ -105,18 +81,6 @@ def craft_batches(
         draft.keep(number)
         yield Progress(number, len(batches))
     return data.with_pixels(pixels)
-
-
-def features(model: nn.Module, images: Images) -> Tensor:
-    """Return what the last linear layer of a network sees, (n, features)."""
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    seen: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        model(images)
-    finally:
-        hook.remove()
-    return seen[0]
 
 
 @torch.no_grad()

@@ -12,10 +12,11 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
+from howfar.models.features import features
 from howfar.protect.contrastive import PROJECTED, simclr
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise
-from howfar.protect.surrogate import features, freeze, load, new_surrogate, shuffled, trained
+from howfar.protect.surrogate import freeze, load, new_surrogate, shuffled, trained
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe

@@ -1,6 +1,8 @@
 """Step 3, Data -> model: the training loop, evaluation and the recipe."""
 
+from howfar.train.adversarial import adversarial
 from howfar.train.loop import Epoch, evaluate, train
+from howfar.train.loss import Around, Loss, plain, unchanged
 from howfar.train.recipe import Recipe
 
-__all__ = ["Epoch", "Recipe", "evaluate", "train"]
+__all__ = ["Around", "Epoch", "Loss", "Recipe", "adversarial", "evaluate", "plain", "train", "unchanged"]

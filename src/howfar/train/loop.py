@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.defend import Loss, plain
 from howfar.errors import HowfarError
 from howfar.models import channels_last
 from howfar.tasks import Task
 from howfar.train.augment import crop_flip
+from howfar.train.loss import Around, Loss, plain, unchanged
 from howfar.train.recipe import Recipe
 
 VERSION = 1
@@ -40,8 +40,9 @@ class Epoch:
 
 
 def train(
-    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, seed: int = 0
-) -> Iterator[Epoch]:
+    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
+    seed: int = 0,
+) -> Iterator[Epoch]:  # fmt: skip
     """Train ``model`` in place on its own device; yields after every epoch, when the caller may measure.
 
     Args:
@@ -49,7 +50,8 @@ def train(
         task: what to learn.
         data: what the learner trains on, purified already.
         recipe: optimiser, schedule, augmentation.
-        loss: a defense's loss; plain training otherwise.
+        loss: what is minimised.
+        around: what a defense makes of the loss; asked anew in every epoch.
         seed: of batch order and augmentation.
 
     Raises:
@@ -63,6 +65,7 @@ def train(
     for number in range(1, recipe.epochs + 1):
         start, total = time.perf_counter(), torch.zeros((), device=device)
         generator = arrays.seeded(seed, "epoch", number)
+        current = around(loss, (number - 1) / recipe.epochs)
         model.train()
         order = torch.randperm(len(data), generator=generator)
         # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
@@ -70,7 +73,7 @@ def train(
             raw = crop_flip(_rows(pixels, batch, device), crop=recipe.crop, flip=recipe.flip, generator=generator)
             images = arrays.to_images(raw, device)
             with _autocast(recipe, device):
-                losses = loss(task, model, images, _rows(targets, batch, device), generator)
+                losses = current(task, model, images, _rows(targets, batch, device), generator)
             mean = losses.float().mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()

@@ -1,0 +1,31 @@
+"""Adversarial training (Madry et al., ICLR 2018, arXiv:1706.06083)."""
+
+from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from howfar.defend.defense import Defense
+from howfar.spec import Number
+from howfar.train import Loss, adversarial
+
+VERSION = 1
+
+
+def at(
+    norm: Literal["linf", "l2"] = "linf",
+    eps: Annotated[Number, Field(gt=0)] = 8 / 255,
+    steps: Annotated[int, Field(ge=1)] = 10,
+) -> Defense:
+    """Adversarial training: the loss at the worst images nearby (Madry et al., ICLR 2018, arXiv:1706.06083).
+
+    Args:
+        norm: of the ball.
+        eps: its radius, images in [0, 1]; 8/255 is for L∞, 0.5 or 1 for L2.
+        steps: of PGD, each of 2.5·eps/steps; an epoch costs steps + 1 plain ones.
+    """
+    return Defense(around=partial(_around, norm=norm, eps=eps, steps=steps))
+
+
+def _around(inner: Loss, done: float, *, norm: Literal["linf", "l2"], eps: float, steps: int) -> Loss:
+    return partial(adversarial, norm=norm, eps=eps, steps=steps, inner=inner)

@@ -1,0 +1,24 @@
+"""The learner's own clean images alone."""
+
+import torch
+
+from howfar.data import Data
+from howfar.defend.defense import Defense, Learner
+
+VERSION = 1
+
+
+def clean_only() -> Defense:
+    """The learner's few clean images alone, again and again: what any defense that uses them has to beat.
+
+    They are repeated to the size of the training set, so that training takes as many steps.
+    """
+    return Defense(purify=_few, needs_clean=True)
+
+
+def _few(data: Data, learner: Learner) -> Data:
+    few = learner.few
+    again = torch.arange(max(len(data), len(few))) % len(few)
+    return Data(
+        few.pixels[again], {name: target[again] for name, target in few.targets.items()}, torch.arange(len(again))
+    )

@@ -1,0 +1,54 @@
+"""COIN (Li et al., AAAI 2025, arXiv:2311.18403)."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from howfar.arrays import Images, Targets
+from howfar.defend.defense import Defense, each_batch, is_dense
+from howfar.spec import Number
+
+VERSION = 1
+
+
+def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
+    """COIN: every pixel comes from a random place nearby, in every batch (Li et al., AAAI 2025, arXiv:2311.18403).
+
+    Made against noise that multiplies, such as CUDA. Values between pixels are interpolated and borders wrap around; a
+    dense target comes from the nearest pixel.
+
+    Args:
+        distance: largest displacement along each axis, in pixels.
+    """
+    return Defense(around=each_batch(partial(_displace, distance=distance)))
+
+
+def _displace(images: Images, targets: Targets, generator: Generator, *, distance: float) -> tuple[Images, Targets]:
+    n, _, height, width = images.shape
+    shift = (torch.rand(2, n, height, width, generator=generator) * 2 - 1) * distance
+    rows = (torch.arange(height)[:, None] + shift[0]).to(images.device)
+    columns = (torch.arange(width) + shift[1]).to(images.device)
+    top, left = rows.floor(), columns.floor()
+    down, right = (rows - top)[:, None], (columns - left)[:, None]
+    corners = [
+        _taken(images, top + i, left + j) * ((down if i else 1 - down) * (right if j else 1 - right))
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+    if is_dense(targets):
+        dense = targets if targets.ndim == 4 else targets[:, None]
+        moved = _taken(dense, rows.round(), columns.round())
+        targets = moved if targets.ndim == 4 else moved[:, 0]
+    return torch.stack(corners).sum(0), targets
+
+
+def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the values at these places, (n, height, width) each, modulo the size."""
+    n, channels, height, width = images.shape
+    flat = (rows.long() % height) * width + columns.long() % width
+    source = images.permute(0, 2, 3, 1).reshape(n, -1, channels)
+    out = source.gather(1, flat.view(n, -1, 1).expand(-1, -1, channels))
+    return out.view(n, height, width, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,64 @@
+"""CutMix (Yun et al., ICCV 2019, arXiv:1905.04899)."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from howfar.arrays import Images, PerExample, Targets
+from howfar.defend.defense import Defense, is_dense
+from howfar.defend.mixup import mixed_loss, shares
+from howfar.spec import Number
+from howfar.tasks import Task
+from howfar.train import Loss
+
+VERSION = 1
+
+
+def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
+    """CutMix: a random rectangle of every image comes from another image (Yun et al., ICCV 2019, arXiv:1905.04899).
+
+    The loss mixes the two targets by area. A dense target is pasted with the rectangle instead.
+
+    Args:
+        alpha: of the beta distribution that the area is drawn from.
+        share: of the images that are mixed (1 as published; 0.5 in APBench).
+    """
+    return Defense(around=partial(_around, alpha=alpha, share=share))
+
+
+def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:
+    def loss(
+        task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
+    ) -> PerExample:  # fmt: skip
+        other = torch.randperm(len(images), generator=generator)
+        kept = shares(len(images), alpha, share, generator)
+        inside = rectangles(images.shape[-2:], 1 - kept, generator).to(images.device)
+        other = other.to(images.device)
+        mixed = torch.where(inside[:, None], images[other], images)
+        if is_dense(targets):
+            place = inside if targets.ndim == 3 else inside[:, None]
+            return inner(task, model, mixed, torch.where(place, targets[other], targets), generator)
+        own = 1 - inside.flatten(1).float().mean(1)
+        return mixed_loss(inner, task, model, mixed, (targets, targets[other]), own, generator)
+
+    return loss
+
+
+def rectangles(size: tuple[int, ...], area: Tensor, generator: Generator) -> Tensor:
+    """Return True inside one random rectangle an image, (n, height, width).
+
+    Args:
+        size: height and width.
+        area: wanted share of the image, (n,); rectangles that reach over the border are cut.
+        generator: of the places.
+    """
+    inside = []
+    for length in size:
+        side = (area.sqrt() * length).round()[:, None]
+        centre = torch.rand(len(area), 1, generator=generator) * length
+        place = torch.arange(length) + 0.5
+        inside.append((place - centre).abs() * 2 < side)
+    return inside[0][:, :, None] & inside[1][:, None, :]

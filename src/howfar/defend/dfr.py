@@ -1,0 +1,63 @@
+"""Deep feature reweighting (Kirichenko et al., ICLR 2023, arXiv:2204.02937)."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.defend.defense import Defense, Learner
+from howfar.defend.linear_probe import Labels, Values, put_head, seen_features
+
+VERSION = 1
+STRENGTHS = (1.0, 0.1, 0.01)  # scikit-learn's C, the strongest penalty last
+
+
+def dfr(draws: Annotated[int, Field(ge=1)] = 5) -> Defense:
+    """Deep feature reweighting, DFR: a sparse head from a few clean images (ICLR 2023, arXiv:2204.02937).
+
+    On standardised features of the frozen network, an L1-regularised logistic regression, averaged over class-balanced
+    draws of the clean images; its strength is chosen on one half of them for the other.
+
+    Args:
+        draws: how many regressions are averaged (published: 10).
+    """
+    return Defense(after=partial(_refit, draws=draws), needs_clean=True, needs_labels=True)
+
+
+def _refit(model: nn.Module, data: Data, learner: Learner, *, draws: int) -> None:
+    seen, labels = seen_features(model, learner.few, learner)
+    centre, scale = seen.mean(0), seen.std(0) + 1e-8
+    seen = (seen - centre) / scale
+    random = np.random.default_rng(arrays.draw_seed(learner.generator("dfr")))
+    strength = _strength(seen, labels, random)
+    chosen = [_balanced(labels, random) for _ in range(draws)]
+    fitted = [_regression(strength).fit(seen[places], labels[places]) for places in chosen]
+    weights = np.mean([one.coef_ for one in fitted], axis=0)
+    biases = np.mean([one.intercept_ for one in fitted], axis=0)
+    put_head(model, weights, biases, np.unique(labels), (centre, scale))
+
+
+def _strength(seen: Values, labels: Labels, random: np.random.Generator) -> float:
+    """Return the C that predicts the other half best."""
+    chosen = np.concatenate([random.permutation(np.flatnonzero(labels == label))[::2] for label in np.unique(labels)])
+    other = np.setdiff1d(np.arange(len(labels)), chosen)
+    if not len(other):
+        return STRENGTHS[0]
+    fitted = {c: _regression(c).fit(seen[chosen], labels[chosen]) for c in STRENGTHS}
+    return max(STRENGTHS, key=lambda c: float(fitted[c].score(seen[other], labels[other])))
+
+
+def _balanced(labels: Labels, random: np.random.Generator) -> Labels:
+    """Return places of as many images of every class, drawn without replacement."""
+    least = np.unique(labels, return_counts=True)[1].min()
+    return np.concatenate([random.permutation(np.flatnonzero(labels == label))[:least] for label in np.unique(labels)])
+
+
+def _regression(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, l1_ratio=1.0, solver="saga", max_iter=300, tol=1e-3, random_state=0)

@@ -1,0 +1,82 @@
+"""Diffusion purification."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Generator
+
+from howfar import arrays
+from howfar.arrays import Images
+from howfar.data import Data
+from howfar.defend.defense import Defense, Learner
+from howfar.errors import HowfarError, UsageError
+
+VERSION = 1
+
+
+def diffusion_purify(
+    checkpoint: Path, time: Annotated[int, Field(ge=1)] = 100, stride: Annotated[int, Field(ge=1)] = 5
+) -> Defense:
+    """Diffusion purification: noise every image a little and let a diffusion model draw it anew (AVATAR, SaTML 2024).
+
+    Needs ``pip install 'howfar[diffusion]'`` and a folder in the layout of Hugging Face's diffusers (``config.json``
+    and ``diffusion_pytorch_model.safetensors``) of a ``UNet2DModel`` that predicts noise, as google/ddpm-cifar10-32.
+
+    Args:
+        checkpoint: the folder.
+        time: steps of noise of 1,000 (published: 100).
+        stride: steps that are taken back at a time, without new noise (DDIM, arXiv:2010.02502).
+    """
+    return Defense(purify=partial(_purify, checkpoint=checkpoint, time=time, stride=stride))
+
+
+def _purify(data: Data, learner: Learner, *, checkpoint: Path, time: int, stride: int) -> Data:
+    net, kept = _model(checkpoint, data.shape, learner.device)
+    if time >= len(kept):
+        raise UsageError(f"diffusion-purify: time={time} is beyond the model's {len(kept)} steps. Take less.")
+    generator = learner.generator("diffusion")
+    pixels = arrays.empty_pixels(data.pixels.shape)
+    for part in arrays.chunks(len(data), 64):
+        images = arrays.to_images(data.pixels[part], learner.device)
+        with torch.no_grad():
+            drawn = _drawn_anew(net, kept, images, time, stride, generator)
+        pixels[part] = (drawn * 255).round().to(torch.uint8).cpu()
+    return data.with_pixels(pixels)
+
+
+def _drawn_anew(net: Any, kept: torch.Tensor, images: Images, time: int, stride: int, generator: Generator) -> Images:
+    """Return images after ``time`` steps of noise and back; ``kept`` is ᾱ of every step."""
+    noise = torch.randn(images.shape, generator=generator).to(images)
+    state = kept[time].sqrt() * (2 * images - 1) + (1 - kept[time]).sqrt() * noise
+    for step in range(time, -1, -stride):
+        expected = net(state, step).sample
+        clean = ((state - (1 - kept[step]).sqrt() * expected) / kept[step].sqrt()).clamp(-1, 1)
+        if step < stride:
+            break
+        expected = (state - kept[step].sqrt() * clean) / (1 - kept[step]).sqrt()
+        state = kept[step - stride].sqrt() * clean + (1 - kept[step - stride]).sqrt() * expected
+    drawn: Images = (clean + 1) / 2
+    return drawn
+
+
+def _model(checkpoint: Path, shape: tuple[int, int, int], device: torch.device) -> tuple[Any, torch.Tensor]:
+    """Return the network and ᾱ of all its steps."""
+    try:
+        from diffusers import DDPMScheduler, UNet2DModel
+    except ImportError:
+        raise UsageError("diffusion-purify needs diffusers. Run pip install 'howfar[diffusion]'.") from None
+    if not (checkpoint / "config.json").is_file():
+        raise UsageError(f"{checkpoint} holds no config.json. Give the folder of a diffusers UNet2DModel.")
+    try:
+        net = UNet2DModel.from_pretrained(checkpoint, use_safetensors=True, local_files_only=True)
+        net = net.to(device).eval().requires_grad_(False)
+        has_schedule = (checkpoint / "scheduler_config.json").is_file()
+        schedule = DDPMScheduler.from_pretrained(checkpoint) if has_schedule else DDPMScheduler()
+    except Exception as error:  # parsers and loaders fail in many ways
+        raise HowfarError(f"{checkpoint} cannot be read ({error}). Save it anew with save_pretrained.") from None
+    if net.config.in_channels != shape[0]:
+        raise UsageError(f"{checkpoint} draws {net.config.in_channels} channels, but images have {shape[0]}.")
+    return net, schedule.alphas_cumprod.to(device)

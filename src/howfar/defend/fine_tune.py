@@ -1,0 +1,65 @@
+"""A backbone that was trained on other images."""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from howfar import arrays
+from howfar.data import DATASETS, Data
+from howfar.defend.defense import Defense, Learner
+from howfar.models.features import last_linear
+from howfar.spec import parse
+from howfar.tasks import classification
+from howfar.train import train
+
+VERSION = 1
+
+
+def fine_tune(data: str, limit: int = 4000) -> Defense:
+    """Fine-tuning: the network has learned another data set before it learns the protected images.
+
+    Args:
+        data: an entry of the data sets' table, e.g. ``cifar100``; its images are brought to the same size and channels.
+        limit: at most that many of its training images, class-balanced.
+    """
+    return Defense(before=partial(_pretrain, other=data, limit=limit))
+
+
+def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, limit: int) -> None:
+    from howfar.data import balanced
+
+    splits = parse(other, DATASETS, "dataset").build()
+    known = fitted(balanced(splits.train, min(limit, len(splits.train))), data.shape)
+    task = classification()(known)
+    head = last_linear(model)
+    weight, bias = head.weight.detach().clone(), None if head.bias is None else head.bias.detach().clone()
+    generator = learner.generator("head")
+    fresh = torch.empty(task.outputs, weight.shape[1])
+    fresh.uniform_(-1, 1, generator=generator).div_(weight.shape[1] ** 0.5)
+    _put(head, fresh.to(weight), None if bias is None else torch.zeros(task.outputs).to(bias))
+    for _ in train(model, task, known, learner.recipe, seed=learner.seed):
+        pass
+    _put(head, weight, bias)
+
+
+def _put(head: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    head.weight = nn.Parameter(weight)
+    if bias is not None:
+        head.bias = nn.Parameter(bias)
+    head.out_features = len(weight)
+
+
+def fitted(data: Data, shape: tuple[int, int, int]) -> Data:
+    """Return images of another size or number of channels: resized, gray repeated, or color averaged."""
+    channels, height, width = shape
+    pixels = arrays.empty_pixels((len(data), *shape))
+    for part in arrays.chunks(len(data), 1024):
+        images = arrays.unit_images(data.pixels[part])
+        if images.shape[1] != channels:
+            images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+        if images.shape[-2:] != (height, width):
+            images = functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
+        pixels[part] = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return data.with_pixels(pixels)

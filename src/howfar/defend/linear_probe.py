@@ -1,0 +1,74 @@
+"""A new head for a network that learned protected images."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.defend.defense import Defense, Learner
+from howfar.models.features import features, last_linear
+
+VERSION = 1
+Values = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def linear_probe() -> Defense:
+    """Linear probe: a new head from a few clean images on the frozen network, by logistic regression.
+
+    Shows whether the features that were learned from protected images serve after all.
+    """
+    return Defense(after=_probe, needs_clean=True, needs_labels=True)
+
+
+def _probe(model: nn.Module, data: Data, learner: Learner) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    seen, labels = seen_features(model, learner.few, learner)
+    centre, scale = seen.mean(0), seen.std(0) + 1e-8
+    fitted = LogisticRegression(max_iter=2000).fit((seen - centre) / scale, labels)
+    put_head(model, fitted.coef_, fitted.intercept_, fitted.classes_, (centre, scale))
+
+
+def seen_features(model: nn.Module, data: Data, learner: Learner) -> tuple[Values, Labels]:
+    """Return what the head of the eval-mode network sees, (n, features), and the labels."""
+    model.eval()
+    with torch.no_grad():
+        found = [
+            features(model, arrays.to_images(data.pixels[part], learner.device)).double().cpu()
+            for part in arrays.chunks(len(data), 256)
+        ]
+    return torch.cat(found).numpy(), data.targets[learner.task.target].numpy()
+
+
+def put_head(
+    model: nn.Module, weights: Values, biases: Values, classes: Labels, standard: tuple[Values, Values]
+) -> None:
+    """Write a logistic regression on standardised features into the head; classes it never saw become unlikely.
+
+    Args:
+        model: its head changes in place.
+        weights: (classes or 1, features).
+        biases: (classes or 1,).
+        classes: their numbers.
+        standard: centre and scale of the features.
+    """
+    centre, scale = standard
+    if len(classes) == 2:  # scikit-learn keeps one row for two classes
+        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+    head = last_linear(model)
+    rows = torch.from_numpy(weights / scale)
+    shift = torch.from_numpy(biases) - rows @ torch.from_numpy(centre)
+    places = torch.from_numpy(classes)
+
+    def filled(values: Tensor, like: Tensor, missing: float) -> Tensor:
+        full = torch.full(like.shape, missing, dtype=values.dtype)
+        full[places] = values
+        return full.to(like)
+
+    with torch.no_grad():
+        head.weight.copy_(filled(rows, head.weight, 0.0))
+        if head.bias is not None:
+            head.bias.copy_(filled(shift, head.bias, float(shift.min()) - 100))

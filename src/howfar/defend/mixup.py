@@ -1,0 +1,74 @@
+"""Mixup (Zhang et al., ICLR 2018, arXiv:1710.09412)."""
+
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from howfar import arrays
+from howfar.arrays import Images, PerExample, Targets
+from howfar.defend.defense import Defense
+from howfar.spec import Number
+from howfar.tasks import Task
+from howfar.train import Loss
+
+VERSION = 1
+
+
+def mixup(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
+    """Mixup: every image is averaged with another one, and so is the loss (Zhang et al., ICLR 2018, arXiv:1710.09412).
+
+    Args:
+        alpha: of the beta distribution that the weight is drawn from.
+        share: of the images that are mixed (1 as published; 0.5 in APBench).
+    """
+    return Defense(around=partial(_around, alpha=alpha, share=share))
+
+
+def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:
+    def loss(
+        task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
+    ) -> PerExample:  # fmt: skip
+        other = torch.randperm(len(images), generator=generator).to(images.device)
+        own = shares(len(images), alpha, share, generator).to(images.device)
+        weight = own.view(-1, 1, 1, 1)
+        mixed = weight * images + (1 - weight) * images[other]
+        return mixed_loss(inner, task, model, mixed, (targets, targets[other]), own, generator)
+
+    return loss
+
+
+def shares(count: int, alpha: float, share: float, generator: Generator) -> Tensor:
+    """Return how much of every image stays its own, (n,): from a beta distribution, 1 for those that are left alone."""
+    drawn = np.random.default_rng(arrays.draw_seed(generator)).beta(alpha, alpha, count)
+    left = torch.rand(count, generator=generator) >= share
+    return torch.where(left, torch.ones(count), torch.from_numpy(drawn).float())
+
+
+class _Once(nn.Module):
+    """A network that does not compute the same images twice in a row."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        self._seen: tuple[Tensor, bool, Tensor] | None = None
+
+    def forward(self, images: Images) -> Tensor:
+        same = self._seen is not None and self._seen[0] is images and self._seen[1] == self.model.training
+        if self._seen is None or not same:
+            self._seen = images, self.model.training, self.model(images)
+        return self._seen[2]
+
+
+def mixed_loss(
+    inner: Loss, task: Task, model: nn.Module, images: Images, targets: tuple[Targets, Targets], own: Tensor,
+    generator: Generator,
+) -> PerExample:  # fmt: skip
+    """Return ``own`` × the loss with the first targets + (1 − own) × that with the second, from one pass."""
+    once = _Once(model)
+    first, second = (inner(task, once, images, target, generator) for target in targets)
+    return own * first + (1 - own) * second

@@ -1,0 +1,35 @@
+"""RandAugment (Cubuk et al., NeurIPS 2020, arXiv:1909.13719)."""
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+from torch import Generator
+
+from howfar.arrays import Images, Targets
+from howfar.defend.augmented import augmented
+from howfar.defend.defense import Defense, each_batch
+
+VERSION = 1
+
+
+def randaugment(
+    operations: Annotated[int, Field(ge=1, le=14)] = 2, magnitude: Annotated[int, Field(ge=1, le=29)] = 9
+) -> Defense:
+    """RandAugment: random operations, drawn anew for every batch (Cubuk et al., NeurIPS 2020, arXiv:1909.13719).
+
+    Kornia's, which draws the operations once a batch and their signs once an image.
+
+    Args:
+        operations: one after the other.
+        magnitude: on a scale to 30.
+    """
+    return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)))
+
+
+def _augment(
+    images: Images, targets: Targets, generator: Generator, *, operations: int, magnitude: int
+) -> tuple[Images, Targets]:
+    from kornia.augmentation.auto import RandAugment
+
+    return augmented([RandAugment(operations, magnitude)], images, targets, generator)

@@ -1,0 +1,28 @@
+"""Down and up again."""
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+from torch.nn import functional
+
+from howfar.arrays import Images
+from howfar.defend.defense import Defense, image_by_image
+from howfar.spec import Number
+
+VERSION = 1
+
+
+def resize(factor: Annotated[Number, Field(gt=0, le=1)] = 0.5) -> Defense:
+    """Every training image made smaller and large again, once: what upload pipelines do.
+
+    Args:
+        factor: of height and width; at least one pixel stays.
+    """
+    return Defense(purify=image_by_image(partial(_there_and_back, factor=factor)))
+
+
+def _there_and_back(images: Images, *, factor: float) -> Images:
+    size = [max(round(length * factor), 1) for length in images.shape[-2:]]
+    small = functional.interpolate(images, size, mode="bilinear", antialias=True)
+    return functional.interpolate(small, images.shape[-2:], mode="bilinear", antialias=True)

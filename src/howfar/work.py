@@ -1,0 +1,190 @@
+"""What the steps of an experiment do: protect, then purify, train, probe, choose and test."""
+
+import math
+from collections.abc import Generator
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.clock import Clock, circumstances
+from howfar.data import Data, Splits
+from howfar.defend import Learner, as_seen
+from howfar.errors import HowfarError
+from howfar.experiment import Experiment, Step
+from howfar.models import build
+from howfar.probe import Sharpness
+from howfar.protect import Draft, Progress
+from howfar.score import visibility
+from howfar.store import Record, Store
+from howfar.tasks import Task
+from howfar.train import evaluate, train
+
+PREVIEW = 8  # images of a protected set kept for the page
+Work = Generator[Progress, None, Record]
+
+
+def run(step: Step, store: Store, device: torch.device) -> Work:
+    """Do the work of a step and save its record; yields progress."""
+    return (_protect if step.name == "protect" else _victim)(step, store, device)
+
+
+def failed(step: Step, store: Store, error: str) -> Record:
+    """Save that a step failed, so that no gap is left."""
+    return store.save(Record(step.name, step.key, step.spec, "failed", {"error": error}, circumstances()))
+
+
+def _protect(step: Step, store: Store, device: torch.device) -> Work:
+    experiment, clock = step.experiment, Clock(device)
+    data, protector = experiment.splits.train, experiment.protector.build()
+    task = experiment.source_task.build()(data)
+    curve: list[float] = []
+    generator = arrays.seeded(experiment.seed, "protect")
+    draft = Draft(store.draft("protect", step.key))
+    work = protector.progress(data, task, generator=generator, device=device, draft=draft)
+    protected = yield from _noting(work, curve)
+    made = clock.stop()
+    seen = asdict(visibility(data, protected))
+    changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
+    shown = data.targets[task.target].argsort(stable=True)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
+    result = {
+        "images": len(data),
+        "curve": curve,
+        "needs_labels": protector.uses_labels,
+        "norm": protector.norm,
+        "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
+    }
+    pixels = {
+        "changed": changed,
+        "pixels": protected.pixels[changed],
+        "preview_clean": data.pixels[shown],
+        "preview_protected": protected.pixels[shown],
+    }
+    record = store.save(Record("protect", step.key, experiment.protect_spec(), "done", result, made), pixels)
+    draft.discard()
+    return record
+
+
+def _victim(step: Step, store: Store, device: torch.device) -> Work:
+    experiment, clock = step.experiment, Clock(device)
+    splits, seed = experiment.splits, experiment.seed
+    protected = _protected(experiment, store, step.needs or "")
+    task = experiment.task.build()(protected)
+    recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
+    defense = experiment.defense.build()
+    learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build())
+    learned = defense.purify(protected, learner)
+    probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
+    model = build(
+        experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
+    ).to(device)  # fmt: skip
+    defense.before(model, learned, learner)
+    epochs: list[dict[str, Any]] = []
+    best = _Best(task)
+    for epoch in train(model, task, learned, recipe, around=defense.around, seed=seed):
+        draws = arrays.seeded(seed, "probe", epoch.number)
+        readings, *others = (
+            probe.measure(
+                model, task, as_seen(defense, model, task, part, done=epoch.number / recipe.epochs, generator=draws),
+                training_loss=epoch.loss, generator=draws,
+            )
+            for probe, part in probes
+        )  # fmt: skip
+        watched = _watched(model, task, splits)
+        if defense.selects:
+            best.consider(model, watched, splits)
+        epochs.append(
+            {
+                **asdict(epoch),
+                **watched,
+                "sharpness": {name: asdict(reading) for name, reading in readings.items()},
+                **({"variants": [_brief(other) for other in others]} if others else {}),
+            }
+        )
+        yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
+    if defense.selects:
+        best.put_back(model)
+    defense.after(model, learned, learner)
+    result = {
+        "metric": task.metric,
+        "chance": task.chance,
+        "higher_is_better": task.higher_is_better,
+        **_judged(model, task, splits),
+        "train_images": len(learned),
+        "test_images": len(splits.test),
+        "epochs": epochs,
+    }
+    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()))
+
+
+def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, float]]:
+    """Return how well the network does after an epoch: on validation images where there are any."""
+    if splits.validation is not None:
+        return {"validation": evaluate(model, task, splits.validation)}
+    return {"test": evaluate(model, task, splits.test)}
+
+
+def _quality(epoch: dict[str, Any], task: Task) -> float:
+    return float((epoch.get("validation") or epoch["test"])[task.metric])
+
+
+def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, float]:
+    """Return the final quality: the only time that a network meets the test images, if others are kept to choose by."""
+    found = {"quality": evaluate(model, task, splits.test)[task.metric]}
+    if splits.validation is not None:
+        found["validation"] = evaluate(model, task, splits.validation)[task.metric]
+    return found
+
+
+class _Best:
+    """The network of the epoch that did best on validation images."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.quality = -math.inf
+        self.state: dict[str, Tensor] = {}
+
+    def consider(self, model: nn.Module, watched: dict[str, dict[str, float]], splits: Splits) -> None:
+        """Keep a copy of the weights if they are the best so far."""
+        if splits.validation is None:
+            raise HowfarError("nothing is kept back to choose an epoch by. Give --set held_out=1000.")
+        value = watched["validation"][self.task.metric] * (1 if self.task.higher_is_better else -1)
+        if value > self.quality:
+            self.quality = value
+            self.state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def put_back(self, model: nn.Module) -> None:
+        """Give the network the best weights."""
+        model.load_state_dict(self.state)
+
+
+def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:
+    """Return SAL and its standard error by layer, nats."""
+    return {name: [reading.sal, reading.standard_error] for name, reading in readings.items()}
+
+
+def _protected(experiment: Experiment, store: Store, key: str) -> Data:
+    data = experiment.splits.train
+    saved = store.arrays("protect", key)
+    if not len(saved["changed"]):
+        return data
+    if len(saved["changed"]) == len(data):
+        return data.with_pixels(saved["pixels"])
+    pixels = data.take(range(len(data))).pixels
+    pixels[saved["changed"]] = saved["pixels"]
+    return data.with_pixels(pixels)
+
+
+def _noting(work: Generator[Progress, None, Data], curve: list[float]) -> Generator[Progress, None, Data]:
+    """Pass progress on, and keep its readings."""
+    while True:
+        try:
+            progress = next(work)
+        except StopIteration as end:
+            data: Data = end.value
+            return data
+        if progress.reading is not None:
+            curve.append(progress.reading)
+        yield progress
