@@ -30,14 +30,16 @@ def test_every_way_is_measured_on_the_same_training(tmp_path: Path, capsys: pyte
     assert call([*ABLATE, "--runs", str(tmp_path), "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert json.loads((tmp_path / "ablation.json").read_text()) == lines
-    assert [line["rule"] for line in lines[:4]] == [
-        "per-epoch", "pooled", "counting parameters", "k-means, random start",
+    assert [line["rule"] for line in lines[:5]] == [
+        "per-epoch", "pooled", "counting parameters", "k-means, random start", "SAL ÷ training loss",
     ]  # fmt: skip
-    assert [line["probe"] for line in lines[4:]] == [
+    assert [line["probe"] for line in lines[5:]] == [
         "fast, 12 steps, radius 0.5, 40 images", "fast, 1 step, radius 0.05, 40 images",
         "exact, radius 0.05, 40 images", "fast, 12 steps, radius 0.05, 20 images",
     ]  # fmt: skip
     assert lines[0]["moved"] == 0
+    assert lines[0]["close"] == 6
+    assert all((line["close"] < 6) == (line["moved"] > 0.03) for line in lines)
     assert all(line["pairs"] == 6 and set(line["ud"]) == set(lines[0]["ud"]) for line in lines)
     assert all(-1 <= line["correlation"]["value"] <= 1 for line in lines)
     records = list(Store(tmp_path).records("ablation"))

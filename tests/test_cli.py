@@ -23,7 +23,7 @@ TINY = [
     "bench", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0", "--epochs", "1",
     "--limit-train", "60", "--limit-test", "30", "--set", "probe_images=10",
 ]  # fmt: skip
-FILES = ["leaderboard.json", "leaderboard.csv", "leaderboard.md"]
+FILES = ["leaderboard.json", "leaderboard.csv", "leaderboard.md", "worst_case.json"]
 
 
 def howfar(*arguments: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -52,6 +52,28 @@ def test_bench_writes_all_it_promises(finished: Path) -> None:
     assert "lsp[eps=32/255]" in (runs / "leaderboard.md").read_text()
     assert "seconds_per_image" in (runs / "cost.json").read_text()
     assert "<title>" in (runs / "report.html").read_text()
+    profiles = json.loads((runs / "worst_case.json").read_text())
+    assert [profile["model"] for profile in profiles] == ["lenet5", "linear"]
+    for profile in profiles:
+        assert profile["defenses"] == ["none", "cutout"]
+        assert set(profile["quality"]) == {row["protector"] for row in rows}
+    worst = profiles[1]["worst"]  # LeNet-5 learns nothing in two epochs
+    assert worst["clean"]["kept"] == 0
+    assert all(case["poisoned"]["tried"] == 2 for case in worst.values())
+
+
+def test_a_broken_protector_is_spared_the_rest(tmp_path: Path) -> None:
+    done = howfar(
+        "bench", "--protectors", "random,lsp[eps=128/255]", "--models", "linear", "--defenses", "none,gray,median",
+        "--seeds", "0", "--epochs", "6", "--limit-train", "600", "--stop-when-broken", "--set", "probe_images=10",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "broken: random[eps=16/255] against linear" in done.stderr
+    (profile,) = json.loads((tmp_path / "runs" / "worst_case.json").read_text())
+    assert set(profile["quality"]["random[eps=16/255]"]) == {"none"}
+    assert set(profile["quality"]["lsp[eps=128/255]"]) > {"none"}
+    assert "≤" in (tmp_path / "runs" / "leaderboard.md").read_text()
 
 
 def test_a_second_run_takes_everything_from_the_store(finished: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from howfar.score.unlearnable_distance import Readings
 from howfar.store import Store
 
 STARTS = 20  # random starts of k-means that are tried
-Rule = Literal["per-epoch", "pooled", "k-means, random start", "counting parameters"]
-RULES: tuple[Rule, ...] = ("per-epoch", "pooled", "counting parameters", "k-means, random start")
+CLOSE = 0.03  # of UD: two ways to measure agree
+Rule = Literal["per-epoch", "pooled", "counting parameters", "k-means, random start", "SAL ÷ training loss"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Line:
 
     Attributes:
         probe: how SAL was measured.
-        rule: how β was found, and what was counted.
+        rule: how β was found, what was counted, or what SAL was taken relative to.
         ud: mean UD over seeds by protector.
         low: lower end of its 95 % interval; of ``k-means, random start``, the smallest UD of all starts.
         high: upper end, or the largest.
         correlation: rank correlation of drop and UD over protectors; None with fewer than three.
         moved: largest |ΔUD| against the first line, over pairs of protector and seed.
-        pairs: number of these pairs.
+        close: number of pairs whose UD is the first line's to 0.03.
+        pairs: number of pairs.
     """
 
     probe: str
@@ -51,6 +53,7 @@ class Line:
     high: dict[str, float]
     correlation: Correlation | None
     moved: float
+    close: int
     pairs: int
 
 
@@ -99,8 +102,10 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
     for index, probe in enumerate(probes):
         readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
         for rule in RULES if index == 0 else RULES[:1]:
-            found = [_distances(readings, name, seeds, rule) for name in names]
+            scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
+            found = [_distances(scaled, name, seeds, rule) for name in names]
             first = first or [values for values, *_ in found]
+            moved = np.abs(np.array([values for values, *_ in found]) - np.array(first))
             lines.append(
                 Line(
                     probe=probe.label,
@@ -109,8 +114,9 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
                     low={name: low for name, (_, low, _) in zip(names, found, strict=True)},
                     high={name: high for name, (*_, high) in zip(names, found, strict=True)},
                     correlation=rank_correlation(drops, [values for values, *_ in found]) if len(names) > 2 else None,
-                    moved=float(np.abs(np.array([values for values, *_ in found]) - np.array(first)).max()),
-                    pairs=len(names) * len(seeds),
+                    moved=float(moved.max()),
+                    close=int((moved <= CLOSE).sum()),
+                    pairs=moved.size,
                 )
             )
     return lines
@@ -154,6 +160,23 @@ def _readings(epochs: Epochs, index: int) -> list[dict[str, Reading]]:
             other = {name: (full.sal, full.standard_error) for name, full in layers.items()}
         found.append({name: Reading(*pair, layers[name].parameters) for name, pair in other.items()})
     return found
+
+
+def _relative(
+    readings: dict[tuple[str, int], list[dict[str, Reading]]], runs: dict[tuple[str, int], Epochs]
+) -> dict[tuple[str, int], list[dict[str, Reading]]]:
+    """Return SAL in units of the epoch's training loss."""
+
+    def scaled(reading: Reading, loss: float) -> Reading:
+        return replace(reading, sal=reading.sal / loss, standard_error=reading.standard_error / loss)
+
+    return {
+        cell: [
+            {name: scaled(reading, epoch["loss"]) for name, reading in layers.items()}
+            for layers, epoch in zip(found, runs[cell], strict=True)
+        ]
+        for cell, found in readings.items()
+    }
 
 
 def _distances(

@@ -36,7 +36,8 @@ class Experiment:
         model: the victim.
         recipe: how it is trained.
         seed: of the noise, the initial weights and the batches.
-        held_out: clean images kept back from training: half for the learner's own use, half to choose by.
+        held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
+            fifth of all.
         probe: how SAL is measured.
         variants: other ways to measure it at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.

@@ -57,7 +57,8 @@ class Suite:
         download: fetch the data set where it is missing.
         limit_train: class-balanced subset of the training images; None takes all.
         limit_test: the same of the test images.
-        held_out: clean images kept back from training, half for the learner's own use, half to choose by.
+        held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
+            fifth of all.
         task: what victims learn.
         source_task: what the protection is crafted against.
         protectors: ``clean`` is always added, as the baseline of all others.
@@ -128,6 +129,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "models": ("lenet5", "resnet8[width=8]"),
         "seeds": (0, 1, 2),
         "eps": 16 / 255,
+        "held_out": 200,
         "probe_images": 128,
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
     },
@@ -139,6 +141,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "limit_train": 4000,
         "limit_test": 2000,
+        "held_out": 1000,
         # Ten epochs of 4,000 images are a hundredth of the published training: small batches and no augmentation let
         # shortcuts be learned at all, and LSP gets the size of the others (8/255) instead of its published 6/255.
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
@@ -172,6 +175,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "defenses": ("none", "cutout", "jpeg"),
         "models": ("resnet18", "resnet50", "senet18", "vit-small"),
         "seeds": (0, 1, 2),
+        "held_out": 2000,
         "probe_images": 512,
         "train": {"epochs": 50, "batch_size": 256, "schedule": "step"},
     },

@@ -49,7 +49,8 @@ def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "S
 
 
 def show_leaderboard(page: "Page", *, as_json: bool) -> None:
-    """Print the leaderboard."""
+    """Print worst cases and the leaderboard."""
+    from howfar.report import profile
     from howfar.report.leaderboard import as_json as to_json
     from howfar.report.leaderboard import as_table
 
@@ -57,6 +58,9 @@ def show_leaderboard(page: "Page", *, as_json: bool) -> None:
         out(to_json(page.rows).rstrip())
         return
     console = _console(sys.stdout)
+    for ranking in page.profiles:
+        if ranking.worst:
+            console.print(profile.as_table(ranking))
     for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
         console.print(table)
 
@@ -109,7 +113,13 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
 def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]:
     """Return how UD of every protector depends on the way it is measured, as a person reads it."""
     names = list(lines[0].ud)
-    columns = ["way to measure", *(f"UD {name}" for name in names), "rank correlation with drop", "moved at most"]
+    columns = [
+        "way to measure",
+        *(f"UD {name}" for name in names),
+        "rank correlation with drop",
+        "same to 0.03",
+        "moved at most",
+    ]
     rows = []
     for line in lines:
         way = line.probe if line.rule == "per-epoch" else line.rule
@@ -120,6 +130,7 @@ def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]
                 way,
                 *(f"{line.ud[name]:.2f} ({line.low[name]:.2f}–{line.high[name]:.2f})" for name in names),
                 "–" if ranks is None else f"{ranks.value:.2f}{reach}",
+                f"{line.close} of {line.pairs}",
                 f"{line.moved:.3f}",
             ]
         )

@@ -10,8 +10,11 @@ import pytest
 
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
 from howfar.report.page import Control, Group, Page, Protected, Series, render
+from howfar.report.profile import Profile
+from howfar.report.profile import as_json as profiles_as_json
+from howfar.report.profile import as_markdown as profiles_as_markdown
 from howfar.report.verdict import verdict
-from howfar.score import dose_response
+from howfar.score import Trials, dose_response, worst_case
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
@@ -38,9 +41,16 @@ def page(name: str = "em") -> Page:
         rows=[row(name), row("b", 0.5), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
         controls=[Control(name, "eps", dose_response({0.1: [0.2, 0.3]}, {0.1: [0.9, 1.0]}))],
     )  # fmt: skip
+    clean = {defense: Trials([0.9, 0.8], [0.9, 0.8]) for defense in ("none", name)}
+    poisoned = {"none": Trials([0.2, 0.2], [0.2, 0.2]), name: Trials([0.5, 0.6], [0.5, 0.6])}
+    profile = Profile(
+        name, "classification", name, "accuracy", 0.1, ["none", name],
+        {name: {"none": 0.2, name: 0.55}, "b": {"none": 0.2}, "clean": {"none": 0.85, name: 0.85}},
+        {name: worst_case(clean, poisoned, chance=0.1), "b": worst_case(clean, {"none": poisoned["none"]}, chance=0.1)},
+    )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
     entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], 0.001, None, None)
-    return Page([group], [entry], [(name, name)], {"device": name, "threads": "1"}, [f"howfar bench {name}"])
+    return Page([group], [entry], [profile], [(name, name)], {"device": name, "threads": "1"}, [f"howfar bench {name}"])
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +101,14 @@ def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
     tab.goto(path.as_uri())
 
     def poisoned() -> list[str]:
-        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=0 >> tbody td:nth-child(3)")]
+        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=1 >> tbody td:nth-child(3)")]
 
-    tab.click("table >> nth=0 >> th:nth-child(3) button")
+    tab.click("table >> nth=1 >> th:nth-child(3) button")
     assert poisoned() == ["20.0", "50.0", "90.0"]
-    tab.focus("table >> nth=0 >> th:nth-child(3) button")
+    tab.focus("table >> nth=1 >> th:nth-child(3) button")
     tab.keyboard.press("Enter")
     assert poisoned() == ["90.0", "50.0", "20.0"]
-    assert tab.get_attribute("table >> nth=0 >> th:nth-child(3)", "aria-sort") == "descending"
+    assert tab.get_attribute("table >> nth=1 >> th:nth-child(3)", "aria-sort") == "descending"
     tab.close()
 
 
@@ -117,6 +127,21 @@ def test_leaderboard_forms_agree() -> None:
     assert '"psnr": null' in as_json(rows)
     assert cells(rows[0])[3] == "70.0 ± 20.0"
     assert cells(row(drop_low=None))[3] == "70.0"
+
+
+def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
+    profile = page().profiles[0]
+    first, second = profile.lines()
+    assert first[0] == "em"
+    assert first[1].startswith("40 % ± ")
+    assert first[2:4] == ("55.0 ± 21.8", "em")  # √(0.0025 ÷ 2) × t(0.987, 2) = 0.035 × 6.16
+    assert second[1].startswith("≤ 87 % ± ")
+    assert "≤ 87 %" in profiles_as_markdown([profile])
+    assert '"kept": 0.4,' in profiles_as_json([profile])
+    sentences = verdict([], [profile])
+    assert sentences[0].startswith("b on em keeps at most 87 ± ")
+    assert "chooses among 2 defenses: a em with defense em reaches 55 % (clean 85 %)" in sentences[1]
+    assert "<img" not in profiles_as_markdown(page(HOSTILE).profiles)
 
 
 def test_verdict_names_the_weakest_point() -> None:

@@ -3,9 +3,14 @@
 import shlex
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from howfar import terminal
 from howfar.commands.grid import Grid
+
+if TYPE_CHECKING:
+    from howfar.experiment import Experiment
+    from howfar.store import Record, Store
 
 
 @dataclass(kw_only=True)
@@ -15,6 +20,9 @@ class Bench(Grid):
     Finished cells are kept in the store, so an interrupted run goes on where it stopped: just run it again.
     """
 
+    stop_when_broken: bool = False
+    """Try the defenses one after the other, and none more against a protector that has lost half of its protection."""
+
     def __call__(self) -> int:
         from howfar.results import collect
         from howfar.store import Record, Store, write_text
@@ -23,7 +31,9 @@ class Bench(Grid):
         store = Store(self.runs)
         victims = sorted(e.steps()[1].key for e in experiments)
         asked = {"victims": victims, "command": shlex.join(["howfar", *sys.argv[1:]])}
-        failures = self.run(experiments, store, Record("bench", store.key("bench", asked), asked, "done", {}, {}))
+        request = Record("bench", store.key("bench", asked), asked, "done", {}, {})
+        stopping = self.stop_when_broken and not self.dry_run
+        failures = self._waves(experiments, store, request) if stopping else self.run(experiments, store, request)
         if failures is None:
             return 0
         page = collect(store, victims)
@@ -34,3 +44,26 @@ class Bench(Grid):
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
         return 1 if failures else 0
+
+    def _waves(
+        self, experiments: "list[Experiment]", store: "Store", request: "Record"
+    ) -> list[tuple[str, str]] | None:
+        """Run the cells one defense at a time, without the protectors that are broken by then."""
+        from howfar.report.verdict import BROKEN
+        from howfar.results import CLEAN, broken
+
+        waves = {e.defense.label: [o for o in experiments if o.defense.label == e.defense.label] for e in experiments}
+        failures: list[tuple[str, str]] = []
+        gone: set[tuple[str, str]] = set()
+        for wave in waves.values():
+            left = [e for e in wave if (e.model.label, e.protector.label) not in gone]
+            if all(e.protector.label == CLEAN for e in left):
+                break
+            failures += self.run(left, store, request) or []
+            keys = {e.steps()[1].key for e in experiments}
+            victims = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
+            found = broken(victims, BROKEN) - gone
+            for model, protector in sorted(found):
+                terminal.say(f"broken: {protector} against {model}; no more defenses are tried on it")
+            gone |= found
+        return failures

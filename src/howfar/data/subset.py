@@ -65,14 +65,10 @@ def held_back(data: Data, limit: int | None, count: int, *, target: str = "label
     Args:
         data: all training images.
         limit: size of the training set; None takes all that is left.
-        count: images to keep back; odd ones count for the second half.
+        count: images to keep back, but never more than a fifth of all; odd ones count for the second half.
         target: the categorical target to balance.
-
-    Raises:
-        UsageError: if as many images cannot be spared.
     """
-    if count > len(data) // 2:
-        raise UsageError(f"{count} of {len(data)} training images cannot be held back. Take at most {len(data) // 2}.")
+    count = min(count, len(data) // 5)
     chosen = balanced(data, limit, target=target)
     others = _without(data, chosen)
     kept = balanced(others if len(others) >= count else data, count, seed=1, target=target)

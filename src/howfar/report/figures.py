@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from howfar.report.page import Control, Group, Series
+    from howfar.report.profile import Profile
 
 Figure = dict[str, Any]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")
@@ -94,6 +95,28 @@ def control(entry: "Control") -> Figure:
             "ticktext": [f"{255 * x:g}/255" for x in response.levels],
         }
     return {"data": traces, "layout": layout}
+
+
+def profile(entry: "Profile") -> Figure:
+    """Return quality as a map, protector × defense; every field says its number in percent."""
+    values = [[row.get(name) for name in entry.defenses] for row in entry.quality.values()]
+    map_ = {
+        "type": "heatmap",
+        "x": [html.escape(name) for name in entry.defenses],
+        "y": [html.escape(name) for name in entry.quality],
+        "z": values,
+        "text": [["" if value is None else f"{100 * value:.0f}" for value in row] for row in values],
+        "texttemplate": "%{text}",
+        "colorscale": "Viridis",
+        "colorbar": {"title": {"text": entry.metric}},
+        "hovertemplate": "%{y} under %{x}: %{z:.3f}<extra></extra>",
+    }
+    layout = _layout("", "")
+    layout["height"] = 140 + 26 * len(values)
+    layout["margin"] = {"l": 130, "r": 10, "t": 10, "b": 110}
+    layout["yaxis"] |= {"autorange": "reversed", "automargin": True}
+    layout["xaxis"] |= {"tickangle": -45, "automargin": True}
+    return {"data": [map_], "layout": layout}
 
 
 def sal_maps(group: "Group") -> Figure:

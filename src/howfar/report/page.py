@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report import figures, verdict
+from howfar.report import figures, profile, verdict
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
+from howfar.report.profile import Profile
 from howfar.score import DoseResponse
 
 GAIN = 10  # by how much the difference is amplified in the strips
@@ -110,6 +111,7 @@ class Page:
 
     groups: list[Group]
     protected: list[Protected]
+    profiles: list[Profile] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -139,11 +141,12 @@ class Page:
         }
 
     def outputs(self) -> dict[str, str]:
-        """Return the text of every file that a run leaves: leaderboard in three forms, costs, page."""
+        """Return the text of every file that a run leaves: leaderboard in three forms, worst cases, costs, page."""
         return {
             "leaderboard.json": as_json(self.rows),
             "leaderboard.csv": as_csv(self.rows),
-            "leaderboard.md": as_markdown(self.rows),
+            "leaderboard.md": profile.as_markdown(self.profiles) + as_markdown(self.rows),
+            "worst_case.json": profile.as_json(self.profiles),
             "cost.json": json.dumps(self.costs, indent=1) + "\n",
             "report.html": render(self),
         }
@@ -161,11 +164,13 @@ def render(page: Page) -> str:
         for index, group in enumerate(page.groups)
         for kind, figure in figures.of_group(group).items()
     }
+    charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     return template.render(
         page=page,
-        verdict=verdict.verdict(page.groups),
+        verdict=verdict.verdict(page.groups, page.profiles),
         findings=verdict.findings,
         header=HEADER,
+        worst_header=profile.HEADER,
         cells=cells,
         sort_keys=_sort_keys,
         strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],

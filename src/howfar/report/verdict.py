@@ -1,13 +1,15 @@
 """What the numbers say, in plain words."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from howfar.report.leaderboard import Row
-from howfar.score import Correlation, DoseResponse
+from howfar.score import Correlation, DoseResponse, WorstCase
 
 if TYPE_CHECKING:
     from howfar.report.page import Group
+    from howfar.report.profile import Profile
 
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
 LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
@@ -18,13 +20,45 @@ def findings(response: DoseResponse) -> list[str]:
     return [_trend("drop", response.drop_trend), _trend("UD", response.ud_trend)]
 
 
-def verdict(groups: "Sequence[Group]") -> list[str]:
-    """Return the answer in plain words: one sentence a protector, the weakest point of each named."""
+def verdict(groups: "Sequence[Group]", profiles: "Sequence[Profile]" = ()) -> list[str]:
+    """Return the answer in plain words: one sentence a protector, the weakest point of each named.
+
+    Args:
+        groups: tables of one victim and defense each.
+        profiles: worst cases, believed first.
+    """
+    weakest: dict[tuple[str, str], tuple[Profile, WorstCase]] = {}
+    for profile in profiles:
+        for protector, found in profile.worst.items():
+            key = profile.dataset, protector
+            if protector != "clean" and (key not in weakest or found.kept < weakest[key][1].kept):
+                weakest[key] = profile, found
+    ranked = sorted(weakest.items(), key=lambda item: -item[1][1].kept)
+    sentences = [_worst(protector, *found) for (_, protector), found in ranked]
+    return sentences + _plain(groups, set(weakest))
+
+
+def _worst(protector: str, profile: "Profile", found: WorstCase) -> str:
+    reach = "" if math.isinf(found.high) else f" ± {100 * (found.high - found.kept):.0f}"
+    most = "at most " if profile.stopped(protector) else ""
+    best, how = found.poisoned, f"with defense {found.poisoned.defense}"
+    return (
+        f"{protector} on {profile.dataset} keeps {most}{100 * found.kept:.0f}{reach} % of its protection "
+        f"when the learner chooses among {best.tried} defenses: a {profile.model} "
+        f"{'without defense' if best.defense == 'none' else how} reaches {100 * best.quality:.0f} % "
+        f"(clean {100 * found.clean.quality:.0f} %)."
+    )
+
+
+def _plain(groups: "Sequence[Group]", known: set[tuple[str, str]]) -> list[str]:
+    """Return a sentence for every protector without a worst case."""
     best: dict[tuple[str, str], list[tuple[float, Row]]] = {}
     sentences = []
     for group in groups:
         for row in group.rows:
             learned = row.clean - group.chance
+            if (row.dataset, row.protector) in known:
+                continue
             if row.protector != "clean" and learned >= LEARNED:
                 kept = (row.clean - row.poisoned) / learned
                 best.setdefault((row.dataset, row.protector), []).append((kept, row))

@@ -2,31 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
-from howfar.probe import Sharpness
 from howfar.report import Row
-from howfar.report.page import Control, Group, Page, Protected, Series
-from howfar.score import Distance, Drop, dose_response, drop, unlearnable_distance
+from howfar.report.page import Group, Page, Protected, Series
+from howfar.results.cells import CLEAN, Cells, distance_of, drop_of, grouped, readings_of
+from howfar.results.controls import controls
+from howfar.results.profiles import profiles
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
-
-CLEAN = "clean"
-AMOUNTS = ("eps", "share")
-LEAST_AMOUNTS = 3
-
-
-@dataclass
-class _Cells:
-    """All victims that differ in protector and seed only."""
-
-    spec: dict[str, Any]
-    runs: dict[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
 
 
 def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
@@ -45,10 +33,10 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
     if not done:
         raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
-    groups = _grouped(done)
-    shown = [_group(cells, protects) for cells in groups]
+    groups = grouped(done)
     return Page(
-        groups=shown,
+        groups=[_group(cells, protects) for cells in groups],
+        profiles=profiles(groups),
         protected=_protected(store, done, protects),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
@@ -65,28 +53,14 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
         label: what to call the protection.
     """
     spec = {key: value for key, value in poisoned[0].spec.items() if key not in ("protector", "seed")}
-    cells = _Cells(spec)
+    cells = Cells(spec)
     for first, second in zip(clean, poisoned, strict=True):
         cells.runs[CLEAN][second.spec["seed"]] = first
         cells.runs[label][second.spec["seed"]] = second
     return Page(groups=[_group(cells, {})], protected=[], circumstances=_circumstances([*clean, *poisoned]))
 
 
-def _grouped(victims: Sequence[Record]) -> list[_Cells]:
-    groups: dict[str, _Cells] = {}
-    for record in victims:
-        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "seed")}
-        cells = groups.setdefault(canonical(spec), _Cells(spec))
-        cells.runs[record.spec["protector"]["label"]][record.spec["seed"]] = record
-    return sorted(groups.values(), key=_place)
-
-
-def _place(cells: _Cells) -> tuple[str, str, bool, str, str]:
-    dataset, model, defense = (cells.spec[key]["label"] for key in ("dataset", "model", "defense"))
-    return dataset, model, defense != "none", defense, canonical(cells.spec)
-
-
-def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
+def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:
     clean = cells.runs.get(CLEAN, {})
     rows, series = [], []
     for label, runs in cells.runs.items():
@@ -98,10 +72,7 @@ def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
         series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
     any_run = next(iter(next(iter(cells.runs.values())).values()))
     return Group(
-        dataset=cells.spec["dataset"]["label"],
-        task=cells.spec["task"]["label"],
-        model=cells.spec["model"]["label"],
-        defense=cells.spec["defense"]["label"],
+        **cells.labels,
         metric=any_run.result["metric"],
         chance=any_run.result["chance"],
         train_images=any_run.result["train_images"],
@@ -110,55 +81,19 @@ def _group(cells: _Cells, protects: dict[tuple[str, str], Record]) -> Group:
         recipe=cells.spec["recipe"],
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
-        controls=_controls(cells),
+        controls=controls(cells),
     )
 
 
-def _controls(cells: _Cells) -> list[Control]:
-    """Return every protector that was tried in at least three amounts, all else equal."""
-    found = []
-    for along in AMOUNTS:
-        alike: dict[str, dict[float, dict[int, Record]]] = defaultdict(dict)
-        for runs in cells.runs.values():
-            settings = dict(next(iter(runs.values())).spec["protector"])
-            settings.pop("label")
-            if along in settings:
-                amount = settings.pop(along)
-                alike[canonical(settings)][amount] = runs
-        for by_amount in alike.values():
-            control = _control(cells, along, by_amount)
-            if control is not None:
-                found.append(control)
-    return found
-
-
-def _control(cells: _Cells, along: str, by_amount: dict[float, dict[int, Record]]) -> Control | None:
-    clean = cells.runs.get(CLEAN, {})
-    seeds = sorted(set(clean).intersection(*by_amount.values()))
-    drops, distances = {}, {}
-    for amount, runs in by_amount.items():
-        pairs = [(clean[seed], runs[seed]) for seed in seeds]
-        found = [_distance([first], [second]) for first, second in pairs]
-        distances[amount] = [distance.value for distance in found if distance]
-        drops[amount] = [_drop([first], [second]).value for first, second in pairs]
-    if len(by_amount) < LEAST_AMOUNTS or not seeds or any(len(values) < len(seeds) for values in distances.values()):
-        return None
-    label = min((next(iter(runs.values())).spec["protector"]["label"] for runs in by_amount.values()), key=len)
-    return Control(protector=label, along=along, response=dose_response(drops, distances))
-
-
 def _row(
-    cells: _Cells, label: str, clean: list[Record], poisoned: list[Record], made: Record | None
+    cells: Cells, label: str, clean: list[Record], poisoned: list[Record], made: Record | None
 ) -> Row:  # fmt: skip
     result = poisoned[0].result
-    loss = _drop(clean, poisoned)
-    distance = _distance(clean, poisoned)
+    loss = drop_of(clean, poisoned)
+    distance = distance_of(clean, poisoned)
     seen = made.result["visibility"] if made else {}
     return Row(
-        dataset=cells.spec["dataset"]["label"],
-        task=cells.spec["task"]["label"],
-        model=cells.spec["model"]["label"],
-        defense=cells.spec["defense"]["label"],
+        **cells.labels,
         protector=label,
         metric=result["metric"],
         clean=loss.clean,
@@ -178,29 +113,6 @@ def _row(
         needs_labels=made.result["needs_labels"] if made else None,
         seeds=loss.seeds,
     )
-
-
-def _drop(clean: list[Record], poisoned: list[Record]) -> Drop:
-    return drop(
-        [record.result["quality"] for record in clean],
-        [record.result["quality"] for record in poisoned],
-        higher_is_better=poisoned[0].result["higher_is_better"],
-    )
-
-
-def _distance(clean: list[Record], poisoned: list[Record]) -> Distance | None:
-    """Return UD, or None where it is not defined, as for a network of one layer."""
-    try:
-        return unlearnable_distance([readings_of(r) for r in clean], [readings_of(r) for r in poisoned])
-    except HowfarError:
-        return None
-
-
-def readings_of(record: Record) -> list[dict[str, Sharpness]]:
-    """Return SAL of every layer, one mapping an epoch."""
-    return [
-        {name: Sharpness(**values) for name, values in epoch["sharpness"].items()} for epoch in record.result["epochs"]
-    ]
 
 
 def watched(epoch: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,7 @@
+"""Step 5, records -> tables: pure functions of the store, so that any table can be made again from the records."""
+
+from howfar.results.cells import CLEAN, readings_of
+from howfar.results.collect import collect, compared
+from howfar.results.profiles import broken
+
+__all__ = ["CLEAN", "broken", "collect", "compared", "readings_of"]

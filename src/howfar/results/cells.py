@@ -1,0 +1,71 @@
+"""Records of victims, sorted into tables: those in one table differ in protector and seed only."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError
+from howfar.probe import Sharpness
+from howfar.score import Distance, Drop, drop, unlearnable_distance
+from howfar.store import Record
+
+CLEAN = "clean"
+
+
+@dataclass
+class Cells:
+    """All victims that differ in protector and seed only.
+
+    Attributes:
+        spec: what they share.
+        runs: by protector and seed.
+    """
+
+    spec: dict[str, Any]
+    runs: dict[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Names of data set, task, model and defense."""
+        return {key: self.spec[key]["label"] for key in ("dataset", "task", "model", "defense")}
+
+
+def grouped(victims: Sequence[Record]) -> list[Cells]:
+    """Return the tables: by data set, model and defense, plain training first."""
+    groups: dict[str, Cells] = {}
+    for record in victims:
+        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "seed")}
+        cells = groups.setdefault(canonical(spec), Cells(spec))
+        cells.runs[record.spec["protector"]["label"]][record.spec["seed"]] = record
+    return sorted(groups.values(), key=_place)
+
+
+def _place(cells: Cells) -> tuple[str, str, bool, str, str]:
+    names = cells.labels
+    return names["dataset"], names["model"], names["defense"] != "none", names["defense"], canonical(cells.spec)
+
+
+def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:
+    """Return the drop of victims, paired in their order."""
+    return drop(
+        [record.result["quality"] for record in clean],
+        [record.result["quality"] for record in poisoned],
+        higher_is_better=poisoned[0].result["higher_is_better"],
+    )
+
+
+def distance_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Distance | None:
+    """Return UD, or None where it is not defined, as for a network of one layer."""
+    try:
+        return unlearnable_distance([readings_of(r) for r in clean], [readings_of(r) for r in poisoned])
+    except HowfarError:
+        return None
+
+
+def readings_of(record: Record) -> list[dict[str, Sharpness]]:
+    """Return SAL of every layer, one mapping an epoch."""
+    return [
+        {name: Sharpness(**values) for name, values in epoch["sharpness"].items()} for epoch in record.result["epochs"]
+    ]

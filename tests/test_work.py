@@ -1,0 +1,87 @@
+"""What the steps of an experiment look at, and when."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from howfar import experiment, work
+from howfar.data import Data, Splits
+from howfar.errors import HowfarError
+from howfar.store import Store
+from howfar.suite import make_suite
+
+DEFENSES = (
+    "none,early-stop,denoise[steps=2],adaptive[steps=2],linear-probe,dfr,clean-only,orthogonal-projection+ueraser"
+)
+
+
+class Sealed(Data):
+    """Images that nobody may look at before the end."""
+
+    opened = False
+
+    def __getattribute__(self, name: str) -> Any:
+        """Refuse pixels and targets."""
+        if name in ("pixels", "targets") and not Sealed.opened:
+            raise AssertionError("the test images were touched before the final evaluation")
+        return super().__getattribute__(name)
+
+
+def seal(splits: Splits) -> Splits:
+    """Return the same data with sealed test images."""
+    Sealed.opened = True
+    try:
+        sealed = Sealed(splits.test.pixels, splits.test.targets, splits.test.ids)
+    finally:
+        Sealed.opened = False
+    return replace(splits, test=sealed)
+
+
+@pytest.mark.parametrize("defense", DEFENSES.split(","))
+def test_test_images_are_looked_at_once_at_the_end(
+    defense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = make_suite(
+        "quick",
+        {
+            "protectors": "random", "models": "resnet8[width=2]", "defenses": defense, "seeds": "0",
+            "limit_train": 60, "limit_test": 30, "held_out": 60, "probe_images": 10, "train": {"epochs": 2},
+        },
+    )  # fmt: skip
+    steps = suite.experiments()[1].steps()
+    load, judged = experiment._load, work._judged
+    monkeypatch.setattr(experiment, "_load", lambda *key: seal(load(*key)))
+
+    def open_and_judge(*arguments: Any) -> Any:
+        Sealed.opened = True
+        return judged(*arguments)
+
+    monkeypatch.setattr(work, "_judged", open_and_judge)
+    store, device = Store(tmp_path), torch.device("cpu")
+    try:
+        for step in steps:
+            list(work.run(step, store, device))
+            assert Sealed.opened == (step.name == "victim")
+    finally:
+        Sealed.opened = False
+    result = next(iter(store.records("victim"))).result
+    assert 0 <= result["quality"] <= 1
+    assert all("test" not in epoch and "validation" in epoch for epoch in result["epochs"])
+
+
+def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> None:
+    suite = make_suite(
+        "quick",
+        {
+            "protectors": "random", "models": "linear", "defenses": "early-stop", "seeds": "0", "limit_train": 60,
+            "limit_test": 30, "held_out": 0, "probe_images": 10, "train": {"epochs": 1},
+        },
+    )  # fmt: skip
+    store, device = Store(tmp_path), torch.device("cpu")
+    protect, victim = suite.experiments()[1].steps()
+    list(work.run(protect, store, device))
+    with pytest.raises(HowfarError, match="held_out"):
+        list(work.run(victim, store, device))
