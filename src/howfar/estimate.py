@@ -53,7 +53,8 @@ def _guess(step: Step) -> float:
         min(probe.images, len(train)) * (1 + layers * COST[probe.mode])
         for probe in (experiment.probe, *experiment.variants)
     )
-    return experiment.recipe.epochs * seconds * (len(train) + len(test) / 3 + probe)
+    passes = experiment.defense.build().passes
+    return experiment.recipe.epochs * seconds * (passes * len(train) + len(test) / 3 + probe)
 
 
 def seconds_to_protect(experiment: Experiment) -> float:

@@ -162,6 +162,20 @@ SUITES: dict[str, dict[str, Any]] = {
         "limit_test": 2000,
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
+    # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
+    "cifar10-core": {
+        "dataset": "cifar10",
+        "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
+        "defenses": (
+            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune")),
+            "fine-tune[data=cifar100]",
+        ),
+        "models": ("resnet18",),
+        "seeds": (0, 1, 2),
+        "held_out": 2000,
+        "probe_images": 512,
+        "train": {"epochs": 60, "batch_size": 128, "lr": 0.1},
+    },
     "paper": {
         "dataset": "cifar10",
         "protectors": (

@@ -10,7 +10,9 @@ from howfar import terminal
 from howfar.commands.common import Common
 
 if TYPE_CHECKING:
-    from howfar.experiment import Experiment
+    from collections.abc import Iterator, Mapping
+
+    from howfar.experiment import Experiment, Step
     from howfar.store import Record, Store
 
 
@@ -41,7 +43,7 @@ class Grid(Common):
     eps: str | None = None
     """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
     suite: str | None = None
-    """Preset to start from: quick, standard, controls or paper (default: quick, or standard with --dataset)."""
+    """Preset: quick, standard, controls, cifar10-core or paper (default: quick, or standard with --dataset)."""
     config: Path | None = None
     """TOML file with the keys of a suite; flags win over it."""
     set: UseAppendAction[tuple[str, ...]] = ()
@@ -97,6 +99,27 @@ def _show_plan(experiments: "list[Experiment]", store: "Store", workers: int, *,
         steps = [{"step": s.label, "key": s.key, "seconds": round(seconds[s.key], 1)} for s in todo]
         terminal.show_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
         return
-    terminal.show_table(["step to do", "about"], [[step.label, terminal.duration(seconds[step.key])] for step in todo])
+    for columns, rows in _matrices(experiments, todo, seconds):
+        terminal.show_table(columns, rows)
     about = f"about {terminal.duration(total)} with {workers} worker(s)"
     terminal.out(f"{len(todo)} steps to do, {len(ready)} in the store; {about}.")
+
+
+def _matrices(
+    experiments: "list[Experiment]", todo: "list[Step]", seconds: "Mapping[str, float]"
+) -> "Iterator[tuple[list[str], list[list[str]]]]":
+    """Return one table a victim: what is left to do for every protector and defense, and how long all seeds take."""
+    protectors = list(dict.fromkeys(e.protector.label for e in experiments))
+    tables: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for step in todo:
+        e = step.experiment
+        table, row = ("", "protect") if step.name == "protect" else (e.model.label, e.defense.label)
+        tables.setdefault(table, {}).setdefault(row, {}).setdefault(e.protector.label, []).append(seconds[step.key])
+    for name, rows in tables.items():
+        yield (
+            ["step" if not name else f"{name} under", *protectors],
+            [
+                [row, *(f"{len(s)} × {terminal.duration(max(s))}" if (s := cells.get(p)) else "–" for p in protectors)]
+                for row, cells in rows.items()
+            ],
+        )

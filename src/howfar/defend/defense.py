@@ -1,5 +1,6 @@
 """A defense: what a learner does to the images, in every batch, and to the network before and after training."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -78,6 +79,7 @@ class Defense:
         selects: take the network of the epoch that does best on clean validation images, not the last one.
         needs_clean: whether it takes a few clean images.
         needs_labels: whether it takes one class an image.
+        passes: about how many training passes an epoch takes, for estimates; plain training takes one.
     """
 
     purify: Purify = as_they_are
@@ -87,6 +89,7 @@ class Defense:
     selects: bool = False
     needs_clean: bool = False
     needs_labels: bool = False
+    passes: float = 1.0
 
 
 def none() -> Defense:
@@ -118,6 +121,7 @@ def chained(parts: Sequence[Defense]) -> Defense:
         selects=any(part.selects for part in parts),
         needs_clean=any(part.needs_clean for part in parts),
         needs_labels=any(part.needs_labels for part in parts),
+        passes=math.prod(part.passes for part in parts),
     )  # fmt: skip
 
 
