@@ -57,7 +57,9 @@ def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") ->
     return data.take((~inside).nonzero().flatten()), data.take(inside.nonzero().flatten())
 
 
-def held_back(data: Data, limit: int | None, count: int, *, target: str = "label") -> tuple[Data, Data, Data]:
+def held_back(
+    data: Data, limit: int | None, count: int, *, target: str = "label"
+) -> tuple[Data, Data | None, Data | None]:
     """Return a training set, and two disjoint halves of ``count`` images that are kept back from it.
 
     The training set is the one that ``balanced`` gives, as long as enough other images are left.
@@ -65,10 +67,13 @@ def held_back(data: Data, limit: int | None, count: int, *, target: str = "label
     Args:
         data: all training images.
         limit: size of the training set; None takes all that is left.
-        count: images to keep back, but never more than a fifth of all; odd ones count for the second half.
+        count: images to keep back, but never more than a fifth of all; odd ones count for the second half. None are
+            kept back where that is too few to show every class in both halves.
         target: the categorical target to balance.
     """
     count = min(count, len(data) // 5)
+    if count < 2 * len(data.targets[target].unique()):
+        return balanced(data, limit, target=target), None, None
     chosen = balanced(data, limit, target=target)
     others = _without(data, chosen)
     kept = balanced(others if len(others) >= count else data, count, seed=1, target=target)

@@ -24,7 +24,7 @@ def at(
         eps: its radius, images in [0, 1]; 8/255 is for L∞, 0.5 or 1 for L2.
         steps: of PGD, each of 2.5·eps/steps; an epoch costs steps + 1 plain ones.
     """
-    return Defense(around=partial(_around, norm=norm, eps=eps, steps=steps), passes=1 + steps)
+    return Defense(around=partial(_around, norm=norm, eps=eps, steps=steps), passes=1.0 + steps)
 
 
 def _around(inner: Loss, done: float, *, norm: Literal["linf", "l2"], eps: float, steps: int) -> Loss:
