@@ -1,5 +1,6 @@
 """Deep feature reweighting (Kirichenko et al., ICLR 2023, arXiv:2204.02937)."""
 
+import warnings
 from functools import partial
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ def _refit(model: nn.Module, data: Data, learner: Learner, *, draws: int) -> Non
     random = np.random.default_rng(arrays.draw_seed(learner.generator("dfr")))
     strength = _strength(seen, labels, random)
     chosen = [_balanced(labels, random) for _ in range(draws)]
-    fitted = [_regression(strength).fit(seen[places], labels[places]) for places in chosen]
+    fitted = [_fit(strength, seen[places], labels[places]) for places in chosen]
     weights = np.mean([one.coef_ for one in fitted], axis=0)
     biases = np.mean([one.intercept_ for one in fitted], axis=0)
     put_head(model, weights, biases, np.unique(labels), (centre, scale))
@@ -47,7 +48,7 @@ def _strength(seen: Values, labels: Labels, random: np.random.Generator) -> floa
     other = np.setdiff1d(np.arange(len(labels)), chosen)
     if not len(other):
         return STRENGTHS[0]
-    fitted = {c: _regression(c).fit(seen[chosen], labels[chosen]) for c in STRENGTHS}
+    fitted = {c: _fit(c, seen[chosen], labels[chosen]) for c in STRENGTHS}
     return max(STRENGTHS, key=lambda c: float(fitted[c].score(seen[other], labels[other])))
 
 
@@ -57,7 +58,11 @@ def _balanced(labels: Labels, random: np.random.Generator) -> Labels:
     return np.concatenate([random.permutation(np.flatnonzero(labels == label))[:least] for label in np.unique(labels)])
 
 
-def _regression(strength: float) -> Any:
+def _fit(strength: float, seen: Values, labels: Labels) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, l1_ratio=1.0, solver="saga", max_iter=300, tol=1e-3, random_state=0)
+    regression = LogisticRegression(C=strength, l1_ratio=1.0, solver="saga", max_iter=300, tol=1e-3, random_state=0)
+    with warnings.catch_warnings():  # the weakest penalty may be stopped early: a penalty of its own
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return regression.fit(seen, labels)

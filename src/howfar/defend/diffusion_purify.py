@@ -74,7 +74,7 @@ def _model(checkpoint: Path, shape: tuple[int, int, int], device: torch.device) 
         net = UNet2DModel.from_pretrained(checkpoint, use_safetensors=True, local_files_only=True)
         net = net.to(device).eval().requires_grad_(False)
         has_schedule = (checkpoint / "scheduler_config.json").is_file()
-        schedule = DDPMScheduler.from_pretrained(checkpoint) if has_schedule else DDPMScheduler()
+        schedule: Any = DDPMScheduler.from_pretrained(checkpoint) if has_schedule else DDPMScheduler()
     except Exception as error:  # parsers and loaders fail in many ways
         raise HowfarError(f"{checkpoint} cannot be read ({error}). Save it anew with save_pretrained.") from None
     if net.config.in_channels != shape[0]:
