@@ -4,7 +4,6 @@ from .data import Data as Data
 from .data import Splits as Splits
 from .defend import DEFENSES as DEFENSES
 from .defend import Defense as Defense
-from .defend import Learner as Learner
 from .engine import run as run
 from .errors import HowfarError as HowfarError
 from .errors import UsageError as UsageError
@@ -19,17 +18,14 @@ from .protect import Protector as Protector
 from .results import collect as collect
 from .score import Distance as Distance
 from .score import Trials as Trials
-from .score import WorstCase as WorstCase
 from .score import drop as drop
 from .score import unlearnable_distance as unlearnable_distance
 from .score import visibility as visibility
 from .score import worst_case as worst_case
 from .store import Store as Store
-from .suite import SUITES as SUITES
 from .suite import make_suite as make_suite
 from .tasks import TASKS as TASKS
 from .tasks import Task as Task
-from .train import Epoch as Epoch
 from .train import Recipe as Recipe
 from .train import evaluate as evaluate
 

@@ -80,29 +80,62 @@ class Grid(Common):
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
         check_data(experiments)
+        plan = _Plan.of(experiments, store, workers)
         if self.dry_run:
-            _show_plan(experiments, store, workers, as_json=self.json)
+            plan.show(experiments, as_json=self.json)
             return None
         if request is not None:
             store.save(request)
+        if plan.todo:
+            terminal.say(plan.summary)
         return terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
 
 
-def _show_plan(experiments: "list[Experiment]", store: "Store", workers: int, *, as_json: bool) -> None:
-    from howfar.engine import plan
-    from howfar.estimate import estimate
+@dataclass(frozen=True)
+class _Plan:
+    """What is to do, and how long it takes.
 
-    todo, ready = plan(experiments, store)
-    seconds = estimate(todo, store)
-    total = sum(seconds.values()) / workers
-    if as_json:
-        steps = [{"step": s.label, "key": s.key, "seconds": round(seconds[s.key], 1)} for s in todo]
-        terminal.show_json({"todo": steps, "ready": len(ready), "workers": workers, "seconds": round(total, 1)})
-        return
-    for columns, rows in _matrices(experiments, todo, seconds):
-        terminal.show_table(columns, rows)
-    about = f"about {terminal.duration(total)} with {workers} worker(s)"
-    terminal.out(f"{len(todo)} steps to do, {len(ready)} in the store; {about}.")
+    Attributes:
+        todo: steps that the store lacks.
+        ready: number of steps that it has.
+        seconds: expected of every step to do, by its key, for one worker.
+        workers: at a time.
+    """
+
+    todo: "list[Step]"
+    ready: int
+    seconds: dict[str, float]
+    workers: int
+
+    @classmethod
+    def of(cls, experiments: "list[Experiment]", store: "Store", workers: int) -> "_Plan":
+        from howfar.engine import plan
+        from howfar.estimate import estimate
+
+        todo, ready = plan(experiments, store)
+        return cls(todo, len(ready), estimate(todo, store), workers)
+
+    @property
+    def total(self) -> float:
+        """Expected wall seconds."""
+        return sum(self.seconds.values()) / self.workers
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        about = f"about {terminal.duration(self.total)} with {self.workers} worker(s)"
+        return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}."
+
+    def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
+        """Print the matrix of what is to do."""
+        if as_json:
+            steps = [{"step": s.label, "key": s.key, "seconds": round(self.seconds[s.key], 1)} for s in self.todo]
+            found = {"todo": steps, "ready": self.ready, "workers": self.workers, "seconds": round(self.total, 1)}
+            terminal.show_json(found)
+            return
+        for columns, rows in _matrices(experiments, self.todo, self.seconds):
+            terminal.show_table(columns, rows)
+        terminal.out(self.summary)
 
 
 def _matrices(
