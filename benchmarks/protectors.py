@@ -37,15 +37,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as .npz")
     parser.add_argument("--runs", type=Path, default=Path("results/protectors"))
     parser.add_argument("--protectors", default=",".join(PUBLISHED))
-    parser.add_argument("--models", default="resnet8")
+    parser.add_argument("--models", default="resnet8[width=8]")
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--epochs", default="20")
-    parser.add_argument("--train", default="4000", help="training images; 'all' takes all")
+    parser.add_argument("--train", default="2000", help="training images; 'all' takes all")
+    parser.add_argument("--probe", type=int, default=64, help="images for SAL; 256 for a UD that means something")
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args()
     flags = {
         "dataset": "cifar10", "data_root": options.data, "protectors": options.protectors, "models": options.models,
-        "defenses": "none", "seeds": options.seeds, "limit_train": options.train, "train": {"epochs": options.epochs},
+        "defenses": "none", "seeds": options.seeds, "limit_train": options.train, "probe_images": options.probe,
+        "train": {"epochs": options.epochs},
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()
     store, device = Store(options.runs), engine.choose_device("auto")

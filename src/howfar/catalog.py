@@ -9,7 +9,7 @@ from docstring_parser import DocstringStyle
 from docstring_parser import parse as parse_docstring
 
 from howfar.data import DATASETS
-from howfar.defend import DEFENSES
+from howfar.defend import DEFENSES, Defense
 from howfar.errors import unknown
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
@@ -26,7 +26,7 @@ TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return what the code says of one entry: name, what, source, settings; of protectors norm, labels, cost."""
+    """Return what the code says of one entry: name, what, source, settings; of protectors norm, labels, cost; of defenses needs."""
     factory = TABLES[kind][name]
     text = inspect.cleandoc(factory.__doc__ or "")
     doc = parse_docstring(text, DocstringStyle.GOOGLE)
@@ -41,6 +41,8 @@ def describe(kind: str, name: str) -> dict[str, Any]:
             "needs labels": "yes" if factory.needs_labels else "no",  # type: ignore[attr-defined]
             "cost": factory.cost,  # type: ignore[attr-defined]
         }
+    if kind == "defenses":
+        entry["needs"] = _needs(factory)
     entry["settings"] = [
         {
             "name": parameter.name,
@@ -63,6 +65,16 @@ def find(name: str) -> dict[str, Any]:
         if name in table:
             return describe(kind, name)
     raise unknown("name", name, {known for table in TABLES.values() for known in table})
+
+
+def _needs(defense: Callable[..., Defense]) -> str:
+    """Return what a defense takes besides protected images."""
+    settings = inspect.signature(defense).parameters.values()
+    required = [setting.name for setting in settings if setting.default is setting.empty]
+    if required:
+        return ", ".join(required)
+    made = defense()
+    return ", ".join(["clean images"] * made.needs_clean + ["labels"] * made.needs_labels) or "nothing"
 
 
 def _citation(line: str) -> tuple[str, str]:

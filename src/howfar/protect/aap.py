@@ -49,7 +49,7 @@ class AugmentedAdversarial(Protector):
     strength: Annotated[Number, Field(ge=0, le=1)] = 0.4
     epochs: Annotated[int, Field(ge=1)] = 15
     lr: Annotated[Number, Field(gt=0)] = 0.1
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

@@ -46,7 +46,7 @@ class Delusive(Protector):
     steps: Annotated[int, Field(ge=1)] = 60
     step_size: Annotated[Number, Field(ge=0)] = 0.0
     epochs: Annotated[int, Field(ge=1)] = 15
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

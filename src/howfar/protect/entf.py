@@ -53,7 +53,7 @@ class EntangledFeatures(Protector):
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
     robust: Eps = 4 / 255
     epochs: Annotated[int, Field(ge=1)] = 10
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

@@ -52,7 +52,7 @@ class Hypocritical(Protector):
     flip: bool = True
     robust: Eps = 2 / 255
     epochs: Annotated[int, Field(ge=1)] = 10
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

@@ -57,7 +57,7 @@ class SelfEnsemble(Protector):
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
     checkpoints: Annotated[int, Field(ge=1)] = 5
     epochs: Annotated[int, Field(ge=1)] = 15
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

@@ -57,7 +57,7 @@ class TargetedPoisoning(Protector):
     shift: Annotated[int, Field(ge=0)] = 4
     flip: bool = True
     epochs: Annotated[int, Field(ge=1)] = 15
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:

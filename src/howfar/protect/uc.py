@@ -57,7 +57,7 @@ class UnlearnableClusters(Protector):
     lr: Annotated[Number, Field(gt=0)] = 0.1
     epochs: Annotated[int, Field(ge=1)] = 15
     temperature: Annotated[Number, Field(gt=0)] = 0.1
-    surrogate: str = "resnet8"
+    surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:
