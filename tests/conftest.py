@@ -6,6 +6,7 @@ install_import_hook("howfar", "beartype.beartype")
 
 import os  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -34,6 +35,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder with real images is not here")
     return SHARED
+
+
+class TestTask:
+    """What a task of a test need not say itself: its mean quality is the metric ``score``."""
+
+    __test__ = False
+    target, outputs, metric, higher_is_better, chance = "label", 1, "score", True, 0.0
+
+    def prepare(self, data: Data) -> Data:
+        return data
+
+    def mirrored(self, target: Any) -> Any:
+        return target
+
+    def statistics(self, output: Any, target: Any) -> torch.Tensor:
+        quality = self.quality(output, target).double()  # type: ignore[attr-defined]
+        return torch.stack([quality.sum(), torch.full_like(quality.sum(), len(quality))])
+
+    def metrics(self, statistics: torch.Tensor) -> dict[str, float]:
+        return {"score": float(statistics[0] / statistics[1])}
 
 
 def make_data(n: int = 24, shape: tuple[int, int, int] = (3, 12, 10), classes: int = 3, seed: int = 0) -> Data:

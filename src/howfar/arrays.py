@@ -3,8 +3,8 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,44 @@ from torch import Generator, Tensor
 Pixels = UInt8[Tensor, "n channels height width"]
 Images = Float[Tensor, "n channels height width"]  # in [0, 1]
 Pictures = Shaped[Tensor, "n channels height width"]  # either
-Targets = Shaped[Tensor, "n ..."]
+Targets = Any  # a tensor (n, ...), or several of them by name
 Ids = Int64[Tensor, "n"]
 PerExample = Float[Tensor, "n"]
+
+Weighting = Literal["uniform", "uncertainty", "gradients"]
+VOID = 255  # class of pixels that have none, left out of losses and metrics; among real numbers NaN says so
+
+
+class PerPixel(int):
+    """How many numbers a network returns for every pixel, where an ``int`` counts those for the whole image.
+
+    Attributes:
+        skips: whether the head may look at the finer stages of the network, or at the last one only.
+    """
+
+    skips: bool
+
+    def __new__(cls, count: int, *, skips: bool = True) -> "PerPixel":
+        """Return ``count`` with the mark."""
+        made = super().__new__(cls, count)
+        made.skips = skips
+        return made
+
+
+class Heads(dict[str, int]):
+    """Outputs of several heads on one network, by name; each may be ``PerPixel``.
+
+    Attributes:
+        weighting: how their losses are balanced; see ``howfar.models.heads``.
+    """
+
+    def __init__(self, outputs: Mapping[str, int], weighting: Weighting = "uniform") -> None:
+        """Take outputs by name."""
+        super().__init__(outputs)
+        self.weighting = weighting
+
+
+Outputs = int | Heads
 
 IN_MEMORY_BYTES = 2**30  # larger pixel arrays live in an unlinked temporary file, mapped into memory
 
@@ -77,6 +112,14 @@ def chunks(count: int, size: int) -> Iterator[slice]:
 def unit_images(pixels: Tensor) -> Images:
     """Return 8-bit pixels as float32 in [0, 1]."""
     return pixels.float().div_(255)
+
+
+def at(target: Any, index: Any, device: torch.device | None = None) -> Any:
+    """Return some entries of a target, on ``device``; of several targets by name a ``dict`` of them."""
+    if isinstance(target, dict):
+        return {name: at(values, index, device) for name, values in target.items()}
+    some = target[index.to(target.device) if isinstance(index, Tensor) else index]
+    return some if device is None else some.to(device, non_blocking=True)
 
 
 def to_images(pixels: Tensor, device: torch.device) -> Images:

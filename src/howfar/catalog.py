@@ -26,7 +26,7 @@ TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return what the code says of one entry: name, what, source, settings; of protectors norm, labels, cost; of defenses needs."""
+    """Return what the code says of one entry: name, what, source, settings, and what its kind adds."""
     factory = TABLES[kind][name]
     text = inspect.cleandoc(factory.__doc__ or "")
     doc = parse_docstring(text, DocstringStyle.GOOGLE)

@@ -82,7 +82,9 @@ def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], l
         if store.done(victim.name, victim.key):
             ready[victim.key] = victim
             continue
-        (ready if store.done(protect.name, protect.key) else todo)[protect.key] = protect
+        # A record without its images, as it is published, is enough for tables but not to learn from.
+        made = store.done(protect.name, protect.key) and store.has_arrays(protect.name, protect.key)
+        (ready if made else todo)[protect.key] = protect
         todo[victim.key] = victim
     return sorted(todo.values(), key=_dearest_first), list(ready.values())
 

@@ -134,7 +134,8 @@ class Step:
         e = self.experiment
         if self.name == "protect":
             return f"protect {e.protector.label} seed {e.seed}"
-        return f"{e.model.label} on {e.protector.label} / {e.defense.label} seed {e.seed}"
+        task = "" if e.task.label == "classification" else f" learns {e.task.label}"
+        return f"{e.model.label}{task} on {e.protector.label} / {e.defense.label} seed {e.seed}"
 
 
 def _title(dataset: Spec[Splits]) -> str:

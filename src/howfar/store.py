@@ -115,7 +115,7 @@ class Store:
             raise HowfarError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
 
     def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
-        """Write a record, replacing a failed one; a finished one stays as it is.
+        """Write a record, replacing one that failed or lost its arrays; a finished one stays as it is.
 
         Raises:
             HowfarError: if the disk is full or cannot be written. Nothing half-written stays behind.
@@ -153,7 +153,7 @@ class Store:
 
     def _publish(self, draft: Path, final: Path) -> None:
         if final.exists():
-            if self.done(final.parent.name, final.name):
+            if self.done(final.parent.name, final.name) and (final / ARRAYS).exists() >= (draft / ARRAYS).exists():
                 return
             old = draft.with_suffix(".old.tmp")
             final.rename(old)

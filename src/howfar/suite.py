@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from torch import Tensor
 
-from howfar.data import DATASETS
-from howfar.defend import DEFENSES, Chain, expanded
+from howfar.arrays import Heads
+from howfar.data import DATASETS, Data
+from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
 from howfar.models import MODELS
 from howfar.probe import Probe
 from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
-from howfar.tasks import TASKS
+from howfar.tasks import TASKS, Task
 from howfar.train import Recipe
 
 
@@ -59,8 +61,8 @@ class Suite:
         limit_test: the same of the test images.
         held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
             fifth of all.
-        task: what victims learn.
-        source_task: what the protection is crafted against.
+        tasks: what victims learn, a victim each; ``joint[tasks=a+b]`` is one victim that learns several.
+        source_tasks: what the protection is crafted against. Protectors that know of no target are crafted once.
         protectors: ``clean`` is always added, as the baseline of all others.
         defenses: what learners do against protection; ``worst`` stands for the newest ensemble.
         models: the victims.
@@ -82,8 +84,8 @@ class Suite:
     limit_train: Limit = None
     limit_test: Limit = None
     held_out: Annotated[int, Field(ge=0)] = 0
-    task: str = "classification"
-    source_task: str = "classification"
+    tasks: Names = ("classification",)
+    source_tasks: Names = ("classification",)
     eps: Eps | None = None
     probe_images: Annotated[int, Field(ge=2)] = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
@@ -102,14 +104,21 @@ class Suite:
         wanted = _unique(_protector(name, self.eps) for name in ("clean", *self.protectors))
         defenses = _unique(Chain.parse(name, DEFENSES) for name in expanded(self.defenses))
         models = _unique(parse(name, MODELS, "model") for name in self.models)
-        task, source_task = (parse(name, TASKS, "task") for name in (self.task, self.source_task))
+        tasks, sources = (_unique(parse(n, TASKS, "task") for n in names) for names in (self.tasks, self.source_tasks))
+        crafted = [
+            (protector, source)
+            for protector in wanted
+            for source in (sources if protector.build().uses_labels else sources[:1])
+        ]
         return [
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
-                source_task=source_task, task=task, protector=protector, defense=defense, model=model,
+                source_task=source, task=task, protector=protector, defense=defense, model=model,
                 recipe=self.train, seed=seed, held_out=self.held_out, probe=Probe(self.probe_images, self.radius),
             )
-            for model, defense, seed, protector in product(models, defenses, dict.fromkeys(self.seeds), wanted)
+            for model, task, defense, seed, (protector, source) in product(
+                models, tasks, defenses, dict.fromkeys(self.seeds), crafted
+            )
         ]  # fmt: skip
 
 
@@ -161,6 +170,18 @@ SUITES: dict[str, dict[str, Any]] = {
         "limit_train": 4000,
         "limit_test": 2000,
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+    },
+    # Is it unlearnable for what it was not made for? Protection against the kind of room, victims of eight tasks.
+    "crosstask": {
+        "dataset": "rooms[size=32,train=2000,test=500]",
+        "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
+        "source_tasks": ("class_scene",),
+        "tasks": ("class_scene", "class_object", "segment_semantic", "depth_euclidean", "normal", "edge_texture"),
+        "defenses": ("none",),
+        "models": ("resnet8[width=8]",),
+        "seeds": (0, 1, 2),
+        "probe_images": 64,
+        "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
     "cifar10-core": {
@@ -263,21 +284,32 @@ def _unique(specs: Iterable[Labelled]) -> list[Labelled]:
 
 
 def check_data(experiments: list[Experiment]) -> None:
-    """Load the data and build the task once, so that bad input is refused before any work starts.
+    """Load the data and build the tasks once, so that bad input is refused before any work starts.
 
     Raises:
-        HowfarError: whatever the data set or the task has to say.
+        HowfarError: whatever the data set or a task has to say.
     """
-    first = experiments[0]
-    splits = first.splits
-    for maker in (first.task.build(), first.source_task.build()):
-        task = maker(splits.train)
-        largest = int(splits.test.targets[task.target].max()) + 1
-        if largest > task.outputs:
-            raise HowfarError(f"the test set has class {largest - 1}, which no training image shows. Add images of it.")
+    splits = experiments[0].splits
+    makers = {maker.label: maker for e in experiments for maker in (e.source_task, e.task)}
+    tasks = {label: maker.build()(splits.train) for label, maker in makers.items()}
+    for task in tasks.values():
+        labels = task.prepare(splits.test).answers(task.target)
+        if isinstance(labels, Tensor) and labels.ndim == 1 and int(labels.max()) >= int(task.outputs):
+            raise HowfarError(
+                f"the test set has class {int(labels.max())}, which no training image shows. Add images of it."
+            )
     for label, chain in {e.defense.label: e.defense for e in experiments}.items():
-        defense, target = chain.build(), splits.train.targets[first.task.build()(splits.train).target]
+        defense = chain.build()
         if (defense.needs_clean or defense.selects) and splits.clean is None:
             raise UsageError(f"defense '{label}' needs clean images, and none are held back. Give --set held_out=1000.")
-        if defense.needs_labels and (target.ndim > 1 or target.is_floating_point()):
-            raise UsageError(f"defense '{label}' needs one class an image, which '{first.task.label}' has not.")
+        for name in {e.task.label for e in experiments if e.defense.label == label}:
+            _check_served(label, defense, name, tasks[name], splits.train)
+
+
+def _check_served(label: str, defense: Defense, name: str, task: Task, data: Data) -> None:
+    """Raise where a defense cannot serve a task."""
+    target = data.targets.get(task.target)
+    if defense.needs_labels and (target is None or target.ndim > 1 or target.is_floating_point()):
+        raise UsageError(f"defense '{label}' needs one class an image, which '{name}' has not. Leave one of them out.")
+    if defense.moves_targets and isinstance(task.outputs, Heads):
+        raise UsageError(f"defense '{label}' mixes or moves targets, which it cannot for several at once ('{name}').")

@@ -50,7 +50,7 @@ def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "S
 
 def show_leaderboard(page: "Page", *, as_json: bool) -> None:
     """Print worst cases and the leaderboard."""
-    from howfar.report import profile
+    from howfar.report import crosstask, profile
     from howfar.report.leaderboard import as_json as to_json
     from howfar.report.leaderboard import as_table
 
@@ -58,6 +58,8 @@ def show_leaderboard(page: "Page", *, as_json: bool) -> None:
         out(to_json(page.rows).rstrip())
         return
     console = _console(sys.stdout)
+    for matrix in page.matrices:
+        console.print(crosstask.as_table(matrix))
     for ranking in page.profiles:
         if ranking.worst:
             console.print(profile.as_table(ranking))

@@ -12,14 +12,14 @@ from howfar import arrays
 from howfar.clock import Clock, circumstances
 from howfar.data import Data, Splits
 from howfar.defend import Learner, as_seen
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment, Step
 from howfar.models import build
 from howfar.probe import Sharpness
 from howfar.protect import Draft, Progress
 from howfar.score import visibility
 from howfar.store import Record, Store
-from howfar.tasks import Task
+from howfar.tasks import Joint, Task
 from howfar.train import evaluate, train
 
 PREVIEW = 8  # images of a protected set kept for the page
@@ -38,8 +38,11 @@ def failed(step: Step, store: Store, error: str) -> Record:
 
 def _protect(step: Step, store: Store, device: torch.device) -> Work:
     experiment, clock = step.experiment, Clock(device)
-    data, protector = experiment.splits.train, experiment.protector.build()
-    task = experiment.source_task.build()(data)
+    clean, protector = experiment.splits.train, experiment.protector.build()
+    task = experiment.source_task.build()(clean)
+    data = task.prepare(clean)
+    if data.pixels is not clean.pixels:
+        raise UsageError(f"'{experiment.source_task.label}' changes the images itself. Take another source task.")
     curve: list[float] = []
     generator = arrays.seeded(experiment.seed, "protect")
     draft = Draft(store.draft("protect", step.key))
@@ -48,7 +51,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     made = clock.stop()
     seen = asdict(visibility(data, protected))
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
-    shown = data.targets[task.target].argsort(stable=True)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
+    shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
     result = {
         "images": len(data),
         "curve": curve,
@@ -71,11 +74,12 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     experiment, clock = step.experiment, Clock(device)
     splits, seed = experiment.splits, experiment.seed
     protected = _protected(experiment, store, step.needs or "")
-    task = experiment.task.build()(protected)
+    task = experiment.task.build()(splits.train)
+    splits = _prepared(splits, task)
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     defense = experiment.defense.build()
     learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build())
-    learned = defense.purify(protected, learner)
+    learned = task.prepare(defense.purify(protected, learner))
     probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
     model = build(
         experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
@@ -119,6 +123,19 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()))
 
 
+def _by_class(data: Data) -> Tensor:
+    """Return positions so that images of a kind stand together."""
+    return torch.arange(len(data)) if data.classes is None else data.targets[data.classes].argsort(stable=True)
+
+
+def _prepared(splits: Splits, task: Task) -> Splits:
+    """Return clean images with what the task makes of them; test images only where they are looked at all along."""
+    if splits.validation is None:
+        return replace(splits, test=task.prepare(splits.test))
+    clean = splits.clean if splits.clean is None else task.prepare(splits.clean)
+    return replace(splits, clean=clean, validation=task.prepare(splits.validation))
+
+
 def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, float]]:
     """Return how well the network does after an epoch: on validation images where there are any."""
     if splits.validation is not None:
@@ -130,9 +147,22 @@ def _quality(epoch: dict[str, Any], task: Task) -> float:
     return float((epoch.get("validation") or epoch["test"])[task.metric])
 
 
-def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, float]:
+def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
     """Return the final quality: the only time that a network meets the test images, if others are kept to choose by."""
-    found = {"quality": evaluate(model, task, splits.test)[task.metric]}
+    metrics = evaluate(model, task, task.prepare(splits.test))
+    found: dict[str, Any] = {"quality": metrics[task.metric]}
+    if len(metrics) > 2:
+        found["metrics"] = metrics
+    if isinstance(task, Joint):
+        found["parts"] = {
+            name: {
+                "quality": metrics[f"{name}/{part.metric}"],
+                "metric": part.metric,
+                "chance": part.chance,
+                "higher_is_better": part.higher_is_better,
+            }
+            for name, part in task.tasks.items()
+        }
     if splits.validation is not None:
         found["validation"] = evaluate(model, task, splits.validation)[task.metric]
     return found

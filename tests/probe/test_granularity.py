@@ -12,7 +12,7 @@ from howfar.models.build import weight_names
 from howfar.probe import parameter_sharpness, sharpness
 from howfar.tasks import Task, classification
 
-from ..conftest import make_data
+from ..conftest import TestTask, make_data
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +131,8 @@ class Separate(nn.Module):
 def test_one_draw_is_exact_where_the_hessian_is_diagonal() -> None:
     data = make_data(6, (1, 1, 4), 2)
 
-    class Squares:
-        target, outputs, metric, higher_is_better, chance = "label", 4, "score", True, 0.0
+    class Squares(TestTask):
+        outputs = 4
 
         def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return output.square().sum(1)

@@ -12,13 +12,11 @@ from howfar.probe import Released, sharpness
 from howfar.tasks import Task
 from howfar.train import Recipe, train
 
-from ..conftest import make_data
+from ..conftest import TestTask, make_data
 
 
-class Squared:
+class Squared(TestTask):
     """Squared error of one output: with a linear model, L is a quadratic with a known maximum on a ball."""
-
-    target, outputs, metric, higher_is_better, chance = "label", 1, "score", True, 0.0
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (output[:, 0] - target.float()).square()
@@ -88,8 +86,7 @@ def test_every_weight_mode_and_gradient_is_put_back(trained: nn.Module, digits: 
 
 
 def test_weights_are_put_back_after_an_error(trained: nn.Module, digits: Splits, task: Task) -> None:
-    class Breaking:
-        target, outputs, metric, higher_is_better, chance = "label", 10, "accuracy", True, 0.1
+    class Breaking(TestTask):
         calls = 0
 
         def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

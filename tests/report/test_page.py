@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
 from howfar.report.page import Control, Group, Page, Protected, Series, render
 from howfar.report.profile import Profile
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
 from howfar.report.verdict import verdict
-from howfar.score import Trials, dose_response, worst_case
+from howfar.score import Trials, dose_response, retention, worst_case
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
@@ -50,7 +51,20 @@ def page(name: str = "em") -> Page:
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
     entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], 0.001, None, None)
-    return Page([group], [entry], [profile], [(name, name)], {"device": name, "threads": "1"}, [f"howfar bench {name}"])
+    matrix = Matrix(
+        name, name, name, [Column(name, "accuracy", 0.1, True), Column("normal", "mean angle", 36.0, False)],
+        {name: {name: Cell(0.9, 0.2, retention([0.9, 0.8], [0.2, 0.3], chance=0.1))}},
+        {name: Summary(0.5, 0.9, name, 0.1)}, 2,
+    )  # fmt: skip
+    return Page(
+        [group],
+        [entry],
+        [profile],
+        [matrix],
+        [(name, name)],
+        {"device": name, "threads": "1"},
+        [f"howfar bench {name}"],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +115,14 @@ def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
     tab.goto(path.as_uri())
 
     def poisoned() -> list[str]:
-        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=1 >> tbody td:nth-child(3)")]
+        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=2 >> tbody td:nth-child(3)")]
 
-    tab.click("table >> nth=1 >> th:nth-child(3) button")
+    tab.click("table >> nth=2 >> th:nth-child(3) button")
     assert poisoned() == ["20.0", "50.0", "90.0"]
-    tab.focus("table >> nth=1 >> th:nth-child(3) button")
+    tab.focus("table >> nth=2 >> th:nth-child(3) button")
     tab.keyboard.press("Enter")
     assert poisoned() == ["90.0", "50.0", "20.0"]
-    assert tab.get_attribute("table >> nth=1 >> th:nth-child(3)", "aria-sort") == "descending"
+    assert tab.get_attribute("table >> nth=2 >> th:nth-child(3)", "aria-sort") == "descending"
     tab.close()
 
 

@@ -36,6 +36,10 @@ class Grid(Common):
     """Victims, e.g. resnet8,resnet18[width=16]."""
     defenses: str | None = None
     """What learners do against protection, e.g. none,jpeg:75,cutout."""
+    tasks: str | None = None
+    """What victims learn, e.g. class_scene,normal or joint:class_scene+normal (see: howfar list tasks)."""
+    source_tasks: str | None = None
+    """What the protection is crafted against, e.g. class_scene."""
     seeds: str | None = None
     """E.g. 0-4 or 0,7."""
     epochs: str | None = None
@@ -63,8 +67,9 @@ class Grid(Common):
         """Return the cells."""
         from howfar.suite import make_suite, read_suite
 
-        flags: dict[str, Any] = {k: v for k in ("dataset", "data_root", "limit_train", "limit_test", "protectors",
-                 "models", "defenses", "seeds", "eps") if (v := getattr(self, k)) is not None}  # fmt: skip
+        keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
+                "source_tasks", "seeds", "eps")  # fmt: skip
+        flags: dict[str, Any] = {key: value for key in keys if (value := getattr(self, key)) is not None}
         flags |= {"download": True} if self.download else {}
         flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
         layers = [read_suite(self.config)] if self.config else []

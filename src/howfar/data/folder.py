@@ -2,6 +2,7 @@
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", "
 def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Splits:
     """Your own images: one subfolder a class, or ``train/`` and ``test/`` with one subfolder a class each.
 
+    Without subfolders the images have no classes; tasks that need none remain, such as ``edge_texture``.
+
     Args:
         root: the folder.
         size: resize to this side in pixels (shorter side, then centre crop); 0 takes images as they are.
@@ -36,8 +39,12 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
         raise UsageError(f"test_share = {test_share} is no share. Take a number between 0 and 1, such as 0.2.")
     split = (root / "train").is_dir() and (root / "test").is_dir()
     classes = _classes(root / "train" if split else root)
-    if len(classes) < 2:
-        raise UsageError(f"{root} holds {len(classes)} class(es), and one cannot be told apart. Make a subfolder each.")
+    if len(classes) == 1:
+        raise UsageError(f"{root} holds one class, which cannot be told from others. Make a subfolder each, or none.")
+    if not classes and not split:
+        whole = _read(root, [""], size, first_id=0)
+        train, test = halves(whole, test_share, target="label")
+        return Splits(replace(train, targets={}), replace(test, targets={}), (), flip)
     if not split:
         train, test = halves(_read(root, classes, size, first_id=0), test_share)
         return Splits(train, test, tuple(classes), flip)

@@ -9,17 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from howfar import arrays
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
-NEEDED = ("x_train", "y_train", "x_test", "y_test")
+NEEDED = ("x_train", "x_test")
 
 
 def npz(root: Path, flip: bool = True) -> Splits:
-    """Any ``.npz`` archive with x_train, y_train, x_test and y_test; ``classes`` and ``y_train_*`` are optional.
+    """Any ``.npz`` archive with x_train and x_test; ``y_train``, ``y_train_NAME``, ``seg_train``, ``classes`` optional.
 
     Args:
-        root: the file. Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels.
+        root: the file. Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels. ``y`` holds
+            classes, (n,); ``y_train_NAME`` classes, (n,), classes of pixels, (n, h, w), or real numbers for pixels,
+            (n, h, w) or (n, h, w, c); ``seg_train`` is short for ``y_train_segment_semantic``. 255 means no class, NaN
+            no number.
         flip: whether learners may mirror the images.
 
     Raises:
@@ -30,7 +34,7 @@ def npz(root: Path, flip: bool = True) -> Splits:
 
 def read_npz(path: Path, *, flip: bool) -> Splits:
     """Read one archive; pickled arrays are refused."""
-    table = _arrays(path)
+    table = read_arrays(path)
     missing = [name for name in NEEDED if name not in table]
     if missing:
         raise HowfarError(f"{path} lacks {', '.join(missing)}. Write it with numpy.savez({', '.join(NEEDED)}).")
@@ -38,12 +42,15 @@ def read_npz(path: Path, *, flip: bool) -> Splits:
     test = _part(path, table, "test", first_id=len(train))
     if train.shape != test.shape:
         raise HowfarError(f"{path}: training images are {train.shape}, test images {test.shape}. Make them equal.")
-    count = int(torch.cat([train.targets["label"], test.targets["label"]]).max()) + 1
-    names = [str(name) for name in table["classes"]] if "classes" in table else [str(k) for k in range(count)]
+    names = [str(name) for name in table.get("classes", ())]
+    if not names and "label" in train.targets and "label" in test.targets:
+        count = int(torch.cat([train.targets["label"], test.targets["label"]]).max()) + 1
+        names = [str(k) for k in range(count)]
     return Splits(train, test, classes=tuple(names), flip=flip)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive; pickled ones are refused."""
     if not path.is_file():
         raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
     try:
@@ -54,15 +61,43 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _part(path: Path, table: dict[str, NDArray[Any]], part: str, *, first_id: int) -> Data:
+    pixels = to_pixels(table[f"x_{part}"], f"{path}: x_{part}")
     targets: dict[str, Tensor] = {}
     for name, values in table.items():
+        if name == f"seg_{part}":
+            targets["segment_semantic"] = _segments(values, pixels, f"{path}: {name}")
         if name == f"y_{part}" or name.startswith(f"y_{part}_"):
-            if not np.issubdtype(values.dtype, np.integer) or values.ndim != 1 or (values < 0).any():
-                raise HowfarError(f"{path}: {name} must hold whole numbers from 0, one per image. Convert it.")
             key = name.removeprefix(f"y_{part}").lstrip("_") or "label"
-            targets[key] = torch.from_numpy(values.astype(np.int64))
-    pixels = to_pixels(table[f"x_{part}"], f"{path}: x_{part}")
+            targets[key] = _target(values, pixels, f"{path}: {name}")
     return Data(pixels=pixels, targets=targets, ids=torch.arange(first_id, first_id + len(pixels)))
+
+
+def _target(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
+    """Return classes, one an image, or numbers, one or several a pixel, channels first."""
+    if np.issubdtype(values.dtype, np.integer) and values.ndim == 1:
+        if (values < 0).any():
+            raise HowfarError(f"{where} must hold whole numbers from 0, one per image. Convert it.")
+        return torch.from_numpy(values.astype(np.int64))
+    if np.issubdtype(values.dtype, np.integer) and values.shape[1:] == pixels.shape[2:]:
+        return _segments(values, pixels, where)
+    if np.issubdtype(values.dtype, np.floating):
+        maps = torch.from_numpy(values.astype(np.float32))
+        maps = maps[:, None] if maps.ndim == 3 else maps
+        if maps.ndim == 4 and maps.shape[1:3] == pixels.shape[2:]:
+            maps = maps.permute(0, 3, 1, 2).contiguous()
+        if maps.ndim == 4 and maps.shape[2:] == pixels.shape[2:]:
+            return maps
+    raise HowfarError(
+        f"{where} must hold whole numbers from 0, one per image or pixel, or real numbers for every pixel. Convert it."
+    )
+
+
+def _segments(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
+    if values.shape != (len(pixels), *pixels.shape[2:]) or values.min() < 0 or values.max() > arrays.VOID:
+        raise HowfarError(
+            f"{where} must hold a class from 0 to 254 for every pixel, 255 where there is none. Convert it."
+        )
+    return torch.from_numpy(values.astype(np.uint8))
 
 
 def to_pixels(values: NDArray[Any], where: str) -> Tensor:

@@ -9,23 +9,23 @@ from howfar.data.types import Data
 from howfar.errors import HowfarError, UsageError
 
 
-def balanced(data: Data, limit: int | None, *, seed: int = 0, target: str = "label") -> Data:
+def balanced(data: Data, limit: int | None, *, seed: int = 0, target: str | None = None) -> Data:
     """Return ``limit`` images, as evenly spread over the classes as the data allow.
 
     Args:
-        data: any set with the categorical target.
+        data: any set; without classes images are drawn at random.
         limit: how many images; None or more than there are: all of them.
         seed: which images.
-        target: the categorical target to balance.
+        target: the classes to balance; None takes the data's own. Where it is no class, the data's own count.
 
     Raises:
         UsageError: if ``limit`` is smaller than the number of classes.
     """
     if limit is None or limit >= len(data):
         return data
-    if target not in data.targets or data.targets[target].ndim != 1:
+    labels = _labels(data, target)
+    if labels is None:
         return data.take(_shuffled(data, torch.arange(len(data)), seed)[:limit].sort().values)
-    labels = data.targets[target]
     count = len(labels.unique())
     if limit < count:
         raise UsageError(f"{limit} images cannot hold {count} classes. Take at least {count}.")
@@ -58,7 +58,7 @@ def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") ->
 
 
 def held_back(
-    data: Data, limit: int | None, count: int, *, target: str = "label"
+    data: Data, limit: int | None, count: int, *, target: str | None = None
 ) -> tuple[Data, Data | None, Data | None]:
     """Return a training set, and two disjoint halves of ``count`` images that are kept back from it.
 
@@ -69,10 +69,11 @@ def held_back(
         limit: size of the training set; None takes all that is left.
         count: images to keep back, but never more than a fifth of all; odd ones count for the second half. None are
             kept back where that is too few to show every class in both halves.
-        target: the categorical target to balance.
+        target: as in ``balanced``.
     """
     count = min(count, len(data) // 5)
-    if count < 2 * len(data.targets[target].unique()):
+    labels = _labels(data, target)
+    if count < 2 * (1 if labels is None else len(labels.unique())):
         return balanced(data, limit, target=target), None, None
     chosen = balanced(data, limit, target=target)
     others = _without(data, chosen)
@@ -81,6 +82,14 @@ def held_back(
         chosen = balanced(_without(data, kept), limit, target=target)
     first = balanced(kept, count // 2, seed=2, target=target)
     return chosen, first, _without(kept, first)
+
+
+def _labels(data: Data, target: str | None) -> Tensor | None:
+    """Return the classes to balance; None where there are none."""
+    for name in (target, data.classes):
+        if name in data.targets and data.targets[name].ndim == 1 and not data.targets[name].is_floating_point():
+            return data.targets[name]
+    return None
 
 
 def _without(data: Data, gone: Data) -> Data:

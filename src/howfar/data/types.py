@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,17 @@ class Data:
         targets = {name: target[index] for name, target in self.targets.items()}
         return replace(self, pixels=pixels, targets=targets, ids=self.ids[index])
 
+    def answers(self, target: str) -> Any:
+        """Return the target of this name; of names joined by ``+`` a ``dict`` of them."""
+        names = target.split("+")
+        return self.targets[target] if len(names) == 1 else {name: self.targets[name] for name in names}
+
+    @property
+    def classes(self) -> str | None:
+        """Name of the target that says what kind of image each is; None where no target does."""
+        kinds = [name for name, values in self.targets.items() if values.ndim == 1 and not values.is_floating_point()]
+        return "label" if "label" in kinds else min(kinds, default=None)
+
     def with_pixels(self, pixels: Pixels) -> "Data":
         """Return the same images with other pixels: how protectors and purifiers answer."""
         return replace(self, pixels=pixels)
@@ -76,7 +88,7 @@ class Splits:
         test: always clean.
         clean: a few clean images of the learner's own, kept back from training; None if there are none.
         validation: other clean images to choose by, kept back as well.
-        classes: names of the values of the target ``"label"``.
+        classes: names of the values of the target that says what kind of image each is; empty where none does.
         flip: whether a mirrored image still shows its class (no for digits).
     """
 

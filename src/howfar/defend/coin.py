@@ -23,7 +23,7 @@ def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
     Args:
         distance: largest displacement along each axis, in pixels.
     """
-    return Defense(around=each_batch(partial(_displace, distance=distance)))
+    return Defense(around=each_batch(partial(_displace, distance=distance)), moves_targets=True)
 
 
 def _displace(images: Images, targets: Targets, generator: Generator, *, distance: float) -> tuple[Images, Targets]:

@@ -79,6 +79,7 @@ class Defense:
         selects: take the network of the epoch that does best on clean validation images, not the last one.
         needs_clean: whether it takes a few clean images.
         needs_labels: whether it takes one class an image.
+        moves_targets: whether it mixes targets or moves them with the images, which takes a single one.
         passes: about how many training passes an epoch takes, for estimates; plain training takes one.
     """
 
@@ -89,6 +90,7 @@ class Defense:
     selects: bool = False
     needs_clean: bool = False
     needs_labels: bool = False
+    moves_targets: bool = False
     passes: float = 1.0
 
 
@@ -121,6 +123,7 @@ def chained(parts: Sequence[Defense]) -> Defense:
         selects=any(part.selects for part in parts),
         needs_clean=any(part.needs_clean for part in parts),
         needs_labels=any(part.needs_labels for part in parts),
+        moves_targets=any(part.moves_targets for part in parts),
         passes=math.prod(part.passes for part in parts),
     )  # fmt: skip
 
@@ -160,4 +163,4 @@ def each_batch(view: View) -> Around:
 
 def is_dense(targets: Targets) -> bool:
     """Return whether there is a target for every pixel."""
-    return targets.ndim > 2
+    return isinstance(targets, torch.Tensor) and targets.ndim > 2

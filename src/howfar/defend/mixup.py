@@ -25,7 +25,7 @@ def mixup(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, 
         alpha: of the beta distribution that the weight is drawn from.
         share: of the images that are mixed (1 as published; 0.5 in APBench).
     """
-    return Defense(around=partial(_around, alpha=alpha, share=share))
+    return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True)
 
 
 def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:

@@ -24,7 +24,7 @@ def randaugment(
         operations: one after the other.
         magnitude: on a scale to 30.
     """
-    return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)))
+    return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)), moves_targets=True)
 
 
 def _augment(

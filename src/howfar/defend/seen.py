@@ -1,7 +1,10 @@
 """What a learner's loss is made of."""
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils import _pytree as pytree
 
 from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
@@ -32,18 +35,20 @@ def as_seen(defense: Defense, model: nn.Module, task: Task, data: Data, *, done:
         return data
     device, was_training = next(model.parameters()).device, model.training
     pixels = arrays.empty_pixels(data.pixels.shape)
-    targets: list[Tensor] = []
+    targets: list[Any] = []
     model.eval()
     try:
         for part in arrays.chunks(len(data), BATCH):
             images = arrays.to_images(data.pixels[part], device)
-            target = data.targets[task.target][part].to(device)
+            target = arrays.at(data.answers(task.target), part, device)
             seen, meant = _drawn(defense, model, task, images, target, done, generator)
             pixels[part] = (seen.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-            targets.append(meant.cpu())
+            targets.append(pytree.tree_map(lambda values: values.cpu(), meant))
     finally:
         model.train(was_training)
-    return Data(pixels, {**data.targets, task.target: torch.cat(targets)}, data.ids)
+    whole = pytree.tree_map(lambda *parts: torch.cat(parts), *targets)
+    named = whole if isinstance(whole, dict) else {task.target: whole}
+    return Data(pixels, {**data.targets, **named}, data.ids)
 
 
 def _drawn(
@@ -68,5 +73,5 @@ def _drawn(
     rows = torch.arange(len(images), device=images.device)
     return (
         torch.stack([seen for seen, *_ in counted])[chosen, rows],
-        torch.stack([meant for _, meant, _ in counted])[chosen, rows],
+        pytree.tree_map(lambda *meant: torch.stack(meant)[chosen, rows], *[meant for _, meant, _ in counted]),
     )

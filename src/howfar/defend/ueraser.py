@@ -35,9 +35,12 @@ def ueraser(
         probability: of plasma and shuffle for each image (0.5 in the release, 1 in APBench).
     """
     compared = {"lite": 0.0, "standard": FIRST * views, "max": float(views)}[mode]
+    # A view costs about half a pass, a forward pass a third.
     return Defense(
-        around=partial(_around, mode=mode, views=views, probability=probability), passes=1.5 + compared / 2
-    )  # a view costs about half a pass, a forward pass a third
+        around=partial(_around, mode=mode, views=views, probability=probability),
+        moves_targets=True,
+        passes=1.5 + compared / 2,
+    )
 
 
 def _around(inner: Loss, done: float, *, mode: str, views: int, probability: float) -> Loss:

@@ -7,7 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, nn
 
+from howfar.arrays import Outputs, PerPixel
 from howfar.errors import UsageError, unknown
+from howfar.models.heads import with_heads
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
 Kind = Literal["weights", "biases", "norms", "tokens"]  # of parameters
@@ -15,13 +17,13 @@ PAPER: tuple[Kind, ...] = ("weights",)  # the kind that the paper calls layers
 Architecture = Callable[[Shape, int], nn.Module]  # image shape, number of outputs -> network
 
 
-def build(architecture: Architecture, shape: Shape, outputs: int, *, generator: Generator) -> nn.Module:
+def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
     """Return a network in training mode, its weights drawn from ``generator`` by PyTorch's default rules.
 
     Args:
         architecture: an entry of ``MODELS``, called with its sizes.
         shape: channels, height and width of an image.
-        outputs: how many numbers the network returns per image.
+        outputs: how many numbers the network returns, for an image or for every pixel; of several heads by name.
         generator: where the initial weights come from.
 
     Raises:
@@ -31,7 +33,10 @@ def build(architecture: Architecture, shape: Shape, outputs: int, *, generator: 
     if channels not in (1, 3) or min(height, width) < 8:
         raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator: leave it as it was
-        model = architecture(shape, outputs)
+        if isinstance(outputs, int) and not isinstance(outputs, PerPixel):
+            model = architecture(shape, outputs)
+        else:
+            model = with_heads(architecture(shape, 1), shape, outputs)
     for module in model.modules():
         _initialise(module, generator)
     return channels_last(model)

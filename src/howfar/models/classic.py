@@ -33,6 +33,9 @@ class Linear(nn.Module):
         self.grid = (min(side, height), min(side, width)) if inputs else (height, width)
         self.head = nn.Linear(channels * self.grid[0] * self.grid[1], outputs)
 
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
     def forward(self, images: Tensor) -> Tensor:
         if self.grid != tuple(images.shape[2:]):
             images = functional.adaptive_avg_pool2d(images, self.grid)
@@ -53,6 +56,10 @@ class LeNet5(nn.Module):
         self.fc1 = nn.Linear(16 * rows * columns, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, outputs)
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        first = functional.relu(self.conv1(images))
+        return [first, functional.relu(self.conv2(functional.max_pool2d(first, 2)))]
 
     def forward(self, images: Tensor) -> Tensor:
         out = functional.max_pool2d(functional.relu(self.conv1(images)), 2)

@@ -67,6 +67,14 @@ class DenseNet(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
         self.head = nn.Linear(channels, outputs)
 
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        out, levels = self.conv1(images), []
+        for layer in self.layers:
+            if isinstance(layer, Transition):
+                levels.append(out)
+            out = layer(out)
+        return [*levels, functional.relu(self.bn(out))]
+
     def forward(self, images: Tensor) -> Tensor:
         out = functional.relu(self.bn(self.layers(self.conv1(images))))
         scores: Tensor = self.head(functional.adaptive_avg_pool2d(out, 1).flatten(1))

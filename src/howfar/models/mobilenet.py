@@ -64,6 +64,14 @@ class MobileNet(nn.Module):
         self.bn2 = nn.BatchNorm2d(scaled(LAST))
         self.head = nn.Linear(scaled(LAST), outputs)
 
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        out, levels = functional.relu6(self.bn1(self.conv1(images))), []
+        for block in self.blocks:
+            if block.conv2.stride != (1, 1):
+                levels.append(out)
+            out = block(out)
+        return [*levels, functional.relu6(self.bn2(self.conv2(out)))]
+
     def forward(self, images: Tensor) -> Tensor:
         out = self.blocks(functional.relu6(self.bn1(self.conv1(images))))
         out = functional.relu6(self.bn2(self.conv2(out)))

@@ -167,3 +167,9 @@ class ResNet(nn.Module):
         out = self.stages(functional.relu(self.bn1(self.conv1(images))))
         scores: Tensor = self.head(functional.adaptive_avg_pool2d(out, 1).flatten(1))
         return scores
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        levels = [functional.relu(self.bn1(self.conv1(images)))]
+        for stage in self.stages:
+            levels.append(stage(levels[-1]))
+        return levels[1:]

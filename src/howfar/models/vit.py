@@ -62,9 +62,17 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(width, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self._tokens(images)[:, 0])
+        return scores
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        rows, columns = (math.ceil(side / self.patch) for side in images.shape[2:])
+        return [self._tokens(images)[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))]
+
+    def _tokens(self, images: Tensor) -> Tensor:
         bottom, right = (-images.shape[2] % self.patch, -images.shape[3] % self.patch)
         images = functional.pad(images, (0, right, 0, bottom))
         patches = functional.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(images), -1, -1), self.embed(patches)], dim=1) + self.positions
-        scores: Tensor = self.head(self.norm(self.blocks(x))[:, 0])
-        return scores
+        tokens: Tensor = self.norm(self.blocks(x))
+        return tokens

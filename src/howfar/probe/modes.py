@@ -1,14 +1,17 @@
 """How ``fast`` and ``exact`` search: which climbs and descents are taken, and when they end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from howfar.probe.search import Climb, Descent, Search, advance
 from howfar.probe.surface import Point, Surface
 
-LEAD = 128  # images that lead the climbs
-LED_STEPS = 5  # of a led climb of `exact`
+LEAD = 128  # images that lead the climbs of `fast`
+EXACT_LEAD = 256  # images that lead the climbs of `exact`
+LED_STEPS = 6  # of a led climb of `exact`, at most
+RIVAL = 0.7  # a led climb against the slope goes on where it got that share of the one along it
+LED_FALLS = 6  # of a led descent
 MOST_STEPS = 12  # of one search of `exact`
 
 Climbs = dict[str, Climb]
@@ -31,29 +34,34 @@ def fast(
             for name, climb in led.items()
         }
     advance(surface, list(climbs.values()), gradient=False)
-    falls = _descents({name: climb for name, climb in climbs.items() if climb.value < bound[name]}, slopes)
+    falls = _descents({name: climb for name, climb in climbs.items() if climb.value < bound[name]}, slopes, start)
     advance(surface, list(falls.values()), gradient=False)
     return climbs, falls
 
 
-def exact(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: float) -> tuple[Climbs, Descents]:
-    """Return a climb from the best of several starts and a descent a layer, all settled.
+def exact(
+    surface: Surface, start: Point, slopes: dict[str, Tensor], radius: float, tilt: Mapping[str, Tensor]
+) -> tuple[Climbs, Descents]:
+    """Return a climb from the better of two starts and a descent a layer, all settled.
 
-    Climbs start along the slope, against it, and where a climb on few images ended (a network that fits its images
-    closely has many maxima around each layer, and some are easier to see on few).
+    Climbs start where one on fewer images ended, along the slope or against it, and are settled on all. A network
+    that fits its images closely has many maxima around each layer; a long climb on half of the images finds higher
+    ones than a direct one on all, or a short one on a quarter. Descents are smooth: few images, whose loss is tilted
+    by what their gradient lacks, find nearly the place.
     """
-    along = _climbs(surface, start, slopes, radius)
-    led = _led(surface, along, slopes, LEAD, steps=LED_STEPS)
-    others = [Climb(name, rise.radius, start, led[name].at) for name, rise in along.items()]
-    advance(surface, [*along.values(), *others])
-    against = [Climb(name, rise.radius, start, -slopes[name]) for name, rise in along.items() if _even(rise, slopes)]
-    advance(surface, against)
-    rises = dict(along)
-    for other in [*others, *against]:
-        if other.value > rises[other.name].value:
-            rises[other.name] = other
+    along = _led(surface, _climbs(surface, start, slopes, radius), slopes, EXACT_LEAD, steps=LED_STEPS)
+    even = {name: -slopes[name] for name, rise in along.items() if _even(rise, slopes)}
+    against = _led(surface, {name: along[name] for name in even}, even, LEAD, steps=LED_STEPS)
+    rises = {name: Climb(name, led.radius, start, led.at) for name, led in along.items()}
+    others = [
+        Climb(name, led.radius, start, led.at) for name, led in against.items() if led.value > RIVAL * along[name].value
+    ]
+    advance(surface, [*rises.values(), *others])
+    rises |= {other.name: other for other in others if other.value > rises[other.name].value}
     _settle(surface, list(rises.values()))
-    falls = _descents(along, slopes)
+    falls = _descents(along, slopes, start)
+    if tilt:
+        falls = _led_descents(surface, falls, tilt)
     _settle(surface, list(falls.values()))
     return rises, falls
 
@@ -80,8 +88,25 @@ def _climbs(surface: Surface, start: Point, slopes: dict[str, Tensor], radius: f
     }
 
 
-def _descents(rises: Climbs, slopes: dict[str, Tensor]) -> Descents:
-    return {name: Descent(name, rise.radius, rise.start, slopes[name], rise=rise.first) for name, rise in rises.items()}
+def _descents(rises: Climbs, slopes: dict[str, Tensor], start: Point) -> Descents:
+    return {name: Descent(name, rise.radius, start, slopes[name], rise=rise.first) for name, rise in rises.items()}
+
+
+def _led_descents(surface: Surface, falls: Descents, tilt: Mapping[str, Tensor]) -> Descents:
+    """Return descents that begin where others, on few images, have ended, and know what those have seen."""
+    images, led = surface.fair_part(LEAD), {}
+    for name, fall in falls.items():
+        losses, qualities = fall.start.losses[:images], fall.start.qualities[:images]
+        led[name] = Descent(name, fall.radius, Point(losses, qualities), fall.slope, rise=fall.rise)
+    for _ in range(LED_FALLS):
+        advance(surface, [fall for fall in led.values() if not fall.settled], images=images, tilt=tilt)
+    return {
+        name: Descent(
+            name, fall.radius, fall.start, fall.slope, rise=fall.rise, opening=led[name].at,
+            seen=[seen for seen in led[name].seen if seen.move is not led[name].at],
+        )
+        for name, fall in falls.items()
+    }  # fmt: skip
 
 
 def _settle(surface: Surface, searches: Sequence[Search]) -> None:

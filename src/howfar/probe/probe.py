@@ -9,7 +9,7 @@ from torch import Generator, nn
 from howfar.data import Data, balanced
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
-from howfar.probe.sharpness import VERSION, sharpness
+from howfar.probe.sharpness import VERSIONS, sharpness
 from howfar.spec import Number
 from howfar.tasks import Task
 
@@ -46,7 +46,7 @@ class Probe:
 
     def key(self) -> dict[str, Any]:
         """Return what identifies a reading."""
-        return {**asdict(self), "version": VERSION}
+        return {**asdict(self), "version": VERSIONS[self.mode]}
 
     def part(self, data: Data, task: Task) -> Data:
         """Return the images that are looked at."""

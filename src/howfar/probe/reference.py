@@ -102,7 +102,10 @@ class _Loader:
                     return  # the release drops the last, smaller batch
                 crop, flip = self.released.crop, self.released.flip
                 pixels = crop_flip(pixels, crop=crop, flip=flip, generator=self.generator)
-            yield arrays.to_images(pixels, self.device), self.data.targets[self.task.target][part].to(self.device)
+            yield (
+                arrays.to_images(pixels, self.device),
+                arrays.at(self.data.answers(self.task.target), part, self.device),
+            )
 
     def walk(self, model: nn.Module, weight: nn.Parameter, sign: float) -> None:
         """One pass of SGD on ``weight`` alone, up (+1) or down (−1)."""

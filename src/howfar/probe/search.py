@@ -1,7 +1,7 @@
 """The search for the largest and the smallest loss on the ball around one layer's weights, many layers in step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,7 +12,8 @@ from howfar.probe.surface import Move, Point, Surface
 from howfar.probe.trust import Seen, lowest
 
 SETTLED = 0.02  # a step that promises a smaller relative gain is the last one
-NEGLIGIBLE = 0.1  # falls below this share of the rise need not be known to the same relative precision
+CAREFUL = 0.5  # downwards, half of that: a quadratic through few gradients promises too little
+NEGLIGIBLE = 0.02  # falls below this share of the rise need not be known to the same relative precision
 BELIEVED = 0.5  # share of its promise that a step must keep for the model to be believed farther
 
 
@@ -54,9 +55,14 @@ class Search(ABC):
         return self.sign * (self.best.loss - self.start.loss)
 
     @property
-    def floor(self) -> float:
-        """A value below which precision is of no use, nats."""
-        return 0.0
+    @abstractmethod
+    def young(self) -> bool:
+        """Whether too little was seen yet for a promise to be believed."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> float:
+        """A gain that is not worth a step, nats."""
 
     @abstractmethod
     def proposal(self) -> tuple[Tensor, float]:
@@ -76,11 +82,11 @@ class Search(ABC):
         if self.points == 0:
             self.first = point.loss - self.start.loss
         self.points += 1
+        self.settled = self.settled or last
         if self.sign * (point.loss - self.best.loss) > 0:
             self.reached(move, point, promised)
         else:
             self.missed(move, point, promised)
-        self.settled = self.settled or last
 
 
 @dataclass
@@ -93,6 +99,16 @@ class Climb(Search):
 
     sign: ClassVar[float] = 1.0
     short: float = 1.0
+
+    @property
+    def young(self) -> bool:
+        """Whether not one point has been seen."""
+        return self.points == 0
+
+    @property
+    def precision(self) -> float:
+        """A gain that is not worth a step, nats."""
+        return SETTLED * max(self.value, 1e-12)
 
     def proposal(self) -> tuple[Tensor, float]:
         """Return the point of the edge along the slope, or one on the way there."""
@@ -122,30 +138,39 @@ class Descent(Search):
 
     Attributes:
         rise: what the first move of the climb gave, nats; says how the loss bends along the slope.
+        opening: the first move, where something is known already; None takes the parabola along the slope.
         trust: how far the quadratic is believed.
         seen: gradients so far, the best point's included.
     """
 
     sign: ClassVar[float] = -1.0
     rise: float = 0.0
+    opening: Tensor | None = None
     trust: float = 0.0
     seen: list[Seen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.trust = 2 * self.radius
-        self.seen.append(Seen(self.at, self.slope))
+        self.seen = [Seen(self.at, self.slope), *self.seen]
 
     @property
-    def floor(self) -> float:
-        """A share of the rise."""
-        return NEGLIGIBLE * self.rise
+    def young(self) -> bool:
+        """Whether the quadratic knows one direction only."""
+        return len(self.seen) < 3
+
+    @property
+    def precision(self) -> float:
+        """A gain that is not worth a step, nats."""
+        return CAREFUL * SETTLED * max(self.value, NEGLIGIBLE * self.rise, 1e-12)
 
     def proposal(self) -> tuple[Tensor, float]:
         """Return the lowest point of the quadratic; the first time, of the parabola along the slope."""
         norm = float(self.slope.norm())
         if norm == 0 or self.radius == 0:
             return torch.zeros_like(self.at), 0.0
+        if self.points == 0 and self.opening is not None:
+            return self.opening, norm * self.radius
         if self.points == 0:
             linear = norm * self.radius
             bend = 2 * (self.rise - linear)
@@ -155,7 +180,9 @@ class Descent(Search):
         return lowest(Seen(self.at, self.slope), others, radius=self.radius, trust=self.trust)
 
     def missed(self, move: Tensor, point: Point, promised: float) -> None:
-        """Believe the quadratic less far."""
+        """Believe the quadratic less far; forget it, where a step that it called the last one lost a lot."""
+        if self.settled and point.loss - self.best.loss > self.precision:
+            self.settled, self.seen = False, []
         self._remember(move, point)
         self.trust = float((move - self.at).norm()) / 3
 
@@ -171,7 +198,10 @@ class Descent(Search):
             self.seen.append(Seen(move, point.gradient))
 
 
-def advance(surface: Surface, searches: Sequence[Search], *, gradient: bool = True, images: int | None = None) -> None:
+def advance(
+    surface: Surface, searches: Sequence[Search], *, gradient: bool = True, images: int | None = None,
+    tilt: Mapping[str, Tensor] | None = None,
+) -> None:  # fmt: skip
     """Take one step of every search; layers share what lies in front of them.
 
     Args:
@@ -179,12 +209,11 @@ def advance(surface: Surface, searches: Sequence[Search], *, gradient: bool = Tr
         searches: standing somewhere on it.
         gradient: whether steps follow; a search that can gain next to nothing more asks for none and is settled.
         images: how many images to look at, as in ``Surface.at``.
+        tilt: gradient of all images minus that of these, by layer. Added to their loss, it makes the few speak for all
+            (as in SVRG; Johnson and Zhang, NeurIPS 2013).
     """
     steps = [(search, *search.proposal()) for search in searches]
-    last = [
-        search.points > 0 and promised <= SETTLED * max(search.value, search.floor, 1e-12)
-        for search, _, promised in steps
-    ]
+    last = [not search.young and promised <= search.precision for search, _, promised in steps]
     points = surface.at(
         [
             Move(search.name, change, gradient=gradient and not done)
@@ -192,5 +221,12 @@ def advance(surface: Surface, searches: Sequence[Search], *, gradient: bool = Tr
         ],
         images=images,
     )
+    if tilt is not None:
+        points = [_tilted(point, change, tilt[s.name]) for (s, change, _), point in zip(steps, points, strict=True)]
     for (search, change, promised), done, point in zip(steps, last, points, strict=True):
         search.accept(change, point, promised, last=done)
+
+
+def _tilted(point: Point, change: Tensor, slope: Tensor) -> Point:
+    gradient = None if point.gradient is None else point.gradient + slope
+    return Point(point.losses + float((slope * change).sum()), point.qualities, gradient)

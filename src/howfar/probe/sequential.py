@@ -102,7 +102,7 @@ def _bounds(
         surfaces = [
             stack.enter_context(Surface(model, task, half, weights, memory=MEMORY // 2).opened()) for half in halves
         ]
-        starts = [surface.start() for surface in surfaces]
+        starts = [surface.start()[:2] for surface in surfaces]
         found: list[dict[str, Search]] = []
         for surface, (start, slopes) in zip(surfaces, starts, strict=True):
             rises, falls = fast(surface, start, slopes, radius, steps)

@@ -11,14 +11,14 @@ from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.channels import channel_sharpness
-from howfar.probe.modes import exact, fast
+from howfar.probe.modes import LEAD, exact, fast
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-VERSION = 6
+VERSIONS = {"fast": 6, "exact": 8, "reference": 6}
 RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
 
@@ -81,7 +81,8 @@ def sharpness(
         if mode == "reference":
             draws = generator or Generator().manual_seed(0)
             return _reference(model, task, data, weights, radius, batch_size or RELEASED_BATCH, released, draws)
-        start, slopes = surface.start()
+        lead = surface.fair_part(LEAD)
+        start, slopes, tilt = surface.start(lead if mode == "exact" and lead < len(data) else 0)
         if not math.isfinite(start.loss):
             raise HowfarError(
                 f"the loss of the model is {start.loss}, so nothing can be measured. Lower the learning rate."
@@ -89,7 +90,7 @@ def sharpness(
         if granularity == "channel":
             return channel_sharpness(surface, start, slopes, radius=radius, steps=min(steps, CHANNEL_STEPS))
         if mode == "exact":
-            rises, falls = exact(surface, start, slopes, radius)
+            rises, falls = exact(surface, start, slopes, radius, tilt)
         else:
             rises, falls = fast(surface, start, slopes, radius, steps)
     return {name: _reading(weights[name], rises[name], falls.get(name), mode) for name in weights}

@@ -110,9 +110,18 @@ class Surface:
             for module, mode in modes.items():
                 module.training = mode
 
-    def start(self) -> tuple[Point, dict[str, Tensor]]:
-        """Return the point where the network stands, and the gradient of every layer there: one backward pass."""
+    def start(self, lead: int = 0) -> tuple[Point, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the point where the network stands, and every layer's gradient there: one backward pass.
+
+        Args:
+            lead: number of images, as ``fair_part`` gives them.
+
+        Returns:
+            The point, the gradients, and by how much they exceed those of the first ``lead`` images alone.
+        """
         points, totals = [], {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        leading: dict[str, Tensor] = {}
+        seen = 0
         replays: list[Replay] = []
         for weight in self.weights.values():
             weight.requires_grad_()
@@ -129,11 +138,14 @@ class Surface:
                     if gradient is not None:
                         total += gradient
                 replays.append(replay)
+                seen += len(images)
+                if seen == lead:
+                    leading = {name: total * (self.count / seen) for name, total in totals.items()}
         finally:
             for weight in self.weights.values():
                 weight.requires_grad_(False)
         self.kept = replays if self.replays and sum(replay.bytes for replay in replays) <= self._memory else None
-        return _joined(points), totals
+        return _joined(points), totals, {name: totals[name] - led for name, led in leading.items()}
 
     def fair_part(self, images: int) -> int:
         """Return the next larger number of images that fills whole batches; the first ones are a fair sample."""
@@ -260,7 +272,7 @@ class Surface:
     def batches(self) -> Iterator[tuple[Images, Targets]]:
         """Yield images, as networks take them, and their targets."""
         for part in arrays.chunks(self.count, self._size):
-            target = self._data.targets[self.task.target][part].to(self.device)
+            target = arrays.at(self._data.answers(self.task.target), part, self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
     def _fitting_size(self, images: Images) -> int:

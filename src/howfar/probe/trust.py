@@ -78,7 +78,7 @@ def _on_ball(slope: Small, bent: Small, radius: float) -> Small:
         inside: Small = vectors @ (-along / values)
         return inside
     low = max(0.0, -float(values[0]))
-    high = low + float(np.linalg.norm(along)) / radius
+    high = low + 2 * float(np.linalg.norm(along)) / radius
 
     def too_long(shift: float) -> float:
         return float(np.linalg.norm(along / np.maximum(values + shift, 1e-300))) - radius

@@ -76,7 +76,7 @@ def craft_batches(
     batches = list(arrays.chunks(len(data), CRAFTING))
     for number, part in enumerate(batches[done:], done + 1):
         images = arrays.to_images(data.pixels[part], device)
-        noise = craft(images, data.targets[task.target][part].to(device), part)
+        noise = craft(images, arrays.at(data.answers(task.target), part, device), part)
         pixels[part] = pgd.add_rounded(data.pixels[part], noise.detach().cpu(), eps=eps)
         draft.keep(number)
         yield Progress(number, len(batches))
@@ -103,4 +103,4 @@ def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
 
 def load(data: Data, task: Task, batch: Tensor, device: torch.device) -> tuple[Images, Targets]:
     """Return images and targets at these places."""
-    return arrays.to_images(data.pixels[batch], device), data.targets[task.target][batch].to(device)
+    return arrays.to_images(data.pixels[batch], device), arrays.at(data.answers(task.target), batch, device)

@@ -4,7 +4,12 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
+from howfar.report.numbers import scale
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from howfar.report.crosstask import Matrix
     from howfar.report.page import Control, Group, Series
     from howfar.report.profile import Profile
 
@@ -43,7 +48,8 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
              "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
         )  # fmt: skip
     layout = _layout("epoch", f"{group.metric} on clean test images")
-    layout["yaxis"]["range"] = [0, 1]
+    if scale(group.metric) > 1:
+        layout["yaxis"]["range"] = [0, 1]
     layout["shapes"] = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": group.chance, "y1": group.chance,
          "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
@@ -98,18 +104,29 @@ def control(entry: "Control") -> Figure:
 
 
 def profile(entry: "Profile") -> Figure:
-    """Return quality as a map, protector × defense; every field says its number in percent."""
+    """Return quality as a map, protector × defense; every field says its number."""
     values = [[row.get(name) for name in entry.defenses] for row in entry.quality.values()]
+    return _map(entry.defenses, list(entry.quality), values, entry.metric)
+
+
+def _map(
+    columns: "Sequence[str]", rows: "Sequence[str]", values: list[list[float | None]], name: str,
+    span: tuple[float, float] | None = None,
+) -> Figure:  # fmt: skip
+    factor = scale(name)
     map_ = {
         "type": "heatmap",
-        "x": [html.escape(name) for name in entry.defenses],
-        "y": [html.escape(name) for name in entry.quality],
+        "x": [html.escape(column) for column in columns],
+        "y": [html.escape(row) for row in rows],
         "z": values,
-        "text": [["" if value is None else f"{100 * value:.0f}" for value in row] for row in values],
+        "text": [
+            ["" if v is None else f"{factor * v:.0f}" if factor > 1 else f"{v:.2g}" for v in row] for row in values
+        ],
         "texttemplate": "%{text}",
         "colorscale": "Viridis",
-        "colorbar": {"title": {"text": entry.metric}},
-        "hovertemplate": "%{y} under %{x}: %{z:.3f}<extra></extra>",
+        "colorbar": {"title": {"text": name}},
+        "hovertemplate": "%{y}, %{x}: %{z:.3f}<extra></extra>",
+        **({"zmin": span[0], "zmax": span[1]} if span else {}),
     }
     layout = _layout("", "")
     layout["height"] = 140 + 26 * len(values)
@@ -117,6 +134,13 @@ def profile(entry: "Profile") -> Figure:
     layout["yaxis"] |= {"autorange": "reversed", "automargin": True}
     layout["xaxis"] |= {"tickangle": -45, "automargin": True}
     return {"data": [map_], "layout": layout}
+
+
+def matrix(entry: "Matrix") -> Figure:
+    """Return retention as a map, protector × task; every field says its number in percent."""
+    tasks = [column.name for column in entry.columns]
+    values = [[row[name].retention.value if name in row else None for name in tasks] for row in entry.cells.values()]
+    return _map(tasks, list(entry.cells), values, "retention", span=(0.0, 1.0))
 
 
 def sal_maps(group: "Group") -> Figure:

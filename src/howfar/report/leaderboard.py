@@ -14,6 +14,8 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
+from howfar.report.numbers import shown, unit
+
 
 @dataclass(frozen=True)
 class Row:
@@ -103,13 +105,14 @@ HEADER = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return a row as a person reads it; qualities in percent, drops in points."""
-    reach = "" if row.drop_low is None or row.drop_high is None else f" ± {50 * (row.drop_high - row.drop_low):.1f}"
+    """Return a row as a person reads it; shares in percent, their drops in points."""
+    known = row.drop_low is not None and row.drop_high is not None
+    reach = f" ± {shown(row.metric, (row.drop_high - row.drop_low) / 2)}" if known else ""  # type: ignore[operator]
     return (
         row.protector,
-        f"{100 * row.clean:.1f}",
-        f"{100 * row.poisoned:.1f}",
-        f"{100 * row.drop:.1f}{reach}",
+        shown(row.metric, row.clean),
+        shown(row.metric, row.poisoned),
+        f"{shown(row.metric, row.drop)}{reach}",
         "–" if row.ud is None else f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})",
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
@@ -122,7 +125,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def title(row: Row) -> str:
     """Return the heading of the group a row stands in."""
-    return f"{row.dataset} · {row.task} · {row.model} · defense {row.defense} · {row.metric} in %, {row.seeds} seed(s)"
+    learner = f"{row.dataset} · {row.task} · {row.model} · defense {row.defense}"
+    return f"{learner} · {row.metric}{unit(row.metric)}, {row.seeds} seed(s)"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

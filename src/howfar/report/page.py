@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report import figures, profile, verdict
+from howfar.report import crosstask, figures, profile, verdict
+from howfar.report.crosstask import Matrix
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
+from howfar.report.numbers import shown, unit
 from howfar.report.profile import Profile
 from howfar.score import DoseResponse
 
@@ -112,6 +114,7 @@ class Page:
     groups: list[Group]
     protected: list[Protected]
     profiles: list[Profile] = field(default_factory=list)
+    matrices: list[Matrix] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -145,8 +148,11 @@ class Page:
         return {
             "leaderboard.json": as_json(self.rows),
             "leaderboard.csv": as_csv(self.rows),
-            "leaderboard.md": profile.as_markdown(self.profiles) + as_markdown(self.rows),
+            "leaderboard.md": crosstask.as_markdown(self.matrices)
+            + profile.as_markdown(self.profiles)
+            + as_markdown(self.rows),
             "worst_case.json": profile.as_json(self.profiles),
+            "crosstask.json": crosstask.as_json(self.matrices),
             "cost.json": json.dumps(self.costs, indent=1) + "\n",
             "report.html": render(self),
         }
@@ -165,6 +171,7 @@ def render(page: Page) -> str:
         for kind, figure in figures.of_group(group).items()
     }
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
+    charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
     return template.render(
         page=page,
         verdict=verdict.verdict(page.groups, page.profiles),
@@ -172,6 +179,8 @@ def render(page: Page) -> str:
         header=HEADER,
         worst_header=profile.HEADER,
         cells=cells,
+        shown=shown,
+        unit=unit,
         sort_keys=_sort_keys,
         strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],
         gain=GAIN,

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from howfar.report.numbers import shown, unit
 from howfar.score import WorstCase
 
 HEADER = ("protector", "protection kept (95 %)", "best learner gets", "by", "clean gets", "by", "tried", "seeds")
@@ -46,7 +47,7 @@ class Profile:
     @property
     def title(self) -> str:
         """The heading."""
-        return f"{self.learner} · worst case of {len(self.defenses)} defenses · {self.metric} in %"
+        return f"{self.learner} · worst case of {len(self.defenses)} defenses · {self.metric}{unit(self.metric)}"
 
     def stopped(self, protector: str) -> bool:
         """Return whether not every defense was tried, so that even less may be left."""
@@ -61,7 +62,7 @@ class Profile:
         ]  # fmt: skip
 
     def lines(self) -> list[tuple[str, ...]]:
-        """Return the ranking as a person reads it; kept and qualities in percent."""
+        """Return the ranking as a person reads it."""
         return [self._line(name, self.worst[name]) for name in self.quality if name in self.worst]
 
     def _line(self, protector: str, found: WorstCase) -> tuple[str, ...]:
@@ -69,13 +70,17 @@ class Profile:
         return (
             protector,
             f"{most}{100 * found.kept:.0f} %{_reach(found.kept, found.high)}",
-            f"{100 * found.poisoned.quality:.1f}{_reach(found.poisoned.quality, found.poisoned.high)}",
+            self._quality(found.poisoned.quality, found.poisoned.high),
             found.poisoned.defense,
-            f"{100 * found.clean.quality:.1f}",
+            shown(self.metric, found.clean.quality),
             found.clean.defense,
             f"{found.poisoned.tried}",
             f"{found.poisoned.seeds}",
         )
+
+    def _quality(self, value: float, high: float) -> str:
+        reach = "" if math.isinf(high) else f" ± {shown(self.metric, high - value)}"
+        return f"{shown(self.metric, value)}{reach}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the profile as JSON values; infinite ends of intervals become None."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from howfar.report.leaderboard import Row
+from howfar.report.numbers import scale, shown, unit
 from howfar.score import Correlation, DoseResponse, WorstCase
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def _worst(protector: str, profile: "Profile", found: WorstCase) -> str:
     return (
         f"{protector} on {profile.dataset} keeps {most}{100 * found.kept:.0f}{reach} % of its protection "
         f"when the learner chooses among {best.tried} defenses: a {profile.model} "
-        f"{'without defense' if best.defense == 'none' else how} reaches {100 * best.quality:.0f} % "
-        f"(clean {100 * found.clean.quality:.0f} %)."
+        f"{'without defense' if best.defense == 'none' else how} reaches {_quality(profile.metric, best.quality)} "
+        f"(clean {_quality(profile.metric, found.clean.quality)})."
     )
 
 
@@ -56,25 +57,29 @@ def _plain(groups: "Sequence[Group]", known: set[tuple[str, str]]) -> list[str]:
     sentences = []
     for group in groups:
         for row in group.rows:
-            learned = row.clean - group.chance
+            learned = _way(row.metric, row.clean, group.chance)
             if (row.dataset, row.protector) in known:
                 continue
             if row.protector != "clean" and learned >= LEARNED:
-                kept = (row.clean - row.poisoned) / learned
+                kept = (row.clean - row.poisoned) / (row.clean - group.chance)
                 best.setdefault((row.dataset, row.protector), []).append((kept, row))
             elif row.protector == "clean" and learned < LEARNED:
                 little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
-                sentences.append(f"{little} ({100 * row.clean:.0f} %), so nothing follows from it: train for longer.")
+                sentences.append(
+                    f"{little} ({_quality(row.metric, row.clean)}), so nothing follows from it: train for longer."
+                )
     for (dataset, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
         kept, row = min(found, key=lambda pair: pair[0])
         top_kept, top = max(found, key=lambda pair: pair[0])
-        where = f"{_learner(row)} reaches {100 * row.poisoned:.0f} % (clean {100 * row.clean:.0f} %)"
+        where = (
+            f"{_learner(row)} reaches {_quality(row.metric, row.poisoned)} (clean {_quality(row.metric, row.clean)})"
+        )
         if kept > BROKEN:
             sentences.append(f"{protector} on {dataset} held against every victim and defense tried: at best {where}.")
         elif top_kept > BROKEN:
             sentences.append(
                 f"{protector} on {dataset} hurts {_learner(top)} "
-                f"(down to {100 * top.poisoned:.0f} %), but {where}: a learner has a way around it."
+                f"(to {_quality(top.metric, top.poisoned)}), but {where}: a learner has a way around it."
             )
         else:
             sentences.append(f"{protector} on {dataset} did not protect: {where}.")
@@ -89,4 +94,22 @@ def _trend(name: str, trend: Correlation) -> str:
 
 
 def _learner(row: Row) -> str:
-    return f"a {row.model} without defense" if row.defense == "none" else f"a {row.model} with defense {row.defense}"
+    task = "" if row.task == "classification" else f" on {row.task}"
+    return (
+        f"a {row.model}{task} without defense"
+        if row.defense == "none"
+        else f"a {row.model}{task} with defense {row.defense}"
+    )
+
+
+def _quality(metric: str, value: float) -> str:
+    if scale(metric) > 1:
+        return f"{100 * value:.0f} %"
+    return f"{metric} {shown(metric, value)}{unit(metric).replace(' in', '')}"
+
+
+def _way(metric: str, clean: float, chance: float) -> float:
+    """Return how far a clean model got from chance: as a share of the whole way where there is an end to it."""
+    if scale(metric) > 1:
+        return clean - chance
+    return abs(clean - chance) / max(abs(chance), 1e-9)

@@ -1,5 +1,6 @@
 """Records of victims, sorted into tables: those in one table differ in protector and seed only."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +9,18 @@ from typing import Any
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
+from howfar.protect import PROTECTORS
 from howfar.score import Distance, Drop, drop, unlearnable_distance
+from howfar.spec import parse
 from howfar.store import Record
+from howfar.tasks import TASKS
 
 CLEAN = "clean"
 
 
 @dataclass
 class Cells:
-    """All victims that differ in protector and seed only.
+    """All victims that differ in protector, source task and seed only.
 
     Attributes:
         spec: what they share.
@@ -36,15 +40,42 @@ def grouped(victims: Sequence[Record]) -> list[Cells]:
     """Return the tables: by data set, model and defense, plain training first."""
     groups: dict[str, Cells] = {}
     for record in victims:
-        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "seed")}
+        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "source_task", "seed")}
         cells = groups.setdefault(canonical(spec), Cells(spec))
-        cells.runs[record.spec["protector"]["label"]][record.spec["seed"]] = record
+        cells.runs[crafted(record)][record.spec["seed"]] = record
     return sorted(groups.values(), key=_place)
 
 
-def _place(cells: Cells) -> tuple[str, str, bool, str, str]:
+def crafted(victim: Record) -> str:
+    """Return the protector's label, with the task that it was crafted against where that is another one."""
+    label, source = victim.spec["protector"]["label"], victim.spec["source_task"]
+    own = {key: value for key, value in victim.spec["task"].items() if key != "label"}
+    return str(label) if source == own or not knows_targets(label) else f"{label} ← {source_of(victim)}"
+
+
+def source_of(victim: Record) -> str:
+    """Return the label of the task that the protection was crafted against."""
+    settings = {key: value for key, value in victim.spec["source_task"].items() if key not in ("name", "version")}
+    name = victim.spec["source_task"]["name"]
+    return parse(f"{name}[{','.join(f'{key}={value}' for key, value in settings.items())}]", TASKS, "task").label
+
+
+@functools.cache
+def knows_targets(protector: str) -> bool:
+    """Return whether a protector makes use of targets."""
+    return parse(protector, PROTECTORS, "protector").build().uses_labels
+
+
+def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
     names = cells.labels
-    return names["dataset"], names["model"], names["defense"] != "none", names["defense"], canonical(cells.spec)
+    return (
+        names["dataset"],
+        names["task"],
+        names["model"],
+        names["defense"] != "none",
+        names["defense"],
+        canonical(cells.spec),
+    )
 
 
 def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:

@@ -12,6 +12,7 @@ from howfar.report import Row
 from howfar.report.page import Group, Page, Protected, Series
 from howfar.results.cells import CLEAN, Cells, distance_of, drop_of, grouped, readings_of
 from howfar.results.controls import controls
+from howfar.results.crosstask import matrices
 from howfar.results.profiles import profiles
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
@@ -37,6 +38,7 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     return Page(
         groups=[_group(cells, protects) for cells in groups],
         profiles=profiles(groups),
+        matrices=matrices(done),
         protected=_protected(store, done, protects),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
@@ -67,7 +69,7 @@ def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:
         pairs = sorted(set(clean) & set(runs))
         if pairs:
             first = runs[pairs[0]]
-            made = protects.get((label, canonical(_protect_spec(first))))
+            made = protects.get((first.spec["protector"]["label"], canonical(_protect_spec(first))))
             rows.append(_row(cells, label, [clean[s] for s in pairs], [runs[s] for s in pairs], made))
         series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
     any_run = next(iter(next(iter(cells.runs.values())).values()))

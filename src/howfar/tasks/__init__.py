@@ -1,11 +1,50 @@
-"""What a network predicts. An entry of ``TASKS`` takes settings, then the training data, and returns a ``Task``."""
+"""What a network predicts. An entry of ``TASKS`` takes settings, then the training data, and returns a ``Task``.
+
+Names and targets are those of Taskonomy (Zamir et al., CVPR 2018) where it has the task.
+"""
 
 from collections.abc import Callable
 
 from howfar.data import Data
-from howfar.tasks.classification import Classification, classification
+from howfar.tasks.classification import Classification, class_scene, classification, rotation
+from howfar.tasks.depth import depth_euclidean, depth_zbuffer
+from howfar.tasks.joint import Joint, joint
+from howfar.tasks.multilabel import class_object
+from howfar.tasks.normals import normal
+from howfar.tasks.regression import (
+    colorization,
+    edge_occlusion,
+    edge_texture,
+    keypoints2d,
+    reshading,
+    segment_unsup2d,
+)
+from howfar.tasks.restoration import autoencoding, denoising
+from howfar.tasks.segmentation import segment_semantic
 from howfar.tasks.task import Task
 
-TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {"classification": classification}
+TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
+    # of the whole image
+    "classification": classification,
+    "class_scene": class_scene,
+    "class_object": class_object,
+    # of every pixel
+    "segment_semantic": segment_semantic,
+    "depth_euclidean": depth_euclidean,
+    "depth_zbuffer": depth_zbuffer,
+    "normal": normal,
+    "reshading": reshading,
+    "edge_occlusion": edge_occlusion,
+    # made from the image itself: no data set need have the target
+    "edge_texture": edge_texture,
+    "keypoints2d": keypoints2d,
+    "segment_unsup2d": segment_unsup2d,
+    "autoencoding": autoencoding,
+    "denoising": denoising,
+    "colorization": colorization,
+    "rotation": rotation,
+    # several at once
+    "joint": joint,
+}
 
-__all__ = ["TASKS", "Classification", "Task", "classification"]
+__all__ = ["TASKS", "Classification", "Joint", "Task", "classification"]

@@ -1,14 +1,16 @@
-"""One label per image."""
+"""One class an image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from howfar.arrays import PerExample, Targets
+from howfar.arrays import PerExample
 from howfar.data import Data
-from howfar.errors import HowfarError, UsageError, unknown
+from howfar.errors import HowfarError, UsageError
+from howfar.tasks.task import Prepare, derived, stored, unchanged_by_mirrors
 
 VERSION = 1
 
@@ -22,14 +24,30 @@ def classification(target: str = "label") -> Callable[[Data], "Classification"]:
     return lambda data: Classification.of(data, target)
 
 
+def class_scene() -> Callable[[Data], "Classification"]:
+    """Which kind of place an image shows; cross-entropy, accuracy."""
+    return lambda data: Classification.of(data, "class_scene")
+
+
+def rotation() -> Callable[[Data], "Classification"]:
+    """By how many quarter turns an image was rotated (Gidaris et al., ICLR 2018); of two where it is not square.
+
+    The learner turns the images itself, each by an angle that follows its id, so any images will do.
+    """
+    prepare = derived("rotation", _rotated)
+    return lambda data: Classification.of(prepare(data), "rotation", prepare)
+
+
 @dataclass(frozen=True)
 class Classification:
     """Classification with cross-entropy and accuracy.
 
     Attributes:
-        target: which entry of ``Data.targets`` holds the labels, whole numbers from 0.
+        target: which entry of ``Data.targets`` holds the classes: whole numbers from 0, (n,), or probabilities,
+            (n, classes).
         outputs: number of classes.
         chance: share of the commonest class in the training data.
+        prepare: finds or makes the target.
     """
 
     target: str
@@ -37,28 +55,52 @@ class Classification:
     chance: float
     metric: str = "accuracy"
     higher_is_better: bool = True
+    prepare: Prepare = field(default=lambda data: data, repr=False)
 
     @classmethod
-    def of(cls, data: Data, target: str = "label") -> "Classification":
+    def of(cls, data: Data, target: str = "label", prepare: Prepare | None = None) -> "Classification":
         """Return the task for this training set.
 
         Raises:
             UsageError: if the data have no such labels; HowfarError: if all images have one class.
         """
-        if target not in data.targets:
-            raise unknown("target", target, data.targets)
-        labels = data.targets[target]
-        if labels.ndim != 1 or labels.is_floating_point():
+        prepare = prepare or stored(target)
+        labels = prepare(data).targets[target]
+        soft = labels.ndim == 2 and labels.is_floating_point()
+        if not soft and (labels.ndim != 1 or labels.is_floating_point()):
             raise UsageError(f"target '{target}' holds no class labels, one whole number per image. Choose another.")
-        counts = labels.bincount()
+        counts = labels.argmax(1).bincount(minlength=labels.shape[1]) if soft else labels.bincount()
         if (counts > 0).sum() < 2:
             raise HowfarError("all images have one class, so there is nothing to learn. Add images of another class.")
-        return cls(target=target, outputs=len(counts), chance=float(counts.max() / counts.sum()))
+        return cls(target, len(counts), float(counts.max() / counts.sum()), prepare=prepare)
 
-    def loss(self, output: Tensor, target: Targets) -> PerExample:
+    def mirrored(self, target: Tensor) -> Tensor:
+        """Return the classes as they are."""
+        return unchanged_by_mirrors(target)
+
+    def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the cross-entropy of every image in nats."""
         return functional.cross_entropy(output, target, reduction="none")
 
-    def quality(self, output: Tensor, target: Targets) -> PerExample:
+    def quality(self, output: Tensor, target: Tensor) -> PerExample:
         """Return 1 where the class is right and 0 elsewhere."""
-        return (output.argmax(1) == target).float()
+        return (output.argmax(1) == (target.argmax(1) if target.ndim == 2 else target)).float()
+
+    def statistics(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return how many are right, and how many there are."""
+        return torch.stack([self.quality(output, target).double().sum(), output.new_tensor(len(target)).double()])
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """Return the accuracy."""
+        return {"accuracy": float(statistics[0] / statistics[1])}
+
+
+def _rotated(data: Data) -> tuple[Tensor, Tensor]:
+    _, height, width = data.shape
+    turns = data.ids % 4 if height == width else data.ids % 2
+    step = 1 if height == width else 2
+    pixels = data.pixels.clone()
+    for turn in turns.unique().tolist():
+        rows = (turns == turn).nonzero().flatten()
+        pixels[rows] = data.pixels[rows].rot90(step * turn, (2, 3))
+    return pixels, turns

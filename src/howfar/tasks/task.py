@@ -1,10 +1,20 @@
-"""What every task offers."""
+"""What every task offers, and what tasks share."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from howfar.arrays import PerExample, Targets
+from howfar import arrays
+from howfar.arrays import PerExample
+from howfar.data import Data
+from howfar.errors import unknown
+
+CONSTANT = 1000  # images from which the best constant predictor is made, at most
+Output = Any  # a tensor, (n, outputs) or (n, outputs, height, width); of a joint task one tensor a part, by name
+Target = Any  # likewise
 
 
 @runtime_checkable
@@ -13,16 +23,16 @@ class Task(Protocol):
 
     Attributes:
         target: which entry of ``Data.targets`` it learns.
-        outputs: how many numbers the network returns per image.
+        outputs: how many numbers the network returns: ``int`` for an image, ``PerPixel``, or ``Heads`` for several.
         metric: name of the quality.
         higher_is_better: its direction.
-        chance: quality of the best constant predictor.
+        chance: quality of the best predictor that never looks at the image, on the training targets.
     """
 
     @property
     def target(self) -> str: ...
     @property
-    def outputs(self) -> int: ...
+    def outputs(self) -> Any: ...
     @property
     def metric(self) -> str: ...
     @property
@@ -30,10 +40,97 @@ class Task(Protocol):
     @property
     def chance(self) -> float: ...
 
-    def loss(self, output: Tensor, target: Targets) -> PerExample:
+    def prepare(self, data: Data) -> Data:
+        """Return data with the target, made from the images where the data set has none."""
+        ...
+
+    def mirrored(self, target: Target) -> Target:
+        """Return what mirroring the images changes in the values of their targets, which move along already."""
+        ...
+
+    def loss(self, output: Output, target: Target) -> PerExample:
         """Return the loss of every image, in nats where it is a likelihood."""
         ...
 
-    def quality(self, output: Tensor, target: Targets) -> PerExample:
-        """Return the quality of every image; its mean is the metric."""
+    def quality(self, output: Output, target: Target) -> PerExample:
+        """Return the quality of every image, in the direction of the metric."""
         ...
+
+    def statistics(self, output: Output, target: Target) -> Tensor:
+        """Return sums over images from which ``metrics`` follow, float64: those of parts add up to those of all."""
+        ...
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """Return the metrics of a set; ``metric`` names the one that counts."""
+        ...
+
+
+Prepare = Callable[[Data], Data]
+
+
+def stored(target: str) -> Prepare:
+    """Return what finds a target that the data set must have.
+
+    Raises:
+        UsageError: at use, where it has none.
+    """
+
+    def prepare(data: Data) -> Data:
+        if target not in data.targets:
+            raise unknown("target", target, data.targets)
+        return data
+
+    return prepare
+
+
+def derived(target: str, make: Callable[[Data], tuple[Tensor, Tensor]]) -> Prepare:
+    """Return what adds a target that the images give, unless the data have it.
+
+    Args:
+        target: its name.
+        make: returns the images that the network shall see, uint8, and the target.
+    """
+
+    def prepare(data: Data) -> Data:
+        if target in data.targets:
+            return data
+        pixels, values = make(data)
+        return replace(data, pixels=pixels, targets={**data.targets, target: values})
+
+    return prepare
+
+
+def from_image(target: str, make: Callable[[Tensor], Tensor]) -> Prepare:
+    """Return what adds a map that is made from the pixels, which stay as they are."""
+    return derived(target, lambda data: (data.pixels, make(data.pixels)))
+
+
+def unchanged_by_mirrors(target: Tensor) -> Tensor:
+    """Return the target itself."""
+    return target
+
+
+def sample(data: Data, target: str) -> Tensor:
+    """Return the targets of some images, the same ones in whatever order they come."""
+    return data.targets[target][data.ids.argsort()[:CONSTANT]]
+
+
+def constant_quality(task: Task, output: Tensor, targets: Tensor) -> float:
+    """Return the metric of a predictor that always says the same.
+
+    Args:
+        task: gives the metric.
+        output: what it says of any image, (1, outputs, ...).
+        targets: of the training images.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for part in arrays.chunks(len(targets), 64):
+        some = targets[part]
+        total = total + task.statistics(output.expand(len(some), *output.shape[1:]), some)
+    return task.metrics(total)[task.metric]
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> PerExample:
+    """Return the mean over the valid places of every image, 0 where there are none; gradients are finite."""
+    kept = torch.where(valid, values, torch.zeros_like(values)).flatten(1).sum(1)
+    return kept / valid.flatten(1).sum(1).clamp_min(1)

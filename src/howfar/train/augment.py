@@ -1,10 +1,12 @@
 """Random crop and flip of a whole batch in one gather."""
 
+from dataclasses import dataclass
+
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 from torch.nn import functional
 
-from howfar.arrays import Pictures
+from howfar.arrays import VOID, Pictures
 
 
 def crop_flip(pixels: Pictures, *, crop: int, flip: bool, generator: Generator) -> Pictures:
@@ -16,22 +18,56 @@ def crop_flip(pixels: Pictures, *, crop: int, flip: bool, generator: Generator) 
         flip: mirror each image with probability 1/2.
         generator: on the CPU, so that a GPU sees the same shifts.
     """
-    n, channels, height, width = pixels.shape
-    if not crop and not flip:
-        return pixels
-    device = pixels.device
-    rows = torch.arange(height).expand(n, height)
-    columns = torch.arange(width).expand(n, width)
-    if flip:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
-    if crop:
-        shift = torch.randint(2 * crop + 1, (2, n, 1), generator=generator)
-        rows, columns = rows + shift[0], columns + shift[1]
-        pixels = functional.pad(pixels, (crop, crop, crop, crop))
-    # One flat index an output position, shared by the channels: channels-last in, channels-last out.
-    padded = pixels.shape[3]
-    flat = (rows[:, :, None] * padded + columns[:, None, :]).view(n, -1, 1).to(device)
-    source = pixels.permute(0, 2, 3, 1).reshape(n, -1, channels)
-    out = source.gather(1, flat.expand(-1, -1, channels))
-    return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return Moves.drawn(pixels.shape, crop=crop, flip=flip, generator=generator).of_images(pixels)
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How every image of a batch is moved, so that maps can move along.
+
+    Attributes:
+        crop: padding in pixels.
+        source: place in the padded image that each pixel comes from, (n, height·width); None where nothing moves.
+        mirrored: which images are mirrored, (n,).
+    """
+
+    crop: int
+    source: Tensor | None
+    mirrored: Tensor
+
+    @classmethod
+    def drawn(cls, shape: torch.Size, *, crop: int, flip: bool, generator: Generator) -> "Moves":
+        """Draw moves for images of this shape; arguments as in ``crop_flip``."""
+        n, _, height, width = shape
+        mirrored = torch.zeros(n, dtype=torch.bool)
+        if not crop and not flip:
+            return cls(crop, None, mirrored)
+        rows = torch.arange(height).expand(n, height)
+        columns = torch.arange(width).expand(n, width)
+        if flip:
+            mirrored = torch.rand(n, generator=generator) < 0.5
+            columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
+        if crop:
+            shift = torch.randint(2 * crop + 1, (2, n, 1), generator=generator)
+            rows, columns = rows + shift[0], columns + shift[1]
+        return cls(crop, (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, -1), mirrored)
+
+    def of_images(self, pixels: Pictures, fill: float | int = 0) -> Pictures:
+        """Return the images moved; ``fill`` moves in."""
+        if self.source is None:
+            return pixels
+        n, channels, height, width = pixels.shape
+        if self.crop:
+            pixels = functional.pad(pixels, (self.crop,) * 4, value=fill)
+        # One flat index an output position, shared by the channels: channels-last in, channels-last out.
+        flat = self.source[:, :, None].to(pixels.device)
+        out = pixels.permute(0, 2, 3, 1).reshape(n, -1, channels).gather(1, flat.expand(-1, -1, channels))
+        return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def of_map(self, target: Tensor) -> Tensor:
+        """Return a map of the images, (n, ..., height, width), moved with them; places without an answer move in."""
+        if target.ndim < 3 or self.source is None:
+            return target
+        if target.ndim == 3:
+            return self.of_images(target[:, None], VOID)[:, 0]
+        return self.of_images(target, float("nan") if target.is_floating_point() else 0)

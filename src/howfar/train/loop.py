@@ -5,16 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError
 from howfar.models import channels_last
 from howfar.tasks import Task
-from howfar.train.augment import crop_flip
+from howfar.train.augment import Moves
 from howfar.train.loss import Around, Loss, plain, unchanged
 from howfar.train.recipe import Recipe
 
@@ -70,10 +72,11 @@ def train(
         order = torch.randperm(len(data), generator=generator)
         # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
         for batch in order.tensor_split(steps):
-            raw = crop_flip(_rows(pixels, batch, device), crop=recipe.crop, flip=recipe.flip, generator=generator)
-            images = arrays.to_images(raw, device)
+            raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
+            moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
+            images = arrays.to_images(moves.of_images(raw), device)
             with _autocast(recipe, device):
-                losses = current(task, model, images, _rows(targets, batch, device), generator)
+                losses = current(task, model, images, _moved(moves, task, target), generator)
             mean = losses.float().mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
@@ -91,34 +94,44 @@ def train(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128) -> dict[str, float]:
-    """Return ``{"loss": ..., task.metric: ...}`` of the eval-mode model; its mode is put back."""
+    """Return loss and all metrics of the task for the eval-mode model; its mode is put back."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    losses, qualities = [], []
+    losses = torch.zeros((), dtype=torch.float64, device=device)
+    found: Any = None
+    answers = data.answers(task.target)
     try:
         for part in arrays.chunks(len(data), batch_size):
             output = model(arrays.to_images(data.pixels[part], device))
-            target = data.targets[task.target][part].to(device)
-            losses.append(task.loss(output, target).double().sum())
-            qualities.append(task.quality(output, target).double().sum())
+            target = arrays.at(answers, part, device)
+            losses += task.loss(output, target).double().sum()
+            some = task.statistics(output, target)
+            found = some if found is None else pytree.tree_map(torch.add, found, some)
     finally:
         model.train(was_training)
-    return {
-        "loss": float(torch.stack(losses).sum()) / len(data),
-        task.metric: float(torch.stack(qualities).sum()) / len(data),
-    }
+    return {"loss": float(losses) / len(data), **task.metrics(pytree.tree_map(lambda value: value.cpu(), found))}
 
 
-def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Tensor]:
-    targets = data.targets[task.target]
+def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Any]:
+    targets = data.answers(task.target)
     if device.type == "cuda" and data.pixels.numel() <= RESIDENT_BYTES:
-        return data.pixels.to(device), targets.to(device)
+        return data.pixels.to(device), pytree.tree_map(lambda values: values.to(device), targets)
     return data.pixels, targets
 
 
-def _rows(values: Tensor, batch: Tensor, device: torch.device) -> Tensor:
-    return values[batch.to(values.device)].to(device, non_blocking=True)
+def _moved(moves: Moves, task: Task, target: Any) -> Any:
+    """Return the targets of moved images: maps move along, and what a mirror changes in their values is changed."""
+    if moves.source is None:
+        return target
+    moved = pytree.tree_map(moves.of_map, target)
+    mirrored = task.mirrored(moved)
+    rows = moves.mirrored
+
+    def chosen(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(rows.to(one.device).view(-1, *[1] * (one.ndim - 1)), other, one)
+
+    return moved if mirrored is moved else pytree.tree_map(chosen, moved, mirrored)
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[None]:

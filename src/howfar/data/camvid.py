@@ -1,0 +1,70 @@
+"""CamVid: road scenes with a class for every pixel."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data.npz import read_arrays, to_pixels
+from howfar.data.types import Data, Splits
+from howfar.errors import HowfarError, UsageError
+
+VOID = 11  # of the eleven-class version
+
+
+def camvid(root: Path, height: int = 96, width: int = 128) -> Splits:
+    """CamVid, 367 + 233 road scenes in 11 classes (Brostow et al. 2009; SegNet's selection).
+
+    Target ``segment_semantic``. The validation images are left alone.
+
+    Args:
+        root: an ``.npz`` with x_train, seg_train, x_test and seg_test, or SegNet's folder with ``train``,
+            ``trainannot``, ``test`` and ``testannot``.
+        height: of the images that are read from a folder; an archive is taken as it is.
+        width: likewise.
+    """
+    if root.is_dir():
+        train, test = (_folder(root, part, (height, width)) for part in ("train", "test"))
+    else:
+        table = read_arrays(root)
+        missing = [
+            f"{kind}_{part}" for part in ("train", "test") for kind in ("x", "seg") if f"{kind}_{part}" not in table
+        ]
+        if missing:
+            raise HowfarError(
+                f"{root} lacks {', '.join(missing)}, so it is no CamVid. Take npz:{root.name} for others."
+            )
+        train, test = ((table[f"x_{part}"], table[f"seg_{part}"]) for part in ("train", "test"))
+    first = _data(root, *train, first_id=0)
+    return Splits(first, _data(root, *test, first_id=len(first)), (), flip=True)
+
+
+def _data(root: Path, images: NDArray[np.uint8], classes: NDArray[np.uint8], *, first_id: int) -> Data:
+    pixels = to_pixels(images, str(root))
+    if classes.shape != (len(pixels), *pixels.shape[2:]):
+        raise HowfarError(f"{root}: {len(pixels)} images of {tuple(pixels.shape[2:])}, but classes {classes.shape}.")
+    segments: Tensor = torch.from_numpy(np.where(classes >= VOID, arrays.VOID, classes).astype(np.uint8))
+    return Data(pixels, {"segment_semantic": segments}, torch.arange(first_id, first_id + len(pixels)))
+
+
+def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if not (root / part).is_dir() or not (root / f"{part}annot").is_dir():
+        raise UsageError(f"{root} has no folders {part} and {part}annot. Give SegNet's CamVid folder, or an .npz.")
+    images: list[NDArray[np.uint8]] = []
+    classes: list[NDArray[np.uint8]] = []
+    for path in sorted((root / part).glob("*.png")):
+        label = root / f"{part}annot" / path.name
+        for file, kept, way in ((path, images, Image.Resampling.BOX), (label, classes, Image.Resampling.NEAREST)):
+            try:
+                with Image.open(file) as raw:
+                    image = raw.convert("RGB") if file is path else raw
+                    kept.append(np.asarray(image.resize(size[::-1], way), np.uint8))
+            except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+                raise HowfarError(f"{file} cannot be read ({error}). Repair it, or remove it with its twin.") from None
+    if not images:
+        raise UsageError(f"{root / part} holds no PNG. Give SegNet's CamVid folder, or an .npz.")
+    return np.stack(images), np.stack(classes)

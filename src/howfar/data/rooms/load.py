@@ -1,0 +1,113 @@
+"""The data set ``rooms``: drawn once, then kept in the cache."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data import files, maps
+from howfar.data.rooms.layout import SCENES, draw_room
+from howfar.data.rooms.parts import CLASSES, OBJECTS
+from howfar.data.rooms.render import View, render
+from howfar.data.types import Data, Splits
+from howfar.errors import HowfarError
+
+VERSION = 1
+SEEN = 0.004  # share of the picture that an object must cover to count as there
+TEST_FROM = 2**40  # test rooms have numbers of their own
+
+
+def rooms(
+    size: Annotated[int, Field(ge=16)] = 64,
+    train: Annotated[int, Field(ge=1)] = 4000,
+    test: Annotated[int, Field(ge=1)] = 1000,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    root: Path | None = None,
+) -> Splits:
+    """Procedural indoor scenes, 6 kinds of rooms, with exact targets in Taskonomy's vocabulary.
+
+    Targets: class_scene, class_object (which of ten kinds of things are to be seen), segment_semantic (16 classes),
+    depth_euclidean and depth_zbuffer (m), normal (right, up, towards the camera), reshading, edge_occlusion; and from
+    the image edge_texture, keypoints2d, segment_unsup2d. Room i depends on seed and i alone. The kind of a room decides
+    its furniture and layout; colours, light and camera say nothing of it.
+
+    Args:
+        size: side of the images in pixels.
+        train: number of training images.
+        test: number of test images.
+        seed: another one gives other rooms.
+        root: where drawn rooms are kept; None takes ``$HOWFAR_DATA`` or ``~/.cache/howfar``.
+    """
+    folder = root if root is not None else files.default_root("rooms")
+    parts = [
+        kept(folder, size, seed, first, count) for first, count in ((0, train), (TEST_FROM, test))
+    ]  # fmt: skip
+    return Splits(parts[0], parts[1], SCENES, flip=True)
+
+
+def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
+    """Return rooms from the cache, drawn before where it lacks them."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    path = folder / f"v{VERSION}-{size}px-seed{seed}-from{first}-{count}.safetensors"
+    try:
+        found = load_file(path)
+    except FileNotFoundError:
+        found = drawn(size, seed, range(first, first + count))
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(found, draft)
+            draft.replace(path)
+        except (OSError, SafetensorError) as error:
+            draft.unlink(missing_ok=True)
+            raise HowfarError(f"could not write {path} ({error}). Set HOWFAR_DATA to a folder with room.") from None
+    except (OSError, SafetensorError) as error:
+        raise HowfarError(f"{path} is damaged ({error}). Delete it, and it is drawn again.") from None
+    pixels, ids = found.pop("pixels"), found.pop("ids")
+    return Data(pixels, found, ids)
+
+
+def drawn(size: int, seed: int, numbers: range) -> dict[str, Tensor]:
+    """Return images, ids and all targets of the rooms with these numbers."""
+
+    def one(number: int) -> tuple[int, View]:
+        rng = arrays.rng_of(seed, number)
+        room = draw_room(rng)
+        return room.scene, render(room, size, rng)
+
+    columns: dict[str, list[Tensor]] = {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for scene, view in pool.map(one, numbers):
+            for name, value in _targets(scene, view):
+                columns.setdefault(name, []).append(value)
+    found = {name: torch.stack(values) for name, values in columns.items()}
+    found["ids"] = torch.arange(numbers.start, numbers.stop)
+    pixels = found["pixels"]
+    return found | {
+        "edge_texture": maps.edge_texture(pixels),
+        "keypoints2d": maps.keypoints2d(pixels),
+        "segment_unsup2d": maps.segment_unsup2d(pixels),
+    }
+
+
+def _targets(scene: int, view: View) -> Iterator[tuple[str, Tensor]]:
+    yield "pixels", torch.from_numpy((view.image * 255).round().astype(np.uint8))
+    yield "class_scene", torch.tensor(scene)
+    share = np.bincount(view.segment.ravel(), minlength=len(CLASSES)) / view.segment.size
+    yield "class_object", torch.from_numpy((share[-len(OBJECTS) :] > SEEN).astype(np.uint8))
+    yield "segment_semantic", torch.from_numpy(view.segment)
+    for name in ("depth_euclidean", "depth_zbuffer"):
+        yield name, torch.from_numpy(getattr(view, name)).half()[None]
+    yield "normal", torch.from_numpy(view.normal).half()
+    yield "reshading", torch.from_numpy(view.reshading).half()[None]
+    yield "edge_occlusion", torch.from_numpy(gaussian_filter(view.edge_occlusion, 0.7)).half()[None]

@@ -1,0 +1,285 @@
+"""Cast rays into a room: colour, class, depth and normal of every pixel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from howfar.data.rooms.layout import Room
+from howfar.data.rooms.parts import CLASSES, Material, Part
+
+Floats = NDArray[np.float32]
+FAR = np.float32(1e6)
+NEAR = np.float32(1e-3)  # m; what is nearer is the surface that a ray starts from
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where rays meet the room.
+
+    Attributes:
+        distance: along the ray, m, (rays,).
+        part: index of the part, or −1, −2, −3 for wall, floor and ceiling, (rays,).
+        normal: unit, towards the viewer, (rays, 3).
+        local: place in the part's own axes, m, (rays, 3), where its pattern lives.
+    """
+
+    distance: Floats
+    part: NDArray[np.int64]
+    normal: Floats
+    local: Floats
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture with everything that is known of it; all maps are (size, size).
+
+    Attributes:
+        image: (3, size, size), in [0, 1].
+        segment: index in ``CLASSES``.
+        depth_euclidean: distance to the camera, m.
+        depth_zbuffer: distance to the image plane, m.
+        normal: (3, size, size), unit: right, up, towards the camera.
+        reshading: cosine between normal and a light just above the camera, in [0, 1].
+        edge_occlusion: how far the surface jumps between neighbours, 1 at half a metre, blurred by nothing.
+    """
+
+    image: Floats
+    segment: NDArray[np.uint8]
+    depth_euclidean: Floats
+    depth_zbuffer: Floats
+    normal: Floats
+    reshading: Floats
+    edge_occlusion: Floats
+
+
+class Caster:
+    """Intersections of rays with boxes, ellipsoids and upright cylinders, and with the shell of the room.
+
+    Args:
+        parts: in any order.
+        size: width, depth and height of the room, m.
+    """
+
+    def __init__(self, parts: Sequence[Part], size: Floats) -> None:
+        self.parts, self.size = parts, size
+        self.kinds = {kind: np.array([i for i, p in enumerate(parts) if p.kind == kind], np.int64)
+                      for kind in ("box", "ellipsoid", "cylinder")}  # fmt: skip
+        self.centres = np.array([p.centre for p in parts], np.float32).reshape(-1, 3)
+        self.halves = np.maximum(np.array([p.half for p in parts], np.float32).reshape(-1, 3), 1e-3)
+        yaws = np.array([p.yaw for p in parts], np.float32)
+        self.cos, self.sin = np.cos(yaws), np.sin(yaws)
+
+    def nearest(self, origin: Floats, rays: Floats) -> Hits:
+        """Return the first surface on every ray.
+
+        Args:
+            origin: (3,), inside the room.
+            rays: unit directions, (rays, 3).
+        """
+        distance, part = self._shell(origin, rays)
+        for index, entry in self._entries(origin, rays):
+            best = entry.argmin(0)
+            reached = entry[best, np.arange(len(rays))]
+            closer = reached < distance
+            distance = np.where(closer, reached, distance)
+            part = np.where(closer, index[best], part)
+        return self._described(origin, rays, distance, part)
+
+    def blocked(self, origins: Floats, target: Floats) -> NDArray[np.bool_]:
+        """Return whether anything stands between each origin, (rays, 3), and one target, (3,)."""
+        way = target - origins
+        length = np.linalg.norm(way, axis=1)
+        found = np.zeros(len(origins), bool)
+        # From the target outwards: one origin for all rays, as the camera has.
+        for _, entry in self._entries(target, (-way / length[:, None]).astype(np.float32)):
+            found |= entry.min(0) < length - 0.02
+        return found
+
+    def _shell(self, origin: Floats, rays: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            exits = np.where(rays > 0, self.size - origin, -origin) / rays
+        exits = np.where(rays == 0, FAR, exits)
+        axis = exits.argmin(1)
+        part = np.where(axis < 2, -1, np.where(rays[:, 2] < 0, -2, -3))
+        return exits[np.arange(len(rays)), axis].astype(np.float32), part
+
+    def _entries(self, origin: Floats, rays: Floats) -> list[tuple[NDArray[np.int64], Floats]]:
+        """Return, for each kind, indices of its parts and where rays enter them, (parts, rays); ``FAR`` where not."""
+        found = []
+        for kind, enter in (("box", _enter_boxes), ("ellipsoid", _enter_ellipsoids), ("cylinder", _enter_cylinders)):
+            index = self.kinds[kind]
+            if len(index):
+                c, s = self.cos[index, None], self.sin[index, None]
+                x, y, z = np.moveaxis((origin - self.centres[index])[:, :, None], 1, 0)
+                at: list[Floats] = [c * x + s * y, c * y - s * x, z]
+                x, y, z = np.moveaxis(rays[None], 2, 0)
+                along: list[Floats] = [c * x + s * y, c * y - s * x, z]
+                found.append((index, enter(at, along, list(np.moveaxis(self.halves[index][:, :, None], 1, 0)))))
+        return found
+
+    def _described(self, origin: Floats, rays: Floats, distance: Floats, part: NDArray[np.int64]) -> Hits:
+        points = origin + distance[:, None] * rays
+        normal = np.zeros_like(points)
+        local = points.copy()
+        shell = part < 0
+        exits = np.minimum(points, self.size - points)[shell]
+        normal[np.flatnonzero(shell), exits.argmin(1)] = 1.0
+        normal[shell] *= np.sign(self.size / 2 - points[shell])
+        inside = ~shell
+        index = part[inside]
+        away = points[inside] - self.centres[index]
+        c, s, half = self.cos[index], self.sin[index], self.halves[index]
+        own = np.stack([c * away[:, 0] + s * away[:, 1], c * away[:, 1] - s * away[:, 0], away[:, 2]], 1)
+        local[inside] = own
+        own_normal = _normals(own, half, np.array([_KINDS[p.kind] for p in self.parts], np.int64)[index])
+        normal[inside] = np.stack(
+            [
+                c * own_normal[:, 0] - s * own_normal[:, 1],
+                s * own_normal[:, 0] + c * own_normal[:, 1],
+                own_normal[:, 2],
+            ],
+            1,
+        )
+        return Hits(distance, part, normal.astype(np.float32), local.astype(np.float32))
+
+
+_KINDS = {"box": 0, "ellipsoid": 1, "cylinder": 2}
+
+
+def _enter_boxes(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:
+    """Slabs: the last entry, where it comes before the first exit."""
+    entry = np.full(np.broadcast_shapes(at[0].shape, along[0].shape), -FAR)
+    leave = -entry
+    for a, d, h in zip(at, along, half, strict=True):
+        inverse = 1 / np.where(np.abs(d) < 1e-9, np.float32(1e-9), d)
+        middle, reach = -a * inverse, h * np.abs(inverse)
+        first, last = middle - reach, middle + reach
+        entry, leave = np.maximum(entry, first), np.minimum(leave, last)
+    return np.where((entry < leave) & (entry > NEAR), entry, FAR)
+
+
+def _enter_ellipsoids(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:
+    """The smaller root of the quadratic."""
+    return _first_root(at, along, half, axes=3)
+
+
+def _enter_cylinders(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:
+    """The mantle between the caps, or a cap inside the mantle."""
+    mantle = _first_root(at, along, half, axes=2)
+    height = at[2] + mantle * along[2]
+    mantle = np.where(np.abs(height) <= half[2], mantle, FAR)
+    rise = np.where(np.abs(along[2]) < 1e-9, np.float32(1e-9), along[2])
+    cap = (-np.sign(rise) * half[2] - at[2]) / rise
+    round_ = sum(((at[k] + cap * along[k]) / half[k]) ** 2 for k in range(2))
+    cap = np.where((round_ <= 1) & (cap > NEAR), cap, FAR)
+    return np.minimum(mantle, cap)
+
+
+def _first_root(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats], *, axes: int) -> Floats:
+    a = sum((along[k] / half[k]) ** 2 for k in range(axes))
+    b = sum(at[k] * along[k] / half[k] ** 2 for k in range(axes))
+    c = sum((at[k] / half[k]) ** 2 for k in range(axes)) - 1
+    root = b * b - a * c
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entry = (-b - np.sqrt(np.maximum(root, 0))) / a
+    return np.where((root > 0) & (entry > NEAR), entry, FAR).astype(np.float32)
+
+
+def _normals(own: Floats, half: Floats, kind: NDArray[np.int64]) -> Floats:
+    """Return outward unit normals in each part's own axes."""
+    face = np.abs(own) / half
+    flat = np.zeros_like(own)
+    rows = np.arange(len(own))
+    axis = face.argmax(1)
+    flat[rows, axis] = np.sign(own[rows, axis])
+    smooth = own / half**2
+    mantle = smooth * np.array([1, 1, 0], np.float32)
+    on_cap = face[:, 2:] > 0.999
+    cap = np.zeros_like(own)
+    cap[:, 2] = np.sign(own[:, 2])
+    upright = np.where(on_cap & (np.hypot(face[:, 0], face[:, 1])[:, None] < 0.999), cap, mantle)
+    normal = np.where(kind[:, None] == 0, flat, np.where(kind[:, None] == 1, smooth, upright))
+    unit: Floats = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    return unit
+
+
+def render(room: Room, size: int, rng: np.random.Generator) -> View:
+    """Return the picture of a room.
+
+    Args:
+        room: what is to be seen.
+        size: side of the picture in pixels.
+        rng: of the sensor's noise.
+    """
+    caster, camera = Caster(room.parts, room.size), room.camera
+    rays = camera.rays(size)
+    hits = caster.nearest(camera.origin, rays)
+    points = camera.origin + hits.distance[:, None] * rays
+    colour = _albedo(hits, [*room.shell, *(part.material for part in room.parts)], rng)
+    lit = _light(caster, points + 1e-3 * hits.normal, hits.normal, room.lamp)
+    shaded = colour * (room.ambient + (1 - room.ambient) * lit[:, None] * room.light)
+    image = np.clip(shaded, 0, 1) ** np.float32(1 / 1.6) + rng.normal(0, room.noise, shaded.shape)
+    names = np.array([0, 1, 2, *(CLASSES.index(part.name) for part in room.parts)], np.uint8)
+    own_normal = hits.normal @ camera.axes.T
+    to_light = camera.origin + 0.3 * camera.axes[1] - points
+    cosine = (hits.normal * to_light).sum(1) / np.maximum(np.linalg.norm(to_light, axis=1), 1e-6)
+    shape = (size, size)
+    return View(
+        image=np.clip(image, 0, 1).astype(np.float32).T.reshape(3, *shape),
+        segment=names[_row(hits.part)].reshape(shape),
+        depth_euclidean=hits.distance.reshape(shape),
+        depth_zbuffer=(hits.distance * -(rays @ camera.axes[2])).astype(np.float32).reshape(shape),
+        normal=own_normal.T.reshape(3, *shape).astype(np.float32),
+        reshading=np.clip(cosine, 0, 1).astype(np.float32).reshape(shape),
+        edge_occlusion=_jumps(points.reshape(*shape, 3), hits.normal.reshape(*shape, 3)),
+    )
+
+
+def _row(part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the row of tables that begin with wall, floor and ceiling."""
+    rows: NDArray[np.int64] = np.where(part < 0, -1 - part, part + 3)
+    return rows
+
+
+def _albedo(hits: Hits, materials: Sequence[Material], rng: np.random.Generator) -> Floats:
+    """Return the colour of every place, from the pattern of what it belongs to."""
+    row = _row(hits.part)
+    colours = np.array([m.colours for m in materials], np.float32)[row]
+    pattern = np.array([m.pattern for m in materials])[row]
+    scale = np.array([m.scale for m in materials], np.float32)[row]
+    place = (hits.local + np.array([m.phase for m in materials], np.float32)[row]) / scale[:, None]
+    axis = np.array([m.axis for m in materials])[row]
+    along = place[np.arange(len(place)), axis]
+    others = place.sum(1) - along
+    share = np.zeros(len(place), np.float32)
+    share = np.where(pattern == 1, np.floor(place).sum(1) % 2, share)
+    share = np.where(pattern == 2, np.floor(2 * along) % 2, share)
+    share = np.where(pattern == 3, 0.5 + 0.5 * np.sin(9 * along + 2 * np.sin(3 * others)), share)
+    share = np.where(pattern == 4, rng.random(len(place)) * 0.5, share)
+    mixed: Floats = colours[:, 0] + 0.6 * share[:, None] * (colours[:, 1] - colours[:, 0])
+    return mixed.astype(np.float32)
+
+
+def _light(caster: Caster, points: Floats, normal: Floats, lamp: Floats) -> Floats:
+    """Return how much of the lamp's light every place gets, about 1 at two metres below it."""
+    way = lamp - points
+    length = np.linalg.norm(way, axis=1)
+    cosine = np.clip((normal * way).sum(1) / np.maximum(length, 1e-6), 0, 1)
+    shadow = caster.blocked(points.astype(np.float32), lamp)
+    lit: Floats = np.where(shadow, 0.0, cosine * 6.0 / (2.0 + length**2))
+    return lit.astype(np.float32)
+
+
+def _jumps(points: Floats, normal: Floats) -> Floats:
+    """Return how far each pixel's surface is from the planes of its neighbours, as a share of half a metre."""
+    jumps = np.zeros(points.shape[:2], np.float32)
+    for axis in (0, 1):
+        here, there = [(slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None))]
+        way = points[there] - points[here]
+        off = np.minimum(np.abs((normal[here] * way).sum(-1)), np.abs((normal[there] * way).sum(-1)))
+        step = np.clip(off / 0.5, 0, 1)
+        jumps[here] = np.maximum(jumps[here], step)
+        jumps[there] = np.maximum(jumps[there], step)
+    return jumps

@@ -1,0 +1,153 @@
+"""Tasks × protectors: is data unlearnable for what its protection was not made for?"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from howfar.report.numbers import shown, unit
+from howfar.score import Retention
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One protector and one task.
+
+    Attributes:
+        clean: mean quality after training on clean images.
+        protected: mean quality after training on protected ones.
+        retention: how much of the way from chance to clean is left.
+    """
+
+    clean: float
+    protected: float
+    retention: Retention
+
+
+@dataclass(frozen=True)
+class Column:
+    """One task, or one part of a joint one.
+
+    Attributes:
+        name: of the task; ``(joint)`` behind it where it was learned together with others.
+        metric: name of the quality.
+        chance: quality of who never looks at the image.
+        higher_is_better: direction of the quality.
+    """
+
+    name: str
+    metric: str
+    chance: float
+    higher_is_better: bool
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return f"{self.name}, {self.metric}{unit(self.metric)}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A protector over the tasks that it was not made for.
+
+    Attributes:
+        mean: retention, mean over these tasks.
+        worst: the largest one.
+        task: where that is.
+        score: 1 − worst: the cross-task score; 1 is unlearnable for every task.
+    """
+
+    mean: float
+    worst: float
+    task: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What every task learns from every protected set, for one victim and defense.
+
+    Attributes:
+        dataset: label of the data.
+        model: the victim.
+        defense: what the learner does against protection.
+        columns: the tasks.
+        cells: by protector (with its source task, where it has one) and task.
+        summaries: by protector.
+        seeds: number of pairs, at least.
+    """
+
+    dataset: str
+    model: str
+    defense: str
+    columns: list[Column]
+    cells: dict[str, dict[str, Cell]]
+    summaries: dict[str, Summary]
+    seeds: int
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return f"{self.dataset} · {self.model} · defense {self.defense} · across tasks, {self.seeds} seed(s)"
+
+    def header(self) -> tuple[str, ...]:
+        """Return the headings of ``lines``."""
+        return ("protector", *(column.title for column in self.columns), "mean retention", "worst", "cross-task score")
+
+    def lines(self) -> list[tuple[str, ...]]:
+        """Return the clean row, then one a protector: quality, and in brackets what is retained, in percent."""
+        first = next(iter(self.cells.values()))
+        clean = ["clean", *(_clean(column, first.get(column.name)) for column in self.columns), "100", "100", "0"]
+        return [tuple(clean), *(self._line(name) for name in self.cells)]
+
+    def _line(self, name: str) -> tuple[str, ...]:
+        row, found = self.cells[name], self.summaries.get(name)
+        last = ("–", "–", "–")
+        if found is not None:
+            last = (f"{100 * found.mean:.0f}", f"{100 * found.worst:.0f} ({found.task})", f"{found.score:.2f}")
+        return (name, *(_text(column, row.get(column.name)) for column in self.columns), *last)
+
+
+def _clean(column: Column, cell: Cell | None) -> str:
+    return "–" if cell is None else f"{shown(column.metric, cell.clean)} (chance {shown(column.metric, column.chance)})"
+
+
+def _text(column: Column, cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    kept = cell.retention
+    reach = "" if math.isinf(kept.high) else f" ± {50 * (kept.high - kept.low):.0f}"
+    return f"{shown(column.metric, cell.protected)} ({100 * kept.value:.0f}{reach})"
+
+
+def as_markdown(matrices: Sequence[Matrix]) -> str:
+    """Return one Markdown table a victim."""
+    lines: list[str] = []
+    for matrix in matrices:
+        rows = [matrix.header(), ("-",) * len(matrix.header()), *matrix.lines()]
+        lines += [f"### {matrix.title}", ""]
+        lines += [
+            f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', '&lt;') for cell in row)} |" for row in rows
+        ]
+        lines.append("")
+    return "\n".join(lines) + ("\n" if lines else "")
+
+
+def as_json(matrices: Sequence[Matrix]) -> str:
+    """Return the matrices as a JSON list; ends of intervals that one seed leaves open become null."""
+    text = json.dumps([asdict(matrix) for matrix in matrices], ensure_ascii=False)
+    finite = json.loads(text, parse_constant=lambda _: None, parse_float=lambda number: round(float(number), 6))
+    return json.dumps(finite, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_table(matrix: Matrix) -> Table:
+    """Return the matrix for the terminal."""
+    table = Table(title=Text(matrix.title), title_justify="left", header_style="bold")
+    for name in matrix.header():
+        table.add_column(name, justify="left" if name == "protector" else "right")
+    for line in matrix.lines():
+        table.add_row(*(Text(cell) for cell in line))
+    return table

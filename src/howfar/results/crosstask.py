@@ -1,0 +1,110 @@
+"""Records of victims of several tasks -> what each task retains under each protector."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from howfar.arrays import canonical
+from howfar.errors import UsageError
+from howfar.report.crosstask import Cell, Column, Matrix, Summary
+from howfar.results.cells import CLEAN, knows_targets, source_of
+from howfar.score import retention
+from howfar.store import Record
+from howfar.tasks import TASKS
+
+Row = tuple[str, str]  # protector, and the task it was crafted against; empty where it knows of none
+
+
+@dataclass
+class _Victims:
+    """Qualities of all victims of one network and defense.
+
+    Attributes:
+        spec: what they share.
+        found: by task, row and seed.
+        columns: by task.
+    """
+
+    spec: dict[str, Any]
+    found: dict[str, dict[Row, dict[int, float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
+    )
+    columns: dict[str, Column] = field(default_factory=dict)
+
+
+def matrices(victims: Sequence[Record]) -> list[Matrix]:
+    """Return one matrix for each network and defense that met at least two tasks."""
+    groups: dict[str, _Victims] = {}
+    apart = ("protector", "source_task", "seed", "task", "test", "held_out")
+    for record in victims:
+        spec = {key: value for key, value in record.spec.items() if key not in apart}
+        group = groups.setdefault(canonical(spec), _Victims(spec))
+        label = record.spec["protector"]["label"]
+        row = (label, source_of(record) if knows_targets(label) else "")
+        for column, quality in _qualities(record):
+            group.columns[column.name] = column
+            group.found[column.name][row][record.spec["seed"]] = quality
+    found = [_matrix(group) for group in groups.values() if len(group.columns) > 1]
+    return sorted(
+        (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
+    )  # fmt: skip
+
+
+def _qualities(record: Record) -> Iterator[tuple[Column, float]]:
+    result, name = record.result, record.spec["task"]["name"]
+    if "parts" not in result:
+        label = record.spec["task"]["label"]
+        yield Column(label, result["metric"], result["chance"], result["higher_is_better"]), result["quality"]
+    for part, values in result.get("parts", {}).items():
+        column = Column(f"{part} ({name})", values["metric"], values["chance"], values["higher_is_better"])
+        yield column, values["quality"]
+
+
+def _place(column: Column) -> tuple[bool, int, str]:
+    """Return where a task stands: alone before joint, in the order of the table."""
+    name = column.name.partition(" (")[0]
+    order = list(TASKS)
+    return name != column.name, order.index(name) if name in order else len(order), column.name
+
+
+def _matrix(group: _Victims) -> Matrix:
+    cells: dict[str, dict[str, Cell]] = {}
+    sources: dict[str, str] = {}
+    seeds: list[int] = []
+    for name, rows in group.found.items():
+        clean = rows.get((CLEAN, ""), {})
+        for (protector, source), values in rows.items():
+            pairs = sorted(set(clean) & set(values))
+            if protector == CLEAN or not pairs:
+                continue
+            before, after = [clean[seed] for seed in pairs], [values[seed] for seed in pairs]
+            try:
+                column = group.columns[name]
+                kept = retention(
+                    before, after, chance=column.chance, higher_is_better=column.higher_is_better
+                )  # fmt: skip
+            except UsageError:  # the clean model learned nothing
+                continue
+            label = f"{protector} ← {source}" if source else protector
+            sources[label] = source
+            seeds.append(len(pairs))
+            cells.setdefault(label, {})[name] = Cell(sum(before) / len(pairs), sum(after) / len(pairs), kept)
+    summaries = {label: found for label, row in cells.items() if (found := _summary(row, sources[label]))}
+    order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
+    return Matrix(
+        **{key: group.spec[key]["label"] for key in ("dataset", "model", "defense")},
+        columns=sorted(group.columns.values(), key=_place),
+        cells={label: cells[label] for label in order},
+        summaries={label: summaries[label] for label in order if label in summaries},
+        seeds=min(seeds, default=0),
+    )
+
+
+def _summary(row: Mapping[str, Cell], source: str) -> Summary | None:
+    """Return retention over the tasks that a protector was not made for."""
+    others = {name: cell.retention.value for name, cell in row.items() if name.partition(" (")[0] != source}
+    if not others:
+        return None
+    worst = max(others, key=lambda name: others[name])
+    return Summary(sum(others.values()) / len(others), others[worst], worst, 1 - others[worst])

@@ -1,0 +1,103 @@
+"""How far away every pixel is."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from howfar.arrays import PerExample, PerPixel
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.tasks.task import constant_quality, masked_mean, sample, stored, unchanged_by_mirrors
+
+VERSION = 1
+
+
+def depth_euclidean() -> Callable[[Data], "Depth"]:
+    """Distance to the camera; mean error of log m, relative error, RMSE in m, share within a factor of 1.25."""
+    return lambda data: Depth.of(data, "depth_euclidean")
+
+
+def depth_zbuffer() -> Callable[[Data], "Depth"]:
+    """Distance to the image plane; mean error of log m, relative error, RMSE in m, share within a factor of 1.25."""
+    return lambda data: Depth.of(data, "depth_zbuffer")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Depth with an L1 loss in log m (Eigen et al., NeurIPS 2014, for the metrics).
+
+    The network returns log m in units of ``spread`` around ``middle``, so that any network can begin at 0.
+
+    Attributes:
+        target: metres, (n, 1, height, width); NaN where there is no surface, which counts nowhere.
+        middle: mean of log m over the training set.
+        spread: its standard deviation.
+        chance: error of who knows the median of every place and never looks at the image.
+    """
+
+    target: str
+    middle: float
+    spread: float
+    chance: float = 0.0
+    outputs: PerPixel = PerPixel(1)  # noqa: RUF009 - immutable
+    metric: str = "log error"
+    higher_is_better: bool = False
+
+    @classmethod
+    def of(cls, data: Data, target: str) -> "Depth":
+        """Return the task for this training set.
+
+        Raises:
+            UsageError: if there is no depth anywhere, or one that is not positive.
+        """
+        some = sample(stored(target)(data), target).float()
+        if not torch.isfinite(some).any() or float(some[torch.isfinite(some)].min()) <= 0:
+            raise UsageError(f"target '{target}' must be metres above 0, NaN where there is no surface. Convert it.")
+        logs = some.log()
+        known = logs[torch.isfinite(logs)]
+        task = cls(target, float(known.mean()), max(float(known.std()), 1e-3))
+        places = logs.nanmedian(0, keepdim=True).values.nan_to_num(task.middle)
+        return cls(target, task.middle, task.spread, constant_quality(task, (places - task.middle) / task.spread, some))
+
+    def prepare(self, data: Data) -> Data:
+        """Return the data, which must have the target."""
+        return stored(self.target)(data)
+
+    def mirrored(self, target: Tensor) -> Tensor:
+        """Return the distances as they are."""
+        return unchanged_by_mirrors(target)
+
+    def loss(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the mean error of log m of every image, in units of the spread."""
+        error, valid = self._error(output, target)
+        return masked_mean(error.abs(), valid) / self.spread
+
+    def quality(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the mean error of log m of every image."""
+        error, valid = self._error(output, target)
+        return masked_mean(error.abs(), valid)
+
+    def statistics(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return sums over valid pixels: their number, |error of log|, relative error, squared error, close ones."""
+        error, valid = self._error(output, target)
+        error, true = error[valid].double(), target[valid].double()
+        said = true * error.exp()
+        close = error.abs() < math.log(1.25)
+        count = torch.full_like(error.sum(), len(error))
+        return torch.stack(
+            [count, error.abs().sum(), ((said - true).abs() / true).sum(), ((said - true) ** 2).sum(), close.sum()]
+        )
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """Return error of log m, relative error, root of the mean squared error in m, share within a factor of 1.25."""
+        log, relative, squared, close = (statistics[1:] / statistics[0].clamp_min(1)).tolist()
+        return {"log error": log, "abs rel": relative, "rmse": math.sqrt(squared), "delta 1.25": close}
+
+    def _error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log of said ÷ true distance, and where there is one."""
+        valid = torch.isfinite(target)
+        true = torch.where(valid, target, torch.ones_like(target)).float().log()
+        return output.float() * self.spread + self.middle - true, valid

@@ -1,0 +1,107 @@
+"""Several tasks at once: one backbone, a head each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer
+from torch import Tensor
+
+from howfar.arrays import Heads, PerExample, Weighting
+from howfar.data import Data
+from howfar.spec import parse, split_list
+from howfar.tasks.task import Task
+
+VERSION = 1
+UNCERTAINTY = "uncertainty"  # what networks with learned weights return beside their outputs
+
+
+def _names(value: object) -> object:
+    return tuple(split_list(value, at="+")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), PlainSerializer("+".join), Field(min_length=2)]
+
+
+def joint(tasks: Names, *, weighting: Weighting = "uniform") -> Callable[[Data], "Joint"]:
+    """Several tasks at once: one backbone, a head each; the sum of losses, the mean way from chance to perfect.
+
+    Args:
+        tasks: their names, joined by ``+``.
+        weighting: ``uniform`` adds the losses up; ``uncertainty`` learns their weights (Kendall et al., CVPR 2018);
+            ``gradients`` lets all tasks pull equally hard at the backbone (Chen et al., ICML 2018).
+    """
+    from howfar.tasks import TASKS
+
+    makers = {name: parse(name, TASKS, "task").build() for name in tasks}
+    return lambda data: Joint({name: make(data) for name, make in makers.items()}, weighting)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The sum of several tasks' losses.
+
+    Attributes:
+        tasks: by name; their targets differ.
+        weighting: of the losses.
+        metric: the mean over tasks of the way from chance (0) to perfect (1); see ``gain``.
+    """
+
+    tasks: dict[str, Task]
+    weighting: Weighting = "uniform"
+    metric: str = "mean gain"
+    higher_is_better: bool = True
+    chance: float = 0.0
+
+    @property
+    def target(self) -> str:
+        """Names of all targets, joined by ``+``."""
+        return "+".join(task.target for task in self.tasks.values())
+
+    @property
+    def outputs(self) -> Heads:
+        """Outputs of every task, by name."""
+        return Heads({name: task.outputs for name, task in self.tasks.items()}, self.weighting)
+
+    def prepare(self, data: Data) -> Data:
+        """Return data with all targets."""
+        return reduce(lambda so_far, task: task.prepare(so_far), self.tasks.values(), data)
+
+    def mirrored(self, target: Any) -> Any:
+        """Return the targets of mirrored images."""
+        return {task.target: task.mirrored(target[task.target]) for task in self.tasks.values()}
+
+    def loss(self, output: Any, target: Any) -> PerExample:
+        """Return the sum of the losses of every image, weighted where the network has learned weights."""
+        losses = [task.loss(output[name], target[task.target]) for name, task in self.tasks.items()]
+        if UNCERTAINTY in output:
+            weights = output[UNCERTAINTY]
+            losses = [loss * (-w).exp() + w for loss, w in zip(losses, weights, strict=True)]
+        return torch.stack(losses).sum(0)
+
+    def quality(self, output: Any, target: Any) -> PerExample:
+        """Return the mean gain of every image."""
+        gains = [
+            gain(task, task.quality(output[name], target[task.target])) for name, task in self.tasks.items()
+        ]  # fmt: skip
+        return torch.stack(gains).mean(0)
+
+    def statistics(self, output: Any, target: Any) -> Any:
+        """Return those of every task, by name."""
+        return {name: task.statistics(output[name], target[task.target]) for name, task in self.tasks.items()}
+
+    def metrics(self, statistics: Any) -> dict[str, float]:
+        """Return the mean gain, and every task's metrics as ``task/metric``."""
+        found = {name: task.metrics(statistics[name]) for name, task in self.tasks.items()}
+        gains = [float(gain(task, torch.tensor(found[name][task.metric]))) for name, task in self.tasks.items()]
+        each = {f"{name}/{metric}": value for name, values in found.items() for metric, value in values.items()}
+        return {"mean gain": sum(gains) / len(gains), **each}
+
+
+def gain(task: Task, quality: Tensor) -> Tensor:
+    """Return the way from chance, 0, to a perfect answer, 1; of a PSNR, which has no end, what it is above chance's."""
+    if task.metric == "PSNR":
+        return quality / task.chance - 1
+    return (quality - task.chance) / (1 - task.chance) if task.higher_is_better else 1 - quality / task.chance

@@ -1,0 +1,93 @@
+"""Which way every surface looks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from howfar.arrays import PerExample, PerPixel
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.tasks.task import constant_quality, masked_mean, sample, stored
+
+VERSION = 1
+BINS = 720  # of a quarter of a degree
+
+
+def normal() -> Callable[[Data], "Normals"]:
+    """Direction of every surface in the camera's frame; cosine loss, mean and median angle, shares of small angles."""
+    return lambda data: Normals.of(data, "normal")
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Surface normals with the loss 1 − cosine.
+
+    Attributes:
+        target: unit vectors, (n, 3, height, width), the first axis to the right; NaN where there is no surface.
+        chance: mean angle of who knows the mean direction of every place and never looks at the image, degrees.
+    """
+
+    target: str
+    chance: float = 0.0
+    outputs: PerPixel = PerPixel(3)  # noqa: RUF009 - immutable
+    metric: str = "mean angle"
+    higher_is_better: bool = False
+
+    @classmethod
+    def of(cls, data: Data, target: str) -> "Normals":
+        """Return the task for this training set.
+
+        Raises:
+            UsageError: if the target has not three numbers a pixel.
+        """
+        some = sample(stored(target)(data), target).float()
+        if some.ndim != 4 or some.shape[1] != 3:
+            raise UsageError(f"target '{target}' must hold three numbers a pixel, (n, 3, height, width). Convert it.")
+        return cls(target, constant_quality(cls(target), some.nanmean(0, keepdim=True).nan_to_num(0.0), some))
+
+    def prepare(self, data: Data) -> Data:
+        """Return the data, which must have the target."""
+        return stored(self.target)(data)
+
+    def mirrored(self, target: Tensor) -> Tensor:
+        """Return the vectors with right and left exchanged."""
+        return target * target.new_tensor([-1, 1, 1]).view(3, 1, 1)
+
+    def loss(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the mean of 1 − cosine of every image."""
+        cosine, valid = _cosine(output, target)
+        return masked_mean(1 - cosine, valid)
+
+    def quality(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the mean angle of every image, degrees."""
+        cosine, valid = _cosine(output, target)
+        return masked_mean(_angle(cosine), valid)
+
+    def statistics(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return number of valid pixels, sum of angles in degrees, and their histogram by quarters of a degree."""
+        cosine, valid = _cosine(output, target)
+        angles = _angle(cosine)[valid].double()
+        # A tiny shift, so that 11.25° lies below the end of its bin.
+        bins = (angles * (BINS / 180) - 1e-6).long().clamp(0, BINS - 1).bincount(minlength=BINS)
+        return torch.cat([torch.stack([torch.full_like(angles.sum(), len(angles)), angles.sum()]), bins.double()])
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """Return mean and median angle in degrees, and the shares of angles under 11.25°, 22.5° and 30°."""
+        count, total = statistics[:2].tolist()
+        reached = statistics[2:].cumsum(0) / max(count, 1)
+        median = (int((reached < 0.5).sum()) + 1) * 180 / BINS
+        below = {f"below {limit:g}°": float(reached[int(limit * BINS / 180) - 1]) for limit in (11.25, 22.5, 30)}
+        return {"mean angle": total / max(count, 1), "median angle": median, **below}
+
+
+def _cosine(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    valid = torch.isfinite(target).all(1)
+    true = torch.where(valid[:, None], target, torch.zeros_like(target)).float()
+    return (functional.normalize(output.float(), dim=1) * functional.normalize(true, dim=1)).sum(1), valid
+
+
+def _angle(cosine: Tensor) -> Tensor:
+    return cosine.clamp(-1, 1).acos().rad2deg()

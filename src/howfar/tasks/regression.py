@@ -1,0 +1,147 @@
+"""A number for every pixel: edges, keypoints, shading, segments by their number, colour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.arrays import PerExample, PerPixel
+from howfar.data import Data, maps
+from howfar.tasks.task import (
+    Prepare,
+    constant_quality,
+    derived,
+    from_image,
+    masked_mean,
+    sample,
+    stored,
+    unchanged_by_mirrors,
+)
+
+VERSION = 1
+STRONG = 0.9  # quantile of the training targets above which a place counts as an edge
+
+
+def edge_texture() -> Callable[[Data], "Regression"]:
+    """Edges of the image as Canny has them before thinning; L1, and F1 of the strongest tenth."""
+    return partial(
+        Regression.of, target="edge_texture", prepare=from_image("edge_texture", maps.edge_texture), strong=True
+    )
+
+
+def edge_occlusion() -> Callable[[Data], "Regression"]:
+    """Edges at which one surface hides another; L1, and F1 of the strongest tenth."""
+    return partial(Regression.of, target="edge_occlusion", prepare=stored("edge_occlusion"), strong=True)
+
+
+def keypoints2d() -> Callable[[Data], "Regression"]:
+    """How much a place looks like a blob (the response of SURF); L1, and F1 of the strongest tenth."""
+    return partial(
+        Regression.of, target="keypoints2d", prepare=from_image("keypoints2d", maps.keypoints2d), strong=True
+    )
+
+
+def segment_unsup2d() -> Callable[[Data], "Regression"]:
+    """Segments of like colour, by their numbers; L1, as in the code that the paper's multi-task part builds on."""
+    return partial(Regression.of, target="segment_unsup2d", prepare=from_image("segment_unsup2d", maps.segment_unsup2d))
+
+
+def reshading() -> Callable[[Data], "Regression"]:
+    """How bright every surface would be in the light of one lamp at the camera; L1."""
+    return partial(Regression.of, target="reshading", prepare=stored("reshading"))
+
+
+def colorization() -> Callable[[Data], "Regression"]:
+    """The two chrominances of an image from its luminance (Zhang et al., ECCV 2016); L1. Any colour images will do."""
+    return partial(Regression.of, target="colorization", prepare=derived("colorization", _without_colour))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Regression with an L1 loss, in units of the training targets' standard deviation.
+
+    Attributes:
+        target: (n, channels, height, width); NaN counts nowhere.
+        outputs: number of channels.
+        middle: mean of the training targets.
+        spread: their standard deviation.
+        limit: above it a place counts as an edge; None where that makes no sense.
+        chance: error of who knows the median of every place and never looks at the image.
+        prepare: finds or makes the target.
+    """
+
+    target: str
+    outputs: PerPixel
+    middle: float
+    spread: float
+    limit: float | None
+    chance: float = 0.0
+    metric: str = "mean error"
+    higher_is_better: bool = False
+    prepare: Prepare = field(default=lambda data: data, repr=False)
+
+    @classmethod
+    def of(cls, data: Data, target: str, prepare: Prepare, strong: bool = False) -> "Regression":
+        """Return the task for this training set."""
+        few = data.take(data.ids.argsort()[:1000])
+        some = sample(prepare(few), target).float()
+        known = some[torch.isfinite(some)]
+        middle, spread = float(known.mean()), max(float(known.std()), 1e-6)
+        limit = float(known.quantile(STRONG)) if strong and len(known) <= 2**24 else None
+        if strong and limit is None:
+            limit = float(known[:: len(known) // 2**24 + 1].quantile(STRONG))
+        task = cls(target, PerPixel(some.shape[1]), middle, spread, limit, prepare=prepare)
+        places = some.nanmedian(0, keepdim=True).values.nan_to_num(middle)
+        chance = constant_quality(task, (places - middle) / spread, some)
+        return cls(target, task.outputs, middle, spread, limit, chance, prepare=prepare)
+
+    def mirrored(self, target: Tensor) -> Tensor:
+        """Return the numbers as they are."""
+        return unchanged_by_mirrors(target)
+
+    def loss(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the mean error of every image, in standard deviations."""
+        true, valid = self._scaled(target)
+        return masked_mean((output.float() - true).abs(), valid)
+
+    def quality(self, output: Tensor, target: Tensor) -> PerExample:
+        """Return the same."""
+        return self.loss(output, target)
+
+    def statistics(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return number of valid values, sum of errors; and found, wrongly found and missed edges."""
+        true, valid = self._scaled(target)
+        error = (output.float() - true).abs()[valid].double()
+        sums = [torch.full_like(error.sum(), len(error)), error.sum()]
+        if self.limit is not None:
+            limit = (self.limit - self.middle) / self.spread
+            said, is_edge = (output > limit) & valid, (true > limit) & valid
+            sums += [(said & is_edge).sum(), (said & ~is_edge).sum(), (~said & is_edge).sum()]
+        return torch.stack([value.double() for value in sums])
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """Return the mean error in standard deviations, and F1 of edges."""
+        count, error, *edges = statistics.tolist()
+        found = {"mean error": error / max(count, 1)}
+        if edges:
+            right, false, missed = edges
+            found["f1"] = 2 * right / max(2 * right + false + missed, 1)
+        return found
+
+    def _scaled(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        valid = torch.isfinite(target)
+        return (torch.where(valid, target, torch.zeros_like(target)).float() - self.middle) / self.spread, valid
+
+
+def _without_colour(data: Data) -> tuple[Tensor, Tensor]:
+    """Return gray images, and blue and red minus luminance (ITU-R BT.601), in [−0.5, 0.5]."""
+    pixels, colours = arrays.empty_pixels(data.pixels.shape), []
+    for part in arrays.chunks(len(data), 1024):
+        red, green, blue = arrays.unit_images(data.pixels[part].expand(-1, 3, -1, -1)).unbind(1)
+        luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+        pixels[part] = (luminance * 255).round().to(torch.uint8)[:, None]
+        colours.append(torch.stack([(blue - luminance) * 0.564, (red - luminance) * 0.713], 1).half())
+    return pixels, torch.cat(colours)
