@@ -32,7 +32,7 @@ def methods() -> str:
     ]
     for kind, table in TABLES.items():
         entries = [describe(kind, name) for name in table]
-        extra = [key for key in ("norm", "needs labels", "cost", "needs") if key in entries[0]]
+        extra = [key for key in ("norm", "needs labels", "source tasks", "cost", "needs") if key in entries[0]]
         head = ["name", "what", "source", *extra, "settings"]
         rows = [
             [f"`{e['name']}`", e["what"], e["source"], *(e[key] for key in extra), _settings(e["settings"])]

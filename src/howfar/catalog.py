@@ -16,6 +16,7 @@ from howfar.protect import PROTECTORS
 from howfar.spec import number_text
 from howfar.tasks import TASKS
 
+SOURCES = {"classes": "classes of images", "maps": "classes of images or pixels", "any": "any"}
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "protectors": PROTECTORS,
     "defenses": DEFENSES,
@@ -39,6 +40,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         entry |= {
             "norm": factory.norm,  # type: ignore[attr-defined]
             "needs labels": "yes" if factory.needs_labels else "no",  # type: ignore[attr-defined]
+            "source tasks": SOURCES[factory.sources],  # type: ignore[attr-defined]
             "cost": factory.cost,  # type: ignore[attr-defined]
         }
     if kind == "defenses":

@@ -292,6 +292,11 @@ def check_data(experiments: list[Experiment]) -> None:
     splits = experiments[0].splits
     makers = {maker.label: maker for e in experiments for maker in (e.source_task, e.task)}
     tasks = {label: maker.build()(splits.train) for label, maker in makers.items()}
+    for name in {e.source_task.label for e in experiments}:
+        target = tasks[name].prepare(splits.train).answers(tasks[name].target)
+        for protector in {e.protector.label: e.protector for e in experiments if e.source_task.label == name}.values():
+            if not protector.build().takes(target):
+                raise UsageError(f"'{protector.label}' cannot be crafted against '{name}': see howfar list protectors.")
     for task in tasks.values():
         labels = task.prepare(splits.test).answers(task.target)
         if isinstance(labels, Tensor) and labels.ndim == 1 and int(labels.max()) >= int(task.outputs):

@@ -146,18 +146,26 @@ class _Plan:
 def _matrices(
     experiments: "list[Experiment]", todo: "list[Step]", seconds: "Mapping[str, float]"
 ) -> "Iterator[tuple[list[str], list[list[str]]]]":
-    """Return one table a victim: what is left to do for every protector and defense, and how long all seeds take."""
-    protectors = list(dict.fromkeys(e.protector.label for e in experiments))
-    tables: dict[str, dict[str, dict[str, list[float]]]] = {}
+    """Yield one table a victim: what is left to do for every protector and defense, and how long all seeds take.
+
+    The longer of the two lists goes down the page.
+    """
+    tables: dict[str, dict[tuple[str, str], list[float]]] = {}
     for step in todo:
         e = step.experiment
-        table, row = ("", "protect") if step.name == "protect" else (e.model.label, e.defense.label)
-        tables.setdefault(table, {}).setdefault(row, {}).setdefault(e.protector.label, []).append(seconds[step.key])
-    for name, rows in tables.items():
+        victim = f"{e.model.label} learns {e.task.label}"
+        table, column = ("", "protect") if step.name == "protect" else (victim, e.defense.label)
+        tables.setdefault(table, {}).setdefault((e.protector.label, column), []).append(seconds[step.key])
+    order = list(dict.fromkeys(e.protector.label for e in experiments))
+    for name, cells in tables.items():
+        defenses = list(dict.fromkeys(column for _, column in cells))
+        protectors = [label for label in order if any(label == row for row, _ in cells)]
+        down, across = (protectors, defenses) if len(protectors) > len(defenses) else (defenses, protectors)
         yield (
-            ["step" if not name else f"{name} under", *protectors],
-            [
-                [row, *(f"{len(s)} × {terminal.duration(max(s))}" if (s := cells.get(p)) else "–" for p in protectors)]
-                for row, cells in rows.items()
-            ],
+            [name or "to protect", *across],
+            [[row, *(_cell(cells.get((row, c) if down is protectors else (c, row))) for c in across)] for row in down],
         )
+
+
+def _cell(seconds: list[float] | None) -> str:
+    return f"{len(seconds)} × {terminal.duration(max(seconds))}" if seconds else "–"

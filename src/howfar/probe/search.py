@@ -13,7 +13,7 @@ from howfar.probe.trust import Seen, lowest
 
 SETTLED = 0.02  # a step that promises a smaller relative gain is the last one
 CAREFUL = 0.5  # downwards, half of that: a quadratic through few gradients promises too little
-NEGLIGIBLE = 0.02  # falls below this share of the rise need not be known to the same relative precision
+NEGLIGIBLE = 0.1  # falls below this share of the rise need not be known to the same relative precision
 BELIEVED = 0.5  # share of its promise that a step must keep for the model to be believed farther
 
 
@@ -156,8 +156,8 @@ class Descent(Search):
 
     @property
     def young(self) -> bool:
-        """Whether the quadratic knows one direction only."""
-        return len(self.seen) < 3
+        """Whether the quadratic knows hardly a direction, or nothing of these images yet."""
+        return self.points < 2 or len(self.seen) < 3
 
     @property
     def precision(self) -> float:

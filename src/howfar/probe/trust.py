@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-KEPT = 8  # of the places seen, the last ones
+KEPT = 16  # of the places seen, the last ones
 DEPENDENT = 1e-12  # directions whose squared share in all others is smaller add nothing
 
 

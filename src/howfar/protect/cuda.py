@@ -1,7 +1,7 @@
 """Convolution-based unlearnable data."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Progress, Protector, labels_of
+from howfar.protect.protector import Crafting, Progress, Protector, class_count, classes_of
 from howfar.spec import Number
 from howfar.tasks import Task
 
@@ -26,6 +26,7 @@ class ConvolutionBased(Protector):
 
     Every class has one k×k filter with entries from U(0, blur) and one of them, at a random place, set to 1. All
     channels of the class's images are convolved with it (zeros outside), then each image is divided by its maximum.
+    Against a map of classes, every pixel is convolved with the filter of its class.
 
     Differs from the released code: a black image stays black instead of becoming NaN; a class's filter depends on
     seed and class alone; rounds instead of truncating.
@@ -38,6 +39,7 @@ class ConvolutionBased(Protector):
     norm: ClassVar[str] = "none"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "seconds"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "maps"
 
     kernel: Annotated[int, Field(ge=1)] = 3
     blur: Annotated[Number, Field(ge=0, le=1)] = 0.3
@@ -54,11 +56,11 @@ class ConvolutionBased(Protector):
         if self.kernel % 2 == 0:
             raise UsageError(f"cuda: kernel = {self.kernel} has no middle. Take an odd number.")
         seed = arrays.draw_seed(generator)
-        labels = labels_of(data, task)
-        filters = torch.stack([self._filter(seed, label) for label in range(int(labels.max()) + 1)]).to(device)
+        labels = classes_of(data, task)
+        filters = torch.stack([self._filter(seed, label) for label in range(class_count(labels))]).to(device)
         pixels = arrays.empty_pixels(data.pixels.shape)
-        for part in arrays.chunks(len(data), 1024):
-            blurred = convolve(arrays.unit_images(data.pixels[part].to(device)), filters[labels[part].to(device)])
+        for part in arrays.chunks(len(data), 1024 if labels.ndim == 1 else 128):
+            blurred = blur(arrays.unit_images(data.pixels[part].to(device)), filters, labels[part].to(device))
             pixels[part] = (blurred * 255).round().to(torch.uint8).cpu()
             yield Progress(part.stop, len(data))
         return data.with_pixels(pixels)
@@ -68,6 +70,26 @@ class ConvolutionBased(Protector):
         entries = rng.uniform(0, self.blur, self.kernel**2).astype(np.float32)
         entries[rng.integers(self.kernel**2)] = 1
         return torch.from_numpy(entries).view(self.kernel, self.kernel)
+
+
+def blur(images: Tensor, filters: Tensor, labels: Tensor) -> Tensor:
+    """Return images convolved with the filters of their classes, or each pixel with that of its own.
+
+    Args:
+        images: (n, channels, height, width), in [0, 1].
+        filters: (classes, side, side).
+        labels: (n,), or (n, height, width) with 255 where there is none; such pixels stay.
+    """
+    if labels.ndim == 1:
+        return convolve(images, filters[labels])
+    n, channels, height, width = images.shape
+    side = filters.shape[-1]
+    flat = images.reshape(n * channels, 1, height, width)
+    every = functional.conv2d(flat, filters[:, None], padding=side // 2).view(n, channels, len(filters), height, width)
+    index = torch.where(labels == arrays.VOID, 0, labels.long())[:, None, None].expand(-1, channels, 1, -1, -1)
+    chosen = every.gather(2, index)[:, :, 0]
+    out = torch.where((labels == arrays.VOID)[:, None], images, chosen)
+    return out / out.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
 
 
 def convolve(images: Tensor, filters: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -45,6 +45,7 @@ class DeepConfuse(Protector):
     """
 
     norm: ClassVar[str] = "L∞"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "any"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "6 × rounds × epochs passes with gradients over the set"
     published: ClassVar[Settings] = {

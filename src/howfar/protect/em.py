@@ -16,7 +16,7 @@ from howfar.protect.minmin import share
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise, labels_of
 from howfar.protect.surrogate import load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
-from howfar.tasks import Task
+from howfar.tasks import Task, gain
 
 VERSION = 1
 SUBSET = 0.2  # share of the images, class-balanced, from which class-wise noise is crafted
@@ -44,7 +44,8 @@ class ErrorMinimizing(Protector):
         step_size: of a signed step; 0 takes eps/10 (published: 0.8/255 at 8/255, 1.6/255 at 16/255).
         steps: signed steps a round; 0 takes the published 20 (sample-wise) or 1 (class-wise).
         train_steps: surrogate batches a round (published: 10 for CIFAR-10, 20 for CIFAR-100).
-        stop_error: error of the surrogate on x + δ at which to stop.
+        stop_error: error of the surrogate on x + δ at which to stop; of other tasks than classification, what is left
+            of the way from chance to a perfect answer.
         rounds: at most so many.
         surrogate: an entry of the models' table (published: resnet18).
         batch_size: images a surrogate step.
@@ -52,6 +53,7 @@ class ErrorMinimizing(Protector):
     """
 
     norm: ClassVar[str] = "L∞"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "any"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "rounds × steps passes with gradients over the set"
 
@@ -141,4 +143,5 @@ def _error(data: Data, task: Task, batches: list[Tensor], noise: Tensor, rows: T
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)
         right += float(task.quality(model((images + delta).clamp(0, 1)), target).sum())
-    return 1 - right / len(data)
+    quality = right / len(data)
+    return 1 - (quality if task.metric == "accuracy" else float(gain(task, torch.tensor(quality))))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
+from howfar.protect.protector import Crafting, Protector, add_noise, class_count, classes_of, patterned
 from howfar.spec import Eps
 from howfar.tasks import Task
 
@@ -28,7 +28,8 @@ class LinearlySeparable(Protector):
 
     Each class is a Gaussian cluster around a vertex of a hypercube: a vector z = N(0, I)·A + C with one value per
     patch and channel, A ~ U(−1, 1), C ∈ {−10, 10}. The values fill square patches, and every image's noise is
-    scaled to an L2 norm of eps·√(number of values in the image).
+    scaled to an L2 norm of eps·√(number of values in the image). Against a map of classes, an image has a vector for
+    each of them, and every pixel the patch of its own class.
 
     Differs from the released code: rounds instead of truncating to 8 bits; noise follows the image's id; any
     number of images a class.
@@ -41,6 +42,7 @@ class LinearlySeparable(Protector):
     norm: ClassVar[str] = "L2"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "seconds"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "maps"
 
     eps: Eps = 6 / 255
     patch: Annotated[int, Field(ge=0)] = 0
@@ -58,19 +60,29 @@ class LinearlySeparable(Protector):
         channels, height, width = data.shape
         side = self.patch or max(min(height, width) // 4, 1)
         grid = (channels, math.ceil(height / side), math.ceil(width / side))
-        labels = labels_of(data, task)
-        centres, mixings = _clusters(int(labels.max()) + 1, math.prod(grid), seed)
+        labels = classes_of(data, task)
+        count = class_count(labels)
+        centres, mixings = _clusters(count, math.prod(grid), seed)
         norm = self.eps * math.sqrt(channels * height * width)
 
-        def noise_of(part: slice) -> Tensor:
-            pairs = zip(data.ids[part].tolist(), labels[part].tolist(), strict=True)
+        def patches(keys: list[int], classes: list[int]) -> Tensor:
             vectors = [
                 arrays.rng_of(seed, key).standard_normal(len(centres[0])) @ mixings[label] + centres[label]
-                for key, label in pairs
+                for key, label in zip(keys, classes, strict=True)
             ]
             small = torch.from_numpy(np.stack(vectors)).float().view(-1, *grid)
-            noise = small.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]
-            lengths = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            return small.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]
+
+        def noise_of(part: slice) -> Tensor:
+            keys = data.ids[part].tolist()
+            if labels.ndim == 1:
+                noise = patches(keys, labels[part].tolist())
+            else:
+                each = [patches([key] * count, list(range(count))) for key in keys]
+                noise = torch.cat(
+                    [patterned(some, own[None]) for some, own in zip(each, labels[part], strict=True)]
+                )  # fmt: skip
+            lengths = noise.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
             scaled: Tensor = noise * (norm / lengths)
             return scaled
 

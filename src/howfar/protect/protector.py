@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -46,6 +46,8 @@ class Protector(ABC):
         norm: what bounds the change.
         needs_labels: whether it must know the target of every image.
         cost: what it takes, in words, for the table of methods.
+        sources: what its source task may ask for: one of the ``classes`` an image, ``maps`` of them as well, or
+            ``any`` target with a loss.
         published: settings of the paper where the defaults are smaller; ``name[paper]`` takes them.
         share: of the images that are protected, chosen by seed and id; the rest stay clean, and noise is crafted
             without them. A larger share holds every image of a smaller one.
@@ -54,6 +56,7 @@ class Protector(ABC):
     norm: ClassVar[str]
     needs_labels: ClassVar[bool]
     cost: ClassVar[str]
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "classes"
     published: ClassVar[Settings] = {}
 
     share: Annotated[Number, Field(ge=0, le=1)] = field(default=1.0, kw_only=True)
@@ -66,6 +69,17 @@ class Protector(ABC):
     def uses_labels(self) -> bool:
         """Whether it needs labels as it is set: what is shared by a class always does."""
         return self.needs_labels or getattr(self, "granularity", "sample") == "class"
+
+    def takes(self, target: Any) -> bool:
+        """Return whether it can be crafted against this target."""
+        if not self.uses_labels:
+            return True
+        whole = isinstance(target, Tensor) and not target.is_floating_point()
+        if whole and target.ndim == 1:
+            return True
+        if getattr(self, "granularity", "") == "class" and self.sources == "any":
+            return False
+        return self.sources == "any" or (self.sources == "maps" and whole and target.ndim == 3)
 
     @property
     @abstractmethod
@@ -161,13 +175,46 @@ def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1
     return data.with_pixels(pixels)
 
 
+def patterned(patterns: Tensor, labels: Tensor) -> Tensor:
+    """Return every image's noise from the patterns of its class, or of the class of each of its pixels.
+
+    Args:
+        patterns: (classes, channels, height, width).
+        labels: (n,), or (n, height, width) with 255 where there is none, which gets no noise.
+    """
+    if labels.ndim == 1:
+        return patterns[labels]
+    _, channels, height, width = patterns.shape
+    with_none = torch.cat([patterns, patterns.new_zeros(1, channels, height, width)])
+    index = torch.where(labels == arrays.VOID, len(patterns), labels.long())
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    return with_none.permute(0, 2, 3, 1)[index, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def class_count(labels: Tensor) -> int:
+    """Return the number of classes of images or pixels."""
+    return int(labels[labels != arrays.VOID].max()) + 1 if labels.ndim > 1 else int(labels.max()) + 1
+
+
+def classes_of(data: Data, task: Task) -> Tensor:
+    """Return the class of every image, (n,), or of every pixel, (n, height, width).
+
+    Raises:
+        UsageError: if the source task has neither.
+    """
+    labels = data.answers(task.target)
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim not in (1, 3):
+        raise UsageError(f"'{task.target}' has no classes of images or pixels. Choose another source task.")
+    return labels
+
+
 def labels_of(data: Data, task: Task) -> Tensor:
     """Return the class of every image.
 
     Raises:
         UsageError: if the source task has no classes.
     """
-    labels = data.targets[task.target]
-    if labels.ndim != 1 or labels.is_floating_point():
+    labels = data.answers(task.target)
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
         raise UsageError(f"class-wise protection needs classes, and target '{task.target}' has none. Choose another.")
     return labels

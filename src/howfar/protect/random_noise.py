@@ -10,7 +10,7 @@ from torch import Tensor
 from howfar import arrays
 from howfar.data import Data
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
+from howfar.protect.protector import Crafting, Protector, add_noise, class_count, classes_of, patterned
 from howfar.spec import Eps
 from howfar.tasks import Task
 
@@ -22,6 +22,7 @@ class RandomNoise(Protector):
     """Uniform random noise, per image or per class (baseline of Huang et al., ICLR 2021, arXiv:2101.04898).
 
     δ ~ U(−eps, eps) for every pixel. Class-wise, all images of a class share one δ, which is itself a shortcut.
+    Against a map of classes, every pixel has the δ of its class.
 
     Attributes:
         granularity: ``sample`` for fresh noise per image, ``class`` for one noise per label, which needs labels.
@@ -31,6 +32,7 @@ class RandomNoise(Protector):
     norm: ClassVar[str] = "L∞"
     needs_labels: ClassVar[bool] = False
     cost: ClassVar[str] = "seconds"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "maps"
 
     granularity: Literal["sample", "class"] = "sample"
     eps: Eps = 8 / 255
@@ -51,9 +53,9 @@ class RandomNoise(Protector):
             return torch.from_numpy(noise.astype(np.float32))
 
         if self.granularity == "class":
-            labels = labels_of(data, task)
-            shared = torch.stack([draw(label) for label in range(int(labels.max()) + 1)])
-            return (yield from add_noise(data, lambda part: shared[labels[part]], eps=self.eps))
+            labels = classes_of(data, task)
+            shared = torch.stack([draw(label) for label in range(class_count(labels))])
+            return (yield from add_noise(data, lambda part: patterned(shared, labels[part]), eps=self.eps))
 
         def noise_of(part: slice) -> Tensor:
             return torch.stack([draw(key) for key in data.ids[part].tolist()])

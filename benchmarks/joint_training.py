@@ -1,0 +1,60 @@
+"""Training several tasks on one backbone against training the dearest of them alone, side by side in one run.
+
+All victims take turns on the same rooms; every one counts with its fastest epoch, so that a busy machine slows all.
+Run: ``python benchmarks/joint_training.py --model resnet8 --size 64``.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from howfar import arrays
+from howfar.data import DATASETS
+from howfar.models import MODELS, build
+from howfar.spec import parse
+from howfar.tasks import TASKS
+from howfar.train import Recipe, train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="resnet8")
+    parser.add_argument("--tasks", default="class_scene+segment_semantic+depth_euclidean+normal")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--n", type=int, default=512, help="images an epoch")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = DATASETS["rooms"](size=options.size, train=options.n, test=1).train
+    singles = options.tasks.split("+")
+    joint = [f"joint[tasks={options.tasks},weighting={way}]" for way in ("uniform", "uncertainty", "gradients")]
+    seconds: dict[str, list[float]] = {name: [] for name in (*singles, *joint)}
+    for _ in range(options.repeats):
+        for name in seconds:
+            task = parse(name, TASKS, "task").build()(data)
+            architecture = parse(options.model, MODELS, "model").build()
+            model = build(architecture, data.shape, task.outputs, generator=arrays.seeded(0)).to(device)
+            epoch = next(train(model, task, task.prepare(data), Recipe(epochs=1, batch_size=32, crop=0, flip=False)))
+            seconds[name].append(epoch.seconds)
+    best = {name: min(values) for name, values in seconds.items()}
+    dearest = max(best[name] for name in singles)
+    print(
+        f"{options.model}, {options.n} rooms of {options.size}×{options.size} an epoch, {options.threads} thread(s), "
+        f"torch {torch.__version__}, {device}"
+    )
+    for name, value in best.items():
+        print(f"| {name} | {options.n / value:.0f} images/s | {value / dearest:.2f} × the dearest single task |")
+    worst = max(best[name] for name in joint)
+    print(
+        f"joint training of {len(singles)} tasks costs {best[joint[0]] / dearest:.2f} × the dearest single task "
+        f"(up to {worst / dearest:.2f} with another weighting)"
+    )
+
+
+if __name__ == "__main__":
+    main()
