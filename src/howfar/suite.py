@@ -171,16 +171,23 @@ SUITES: dict[str, dict[str, Any]] = {
         "limit_test": 2000,
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
-    # Is it unlearnable for what it was not made for? Protection against the kind of room, victims of eight tasks.
+    # Is it unlearnable for what it was not made for? Protection against the kind of room, victims of six tasks.
     "crosstask": {
-        "dataset": "rooms[size=32,train=2000,test=500]",
+        "dataset": "rooms[size=32,train=1500,test=500]",
         "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
         "source_tasks": ("class_scene",),
-        "tasks": ("class_scene", "class_object", "segment_semantic", "depth_euclidean", "normal", "edge_texture"),
+        "tasks": (
+            "class_scene",
+            "segment_semantic",
+            "segment_unsup2d",
+            "depth_euclidean",
+            "normal",
+            "keypoints2d",
+        ),
         "defenses": ("none",),
         "models": ("resnet8[width=8]",),
         "seeds": (0, 1, 2),
-        "probe_images": 64,
+        "probe_images": 32,
         "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.

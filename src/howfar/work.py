@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from howfar import arrays
+from howfar.arrays import PerPixel
 from howfar.clock import Clock, circumstances
 from howfar.data import Data, Splits
 from howfar.defend import Learner, as_seen
@@ -59,7 +60,9 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
         "norm": protector.norm,
         "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
     }
+    maps = {f"target_{name}": values[shown] for name, values in clean.targets.items() if values.ndim > 2}
     pixels = {
+        **(maps if experiment.protector.name == "clean" else {}),
         "changed": changed,
         "pixels": protected.pixels[changed],
         "preview_clean": data.pixels[shown],
@@ -120,7 +123,20 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
         "test_images": len(splits.test),
         "epochs": epochs,
     }
-    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()))
+    record = Record(step.name, step.key, step.spec, "done", result, clock.stop())
+    return store.save(record, _answers(model, task, splits.test))
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] | None:
+    """Return what a network of a dense task says of a few test images, for the page; None of other tasks."""
+    if not isinstance(task.outputs, PerPixel):
+        return None
+    few = task.prepare(test.take(test.ids.argsort()[torch.linspace(0, len(test) - 1, PREVIEW).long()]))
+    model.eval()
+    images = arrays.to_images(few.pixels, next(model.parameters()).device)
+    said = task.answer(model(images)).cpu()
+    return {"images": few.pixels, "truth": few.targets[task.target], "said": said.contiguous()}
 
 
 def _by_class(data: Data) -> Tensor:

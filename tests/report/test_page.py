@@ -10,7 +10,7 @@ import pytest
 
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
-from howfar.report.page import Control, Group, Page, Protected, Series, render
+from howfar.report.page import Control, Gallery, Group, Page, Protected, Series, render
 from howfar.report.profile import Profile
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
@@ -61,6 +61,7 @@ def page(name: str = "em") -> Page:
         [entry],
         [profile],
         [matrix],
+        [Gallery(name, [(name, images.transpose(0, 2, 3, 1))])],
         [(name, name)],
         {"device": name, "threads": "1"},
         [f"howfar bench {name}"],

@@ -15,6 +15,7 @@ from howfar.report import crosstask, figures, profile, verdict
 from howfar.report.crosstask import Matrix
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
 from howfar.report.numbers import shown, unit
+from howfar.report.pictures import sheet
 from howfar.report.profile import Profile
 from howfar.score import DoseResponse
 
@@ -108,6 +109,19 @@ class Protected:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """What a data set's targets look like, or what networks say of one of them.
+
+    Attributes:
+        title: what is to be seen.
+        rows: names and pictures, uint8 (n, height, width, 3), the images themselves first.
+    """
+
+    title: str
+    rows: list[tuple[str, NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything that leaderboard and page show."""
 
@@ -115,6 +129,7 @@ class Page:
     protected: list[Protected]
     profiles: list[Profile] = field(default_factory=list)
     matrices: list[Matrix] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -184,6 +199,7 @@ def render(page: Page) -> str:
         sort_keys=_sort_keys,
         strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],
         gain=GAIN,
+        galleries=[(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries],
         # "<" cannot end the script element that holds the data.
         charts=json.dumps(charts).replace("<", "\\u003c"),
         plotly=_plotly(plotly.offline.get_plotlyjs),

@@ -13,6 +13,7 @@ from howfar.report.page import Group, Page, Protected, Series
 from howfar.results.cells import CLEAN, Cells, distance_of, drop_of, grouped, readings_of
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
+from howfar.results.galleries import answers, contact_sheets
 from howfar.results.profiles import profiles
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
@@ -39,6 +40,7 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
         groups=[_group(cells, protects) for cells in groups],
         profiles=profiles(groups),
         matrices=matrices(done),
+        galleries=[*contact_sheets(store, [r for r in protects.values() if _shown(r, done)]), *answers(store, groups)],
         protected=_protected(store, done, protects),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
@@ -60,6 +62,10 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
         cells.runs[CLEAN][second.spec["seed"]] = first
         cells.runs[label][second.spec["seed"]] = second
     return Page(groups=[_group(cells, {})], protected=[], circumstances=_circumstances([*clean, *poisoned]))
+
+
+def _shown(protect: Record, victims: Sequence[Record]) -> bool:
+    return any(victim.spec["dataset"] == protect.spec["dataset"] for victim in victims)
 
 
 def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:

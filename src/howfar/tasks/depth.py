@@ -70,6 +70,10 @@ class Depth:
         """Return the distances as they are."""
         return unchanged_by_mirrors(target)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return metres."""
+        return (output.float() * self.spread + self.middle).exp()
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean error of log m of every image, in units of the spread."""
         error, valid = self._error(output, target)

@@ -73,6 +73,10 @@ class Joint:
         """Return the targets of mirrored images."""
         return {task.target: task.mirrored(target[task.target]) for task in self.tasks.values()}
 
+    def answer(self, output: Any) -> Any:
+        """Return what the network says to every task, by target."""
+        return {task.target: task.answer(output[name]) for name, task in self.tasks.items()}
+
     def loss(self, output: Any, target: Any) -> PerExample:
         """Return the sum of the losses of every image, weighted where the network has learned weights."""
         losses = [task.loss(output[name], target[task.target]) for name, task in self.tasks.items()]

@@ -68,6 +68,10 @@ class MultiLabel:
         """Return the labels as they are."""
         return unchanged_by_mirrors(target)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return 0 or 1 for every label."""
+        return (output > 0).to(torch.uint8)
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean binary cross-entropy over labels of every image, nats."""
         return functional.binary_cross_entropy_with_logits(output, target.to(output), reduction="none").mean(1)

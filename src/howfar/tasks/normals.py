@@ -56,6 +56,10 @@ class Normals:
         """Return the vectors with right and left exchanged."""
         return target * target.new_tensor([-1, 1, 1]).view(3, 1, 1)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return unit vectors."""
+        return functional.normalize(output.float(), dim=1)
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean of 1 − cosine of every image."""
         cosine, valid = _cosine(output, target)

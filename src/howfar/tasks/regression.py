@@ -102,6 +102,10 @@ class Regression:
         """Return the numbers as they are."""
         return unchanged_by_mirrors(target)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return values on the target's own scale."""
+        return output.float() * self.spread + self.middle
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean error of every image, in standard deviations."""
         true, valid = self._scaled(target)

@@ -59,6 +59,10 @@ class Restoration:
         """Return the image as it is."""
         return unchanged_by_mirrors(target)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return the image, uint8."""
+        return ((output.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean squared error of every image, on the scale from −1 to 1."""
         return ((output.float() - _scaled(target)) ** 2).flatten(1).mean(1)

@@ -68,6 +68,10 @@ class Segmentation:
         """Return the classes as they are."""
         return unchanged_by_mirrors(target)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """Return the likeliest class of every pixel."""
+        return output.argmax(1).to(torch.uint8)
+
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the cross-entropy of every image, averaged over its pixels that have a class, nats."""
         losses = functional.cross_entropy(output, target.long(), reduction="none", ignore_index=VOID)

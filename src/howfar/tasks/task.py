@@ -48,6 +48,10 @@ class Task(Protocol):
         """Return what mirroring the images changes in the values of their targets, which move along already."""
         ...
 
+    def answer(self, output: Output) -> Target:
+        """Return what the network says, in the form of the target."""
+        ...
+
     def loss(self, output: Output, target: Target) -> PerExample:
         """Return the loss of every image, in nats where it is a likelihood."""
         ...
