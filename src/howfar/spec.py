@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, create_model
 
 from howfar.errors import UsageError, unknown
 
@@ -34,6 +34,13 @@ def _fraction(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_fraction)]
+
+
+def _parts(value: object) -> object:
+    return tuple(split_list(value, at="+")) if isinstance(value, str) else value
+
+
+Joined = Annotated[tuple[str, ...], BeforeValidator(_parts), PlainSerializer("+".join)]  # names, written a+b+c
 Eps = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]  # radius or step, images in [0, 1]
 
 

@@ -9,10 +9,11 @@ import torch
 
 from howfar import arrays
 from howfar.data.rooms import CLASSES, OBJECTS, SCENES, draw_room, render, rooms
+from howfar.data.rooms.cast import Caster
 from howfar.data.rooms.layout import axes
 from howfar.data.rooms.load import drawn, kept
 from howfar.data.rooms.parts import Material, Part
-from howfar.data.rooms.render import Caster, View
+from howfar.data.rooms.render import View
 from howfar.errors import HowfarError
 
 SIZE = np.array([4.0, 5.0, 3.0], np.float32)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from howfar.data import DATASETS, Splits
-from howfar.data.taskonomy import METRES, read_split, views
+from howfar.data.domains import METRES
+from howfar.data.taskonomy import read_split, views
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import parse
 
@@ -177,7 +178,7 @@ def test_an_interrupted_reading_goes_on(root: Path, monkeypatch: pytest.MonkeyPa
     taskonomy = importlib.import_module("howfar.data.taskonomy")  # the package names the loader so
 
     read: list[str] = []
-    decoded = taskonomy._decoded
+    decoded = taskonomy.decoded
 
     def counting(name: str, path: Path, size: int) -> torch.Tensor:
         read.append(path.name)
@@ -185,15 +186,15 @@ def test_an_interrupted_reading_goes_on(root: Path, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         return decoded(name, path, size)
 
-    monkeypatch.setattr(taskonomy, "PIECE", 1)
-    monkeypatch.setattr(taskonomy, "_decoded", counting)
+    monkeypatch.setattr("howfar.data.rows.PIECE", 1)
+    monkeypatch.setattr(taskonomy, "decoded", counting)
     with pytest.raises(KeyboardInterrupt):
         load(root)
     read.clear()
-    monkeypatch.setattr(taskonomy, "_decoded", decoded)
+    monkeypatch.setattr(taskonomy, "decoded", decoded)
     splits = load(root)
     assert len(splits.train) + len(splits.test) == 6
-    monkeypatch.setattr(taskonomy, "_decoded", counting)
+    monkeypatch.setattr(taskonomy, "decoded", counting)
     load(root)
     assert not read, "files were read although all is in the cache"
 

@@ -6,26 +6,21 @@ from functools import reduce
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 from torch import Tensor
 
 from howfar.arrays import Heads, PerExample, Weighting
 from howfar.data import Data
-from howfar.spec import parse, split_list
+from howfar.spec import Joined, parse
 from howfar.tasks.task import Task
 
 VERSION = 1
 UNCERTAINTY = "uncertainty"  # what networks with learned weights return beside their outputs
 
 
-def _names(value: object) -> object:
-    return tuple(split_list(value, at="+")) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names), PlainSerializer("+".join), Field(min_length=2)]
-
-
-def joint(tasks: Names, *, weighting: Weighting = "uniform") -> Callable[[Data], "Joint"]:
+def joint(
+    tasks: Annotated[Joined, Field(min_length=2)], *, weighting: Weighting = "uniform"
+) -> Callable[[Data], "Joint"]:
     """Several tasks at once: one backbone, a head each; the sum of losses, the mean way from chance to perfect.
 
     Args:
