@@ -45,7 +45,7 @@ class Replay:
         self._position = 0
         self._moment = 0
 
-    def record(self, images: Tensor) -> Tensor:
+    def record(self, images: Tensor) -> Any:
         """Run the network on ``images``, keep what its modules return, and return its output."""
         output = self._record(images)
         written = {
@@ -59,7 +59,7 @@ class Replay:
         self._forget_unused()
         return output
 
-    def run(self, name: str, images: Tensor, weight: Tensor | None = None) -> Tensor:
+    def run(self, name: str, images: Tensor, weight: Tensor | None = None) -> Any:
         """Return the network's output for the present value of weight ``name``, all others as recorded.
 
         Args:
@@ -74,7 +74,7 @@ class Replay:
         self._moment = self.first_use.get(name, self._clock + 1)
         with self._patched(self._replayed):
             if weight is None:
-                output: Tensor = self.model(images)
+                output = self.model(images)
             else:
                 output = functional_call(self.model, {name: weight}, (images,))
         return output
@@ -90,10 +90,10 @@ class Replay:
                     sizes[storage.data_ptr()] = storage.nbytes()
         return sum(sizes.values())
 
-    def _record(self, images: Tensor) -> Tensor:
+    def _record(self, images: Tensor) -> Any:
         self.calls, self.first_use, self._clock = [], {}, 0
         with self._patched(self._recorded), _Uses(self):
-            output: Tensor = self.model(images)
+            output = self.model(images)
         return output
 
     def _recorded(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -244,17 +244,16 @@ class Surface:
         firsts, seconds = torch.stack([first for first, _ in found]), [second for _, second in found]
         return firsts, tuple(torch.stack(column) for column in zip(*seconds, strict=True))
 
-    def _output(self, replay: Replay | None, name: str, images: Images) -> Tensor:
+    def _output(self, replay: Replay | None, name: str, images: Images) -> Any:
         if replay is not None:
             try:
                 return replay.run(name, images)
             except NotReplayableError as reason:
                 warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
                 self.replays, self.kept = False, None
-        output: Tensor = self.model(images)
-        return output
+        return self.model(images)
 
-    def _point(self, output: Tensor, target: Targets) -> Point:
+    def _point(self, output: Any, target: Targets) -> Point:
         with torch.no_grad():
             qualities = self.task.quality(output, target).double()
         return Point(self.task.loss(output, target).double(), qualities)

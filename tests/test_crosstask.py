@@ -1,0 +1,146 @@
+"""From a suite of several tasks to the matrix, on a few tiny rooms."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from howfar import work
+from howfar.engine import plan
+from howfar.errors import UsageError
+from howfar.experiment import Experiment
+from howfar.report.crosstask import as_json, as_markdown
+from howfar.report.page import Page, render
+from howfar.results import collect
+from howfar.results.crosstask import matrices
+from howfar.store import ARRAYS, Record, Store
+from howfar.suite import check_data, make_suite
+
+TINY = {
+    "dataset": "rooms[size=16,train=80,test=24]", "protectors": "random,lsp[eps=16/255],em[rounds=1,steps=1]",
+    "tasks": "class_scene,normal,joint:class_scene+normal", "source_tasks": "class_scene,normal", "seeds": "0-1",
+    "models": "resnet8[width=4]", "probe_images": 8, "train": {"epochs": 1, "batch_size": 16},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Experiment]]:
+    """Return a store with all cells of a tiny suite."""
+    folder = tmp_path_factory.mktemp("crosstask")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOWFAR_DATA", str(folder / "data"))
+        settings = {**TINY, "protectors": "random,em[rounds=1,steps=1,train_steps=1]"}
+        experiments = make_suite("crosstask", settings).experiments()
+        check_data(experiments)
+        store = Store(folder / "runs")
+        for step in plan(experiments, store)[0]:
+            list(work.run(step, store, torch.device("cpu")))
+    return store, experiments
+
+
+@pytest.fixture(scope="module")
+def page(finished: tuple[Store, list[Experiment]]) -> Page:
+    """Return the page as if chance were worse than what networks learn in one epoch."""
+    return replace(collect(finished[0]), matrices=matrices([easier(r) for r in finished[0].records("victim")]))
+
+
+def easier(record: Record) -> Record:
+    worst = {True: -1.0, False: 180.0}
+    result = {**record.result, "chance": worst[record.result["higher_is_better"]]}
+    if "parts" in result:
+        result["parts"] = {
+            name: {**part, "chance": worst[part["higher_is_better"]]} for name, part in result["parts"].items()
+        }
+    return replace(record, result=result)
+
+
+def test_what_knows_no_target_is_crafted_once(finished: tuple[Store, list[Experiment]]) -> None:
+    made = {}
+    for record in finished[0].records("protect"):
+        made.setdefault(record.spec["protector"]["label"].partition("[")[0], []).append(record)
+    assert {name: len(records) for name, records in made.items()} == {"clean": 2, "random": 2, "em": 4}
+
+
+def test_the_matrix_has_a_row_a_source_and_a_column_a_task(page: Page) -> None:
+    (matrix,) = page.matrices
+    assert [column.name for column in matrix.columns] == [
+        "class_scene", "normal", "class_scene (joint)", "normal (joint)",
+    ]  # fmt: skip
+    assert matrix.seeds == 2
+    names = {name.partition("[")[0] + name.partition("]")[2] for name in matrix.cells}
+    assert names == {"random", "em ← class_scene", "em ← normal"}
+    for name, summary in matrix.summaries.items():
+        kept = {task: cell.retention.value for task, cell in matrix.cells[name].items()}
+        source = name.partition(" ← ")[2]
+        others = {task: value for task, value in kept.items() if task.partition(" (")[0] != source}
+        assert summary.worst == max(others.values())
+        assert summary.score == pytest.approx(1 - summary.worst)
+
+
+def test_retention_is_what_the_records_say(finished: tuple[Store, list[Experiment]], page: Page) -> None:
+    (matrix,) = page.matrices
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for record in finished[0].records("victim"):
+        spec = record.spec
+        key = (spec["protector"]["label"], spec["source_task"]["name"], spec["task"]["label"])
+        values.setdefault(key, []).append(record.result["quality"])
+    for name, row in matrix.cells.items():
+        protector, _, source = name.partition(" ← ")
+        for task, cell in row.items():
+            if "(" not in task:
+                own = values[protector, source or "class_scene", task]
+                assert cell.protected == pytest.approx(sum(own) / 2)
+
+
+def test_every_task_has_a_leaderboard_of_its_own(page: Page) -> None:
+    assert {group.task for group in page.groups} == {"class_scene", "normal", "joint:class_scene+normal"}
+    for group in page.groups:
+        assert sum(row.protector == "clean" for row in group.rows) == 1
+        assert len(group.rows) == 4
+
+
+def test_the_page_shows_matrix_targets_and_answers(page: Page) -> None:
+    text = render(page)
+    assert "Across tasks" in text
+    titles = [gallery.title for gallery in page.galleries]
+    assert any("all targets" in title for title in titles)
+    assert any(title.startswith("normal") for title in titles)
+    json.loads(as_json(page.matrices))
+    assert as_markdown(page.matrices).count("\n| ") >= len(page.matrices[0].cells)
+
+
+def test_published_records_without_images_are_made_anew_only_where_images_are_needed(
+    finished: tuple[Store, list[Experiment]],
+) -> None:
+    store, experiments = finished
+    assert plan(experiments, store)[0] == []
+    protect, victim = experiments[0].steps()
+    (store.root / protect.name / protect.key / ARRAYS).unlink()
+    assert plan(experiments, store)[0] == []
+    record = store.find(victim.name, victim.key)
+    assert record is not None
+    folder = store.root / victim.name / victim.key
+    folder.rename(folder.with_name(".away"))
+    assert [step.name for step in plan(experiments, store)[0]] == ["protect", "victim"]
+    list(work.run(protect, store, torch.device("cpu")))
+    assert store.has_arrays(protect.name, protect.key)
+    folder.with_name(".away").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protectors": "ar", "source_tasks": "normal"}, "cannot be crafted against 'normal'"),
+        ({"protectors": "random", "defenses": "orthogonal-projection", "tasks": "normal"}, "needs one class an image"),
+        ({"protectors": "random", "defenses": "cutmix"}, "mixes or moves targets"),
+        ({"protectors": "random", "tasks": "classification"}, "unknown target 'label'"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_run(
+    change: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match=message):
+        check_data(make_suite("crosstask", TINY, change).experiments())
