@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _guarded(command: Callable[[], int]) -> int:
+    terminal.show_log()
     try:
         return command()
     except HowfarError as error:

@@ -1,6 +1,7 @@
 """How the command line looks: progress, tables, messages. The half of ``cli.py`` that draws."""
 
 import json
+import logging
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,15 @@ def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "S
             _remark(event, store, progress.console)
         progress.update(overall, completed=total)
     return failures
+
+
+def show_log() -> None:
+    """Let the library's own messages, such as how far a long reading is, go to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("howfar")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
 
 
 def show_leaderboard(page: "Page", *, as_json: bool) -> None:

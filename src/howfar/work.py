@@ -132,7 +132,8 @@ def _answers(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] | No
     """Return what a network of a dense task says of a few test images, for the page; None of other tasks."""
     if not isinstance(task.outputs, PerPixel):
         return None
-    few = task.prepare(test.take(test.ids.argsort()[torch.linspace(0, len(test) - 1, PREVIEW).long()]))
+    some = torch.linspace(0, len(test) - 1, min(PREVIEW, len(test))).long()
+    few = task.prepare(test.take(test.ids.argsort()[some]))
     model.eval()
     images = arrays.to_images(few.pixels, next(model.parameters()).device)
     said = task.answer(model(images)).cpu()

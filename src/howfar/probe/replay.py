@@ -73,11 +73,7 @@ class Replay:
         self._position = 0
         self._moment = self.first_use.get(name, self._clock + 1)
         with self._patched(self._replayed):
-            if weight is None:
-                output = self.model(images)
-            else:
-                output = functional_call(self.model, {name: weight}, (images,))
-        return output
+            return self.model(images) if weight is None else functional_call(self.model, {name: weight}, (images,))
 
     @property
     def bytes(self) -> int:
@@ -93,8 +89,7 @@ class Replay:
     def _record(self, images: Tensor) -> Any:
         self.calls, self.first_use, self._clock = [], {}, 0
         with self._patched(self._recorded), _Uses(self):
-            output = self.model(images)
-        return output
+            return self.model(images)
 
     def _recorded(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         index = len(self.calls)
