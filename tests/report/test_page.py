@@ -54,7 +54,7 @@ def page(name: str = "em") -> Page:
     matrix = Matrix(
         name, name, name, [Column(name, "accuracy", 0.1, True), Column("normal", "mean angle", 36.0, False)],
         {name: {name: Cell(0.9, 0.2, retention([0.9, 0.8], [0.2, 0.3], chance=0.1))}},
-        {name: Summary(0.5, 0.9, name, 0.1)}, 2,
+        {name: Summary(0.5, 0.9, name, 0.1)}, 2, {name: [[1.0, 0.5], [0.5, 1.0]]},
     )  # fmt: skip
     return Page(
         [group],

@@ -20,11 +20,14 @@ class Cell:
         clean: mean quality after training on clean images.
         protected: mean quality after training on protected ones.
         retention: how much of the way from chance to clean is left.
+        sal: cosine between the SALs of the backbone's layers after clean and after protected training; None for parts
+            of a joint task, which share their network.
     """
 
     clean: float
     protected: float
     retention: Retention
+    sal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Matrix:
         cells: by protector (with its source task, where it has one) and task.
         summaries: by protector.
         seeds: number of pairs, at least.
+        alike: cosine between the SALs of the backbone's layers of two tasks, by protector (``clean`` too), a table
+            over the tasks that were learned alone.
     """
 
     dataset: str
@@ -87,6 +92,12 @@ class Matrix:
     cells: dict[str, dict[str, Cell]]
     summaries: dict[str, Summary]
     seeds: int
+    alike: dict[str, list[list[float]]]
+
+    @property
+    def alone(self) -> list[str]:
+        """Names of the tasks that were learned alone, in the order of ``alike``."""
+        return [column.name for column in self.columns if "(" not in column.name]
 
     @property
     def title(self) -> str:

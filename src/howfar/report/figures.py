@@ -143,6 +143,14 @@ def matrix(entry: "Matrix") -> Figure:
     return _map(tasks, list(entry.cells), values, "retention", span=(0.0, 1.0))
 
 
+def similarity(entry: "Matrix") -> Figure:
+    """Return, for every protector, how alike the SALs of two tasks are, and those of clean and protected training."""
+    names = entry.alone
+    rows = [f"{label}: {name}" for label in entry.alike for name in names]
+    values: list[list[float | None]] = [list(row) for table in entry.alike.values() for row in table]
+    return _map(names, rows, values, "cosine of SAL", span=(0.0, 1.0))
+
+
 def sal_maps(group: "Group") -> Figure:
     """Return SAL on a logarithmic scale, layer × epoch, one map a protector, all on one colour scale."""
     count = len(group.series)

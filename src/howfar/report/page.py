@@ -187,6 +187,7 @@ def render(page: Page) -> str:
     }
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
+    charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices)}
     return template.render(
         page=page,
         verdict=verdict.verdict(page.groups, page.profiles),

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
@@ -13,6 +16,7 @@ from howfar.score import retention
 from howfar.store import Record
 from howfar.tasks import TASKS
 
+Vector = NDArray[np.float64]
 Row = tuple[str, str]  # protector, and the task it was crafted against; empty where it knows of none
 
 
@@ -24,6 +28,7 @@ class _Victims:
         spec: what they share.
         found: by task, row and seed.
         columns: by task.
+        sals: by task and row, one vector a seed: SAL of the backbone's layers, mean over epochs, nats.
     """
 
     spec: dict[str, Any]
@@ -31,6 +36,7 @@ class _Victims:
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
     columns: dict[str, Column] = field(default_factory=dict)
+    sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
 
 def matrices(victims: Sequence[Record]) -> list[Matrix]:
@@ -45,6 +51,8 @@ def matrices(victims: Sequence[Record]) -> list[Matrix]:
         for column, quality in _qualities(record):
             group.columns[column.name] = column
             group.found[column.name][row][record.spec["seed"]] = quality
+        if "parts" not in record.result:
+            group.sals[record.spec["task"]["label"], row].append(_backbone(record))
     found = [_matrix(group) for group in groups.values() if len(group.columns) > 1]
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
@@ -89,16 +97,44 @@ def _matrix(group: _Victims) -> Matrix:
             label = f"{protector} ← {source}" if source else protector
             sources[label] = source
             seeds.append(len(pairs))
-            cells.setdefault(label, {})[name] = Cell(sum(before) / len(pairs), sum(after) / len(pairs), kept)
+            alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
+            cells.setdefault(label, {})[name] = Cell(sum(before) / len(pairs), sum(after) / len(pairs), kept, alike)
     summaries = {label: found for label, row in cells.items() if (found := _summary(row, sources[label]))}
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
+    columns = sorted(group.columns.values(), key=_place)
+    rows_of = {CLEAN: (CLEAN, ""), **{label: (label.partition(" ← ")[0], sources[label]) for label in order}}
+    names = [column.name for column in columns if "(" not in column.name]
+    alike_of = {
+        label: [[_cosine(group.sals.get((a, row)), group.sals.get((b, row))) or 0.0 for b in names] for a in names]
+        for label, row in rows_of.items()
+    }
     return Matrix(
         **{key: group.spec[key]["label"] for key in ("dataset", "model", "defense")},
-        columns=sorted(group.columns.values(), key=_place),
+        columns=columns,
         cells={label: cells[label] for label in order},
         summaries={label: summaries[label] for label in order if label in summaries},
         seeds=min(seeds, default=0),
+        alike=alike_of,
     )
+
+
+def _backbone(record: Record) -> Vector:
+    """Return SAL of the layers that networks of all tasks share, mean over epochs, nats."""
+    found = []
+    for epoch in record.result["epochs"]:
+        layers = {name.removeprefix("backbone."): reading for name, reading in epoch["sharpness"].items()}
+        shared = [name for name in layers if not name.startswith(("head", "fc"))]
+        found.append([max(layers[name]["rise"], layers[name]["fall"] or 0.0) for name in sorted(shared)])
+    mean: Vector = np.mean(found, axis=0)
+    return mean
+
+
+def _cosine(first: list[Vector] | None, second: list[Vector] | None) -> float | None:
+    if not first or not second:
+        return None
+    one, other = np.mean(first, axis=0), np.mean(second, axis=0)
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if len(one) == len(other) and length > 0 else None
 
 
 def _summary(row: Mapping[str, Cell], source: str) -> Summary | None:
