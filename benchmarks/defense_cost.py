@@ -26,7 +26,7 @@ from howfar.tasks import Task, classification
 from howfar.train import Around, Recipe, train, unchanged
 
 IN_EVERY_BATCH = ("cutout", "cutmix", "mixup", "randaugment", "coin", "sharpen-dct", "jpeg")  # without gradients
-NEEDS_OTHERS = ("diffusion-purify", "fine-tune")  # a checkpoint, another data set
+NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
     "ops": (14.69, 52.98, 64.72, 49.27, 37.32, 19.88, 78.48, 77.99, 14.95),
 }
 PROTECTORS = "random,em,sem,tap,lsp[eps=8/255],ar[eps=1],ops,cuda"
-NEEDS_OTHERS = ("diffusion-purify", "fine-tune")  # a checkpoint, another data set
+NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
 MARGIN = 0.02  # an ensemble may stay that far below the best of all defenses
 MOST = 7  # members of an ensemble
 

@@ -195,7 +195,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "dataset": "cifar10",
         "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
         "defenses": (
-            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune")),
+            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer")),
             "fine-tune[data=cifar100]",
         ),
         "models": ("resnet18",),

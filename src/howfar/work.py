@@ -81,7 +81,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     splits = _prepared(splits, task)
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     defense = experiment.defense.build()
-    learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build())
+    learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
     learned = task.prepare(defense.purify(protected, learner))
     probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
     model = build(

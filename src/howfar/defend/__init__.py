@@ -27,6 +27,7 @@ from howfar.defend.randaugment import randaugment
 from howfar.defend.resize import resize
 from howfar.defend.seen import as_seen
 from howfar.defend.sharpen_dct import sharpen_dct
+from howfar.defend.transfer import transfer
 from howfar.defend.ueraser import ueraser
 
 DEFENSES: dict[str, Callable[..., Defense]] = {
@@ -54,6 +55,7 @@ DEFENSES: dict[str, Callable[..., Defense]] = {
     "adaptive": adaptive,
     "diffusion-purify": diffusion_purify,
     "fine-tune": fine_tune,
+    "transfer": transfer,
     "linear-probe": linear_probe,
     "dfr": dfr,
     "clean-only": clean_only,

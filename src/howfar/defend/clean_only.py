@@ -13,10 +13,11 @@ def clean_only() -> Defense:
 
     They are repeated to the size of the training set, so that training takes as many steps.
     """
-    return Defense(purify=_few, needs_clean=True)
+    return Defense(purify=few_again, needs_clean=True)
 
 
-def _few(data: Data, learner: Learner) -> Data:
+def few_again(data: Data, learner: Learner) -> Data:
+    """Return the learner's clean images, as often as there are protected ones."""
     few = learner.few
     again = torch.arange(max(len(data), len(few))) % len(few)
     return Data(

@@ -28,6 +28,7 @@ class Learner:
         device: where it works.
         clean: a few clean images with targets, none of which anybody protected; None if it has none.
         method: how the images were protected, which only ``adaptive`` looks at (the seed stays unknown).
+        given: the protected images as they came; only ``transfer`` looks back at them.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Learner:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     clean: Data | None = None
     method: Protector | None = None
+    given: Data | None = None
 
     @property
     def few(self) -> Data:

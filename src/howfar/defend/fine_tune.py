@@ -9,7 +9,9 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import DATASETS, Data
 from howfar.defend.defense import Defense, Learner
+from howfar.models.build import beside
 from howfar.models.features import last_linear
+from howfar.models.heads import backbone_of
 from howfar.spec import parse
 from howfar.tasks import classification
 from howfar.train import train
@@ -33,6 +35,10 @@ def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, lim
     splits = parse(other, DATASETS, "dataset").build()
     known = fitted(balanced(splits.train, min(limit, len(splits.train))), data.shape)
     task = classification()(known)
+    if backbone_of(model) is not model:
+        other_network = beside(model, data.shape, task.outputs, generator=learner.generator("head"))
+        list(train(other_network, task, known, learner.recipe, seed=learner.seed))
+        return
     head = last_linear(model)
     weight, bias = head.weight.detach().clone(), None if head.bias is None else head.bias.detach().clone()
     generator = learner.generator("head")

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, nn
 
-from howfar.arrays import Outputs, PerPixel
+from howfar.arrays import Heads, Outputs, PerPixel
 from howfar.errors import UsageError, unknown
-from howfar.models.heads import with_heads
+from howfar.models.heads import Only, Several, backbone_of, channels_of, with_heads
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
 Kind = Literal["weights", "biases", "norms", "tokens"]  # of parameters
@@ -40,6 +40,25 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
     for module in model.modules():
         _initialise(module, generator)
     return channels_last(model)
+
+
+def beside(model: nn.Module, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
+    """Return a network on the very backbone of another one, with heads of its own.
+
+    Args:
+        model: any network of ours.
+        shape: channels, height and width of an image.
+        outputs: of the new heads.
+        generator: of their weights.
+    """
+    backbone = backbone_of(model)
+    heads = outputs if isinstance(outputs, Heads) else Heads({"only": outputs})
+    with torch.random.fork_rng(devices=[]):
+        found = Several(backbone, channels_of(backbone, shape), heads)
+    for module in found.heads.modules():
+        _initialise(module, generator)
+    found.to(next(model.parameters()).device)
+    return found if isinstance(outputs, Heads) else Only(found)
 
 
 def channels_last(model: nn.Module) -> nn.Module:

@@ -25,11 +25,37 @@ def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> 
     for name in ("head", "fc1", "fc2", "fc3"):  # what only the backbone's own output needs
         if hasattr(backbone, name):
             delattr(backbone, name)
+    channels = channels_of(backbone, shape)
+    return Several(backbone, channels, outputs) if isinstance(outputs, Heads) else Dense(backbone, channels, outputs)
+
+
+def channels_of(backbone: nn.Module, shape: tuple[int, int, int]) -> list[int]:
+    """Return the number of channels of every stage, from a look at an empty image; nothing is changed."""
+    modes = [(module, module.training) for module in backbone.modules()]
+    device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
     backbone.eval()
     with torch.no_grad():
-        channels = [level.shape[1] for level in _pyramid(backbone, torch.zeros(1, *shape))]
-    backbone.train()
-    return Several(backbone, channels, outputs) if isinstance(outputs, Heads) else Dense(backbone, channels, outputs)
+        found = [level.shape[1] for level in _pyramid(backbone, torch.zeros(1, *shape, device=device))]
+    for module, mode in modes:
+        module.training = mode
+    return found
+
+
+def backbone_of(model: Any) -> Any:
+    """Return what a network shares with others of its kind: all but the heads of dense and joint ones."""
+    return model.backbone if isinstance(model, Dense | Several) else model
+
+
+class Only(nn.Module):
+    """A network of one head that returns its tensor alone."""
+
+    def __init__(self, several: nn.Module) -> None:
+        super().__init__()
+        self.several = several
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.several(images)["only"]
+        return scores
 
 
 def _pyramid(backbone: Any, images: Tensor) -> list[Tensor]:
