@@ -1,0 +1,30 @@
+"""Seconds to draw rooms with all targets, on all cores. Run: ``python benchmarks/rooms_speed.py``."""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from howfar.data.rooms.load import drawn
+
+LIMIT = 60  # seconds for 4,000 rooms of 64×64 on two cores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=4000)
+    parser.add_argument("--size", type=int, default=64)
+    options = parser.parse_args()
+    drawn(options.size, 0, range(8))  # imports
+    start, work = time.perf_counter(), time.process_time()
+    drawn(options.size, 0, range(options.n))
+    seconds, work = time.perf_counter() - start, time.process_time() - work
+    print(
+        f"{options.n} rooms of {options.size}×{options.size} with all targets, {os.cpu_count()} cores: {seconds:.1f} s "
+        f"({1000 * work / options.n:.1f} ms of a processor each; wanted: {LIMIT} s for 4,000 on two cores)"
+    )
+
+
+if __name__ == "__main__":
+    main()
