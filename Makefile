@@ -11,10 +11,10 @@ bench: .venv/user
 	@echo "Open $(CURDIR)/$(RUNS)/report.html in a browser."
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-all: check
-	$(BIN)/pytest -m "slow or not slow" --timeout 1800
+	$(BIN)/pytest -n auto --dist loadfile -m "slow or not slow" --timeout 1800
 
 check: .venv/dev
 	$(BIN)/ruff format --check src tests benchmarks examples docs

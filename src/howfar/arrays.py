@@ -19,6 +19,7 @@ Ids = Int64[Tensor, "n"]
 PerExample = Float[Tensor, "n"]
 
 Weighting = Literal["uniform", "uncertainty", "gradients"]
+UNCERTAINTY = "uncertainty"  # under this name a network returns learned weights of its losses
 VOID = 255  # class of pixels that have none, left out of losses and metrics; among real numbers NaN says so
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from howfar import arrays
+from howfar.data.files import UNREADABLE
 from howfar.data.npz import read_arrays, to_pixels
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
@@ -63,7 +64,7 @@ def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.ui
                 with Image.open(file) as raw:
                     image = raw.convert("RGB") if file is path else raw
                     kept.append(np.asarray(image.resize(size[::-1], way), np.uint8))
-            except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            except UNREADABLE as error:
                 raise HowfarError(f"{file} cannot be read ({error}). Repair it, or remove it with its twin.") from None
     if not images:
         raise UsageError(f"{root / part} holds no PNG. Give SegNet's CamVid folder, or an .npz.")

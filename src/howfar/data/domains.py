@@ -1,6 +1,5 @@
 """How the files of each domain of Taskonomy are encoded."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from howfar import arrays
+from howfar.data.files import UNREADABLE
 from howfar.errors import HowfarError
 
 METRES = 1 / 512  # of a step of depth
@@ -120,14 +120,7 @@ def decoded(name: str, path: Path, size: int) -> Tensor:
             side = min(image.size)
             left, top = ((length - side) // 2 for length in image.size)
             square = image.crop((left, top, left + side, top + side))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except UNREADABLE as error:
         raise HowfarError(f"{path} cannot be read ({error}).") from None
     if name == "rgb":
         shrunk = square.resize((size, size), Image.Resampling.BOX)

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from PIL import Image, UnidentifiedImageError
+
 from howfar.errors import HowfarError, UsageError
+
+# What Pillow raises for files that are no images, cut short, or bombs.
+UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError)
 
 
 def default_root(name: str) -> Path:

@@ -1,6 +1,5 @@
 """A folder of images, one subfolder a class; or ``train/`` and ``test/`` with such subfolders each."""
 
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from howfar import arrays
+from howfar.data.files import UNREADABLE
 from howfar.data.subset import halves
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
@@ -100,13 +100,6 @@ def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
             image = ImageOps.exif_transpose(raw).convert("RGB")
         if size:
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except UNREADABLE as error:
         raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), gray

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from howfar.arrays import Heads, Outputs, PerPixel
+from howfar.arrays import UNCERTAINTY, Heads, Outputs, PerPixel
 
 VERSION = 1
 WIDEST = 64  # channels of a decoder, at most
-UNCERTAINTY = "uncertainty"  # name under which a network returns the weights of its losses
 
 
 def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> nn.Module:

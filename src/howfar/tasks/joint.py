@@ -9,13 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from howfar.arrays import Heads, PerExample, Weighting
+from howfar.arrays import UNCERTAINTY, Heads, PerExample, Weighting
 from howfar.data import Data
 from howfar.spec import Joined, parse
 from howfar.tasks.task import Task
 
 VERSION = 1
-UNCERTAINTY = "uncertainty"  # what networks with learned weights return beside their outputs
 
 
 def joint(
