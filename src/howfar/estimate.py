@@ -1,14 +1,13 @@
 """How long will it take? From earlier records of like steps, else from a timed training step."""
 
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
-from torch.nn import functional
+from torch.utils import _pytree as pytree
 
-from howfar.arrays import seeded
+from howfar.arrays import Outputs, seeded
 from howfar.experiment import Experiment, Step
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
@@ -16,6 +15,7 @@ from howfar.spec import parse
 from howfar.store import Store
 
 SAMPLE = 32  # images in the timed step
+FEW = 200  # images from which the number of outputs is seen
 COST = {"fast": 0.8, "exact": 6.0, "reference": 24.0}  # of SAL, in training steps a layer and image
 
 
@@ -47,7 +47,9 @@ def _guess(step: Step) -> float:
     train, test = experiment.splits.train, experiment.splits.test
     if step.name == "protect":
         return seconds_to_protect(experiment)
-    seconds, layers = _per_image(experiment.model.label, train.shape)
+    spread = torch.linspace(0, len(train) - 1, min(len(train), FEW)).long()  # files may come class by class
+    outputs = experiment.task.build()(train.take(spread)).outputs
+    seconds, layers = _per_image(experiment.model.label, train.shape, outputs)
     # A forward pass is a third of a training step.
     probe = sum(
         min(probe.images, len(train)) * (1 + layers * COST[probe.mode])
@@ -60,19 +62,23 @@ def _guess(step: Step) -> float:
 def seconds_to_protect(experiment: Experiment) -> float:
     """Return the expected wall seconds of protecting the training images, on one core, from a timed training step."""
     train, protector = experiment.splits.train, experiment.protector.build()
-    seconds, _ = _per_image(str(experiment.protector.settings.get("surrogate", "resnet8[width=8]")), train.shape)
+    seconds, _ = _per_image(str(experiment.protector.settings.get("surrogate", "resnet8[width=8]")), train.shape, 10)
     return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
 
 
-@functools.cache
-def _per_image(model_label: str, shape: tuple[int, int, int]) -> tuple[float, int]:
+def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) -> tuple[float, int]:
     """Return the seconds a training step takes per image, and the number of layers."""
-    model = build(parse(model_label, MODELS, "model").build(), shape, 10, generator=seeded(0, "estimate"))
-    images = torch.zeros(SAMPLE, *shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(SAMPLE, dtype=torch.int64)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        functional.cross_entropy(model(images), labels).backward()
-        times.append(time.perf_counter() - start)
-    return min(times) / SAMPLE, len(weight_names(model))
+    key = (model_label, shape, f"{type(outputs).__name__} {outputs}")
+    if key not in _timed:
+        model = build(parse(model_label, MODELS, "model").build(), shape, outputs, generator=seeded(0, "estimate"))
+        images = torch.zeros(SAMPLE, *shape).contiguous(memory_format=torch.channels_last)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            sum(output.square().mean() for output in pytree.tree_leaves(model(images))).backward()
+            times.append(time.perf_counter() - start)
+        _timed[key] = min(times) / SAMPLE, len(weight_names(model))
+    return _timed[key]
+
+
+_timed: dict[tuple[str, tuple[int, int, int], str], tuple[float, int]] = {}
