@@ -110,8 +110,8 @@ class Matrix:
 
     def lines(self) -> list[tuple[str, ...]]:
         """Return the clean row, then one a protector: quality, and in brackets what is retained, in percent."""
-        first = next(iter(self.cells.values()))
-        clean = ["clean", *(_clean(column, first.get(column.name)) for column in self.columns), "100", "100", "0"]
+        known = {name: cell for row in self.cells.values() for name, cell in row.items()}
+        clean = ["clean", *(_clean(column, known.get(column.name)) for column in self.columns), "100", "100", "0"]
         return [tuple(clean), *(self._line(name) for name in self.cells)]
 
     def _line(self, name: str) -> tuple[str, ...]:
