@@ -14,7 +14,8 @@ from howfar.store import Store
 from howfar.tasks import Task
 
 ABLATE = [
-    "ablate-ud", "--protectors", "lsp[eps=32/255],random,ops", "--models", "resnet8[width=2]", "--defenses", "none",
+    "ablate-ud", "--dataset", "digits",
+    "--protectors", "lsp[eps=32/255],random,ops", "--models", "resnet8[width=2]", "--defenses", "none",
     "--epochs", "2", "--limit-train", "100", "--limit-test", "60", "--seeds", "0,1", "--workers", "1",
     "--set", "probe_images=40", "--radius", "0.05,0.5", "--steps", "1", "--modes", "exact", "--images", "20",
 ]  # fmt: skip

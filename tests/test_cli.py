@@ -15,12 +15,14 @@ import pytest
 import torch
 
 SUITE = [
-    "bench", "--protectors", "random,lsp[eps=32/255],em[rounds=2,steps=2]", "--models", "linear,lenet5", "--defenses",
+    "bench", "--dataset", "digits",
+    "--protectors", "random,lsp[eps=32/255],em[rounds=2,steps=2]", "--models", "linear,lenet5", "--defenses",
     "none,cutout", "--seeds", "0-1", "--epochs", "2", "--limit-train", "120", "--limit-test", "60",
     "--set", "probe_images=20",
 ]  # fmt: skip
 TINY = [
-    "bench", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0", "--epochs", "1",
+    "bench", "--dataset", "digits",
+    "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0", "--epochs", "1",
     "--limit-train", "60", "--limit-test", "30", "--set", "probe_images=10",
 ]  # fmt: skip
 FILES = ["leaderboard.json", "leaderboard.csv", "leaderboard.md", "worst_case.json"]
@@ -64,7 +66,8 @@ def test_bench_writes_all_it_promises(finished: Path) -> None:
 
 def test_a_broken_protector_is_spared_the_rest(tmp_path: Path) -> None:
     done = howfar(
-        "bench", "--protectors", "random,lsp[eps=128/255]", "--models", "linear", "--defenses", "none,gray,median",
+        "bench", "--dataset", "digits",
+        "--protectors", "random,lsp[eps=128/255]", "--models", "linear", "--defenses", "none,gray,median",
         "--seeds", "0", "--epochs", "6", "--limit-train", "600", "--stop-when-broken", "--set", "probe_images=10",
         cwd=tmp_path,
     )  # fmt: skip
@@ -224,7 +227,7 @@ def test_dry_run_does_nothing_but_estimate(tmp_path: Path) -> None:
 
 def test_config_file_and_flags(tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(
-        'suite = "quick"\nprotectors = ["ops"]\nmodels = ["linear"]\ndefenses = ["none"]\nseeds = [4]\n'
+        'suite = "digits"\nprotectors = ["ops"]\nmodels = ["linear"]\ndefenses = ["none"]\nseeds = [4]\n'
         "limit_train = 60\nlimit_test = 30\nprobe_images = 10\n[train]\nepochs = 3\n"
     )
     done = howfar("bench", "--config", "suite.toml", "--seeds", "5", "--epochs", "1", "--json", cwd=tmp_path)

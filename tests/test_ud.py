@@ -13,7 +13,8 @@ from howfar.protect import PROTECTORS
 from howfar.tasks import Task
 
 BENCH = [
-    "bench", "--protectors", "lsp[eps=32/255]", "--models", "lenet5", "--defenses", "none", "--epochs", "3",
+    "bench", "--dataset", "digits",
+    "--protectors", "lsp[eps=32/255]", "--models", "lenet5", "--defenses", "none", "--epochs", "3",
     "--limit-train", "200", "--limit-test", "100", "--seeds", "0,1", "--workers", "1",
 ]  # fmt: skip
 

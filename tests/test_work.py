@@ -45,7 +45,7 @@ def test_test_images_are_looked_at_once_at_the_end(
     defense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = make_suite(
-        "quick",
+        "digits",
         {
             "protectors": "random", "models": "resnet8[width=2]", "defenses": defense, "seeds": "0",
             "limit_train": 60, "limit_test": 30, "held_out": 60, "probe_images": 10, "train": {"epochs": 2},
@@ -74,7 +74,7 @@ def test_test_images_are_looked_at_once_at_the_end(
 
 def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> None:
     suite = make_suite(
-        "quick",
+        "digits",
         {
             "protectors": "random", "models": "linear", "defenses": "early-stop", "seeds": "0", "limit_train": 60,
             "limit_test": 30, "held_out": 0, "probe_images": 10, "train": {"epochs": 1},
@@ -85,3 +85,13 @@ def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> N
     list(work.run(protect, store, device))
     with pytest.raises(HowfarError, match="held_out"):
         list(work.run(victim, store, device))
+
+
+@pytest.mark.parametrize(
+    ("keys", "model", "tasks"),
+    [({}, "resnet8[width=8]", 3), ({"dataset": "digits"}, "lenet5", 1), ({"dataset": "mnist"}, "resnet8", 1)],
+)
+def test_a_data_set_without_a_suite_gets_the_one_made_for_it(keys: dict[str, str], model: str, tasks: int) -> None:
+    suite = make_suite(None, keys)
+    assert suite.dataset.startswith(keys.get("dataset", "rooms"))
+    assert (suite.models[0], len(suite.tasks)) == (model, tasks)

@@ -16,6 +16,7 @@ from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
 from howfar.models import MODELS
+from howfar.presets import SUITES
 from howfar.probe import Probe
 from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
@@ -129,101 +130,6 @@ def _protector(text: str, eps: float | None) -> Spec[Protector]:
     return parse(text, PROTECTORS, "protector", eps=eps)
 
 
-SUITES: dict[str, dict[str, Any]] = {
-    "quick": {
-        # Digits are nearly black and white, so that 8/255 hides little: noise is twice as strong here.
-        "dataset": "digits",
-        "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=32/255]", "ops"),
-        "defenses": ("none", "jpeg"),
-        "models": ("lenet5", "resnet8[width=8]"),
-        "seeds": (0, 1, 2),
-        "eps": 16 / 255,
-        "held_out": 200,
-        "probe_images": 128,
-        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
-    },
-    "standard": {
-        "dataset": "cifar10",
-        "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=8/255]", "ops"),
-        "defenses": ("none", "jpeg"),
-        "models": ("resnet8",),
-        "seeds": (0, 1, 2),
-        "limit_train": 4000,
-        "limit_test": 2000,
-        "held_out": 1000,
-        # Ten epochs of 4,000 images are a hundredth of the published training: small batches and no augmentation let
-        # shortcuts be learned at all, and LSP gets the size of the others (8/255) instead of its published 6/255.
-        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
-    },
-    # Positive controls: noise of growing strength, and a growing share of protected images; PIL, as it is effective
-    # and crafted in seconds.
-    "controls": {
-        "dataset": "cifar10",
-        "protectors": (
-            *(f"pil[eps={levels}/255]" for levels in (2, 4, 8, 12, 16)),
-            *(f"{name}[share={share}]" for name in ("pil", "ops") for share in (0.2, 0.4, 0.6, 0.8)),
-            "ops",
-        ),
-        "defenses": ("none",),
-        "models": ("resnet8",),
-        "seeds": (0, 1, 2),
-        "limit_train": 4000,
-        "limit_test": 2000,
-        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
-    },
-    # Is it unlearnable for what it was not made for? Protection against the kind of room, victims of six tasks.
-    "crosstask": {
-        "dataset": "rooms[size=32,train=1500,test=500]",
-        "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
-        "source_tasks": ("class_scene",),
-        "tasks": (
-            "class_scene",
-            "segment_semantic",
-            "segment_unsup2d",
-            "depth_euclidean",
-            "normal",
-            "keypoints2d",
-        ),
-        "defenses": ("none",),
-        "models": ("resnet8[width=8]",),
-        "seeds": (0, 1, 2),
-        "probe_images": 32,
-        "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
-    },
-    # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
-    "cifar10-core": {
-        "dataset": "cifar10",
-        "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
-        "defenses": (
-            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer")),
-            "fine-tune[data=cifar100]",
-        ),
-        "models": ("resnet18",),
-        "seeds": (0, 1, 2),
-        "held_out": 2000,
-        "probe_images": 512,
-        "train": {"epochs": 60, "batch_size": 128, "lr": 0.1},
-    },
-    "paper": {
-        "dataset": "cifar10",
-        "protectors": (
-            "random",
-            "random:class",
-            "em[surrogate=resnet18]",
-            "em:class[surrogate=resnet18]",
-            "lsp",
-            "ops",
-        ),
-        "defenses": ("none", "cutout", "jpeg"),
-        "models": ("resnet18", "resnet50", "senet18", "vit-small"),
-        "seeds": (0, 1, 2),
-        "held_out": 2000,
-        "probe_images": 512,
-        "train": {"epochs": 50, "batch_size": 256, "schedule": "step"},
-    },
-}
-
-
 def read_suite(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file with a suite's keys, and optionally ``suite = "quick"`` to start from.
 
@@ -242,7 +148,7 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     """Return a suite from a preset, overlaid by mappings and by ``key=value`` settings, the last one winning.
 
     Args:
-        name: a key of ``SUITES``; None takes ``standard`` where a layer names a data set, else ``quick``.
+        name: a key of ``SUITES``; None takes the first one made for the data set, ``standard`` where there is none.
         layers: nested mappings with a suite's keys, such as a TOML file or flags.
         settings: e.g. ``"train.lr=0.1"``.
 
@@ -252,8 +158,7 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     over = [*layers, *(_nested(text) for text in settings)]
     named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
     if named is None:
-        foreign = any(layer.get("dataset", "digits").partition("[")[0] != "digits" for layer in over)
-        named = "standard" if foreign else "quick"
+        named = _suite_of(next((str(layer["dataset"]) for layer in reversed(over) if "dataset" in layer), "rooms"))
     if named not in SUITES:
         raise unknown("suite", named, SUITES)
     merged: dict[str, Any] = dict(SUITES[named])
@@ -276,6 +181,11 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     except ValidationError as error:
         what = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
+
+
+def _suite_of(dataset: str) -> str:
+    name = dataset.partition("[")[0]
+    return next((suite for suite, keys in SUITES.items() if keys["dataset"].partition("[")[0] == name), "standard")
 
 
 def _nested(text: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Source(Common):
         }  # fmt: skip
         flags |= {"data_root": self.data_root} if self.data_root else {}
         flags |= {"download": True} if self.download else {}
-        cells = make_suite("quick", flags).experiments()
+        cells = make_suite("digits", flags).experiments()
         chosen = cells[-1] if protector != "clean" else cells[0]
         check_data([chosen])
         return chosen

@@ -47,7 +47,7 @@ class Grid(Common):
     eps: str | None = None
     """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
     suite: str | None = None
-    """Preset: quick, standard, crosstask, controls, cifar10-core or paper (default: quick; standard with --dataset)."""
+    """Preset: quick, digits, standard, crosstask, controls, cifar10-core or paper (default: the data set's; quick)."""
     config: Path | None = None
     """TOML file with the keys of a suite; flags win over it."""
     set: UseAppendAction[tuple[str, ...]] = ()

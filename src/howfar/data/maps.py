@@ -1,5 +1,7 @@
 """Targets that an image itself gives: edges, keypoints, segments. Taskonomy computes them from the image as well."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -60,9 +62,9 @@ def segment_unsup2d(pixels: Pixels) -> Tensor:
     return found.half()
 
 
-def _mapped(pixels: Pixels, change: object) -> Tensor:
+def _mapped(pixels: Pixels, change: Callable[[Images], Images]) -> Tensor:
     parts = []
     for part in arrays.chunks(len(pixels), BATCH):
         gray = arrays.unit_images(pixels[part]).mean(1, keepdim=True)
-        parts.append(change(gray).half())  # type: ignore[operator]
+        parts.append(change(gray).half())
     return torch.cat(parts)

@@ -10,13 +10,12 @@ from howfar.defend.clean_only import few_again
 from howfar.defend.defense import Defense, Learner
 from howfar.errors import UsageError
 from howfar.models.build import beside
-from howfar.models.heads import backbone_of
+from howfar.models.heads import OWN, backbone_of
 from howfar.spec import parse
 from howfar.tasks import TASKS
 from howfar.train import train
 
 VERSION = 1
-OWN = ("head", "fc1", "fc2", "fc3")  # what a network's own output needs beyond its feature maps
 
 
 def transfer(task: str) -> Defense:

@@ -11,6 +11,7 @@ from howfar.arrays import UNCERTAINTY, Heads, Outputs, PerPixel
 
 VERSION = 1
 WIDEST = 64  # channels of a decoder, at most
+OWN = ("head", "fc1", "fc2", "fc3")  # what a backbone's own output needs beyond its feature maps
 
 
 def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> nn.Module:
@@ -21,7 +22,7 @@ def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> 
         shape: channels, height and width of an image.
         outputs: ``PerPixel``, or ``Heads`` by name.
     """
-    for name in ("head", "fc1", "fc2", "fc3"):  # what only the backbone's own output needs
+    for name in OWN:
         if hasattr(backbone, name):
             delattr(backbone, name)
     channels = channels_of(backbone, shape)

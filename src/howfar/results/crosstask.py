@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from howfar.arrays import canonical
 from howfar.errors import UsageError
+from howfar.models.heads import OWN
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.results.cells import CLEAN, knows_targets, source_of
 from howfar.score import retention
@@ -78,7 +79,7 @@ def _place(column: Column) -> tuple[bool, int, str]:
 
 def _matrix(group: _Victims) -> Matrix:
     cells: dict[str, dict[str, Cell]] = {}
-    sources: dict[str, str] = {}
+    rows_of: dict[str, Row] = {CLEAN: (CLEAN, "")}
     seeds: list[int] = []
     for name, rows in group.found.items():
         clean = rows.get((CLEAN, ""), {})
@@ -95,18 +96,17 @@ def _matrix(group: _Victims) -> Matrix:
             except UsageError:  # the clean model learned nothing
                 continue
             label = f"{protector} ← {source}" if source else protector
-            sources[label] = source
+            rows_of[label] = (protector, source)
             seeds.append(len(pairs))
             alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
             cells.setdefault(label, {})[name] = Cell(sum(before) / len(pairs), sum(after) / len(pairs), kept, alike)
-    summaries = {label: found for label, row in cells.items() if (found := _summary(row, sources[label]))}
+    summaries = {label: found for label, row in cells.items() if (found := _summary(row, rows_of[label][1]))}
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
-    rows_of = {CLEAN: (CLEAN, ""), **{label: (label.partition(" ← ")[0], sources[label]) for label in order}}
     names = [column.name for column in columns if "(" not in column.name]
     alike_of = {
         label: [[_cosine(group.sals.get((a, row)), group.sals.get((b, row))) or 0.0 for b in names] for a in names]
-        for label, row in rows_of.items()
+        for label, row in ((label, rows_of[label]) for label in (CLEAN, *order))
     }
     return Matrix(
         **{key: group.spec[key]["label"] for key in ("dataset", "model", "defense")},
@@ -123,7 +123,7 @@ def _backbone(record: Record) -> Vector:
     found = []
     for epoch in record.result["epochs"]:
         layers = {name.removeprefix("backbone."): reading for name, reading in epoch["sharpness"].items()}
-        shared = [name for name in layers if not name.startswith(("head", "fc"))]
+        shared = [name for name in layers if name.partition(".")[0] not in OWN]
         found.append([max(layers[name]["rise"], layers[name]["fall"] or 0.0) for name in sorted(shared)])
     mean: Vector = np.mean(found, axis=0)
     return mean

@@ -1,0 +1,120 @@
+"""Benchmarks with a name: what ``howfar bench --suite NAME`` runs."""
+
+from typing import Any
+
+from howfar.defend import DEFENSES
+
+SUITES: dict[str, dict[str, Any]] = {
+    # Is it unlearnable for what it was not made for? Protection against the kind of room, victims of three tasks.
+    "quick": {
+        "dataset": "rooms[size=32,train=1500,test=400]",
+        "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
+        "source_tasks": ("class_scene",),
+        "tasks": ("class_scene", "segment_semantic", "depth_euclidean"),
+        "defenses": ("none",),
+        "models": ("resnet8[width=8]",),
+        "seeds": (0, 1),
+        "probe_images": 32,
+        # Six epochs are few: Adam learns rooms faster than SGD, and every protector but AR takes the scenes whole.
+        "train": {
+            "epochs": 6,
+            "batch_size": 32,
+            "lr": 0.005,
+            "optimizer": "adam",
+            "weight_decay": 0,
+            "crop": 0,
+            "flip": False,
+        },
+    },
+    "digits": {
+        # Digits are nearly black and white, so that 8/255 hides little: noise is twice as strong here.
+        "dataset": "digits",
+        "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=32/255]", "ops"),
+        "defenses": ("none", "jpeg"),
+        "models": ("lenet5", "resnet8[width=8]"),
+        "seeds": (0, 1, 2),
+        "eps": 16 / 255,
+        "held_out": 200,
+        "probe_images": 128,
+        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
+    },
+    "standard": {
+        "dataset": "cifar10",
+        "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=8/255]", "ops"),
+        "defenses": ("none", "jpeg"),
+        "models": ("resnet8",),
+        "seeds": (0, 1, 2),
+        "limit_train": 4000,
+        "limit_test": 2000,
+        "held_out": 1000,
+        # Ten epochs of 4,000 images are a hundredth of the published training: small batches and no augmentation let
+        # shortcuts be learned at all, and LSP gets the size of the others (8/255) instead of its published 6/255.
+        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+    },
+    # Positive controls: noise of growing strength, and a growing share of protected images; PIL, as it is effective
+    # and crafted in seconds.
+    "controls": {
+        "dataset": "cifar10",
+        "protectors": (
+            *(f"pil[eps={levels}/255]" for levels in (2, 4, 8, 12, 16)),
+            *(f"{name}[share={share}]" for name in ("pil", "ops") for share in (0.2, 0.4, 0.6, 0.8)),
+            "ops",
+        ),
+        "defenses": ("none",),
+        "models": ("resnet8",),
+        "seeds": (0, 1, 2),
+        "limit_train": 4000,
+        "limit_test": 2000,
+        "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+    },
+    # The same with three tasks more and a seed more: the table of docs/crosstask.md.
+    "crosstask": {
+        "dataset": "rooms[size=32,train=1500,test=500]",
+        "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
+        "source_tasks": ("class_scene",),
+        "tasks": (
+            "class_scene",
+            "segment_semantic",
+            "segment_unsup2d",
+            "depth_euclidean",
+            "normal",
+            "keypoints2d",
+        ),
+        "defenses": ("none",),
+        "models": ("resnet8[width=8]",),
+        "seeds": (0, 1, 2),
+        "probe_images": 32,
+        "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+    },
+    # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
+    "cifar10-core": {
+        "dataset": "cifar10",
+        "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
+        "defenses": (
+            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer")),
+            "fine-tune[data=cifar100]",
+        ),
+        "models": ("resnet18",),
+        "seeds": (0, 1, 2),
+        "held_out": 2000,
+        "probe_images": 512,
+        "train": {"epochs": 60, "batch_size": 128, "lr": 0.1},
+    },
+    "paper": {
+        "dataset": "cifar10",
+        "protectors": (
+            "random",
+            "random:class",
+            "em[surrogate=resnet18]",
+            "em:class[surrogate=resnet18]",
+            "lsp",
+            "ops",
+        ),
+        "defenses": ("none", "cutout", "jpeg"),
+        "models": ("resnet18", "resnet50", "senet18", "vit-small"),
+        "seeds": (0, 1, 2),
+        "held_out": 2000,
+        "probe_images": 512,
+        "train": {"epochs": 50, "batch_size": 256, "schedule": "step"},
+    },
+}
