@@ -58,6 +58,7 @@ def test_every_way_is_measured_on_the_same_training(tmp_path: Path, capsys: pyte
     ("more", "says"),
     [
         (["--models", "lenet5,linear"], "Choose one"),
+        (["--tasks", "classification,edge_texture"], "--tasks 'classification'"),
         (["--radius", "zero"], "--radius"),
         (["--modes", "exactly"], "--modes"),
         (["--radius", "", "--steps", "", "--modes", "", "--images", ""], "nothing to vary"),

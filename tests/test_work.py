@@ -89,7 +89,12 @@ def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("keys", "model", "tasks"),
-    [({}, "resnet8[width=8]", 3), ({"dataset": "digits"}, "lenet5", 1), ({"dataset": "mnist"}, "resnet8", 1)],
+    [
+        ({}, "resnet8[width=8]", 3),
+        ({"dataset": "rooms:16"}, "resnet8[width=8]", 3),
+        ({"dataset": "digits"}, "lenet5", 1),
+        ({"dataset": "mnist"}, "resnet8", 1),
+    ],
 )
 def test_a_data_set_without_a_suite_gets_the_one_made_for_it(keys: dict[str, str], model: str, tasks: int) -> None:
     suite = make_suite(None, keys)

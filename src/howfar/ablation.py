@@ -86,7 +86,7 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
     """Return the table; the first line is the setting that all others are held against.
 
     Args:
-        experiments: of one model, defense and data set, finished, all with the same variants.
+        experiments: of one model, defense, task and data set, finished, all with the same variants.
         store: where their records are.
 
     Raises:

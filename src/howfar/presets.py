@@ -15,7 +15,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "models": ("resnet8[width=8]",),
         "seeds": (0, 1),
         "probe_images": 32,
-        # Six epochs are few: Adam learns rooms faster than SGD, and every protector but AR takes the scenes whole.
+        # Six epochs are few, and Adam learns rooms faster than SGD does.
         "train": {
             "epochs": 6,
             "batch_size": 32,

@@ -1,5 +1,6 @@
 """From a request (preset, TOML file, flags) to the experiments of a benchmark."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -184,8 +185,9 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
 
 
 def _suite_of(dataset: str) -> str:
-    name = dataset.partition("[")[0]
-    return next((suite for suite, keys in SUITES.items() if keys["dataset"].partition("[")[0] == name), "standard")
+    """Return the first suite made for a data set, whatever its settings."""
+    names = ((suite, re.split(r"[:\[]", keys["dataset"])[0]) for suite, keys in SUITES.items())
+    return next((suite for suite, name in names if name == re.split(r"[:\[]", dataset)[0]), "standard")
 
 
 def _nested(text: str) -> dict[str, Any]:

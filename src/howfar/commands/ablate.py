@@ -34,11 +34,12 @@ class AblateUd(Grid):
         from howfar.store import Store, write_text
 
         experiments = self.experiments()
-        kinds = sorted({(e.model.label, e.defense.label) for e in experiments})
+        kinds = sorted({(e.model.label, e.defense.label, e.task.label) for e in experiments})
         if len(kinds) > 1:
-            first, second = kinds[0]
+            model, defense, task = kinds[0]
             raise UsageError(
-                f"{len(kinds)} pairs of model and defense. Choose one: --models '{first}' --defenses '{second}'."
+                f"{len(kinds)} combinations of model, defense and task. "
+                f"Choose one: --models '{model}' --defenses '{defense}' --tasks '{task}'."
             )
         variants = varied(
             experiments[0].probe,

@@ -104,10 +104,7 @@ def _matrix(group: _Victims) -> Matrix:
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
     names = [column.name for column in columns if "(" not in column.name]
-    alike_of = {
-        label: [[_cosine(group.sals.get((a, row)), group.sals.get((b, row))) or 0.0 for b in names] for a in names]
-        for label, row in ((label, rows_of[label]) for label in (CLEAN, *order))
-    }
+    alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in (CLEAN, *order)}
     return Matrix(
         **{key: group.spec[key]["label"] for key in ("dataset", "model", "defense")},
         columns=columns,
@@ -127,6 +124,11 @@ def _backbone(record: Record) -> Vector:
         found.append([max(layers[name]["rise"], layers[name]["fall"] or 0.0) for name in sorted(shared)])
     mean: Vector = np.mean(found, axis=0)
     return mean
+
+
+def _alike(sals: Sequence[list[Vector] | None]) -> list[list[float]]:
+    """Return the cosine of every pair of tasks, 0 where one was not measured."""
+    return [[_cosine(one, other) or 0.0 for other in sals] for one in sals]
 
 
 def _cosine(first: list[Vector] | None, second: list[Vector] | None) -> float | None:
