@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--epochs", default="20")
     parser.add_argument("--train", default="2000", help="training images; 'all' takes all")
-    parser.add_argument("--probe", type=int, default=64, help="images for SAL; 256 for a UD that means something")
+    parser.add_argument("--probe", type=int, default=64, help="images for SAL and UD; 0 leaves both out")
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args()
     flags = {

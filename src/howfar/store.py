@@ -130,7 +130,7 @@ class Store:
             if arrays:
                 save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
                 _flush(draft / ARRAYS)
-            write_text(draft / RECORD, json.dumps(record.__dict__, indent=1, allow_nan=False))
+            write_text(draft / RECORD, json.dumps(record.__dict__, separators=(",", ":"), allow_nan=False))
             _flush(draft)
             self._publish(draft, final)
         except (OSError, SafetensorError) as error:

@@ -71,7 +71,7 @@ class Suite:
         seeds: of noise, weights and batches; a cell each.
         eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
         train: the recipe.
-        probe_images: size of the probe set for SAL.
+        probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
         radius: of SAL.
     """
 
@@ -89,7 +89,7 @@ class Suite:
     tasks: Names = ("classification",)
     source_tasks: Names = ("classification",)
     eps: Eps | None = None
-    probe_images: Annotated[int, Field(ge=2)] = 256
+    probe_images: Annotated[int, Field(ge=0)] = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
 
     def experiments(self) -> list[Experiment]:

@@ -83,7 +83,8 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     defense = experiment.defense.build()
     learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
     learned = task.prepare(defense.purify(protected, learner))
-    probes = [(probe, probe.part(learned, task)) for probe in (experiment.probe, *experiment.variants)]
+    wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
+    probes = [(probe, probe.part(learned, task)) for probe in wanted]
     model = build(
         experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
     ).to(device)  # fmt: skip
@@ -92,13 +93,13 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     best = _Best(task)
     for epoch in train(model, task, learned, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
-        readings, *others = (
+        readings, *others = [
             probe.measure(
                 model, task, as_seen(defense, model, task, part, done=epoch.number / recipe.epochs, generator=draws),
                 training_loss=epoch.loss, generator=draws,
             )
             for probe, part in probes
-        )  # fmt: skip
+        ] or [{}]  # fmt: skip
         watched = _watched(model, task, splits)
         if defense.selects:
             best.consider(model, watched, splits)
@@ -106,7 +107,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
             {
                 **asdict(epoch),
                 **watched,
-                "sharpness": {name: asdict(reading) for name, reading in readings.items()},
+                "sharpness": {name: _rounded(reading) for name, reading in readings.items()},
                 **({"variants": [_brief(other) for other in others]} if others else {}),
             }
         )
@@ -205,6 +206,11 @@ class _Best:
     def put_back(self, model: nn.Module) -> None:
         """Give the network the best weights."""
         model.load_state_dict(self.state)
+
+
+def _rounded(reading: Sharpness) -> dict[str, Any]:
+    """Return a reading in the seven digits that single precision has: records stay small."""
+    return {key: float(f"{value:.7g}") if isinstance(value, float) else value for key, value in asdict(reading).items()}
 
 
 def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:

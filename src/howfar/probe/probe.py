@@ -22,7 +22,7 @@ class Probe:
     """The settings of ``sharpness`` that change its result.
 
     Attributes:
-        images: class-balanced subset of the training images, as the learner sees them.
+        images: class-balanced subset of the training images, as the learner sees them; 0 for no probe.
         radius: of the ball, relative to the norm of a layer's weights.
         mode: how the extremes are searched.
         steps: of ``fast``, at most.
@@ -30,7 +30,7 @@ class Probe:
         augment: measure on images cropped and flipped anew in every pass, as released; only in ``reference``.
     """
 
-    images: Annotated[int, Field(ge=2)] = 256
+    images: Annotated[int, Field(ge=0)] = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
     mode: Mode = "fast"
     steps: Annotated[int, Field(ge=1)] = 12

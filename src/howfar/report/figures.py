@@ -25,8 +25,7 @@ def of_group(group: "Group") -> dict[str, Figure]:
     colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOUR}
     return {
         "convergence": convergence(group, colours),
-        "distance": distances(group, colours),
-        "sal": sal_maps(group),
+        **({"distance": distances(group, colours), "sal": sal_maps(group)} if group.series[0].layers else {}),
         **{f"control-{number}": control(entry) for number, entry in enumerate(group.controls)},
     }
 

@@ -88,7 +88,7 @@ def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:
 
 
 def distance_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Distance | None:
-    """Return UD, or None where it is not defined, as for a network of one layer."""
+    """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
     try:
         return unlearnable_distance([readings_of(r) for r in clean], [readings_of(r) for r in poisoned])
     except HowfarError:

@@ -130,6 +130,8 @@ class _Pair:
         if len(clean) != len(poisoned) or not clean:
             raise UsageError(f"{len(clean)} clean epochs against {len(poisoned)}. Train both equally long, at least 1.")
         self.names = list(clean[0])
+        if not self.names:
+            raise HowfarError("no layer was probed, so there is no UD. Train with probe_images above 0.")
         for epoch, (a, b) in enumerate(zip(clean, poisoned, strict=True), 1):
             if set(a) != set(self.names) or set(b) != set(self.names):
                 raise UsageError(

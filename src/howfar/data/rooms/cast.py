@@ -1,6 +1,6 @@
 """Where rays meet boxes, ellipsoids, cylinders and the shell of a room."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from howfar.data.rooms.parts import Part
 Floats = NDArray[np.float32]
 FAR = np.float32(1e6)
 NEAR = np.float32(1e-3)  # m; what is nearer is the surface that a ray starts from
+PIECE = 2048  # rays at once, so that tables of them and all parts stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class Caster:
             rays: unit directions, (rays, 3).
         """
         distance, part = self._shell(origin, rays)
-        for index, entry in self._entries(origin, rays):
+        for piece, index, entry in self._entries(origin, rays):
             best = entry.argmin(0)
-            reached = entry[best, np.arange(len(rays))]
-            closer = reached < distance
-            distance = np.where(closer, reached, distance)
-            part = np.where(closer, index[best], part)
+            reached = entry[best, np.arange(len(best))]
+            closer = reached < distance[piece]
+            distance[piece] = np.where(closer, reached, distance[piece])
+            part[piece] = np.where(closer, index[best], part[piece])
         return self._described(origin, rays, distance, part)
 
     def blocked(self, origins: Floats, target: Floats) -> NDArray[np.bool_]:
@@ -69,8 +70,8 @@ class Caster:
         length = np.linalg.norm(way, axis=1)
         found = np.zeros(len(origins), bool)
         # From the target outwards: one origin for all rays, as the camera has.
-        for _, entry in self._entries(target, (-way / length[:, None]).astype(np.float32)):
-            found |= entry.min(0) < length - 0.02
+        for piece, _, entry in self._entries(target, (-way / length[:, None]).astype(np.float32)):
+            found[piece] |= entry.min(0) < length[piece] - 0.02
         return found
 
     def _shell(self, origin: Floats, rays: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -81,19 +82,20 @@ class Caster:
         part = np.where(axis < 2, -1, np.where(rays[:, 2] < 0, -2, -3))
         return exits[np.arange(len(rays)), axis].astype(np.float32), part
 
-    def _entries(self, origin: Floats, rays: Floats) -> list[tuple[NDArray[np.int64], Floats]]:
-        """Return, for each kind, indices of its parts and where rays enter them, (parts, rays); ``FAR`` where not."""
-        found = []
+    def _entries(self, origin: Floats, rays: Floats) -> Iterator[tuple[slice, NDArray[np.int64], Floats]]:
+        """Yield, for each kind and some rays, which parts and where rays enter them, (parts, rays); ``FAR`` if not."""
+        columns = np.ascontiguousarray(rays.T)
         for kind, enter in (("box", _enter_boxes), ("ellipsoid", _enter_ellipsoids), ("cylinder", _enter_cylinders)):
             index = self.kinds[kind]
-            if len(index):
-                c, s = self.cos[index, None], self.sin[index, None]
-                x, y, z = np.moveaxis((origin - self.centres[index])[:, :, None], 1, 0)
-                at: list[Floats] = [c * x + s * y, c * y - s * x, z]
-                x, y, z = np.moveaxis(rays[None], 2, 0)
-                along: list[Floats] = [c * x + s * y, c * y - s * x, z]
-                found.append((index, enter(at, along, list(np.moveaxis(self.halves[index][:, :, None], 1, 0)))))
-        return found
+            if not len(index):
+                continue
+            c, s = self.cos[index, None], self.sin[index, None]
+            x, y, z = (origin - self.centres[index]).T[:, :, None]
+            at, half = [c * x + s * y, c * y - s * x, z], list(self.halves[index].T[:, :, None])
+            for first in range(0, len(rays), PIECE):
+                piece = slice(first, first + PIECE)
+                x, y, z = columns[:, None, piece]
+                yield piece, index, enter(at, [c * x + s * y, c * y - s * x, z], half)
 
     def _described(self, origin: Floats, rays: Floats, distance: Floats, part: NDArray[np.int64]) -> Hits:
         points = origin + distance[:, None] * rays
@@ -131,9 +133,10 @@ def _enter_boxes(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[F
     for a, d, h in zip(at, along, half, strict=True):
         inverse = 1 / np.where(np.abs(d) < 1e-9, np.float32(1e-9), d)
         middle, reach = -a * inverse, h * np.abs(inverse)
-        first, last = middle - reach, middle + reach
-        entry, leave = np.maximum(entry, first), np.minimum(leave, last)
-    return np.where((entry < leave) & (entry > NEAR), entry, FAR)
+        np.maximum(entry, middle - reach, out=entry)
+        np.minimum(leave, np.add(middle, reach, out=middle), out=leave)
+    entry[(entry >= leave) | (entry <= NEAR)] = FAR
+    return entry
 
 
 def _enter_ellipsoids(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:

@@ -217,7 +217,7 @@ def _camera(size: Vector, anchors: list[Part], parts: list[Part], rng: Generator
     best, distance = np.zeros(3), -1.0
     for _ in range(8):
         place = np.array([*(rng.uniform(0.25, size[:2] - 0.25)), rng.uniform(1.0, min(1.9, size[2] - 0.3))])
-        clear = min((_clearance(place, part) for part in parts), default=9.0)
+        clear = _clearance(place, parts)
         reach = min(float(np.linalg.norm((place - target)[:2])), 3.5) if clear > 0.35 else clear - 9.0
         if reach > distance or distance == -1.0:
             best, distance = place, reach
@@ -239,13 +239,16 @@ def axes(yaw: float, pitch: float, roll: float) -> Vector:
     return np.stack([c * right + s * up, c * up - s * right, -forward]).astype(np.float32)
 
 
-def _clearance(place: NDArray[np.float64], part: Part) -> float:
-    """Return a lower bound of the distance to a part, m; negative inside."""
-    c, s = math.cos(part.yaw), math.sin(part.yaw)
-    x, y, z = place - np.array(part.centre)
-    own = np.abs([c * x + s * y, -s * x + c * y, z]) - np.array(part.half)
-    outside = float(np.linalg.norm(np.maximum(own, 0)))
-    return outside if outside > 0 else float(own.max())
+def _clearance(place: NDArray[np.float64], parts: list[Part]) -> float:
+    """Return a lower bound of the distance to the nearest of some parts, m; negative inside."""
+    if not parts:
+        return 9.0
+    yaws = np.array([part.yaw for part in parts])
+    c, s = np.cos(yaws), np.sin(yaws)
+    x, y, z = (place - np.array([part.centre for part in parts])).T
+    own = np.abs([c * x + s * y, c * y - s * x, z]) - np.array([part.half for part in parts]).T
+    outside = np.linalg.norm(np.maximum(own, 0), axis=0)
+    return float(np.where(outside > 0, outside, own.max(0)).min())
 
 
 def _window(rng: Generator) -> tuple[float, list[Part]]:

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -23,6 +23,7 @@ from howfar.errors import HowfarError
 VERSION = 1
 SEEN = 0.004  # share of the picture that an object must cover to count as there
 TEST_FROM = 2**40  # test rooms have numbers of their own
+PART = 100  # rooms that one process draws at a time
 
 
 def rooms(
@@ -78,36 +79,38 @@ def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
 
 
 def drawn(size: int, seed: int, numbers: range) -> dict[str, Tensor]:
-    """Return images, ids and all targets of the rooms with these numbers."""
+    """Return images, ids and all targets of the rooms with these numbers; many are drawn on all cores."""
+    import joblib
 
-    def one(number: int) -> tuple[int, View]:
+    parts = [numbers[part] for part in arrays.chunks(len(numbers), PART)]
+    jobs = min(os.cpu_count() or 1, len(parts))
+    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_part)(size, seed, part) for part in parts)
+    joined = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in joined.items()}
+
+
+def _part(size: int, seed: int, numbers: range) -> dict[str, NDArray[Any]]:
+    columns: dict[str, list[NDArray[Any]]] = {"ids": [np.array(number) for number in numbers]}
+    for number in numbers:
         rng = arrays.rng_of(seed, number)
         room = draw_room(rng)
-        return room.scene, render(room, size, rng)
-
-    columns: dict[str, list[Tensor]] = {}
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for scene, view in pool.map(one, numbers):
-            for name, value in _targets(scene, view):
-                columns.setdefault(name, []).append(value)
-    found = {name: torch.stack(values) for name, values in columns.items()}
-    found["ids"] = torch.arange(numbers.start, numbers.stop)
-    pixels = found["pixels"]
-    return found | {
-        "edge_texture": maps.edge_texture(pixels),
-        "keypoints2d": maps.keypoints2d(pixels),
-        "segment_unsup2d": maps.segment_unsup2d(pixels),
-    }
+        for name, value in _targets(room.scene, render(room, size, rng)):
+            columns.setdefault(name, []).append(value)
+    found = {name: np.stack(values) for name, values in columns.items()}
+    pixels = torch.from_numpy(found["pixels"])
+    for name in ("edge_texture", "keypoints2d", "segment_unsup2d"):
+        found[name] = getattr(maps, name)(pixels).numpy()
+    return found
 
 
-def _targets(scene: int, view: View) -> Iterator[tuple[str, Tensor]]:
-    yield "pixels", torch.from_numpy((view.image * 255).round().astype(np.uint8))
-    yield "class_scene", torch.tensor(scene)
+def _targets(scene: int, view: View) -> Iterator[tuple[str, NDArray[Any]]]:
+    yield "pixels", (view.image * 255).round().astype(np.uint8)
+    yield "class_scene", np.array(scene)
     share = np.bincount(view.segment.ravel(), minlength=len(CLASSES)) / view.segment.size
-    yield "class_object", torch.from_numpy((share[-len(OBJECTS) :] > SEEN).astype(np.uint8))
-    yield "segment_semantic", torch.from_numpy(view.segment)
+    yield "class_object", (share[-len(OBJECTS) :] > SEEN).astype(np.uint8)
+    yield "segment_semantic", view.segment
     for name in ("depth_euclidean", "depth_zbuffer"):
-        yield name, torch.from_numpy(getattr(view, name)).half()[None]
-    yield "normal", torch.from_numpy(view.normal).half()
-    yield "reshading", torch.from_numpy(view.reshading).half()[None]
-    yield "edge_occlusion", torch.from_numpy(gaussian_filter(view.edge_occlusion, 0.7)).half()[None]
+        yield name, getattr(view, name).astype(np.float16)[None]
+    yield "normal", view.normal.astype(np.float16)
+    yield "reshading", view.reshading.astype(np.float16)[None]
+    yield "edge_occlusion", gaussian_filter(view.edge_occlusion, 0.7).astype(np.float16)[None]
