@@ -10,6 +10,8 @@ import torch
 from howfar import experiment, work
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError
+from howfar.report.page import render
+from howfar.results import collect
 from howfar.store import Store
 from howfar.suite import make_suite
 
@@ -100,3 +102,21 @@ def test_a_data_set_without_a_suite_gets_the_one_made_for_it(keys: dict[str, str
     suite = make_suite(None, keys)
     assert suite.dataset.startswith(keys.get("dataset", "rooms"))
     assert (suite.models[0], len(suite.tasks)) == (model, tasks)
+
+
+def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> None:
+    suite = make_suite(
+        "digits",
+        {
+            "protectors": "random", "models": "resnet8[width=2]", "defenses": "none", "seeds": "0,1",
+            "limit_train": 60, "limit_test": 30, "probe_images": 0, "train": {"epochs": 1},
+        },
+    )  # fmt: skip
+    experiments, store = suite.experiments(), Store(tmp_path)
+    for step in {step.key: step for one in experiments for step in one.steps()}.values():
+        list(work.run(step, store, torch.device("cpu")))
+    page = collect(store, [one.steps()[1].key for one in experiments])
+    (row,) = (row for row in page.rows if row.protector != "clean")
+    assert row.ud is None
+    assert row.seeds == 2
+    assert 'id="sal-' not in render(page)
