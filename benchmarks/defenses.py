@@ -27,6 +27,8 @@ from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 from howfar.suite import check_data, make_suite
 
+# The shortcuts of LSP and AR are twice as strong as published: victims of 500 steps do not find the published ones.
+PROTECTORS = "random,em,sem,tap,lsp[eps=12/255],ar[eps=2],ops,cuda"
 # APBench's leaderboard of June 2023: accuracy in % of a ResNet-18 on CIFAR-10. Its UEraser is the one with the maximum
 # all through; its Gaussian blur is numerically the identity and left out.
 COLUMNS = ("none", "cutout", "cutmix", "mixup", "bdr", "gray", "jpeg", "ueraser", "at")
@@ -38,7 +40,6 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
     "ar": (11.74, 10.95, 12.60, 14.15, 36.14, 35.17, 84.75, 90.12, 81.15),
     "ops": (14.69, 52.98, 64.72, 49.27, 37.32, 19.88, 78.48, 77.99, 14.95),
 }
-PROTECTORS = "random,em,sem,tap,lsp[eps=8/255],ar[eps=1],ops,cuda"
 NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
 MARGIN = 0.02  # an ensemble may stay that far below the best of all defenses
 MOST = 7  # members of an ensemble
@@ -53,8 +54,8 @@ def main() -> None:
     parser.add_argument("--defenses", default="", help="default: all")
     parser.add_argument("--model", default="resnet8[width=8]")
     parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--epochs", default="10")
-    parser.add_argument("--train", default="4000", help="training images; 'all' takes all")
+    parser.add_argument("--epochs", default="8")
+    parser.add_argument("--train", default="2000", help="training images; 'all' takes all")
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args()
     every = [name for name in DEFENSES if name not in NEEDS_OTHERS]
@@ -62,8 +63,10 @@ def main() -> None:
     flags = {
         "dataset": "cifar10", "data_root": options.data, "protectors": options.protectors, "models": options.model,
         "defenses": options.defenses or ",".join(every), "seeds": options.seeds, "limit_train": options.train,
-        "held_out": 1000, "probe_images": 32,
-        "train": {"epochs": options.epochs, "batch_size": 64, "lr": 0.1},
+        "limit_test": 2000, "held_out": 1000, "probe_images": 0,
+        "train": {
+            "epochs": options.epochs, "batch_size": 32, "optimizer": "adam", "lr": 0.005, "crop": 0, "flip": False
+        },
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()
     check_data(experiments)

@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--models", default="resnet8[width=8]")
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--epochs", default="20")
+    parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--lr", default="0.05")
     parser.add_argument("--train", default="2000", help="training images; 'all' takes all")
     parser.add_argument("--probe", type=int, default=64, help="images for SAL and UD; 0 leaves both out")
     parser.add_argument("--workers", type=int, default=None)
@@ -47,7 +49,7 @@ def main() -> None:
     flags = {
         "dataset": "cifar10", "data_root": options.data, "protectors": options.protectors, "models": options.models,
         "defenses": "none", "seeds": options.seeds, "limit_train": options.train, "probe_images": options.probe,
-        "train": {"epochs": options.epochs},
+        "train": {"epochs": options.epochs, "optimizer": options.optimizer, "lr": options.lr},
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()
     store, device = Store(options.runs), engine.choose_device("auto")
@@ -66,6 +68,7 @@ def main() -> None:
 
 
 def show(row: Row, seconds: float, known: float | None) -> None:
+    """Print a line of the table."""
     half = row.clean - row.poisoned >= (row.clean - 0.1) / 2
     reach = "" if row.drop_low is None or row.drop_high is None else f" ± {50 * (row.drop_high - row.drop_low):.1f}"
     ud = "–" if row.ud is None else f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})"
