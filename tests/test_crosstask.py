@@ -111,6 +111,20 @@ def test_the_page_shows_matrix_targets_and_answers(page: Page) -> None:
     assert as_markdown(page.matrices).count("\n| ") >= len(page.matrices[0].cells)
 
 
+def test_every_task_learned_alone_has_its_distance(page: Page) -> None:
+    (matrix,) = page.matrices
+    header, *lines = matrix.distances()
+    assert header == ("protector", "class_scene", "normal")
+    assert len(lines) == len(matrix.cells)
+    for name, row in matrix.cells.items():
+        for task in ("class_scene", "normal"):
+            own = name.removesuffix(f" ← {task}")
+            (theirs,) = (r for g in page.groups if g.task == task for r in g.rows if r.protector == own)
+            found = row[task].ud
+            assert (found.value if found else None) == theirs.ud
+    assert "UD of every task" in render(page)
+
+
 def test_published_records_without_images_are_made_anew_only_where_images_are_needed(
     finished: tuple[Store, list[Experiment]],
 ) -> None:

@@ -13,6 +13,15 @@ from howfar.score import Retention
 
 
 @dataclass(frozen=True)
+class UD:
+    """Unlearnable distance of one task, with its 95 % interval over probe images and seeds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """One protector and one task.
 
@@ -22,12 +31,14 @@ class Cell:
         retention: how much of the way from chance to clean is left.
         sal: cosine between the SALs of the backbone's layers after clean and after protected training; None for parts
             of a joint task, which share their network.
+        ud: of the victim of this task alone; None where it was not measured.
     """
 
     clean: float
     protected: float
     retention: Retention
     sal: float | None = None
+    ud: UD | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,20 @@ class Matrix:
             last = (f"{100 * found.mean:.0f}", f"{100 * found.worst:.0f} ({found.task})", f"{found.score:.2f}")
         return (name, *(_text(column, row.get(column.name)) for column in self.columns), *last)
 
+    def distances(self) -> list[tuple[str, ...]]:
+        """Return UD of every protector and task with its interval; no lines where none was measured."""
+        if not any(cell.ud for row in self.cells.values() for cell in row.values()):
+            return []
+        return [
+            ("protector", *self.alone),
+            *((name, *(_distance(row.get(task)) for task in self.alone)) for name, row in self.cells.items()),
+        ]
+
+
+def _distance(cell: Cell | None) -> str:
+    found = cell.ud if cell else None
+    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
+
 
 def _clean(column: Column, cell: Cell | None) -> str:
     return "–" if cell is None else f"{shown(column.metric, cell.clean)} (chance {shown(column.metric, column.chance)})"
@@ -140,11 +165,15 @@ def as_markdown(matrices: Sequence[Matrix]) -> str:
     for matrix in matrices:
         rows = [matrix.header(), ("-",) * len(matrix.header()), *matrix.lines()]
         lines += [f"### {matrix.title}", ""]
-        lines += [
-            f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', '&lt;') for cell in row)} |" for row in rows
-        ]
+        lines += _markdown(rows)
         lines.append("")
+        if rows := matrix.distances():
+            lines += ["UD, with its 95 % interval:", "", *_markdown([rows[0], ("-",) * len(rows[0]), *rows[1:]]), ""]
     return "\n".join(lines) + ("\n" if lines else "")
+
+
+def _markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', '&lt;') for cell in row)} |" for row in rows]
 
 
 def as_json(matrices: Sequence[Matrix]) -> str:

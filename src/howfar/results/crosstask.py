@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.models.heads import OWN
-from howfar.report.crosstask import Cell, Column, Matrix, Summary
-from howfar.results.cells import CLEAN, knows_targets, source_of
+from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
+from howfar.results.cells import CLEAN, distance_of, knows_targets, source_of
 from howfar.score import retention
 from howfar.store import Record
 from howfar.tasks import TASKS
@@ -28,6 +28,7 @@ class _Victims:
     Attributes:
         spec: what they share.
         found: by task, row and seed.
+        runs: by task, row and seed: records of victims of one task.
         columns: by task.
         sals: by task and row, one vector a seed: SAL of the backbone's layers, mean over epochs, nats.
     """
@@ -36,6 +37,7 @@ class _Victims:
     found: dict[str, dict[Row, dict[int, float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
+    runs: dict[tuple[str, Row], dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
     columns: dict[str, Column] = field(default_factory=dict)
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
@@ -54,6 +56,7 @@ def matrices(victims: Sequence[Record]) -> list[Matrix]:
             group.found[column.name][row][record.spec["seed"]] = quality
         if "parts" not in record.result:
             group.sals[record.spec["task"]["label"], row].append(_backbone(record))
+            group.runs[record.spec["task"]["label"], row][record.spec["seed"]] = record
     found = [_matrix(group) for group in groups.values() if len(group.columns) > 1]
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
@@ -99,7 +102,10 @@ def _matrix(group: _Victims) -> Matrix:
             rows_of[label] = (protector, source)
             seeds.append(len(pairs))
             alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
-            cells.setdefault(label, {})[name] = Cell(sum(before) / len(pairs), sum(after) / len(pairs), kept, alike)
+            distance = _distance(group.runs.get((name, (CLEAN, ""))), group.runs.get((name, (protector, source))))
+            cells.setdefault(label, {})[name] = Cell(
+                sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, distance
+            )
     summaries = {label: found for label, row in cells.items() if (found := _summary(row, rows_of[label][1]))}
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
@@ -113,6 +119,15 @@ def _matrix(group: _Victims) -> Matrix:
         seeds=min(seeds, default=0),
         alike=alike_of,
     )
+
+
+def _distance(clean: dict[int, Record] | None, protected: dict[int, Record] | None) -> UD | None:
+    """Return UD of one task and its interval, over the seeds that both have."""
+    pairs = sorted(set(clean or {}) & set(protected or {}))
+    if not clean or not protected or not pairs:
+        return None
+    found = distance_of([clean[seed] for seed in pairs], [protected[seed] for seed in pairs])
+    return UD(found.value, found.low, found.high) if found else None
 
 
 def _backbone(record: Record) -> Vector:
