@@ -1,21 +1,25 @@
-"""Training several tasks on one backbone against training the dearest of them alone, side by side in one run.
+"""Training and SAL of several tasks on one backbone against each of them alone, side by side in one run.
 
-All victims take turns on the same rooms; every one counts with its fastest epoch, so that a busy machine slows all.
+All victims take turns on the same rooms; every one counts with its fastest epoch, so that a busy machine slows all. SAL
+is of the joint loss and counts processor seconds.
 Run: ``python benchmarks/joint_training.py --model resnet8 --size 64``.
 """
 
 import argparse
 import os
+import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from torch import nn
 
 from howfar import arrays
-from howfar.data import DATASETS
+from howfar.data import DATASETS, Data
 from howfar.models import MODELS, build
+from howfar.probe import sharpness
 from howfar.spec import parse
-from howfar.tasks import TASKS
+from howfar.tasks import TASKS, Task
 from howfar.train import Recipe, train
 
 
@@ -25,6 +29,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="class_scene+segment_semantic+depth_euclidean+normal")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--n", type=int, default=512, help="images an epoch")
+    parser.add_argument("--probe", type=int, default=128, help="images for SAL")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -34,6 +39,7 @@ def main() -> None:
     singles = options.tasks.split("+")
     joint = [f"joint[tasks={options.tasks},weighting={way}]" for way in ("uniform", "uncertainty", "gradients")]
     seconds: dict[str, list[float]] = {name: [] for name in (*singles, *joint)}
+    probing: dict[str, list[float]] = {name: [] for name in seconds}
     for _ in range(options.repeats):
         for name in seconds:
             task = parse(name, TASKS, "task").build()(data)
@@ -41,6 +47,7 @@ def main() -> None:
             model = build(architecture, data.shape, task.outputs, generator=arrays.seeded(0)).to(device)
             epoch = next(train(model, task, task.prepare(data), Recipe(epochs=1, batch_size=32, crop=0, flip=False)))
             seconds[name].append(epoch.seconds)
+            probing[name].append(seconds_of_sharpness(model, task, data.take(range(options.probe))))
     best = {name: min(values) for name, values in seconds.items()}
     dearest = max(best[name] for name in singles)
     print(
@@ -48,12 +55,27 @@ def main() -> None:
         f"torch {torch.__version__}, {device}"
     )
     for name, value in best.items():
-        print(f"| {name} | {options.n / value:.0f} images/s | {value / dearest:.2f} × the dearest single task |")
+        print(
+            f"| {name} | {options.n / value:.0f} images/s | {value / dearest:.2f} × the dearest single task | "
+            f"SAL in {min(probing[name]):.2f} s |"
+        )
     worst = max(best[name] for name in joint)
     print(
         f"joint training of {len(singles)} tasks costs {best[joint[0]] / dearest:.2f} × the dearest single task "
         f"(up to {worst / dearest:.2f} with another weighting)"
     )
+
+    each, all_ = [min(probing[name]) for name in singles], min(probing[joint[0]])
+    print(
+        f"SAL over {len(singles)} tasks costs {all_ / max(each):.2f} × the dearest single task "
+        f"(wanted: {1 + 0.5 * (len(singles) - 1):g}), {all_ / sum(each):.2f} × all of them one by one"
+    )
+
+
+def seconds_of_sharpness(model: nn.Module, task: Task, data: Data) -> float:
+    start = time.process_time()
+    sharpness(model, task, task.prepare(data))
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from howfar import arrays
+from howfar.arrays import Heads, PerPixel
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import sharpness
@@ -64,13 +65,39 @@ class Shared(nn.Module):
         return self.tail(scores) + functional.linear(out.mean((2, 3)), self.head.weight) @ self.tail.weight
 
 
+class Escaping(nn.Module):
+    """A weight's effect leaves PyTorch as a number, is written into a view, and comes back beside another branch."""
+
+    def __init__(self, shape: tuple[int, int, int], outputs: int) -> None:
+        super().__init__()
+        self.scale = nn.Linear(shape[0], 1)
+        self.body = nn.Conv2d(shape[0], 4, 3, padding=1)
+        self.head = nn.Linear(4, outputs)
+        self.flat = nn.Flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        number = float(self.scale(x.mean((0, 2, 3))))
+        room = torch.ones(len(x), 4, *x.shape[2:])
+        room[:, 1:3] = self.body(x)[:, 1:3] * number
+        view = room.view(len(x), -1)
+        view[:, 0] = number
+        means = self.flat(room).view_as(room).mean((2, 3))
+        scores: Tensor = self.head(torch.from_numpy(means.numpy()))
+        return scores
+
+
+OWN = {"in place": InPlace, "shared": Shared, "escaping": Escaping}
+
+
 def network(name: str) -> nn.Module:
     if name in MODELS:
         return build(MODELS[name](**SIZES.get(name, {})), (3, 12, 12), 5, generator=arrays.seeded(0)).eval()
-    return build({"in place": InPlace, "shared": Shared}[name], (3, 12, 12), 5, generator=arrays.seeded(0)).eval()
+    return build(
+        {"in place": InPlace, "shared": Shared, "escaping": Escaping}[name], (3, 12, 12), 5, generator=arrays.seeded(0)
+    ).eval()
 
 
-@pytest.mark.parametrize("name", [*MODELS, "in place", "shared"])
+@pytest.mark.parametrize("name", [*MODELS, *OWN])
 @torch.no_grad()
 def test_replay_is_the_whole_pass_bit_for_bit(name: str) -> None:
     model = network(name)
@@ -86,6 +113,32 @@ def test_replay_is_the_whole_pass_bit_for_bit(name: str) -> None:
         assert torch.equal(replay.run(key, images), whole), f"{key}: the first replay spoilt what is kept"
         weight.copy_(kept)
     assert all("forward" not in module.__dict__ for module in model.modules())
+
+
+@torch.no_grad()
+def test_of_several_heads_only_the_one_that_changes_runs() -> None:
+    outputs = Heads({"scene": 4, "depth": PerPixel(1), "normal": PerPixel(3)})
+    model = build(MODELS["resnet8"](width=4), (3, 16, 16), outputs, generator=arrays.seeded(0)).eval()
+    weights = {key: weight for key, weight in model.named_parameters() if key in weight_names(model)}
+    replay = Replay(model, weights)
+    images = torch.rand(2, 3, 16, 16, generator=arrays.seeded(1))
+    replay.record(images)
+    real, calls = functional.conv2d, []
+    functional.conv2d = lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs)  # type: ignore[assignment]
+    try:
+        for key, weight in weights.items():
+            kept = weight.clone()
+            weight.mul_(1.5)
+            whole, calls[:] = model(images), []
+            found = replay.run(key, images)
+            weight.copy_(kept)
+            assert all(torch.equal(found[name], whole[name]) for name in whole), key
+            if key.startswith("heads.scene"):
+                assert not calls
+            elif key.startswith("heads."):
+                assert len(calls) < len(list(model.heads.depth.modules()))  # type: ignore[union-attr]
+    finally:
+        functional.conv2d = real
 
 
 @torch.no_grad()

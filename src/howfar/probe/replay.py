@@ -3,25 +3,31 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 class NotReplayableError(Exception):
     """The network takes another path than when it was recorded, so nothing may come from memory."""
 
 
+ESCAPES = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__complex__", "__index__"}
+ALL = -1  # every bit
+
+
 @dataclass
 class _Call:
-    """One call of one module: ``end`` is the index behind its last inner call, ``finished`` a moment."""
+    """One call of one module: ``end`` is the index behind its last inner call, ``depends`` a set of weights in bits."""
 
     module: nn.Module
     end: int = 0
-    finished: int = 0
+    depends: int = ALL
     output: Any = None
     fresh: bool = False  # something writes into the output later, so every use needs a copy
 
@@ -29,21 +35,20 @@ class _Call:
 class Replay:
     """A recorded forward pass that can be run again for a changed weight.
 
-    While recording, every module call keeps its output, and the first moment at which each weight is used is noted,
-    whoever uses it. A call that had finished by then cannot depend on the weight: replaying returns its output and
-    skips all that happens inside. What runs again is the network's own code on the same tensors, so the result is
-    bit for bit that of a whole pass.
+    While recording, every module call keeps its output, and every operation notes which weights its results depend on.
+    Where the output of a call does not depend on the weight that has changed, replaying returns it from memory and
+    skips all that happens inside: what lies in front of a layer, and whole branches and heads beside it. What runs
+    again is the network's own code on the same tensors, so the result is bit for bit that of a whole pass.
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
         self.model = model
-        self.names = {id(weight): name for name, weight in weights.items()}
+        self.weights = weights
+        self.bits = {name: 1 << index for index, name in enumerate(weights)}
         self.calls: list[_Call] = []
-        self.first_use: dict[str, int] = {}
         self._written: set[int] = set()
-        self._clock = 0
         self._position = 0
-        self._moment = 0
+        self._changed = 0
 
     def record(self, images: Tensor) -> Any:
         """Run the network on ``images``, keep what its modules return, and return its output."""
@@ -71,7 +76,7 @@ class Replay:
             NotReplayableError: if the network calls other modules than when it was recorded.
         """
         self._position = 0
-        self._moment = self.first_use.get(name, self._clock + 1)
+        self._changed = self.bits[name]
         with self._patched(self._replayed):
             return self.model(images) if weight is None else functional_call(self.model, {name: weight}, (images,))
 
@@ -87,16 +92,19 @@ class Replay:
         return sum(sizes.values())
 
     def _record(self, images: Tensor) -> Any:
-        self.calls, self.first_use, self._clock = [], {}, 0
-        with self._patched(self._recorded), _Uses(self):
+        self.calls = []
+        flow = _Flow(self.model, images, {id(self.weights[name]): bit for name, bit in self.bits.items()})
+        with self._patched(partial(self._recorded, flow)), flow:
             return self.model(images)
 
-    def _recorded(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _recorded(
+        self, flow: "_Flow", module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:  # fmt: skip
         index = len(self.calls)
         call = _Call(module, fresh=index in self._written)
         self.calls.append(call)
         output = forward(*args, **kwargs)
-        call.end, call.finished = len(self.calls), self._tick()
+        call.end, call.depends = len(self.calls), flow.of(output)
         call.output = pytree.tree_map(lambda leaf: _Kept(leaf, call.fresh), output)
         return output
 
@@ -104,7 +112,7 @@ class Replay:
         if self._position >= len(self.calls) or self.calls[self._position].module is not module:
             raise NotReplayableError(f"{type(module).__name__} is called where it was not when recorded")
         call = self.calls[self._position]
-        if call.finished < self._moment:
+        if not call.depends & self._changed:
             self._position = call.end
             return pytree.tree_map(_copy, call.output) if call.fresh else call.output
         self._position += 1
@@ -113,10 +121,10 @@ class Replay:
     def _forget_unused(self) -> None:
         """Drop the outputs that no weight needs: those inside a call that is itself taken from memory."""
         needed: set[int] = set()
-        for moment in self.first_use.values():
+        for bit in self.bits.values():
             index = 0
             while index < len(self.calls):
-                if self.calls[index].finished < moment:
+                if not self.calls[index].depends & bit:
                     needed.add(index)
                     index = self.calls[index].end
                 else:
@@ -124,10 +132,6 @@ class Replay:
         for index, call in enumerate(self.calls):
             if index not in needed:
                 call.output = None
-
-    def _tick(self) -> int:
-        self._clock += 1
-        return self._clock
 
     @contextmanager
     def _patched(self, handle: Callable[..., Any]) -> Iterator[None]:
@@ -150,19 +154,46 @@ class Replay:
                     module.__dict__.pop("forward", None)
 
 
-class _Uses(TorchFunctionMode):
-    """Notes the first moment at which any operation takes a weight."""
+class _Flow(TorchFunctionMode):
+    """Follows which weights every tensor depends on, through every operation.
 
-    def __init__(self, replay: Replay) -> None:
+    What cannot be followed counts as depending on all weights seen so far: values that leave PyTorch, tensors that
+    something was written into, and tensors of unknown origin.
+
+    Args:
+        model: whose parameters and buffers depend on nothing but themselves.
+        images: what it is run on.
+        bits: the weights that may change, by ``id``.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, bits: dict[int, int]) -> None:
         super().__init__()
-        self.replay = replay
+        known: dict[int, int] = {id(tensor): 0 for tensor in (images, *model.parameters(), *model.buffers())}
+        self._known = known | bits
+        self._found = WeakIdKeyDictionary()
+        self._seen = self._leaked = 0
+
+    def of(self, values: Any) -> int:
+        """Return the weights that any of these values depends on."""
+        found = self._leaked
+        for leaf in pytree.tree_leaves(values):
+            if isinstance(leaf, Tensor):
+                known = self._known.get(id(leaf))
+                found |= self._found.get(leaf, self._seen) if known is None else known
+        return found
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for leaf in pytree.tree_leaves((args, kwargs)):
-            name = self.replay.names.get(id(leaf))
-            if name is not None:
-                self.replay.first_use.setdefault(name, self.replay._tick())
-        return func(*args, **(kwargs or {}))
+        taken = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        versions = [leaf._version for leaf in taken]
+        depends = self.of(taken)
+        self._seen |= depends
+        output = func(*args, **(kwargs or {}))
+        if func.__name__ in ESCAPES or versions != [leaf._version for leaf in taken]:
+            self._leaked |= depends
+        for leaf in pytree.tree_leaves(output):
+            if isinstance(leaf, Tensor) and id(leaf) not in self._known:
+                self._found[leaf] = depends
+        return output
 
 
 class _Kept:
