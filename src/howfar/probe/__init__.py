@@ -1,5 +1,6 @@
-"""Step 4, model -> readings: SAL of every layer, channel and parameter."""
+"""Step 4, model -> readings: SAL of every layer, channel and parameter; curvature of the loss."""
 
+from howfar.probe.curvature import Curvature, curvature
 from howfar.probe.probe import Probe
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
@@ -7,4 +8,7 @@ from howfar.probe.second_order import SecondOrder, parameter_sharpness
 from howfar.probe.sequential import Decision, decide
 from howfar.probe.sharpness import sharpness
 
-__all__ = ["Decision", "Probe", "Released", "SecondOrder", "Sharpness", "decide", "parameter_sharpness", "sharpness"]
+__all__ = [
+    "Curvature", "Decision", "Probe", "Released", "SecondOrder", "Sharpness", "curvature", "decide",
+    "parameter_sharpness", "sharpness",
+]  # fmt: skip

@@ -1,0 +1,279 @@
+"""The Hessian of the loss: leading eigenvalues, trace and spectral density, of a layer or of the whole network."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from howfar.data import Data
+from howfar.errors import HowfarError, UsageError
+from howfar.models.build import PAPER, Kind, weights_of
+from howfar.probe.surface import Surface
+from howfar.tasks import Task
+
+MEMORY = 2**31  # bytes for graphs that are kept between products
+GRAPH = 6  # a kept graph of second order takes about that many times the layers' outputs
+BATCHES = 8  # the standard error of an eigenvalue comes from that many parts of the images, at least
+POINTS = 128  # of a density
+WIDTH = 0.01  # of the kernel that smooths a density, in spans of the spectrum
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """The Hessian H of the mean loss for some weights, all others frozen.
+
+    Attributes:
+        eigenvalues: those of largest size, the largest first, nats per squared unit.
+        standard_errors: of each, over images.
+        vectors: unit eigenvectors, (eigenvalues, parameters), in the order of the weights.
+        residuals: ‖Hv − λv‖ of each.
+        converged: whether every residual is below the tolerance.
+        trace: of H, nats per squared unit.
+        trace_error: its standard error over the random signs.
+        places: where the density is given, nats per squared unit.
+        density: share of the spectrum per unit there, smoothed; integrates to 1.
+        density_error: its standard error over the random starts.
+        parameters: number of weights.
+    """
+
+    eigenvalues: tuple[float, ...]
+    standard_errors: tuple[float, ...]
+    vectors: Tensor
+    residuals: tuple[float, ...]
+    converged: bool
+    trace: float
+    trace_error: float
+    places: tuple[float, ...]
+    density: tuple[float, ...]
+    density_error: tuple[float, ...]
+    parameters: int
+
+
+def curvature(
+    model: nn.Module,
+    task: Task,
+    data: Data,
+    *,
+    layers: Collection[str] | None = None,
+    top: int = 3,
+    iterations: int = 60,
+    draws: int = 6,
+    tolerance: float = 0.01,
+    include: Collection[Kind] = PAPER,
+    generator: Generator | None = None,
+) -> dict[str, Curvature]:
+    """Return the curvature of the eval-mode loss: one entry a layer, and ``""`` for all of them together.
+
+    Eigenvalues come from Lanczos' iteration with full orthogonalisation; the trace from Hutchinson's estimator, the
+    mean over random signs z of zᵀHz; the density from stochastic Lanczos quadrature over the same z (Ghorbani et al.,
+    An Investigation into Neural Net Optimization via Hessian Eigenvalue Density, ICML 2019, section 2).
+
+    Args:
+        model: on the device where the work is done; weights, mode and gradients are put back.
+        task: gives the loss.
+        data: the images over which the loss is the mean.
+        layers: which ones; ``""`` stands for all together. None takes every layer and all together.
+        top: eigenvalues, at most as many as the layer has weights.
+        iterations: of Lanczos, at most; each is one product with the Hessian.
+        draws: random signs; each is one product for the trace, and up to ``iterations`` for the density.
+        tolerance: of a residual, relative to the largest eigenvalue.
+        include: kinds of parameters, as in ``sharpness``.
+        generator: of starts and signs.
+
+    Raises:
+        UsageError: for a layer that the network lacks, or less than 2 draws.
+        HowfarError: if the loss has no finite second derivatives.
+    """
+    weights = weights_of(model, include)
+    wanted = [*weights, ""] if layers is None else list(layers)
+    if unknown := set(wanted) - {*weights, ""}:
+        raise UsageError(f"no layer '{sorted(unknown)[0]}'. There are: {', '.join(weights)}.")
+    if draws < 2 or top < 1 or iterations < 2:
+        raise UsageError("curvature needs at least 2 draws, 2 iterations and 1 eigenvalue.")
+    generator = generator or Generator().manual_seed(0)
+    found = {}
+    for name in wanted:
+        chosen = {name: weights[name]} if name else weights
+        with hessian(model, task, data, chosen) as product:
+            found[name] = _measured(
+                product, top=top, iterations=iterations, draws=draws, tolerance=tolerance, generator=generator
+            )
+    return found
+
+
+class Hessian:
+    """Products of the Hessian of the mean loss with vectors.
+
+    Args:
+        surface: opened.
+        weights: that may move; all others are frozen.
+        kept: keep the graphs of the first derivative, so that a product costs one backward pass more and no other.
+    """
+
+    def __init__(self, surface: Surface, weights: Mapping[str, nn.Parameter], kept: bool) -> None:
+        self.surface, self.weights = surface, list(weights.values())
+        self.size = sum(weight.numel() for weight in self.weights)
+        self.device = self.weights[0].device
+        self._graphs = list(self._slopes()) if kept else None
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """Return H·vector, (parameters,)."""
+        total: Tensor = sum(self.parts(vector), torch.zeros_like(vector))
+        if not torch.isfinite(total).all():
+            raise HowfarError("the loss has no finite second derivatives here. Lower the learning rate, or train less.")
+        return total
+
+    def parts(self, vector: Tensor) -> Iterator[Tensor]:
+        """Yield the share of every batch in H·vector."""
+        pieces = vector.split([weight.numel() for weight in self.weights])
+        along = [piece.view_as(weight) for piece, weight in zip(pieces, self.weights, strict=True)]
+        for slopes in self._graphs or self._slopes():
+            turned = torch.autograd.grad(slopes, self.weights, along, retain_graph=True, materialize_grads=True)
+            yield torch.cat([part.flatten() for part in turned])
+
+    def _slopes(self) -> Iterator[Sequence[Tensor]]:
+        surface = self.surface
+        for images, target in surface.batches():
+            loss = surface.task.loss(surface.model(images), target).sum() / surface.count
+            yield torch.autograd.grad(loss, self.weights, create_graph=True)
+
+
+@contextmanager
+def hessian(model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.Parameter]) -> Iterator[Hessian]:
+    """Give products with the Hessian of the eval-mode loss; mode, flags and gradients are put back."""
+    size = max(math.ceil(len(data) / BATCHES), 1)
+    surface = Surface(model, task, data, dict(weights), batch_size=size)
+    # The fast kernels of attention have no second derivative.
+    with surface.opened(fold=False), sdpa_kernel(SDPBackend.MATH):
+        for weight in weights.values():
+            weight.requires_grad_()
+        yield Hessian(surface, weights, kept=GRAPH * _activations(surface) <= MEMORY)
+
+
+@torch.no_grad()
+def _activations(surface: Surface) -> int:
+    """Return the bytes of all modules' outputs, for all images."""
+    sizes: list[int] = []
+    images, _ = next(surface.batches())
+    hooks = [
+        module.register_forward_hook(
+            lambda _, __, output: sizes.append(output.nbytes if isinstance(output, Tensor) else 0)
+        )
+        for module in surface.model.modules()
+        if not list(module.children())
+    ]
+    try:
+        surface.model(images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(sizes) * surface.count
+
+
+def lanczos(
+    product: Hessian, start: Tensor, iterations: int, *, settled: float = 0.0, top: int = 1
+) -> tuple[Floats, Floats, Tensor, float]:
+    """Return diagonal, off-diagonal and basis of the tridiagonal form of H that grows from a start.
+
+    Args:
+        product: H.
+        start: (parameters,).
+        iterations: at most.
+        settled: stop when the residuals of the ``top`` eigenvalues are below that share of the largest.
+        top: eigenvalues that count.
+
+    Returns:
+        (k,), (k − 1,), the orthonormal basis (k, parameters), and the next off-diagonal entry.
+    """
+    basis = torch.empty(min(iterations, len(start)), len(start), device=start.device)
+    diagonal: list[float] = []
+    beside: list[float] = []
+    vector, last = start / start.norm(), 0.0
+    for k in range(len(basis)):
+        basis[k] = vector
+        turned = product(vector)
+        diagonal.append(float(turned @ vector))
+        for _ in range(2):  # twice is enough (Parlett, The Symmetric Eigenvalue Problem, section 6.9)
+            turned = turned - basis[: k + 1].T @ (basis[: k + 1] @ turned)
+        last = float(turned.norm())
+        values, rows = _eigen(diagonal, beside)
+        largest = max(float(np.abs(values).max()), 1e-30)
+        chosen = np.abs(values).argsort()[::-1][:top]
+        if last <= 1e-6 * largest:  # the start lies in a space that H maps to itself
+            last = 0.0
+            break
+        if settled and k + 1 > top and (last * np.abs(rows[-1, chosen]) <= settled * largest).all():
+            break
+        if k + 1 < len(basis):
+            beside.append(last)
+            vector = turned / last
+    return np.array(diagonal), np.array(beside[: len(diagonal) - 1]), basis[: len(diagonal)], last
+
+
+def _eigen(diagonal: Sequence[float] | Floats, beside: Sequence[float] | Floats) -> tuple[Floats, Floats]:
+    from scipy.linalg import eigh_tridiagonal
+
+    values, rows = eigh_tridiagonal(np.asarray(diagonal, float), np.asarray(beside, float))
+    return values, rows
+
+
+def _measured(
+    product: Hessian, *, top: int, iterations: int, draws: int, tolerance: float, generator: Generator
+) -> Curvature:
+    top = min(top, product.size)
+    start = torch.randn(product.size, generator=generator).to(product.device)
+    diagonal, beside, basis, last = lanczos(product, start, iterations, settled=tolerance, top=top)
+    values, rows = _eigen(diagonal, beside)
+    chosen = np.abs(values).argsort()[::-1][:top]
+    chosen = chosen[values[chosen].argsort()[::-1]]
+    vectors = torch.tensor(rows[:, chosen].T, dtype=basis.dtype, device=basis.device) @ basis
+    residuals = last * np.abs(rows[-1, chosen])
+    signs = [_signs(product, generator) for _ in range(draws)]
+    traces = [float(sign @ product(sign)) for sign in signs]
+    spectra = [_eigen(*lanczos(product, sign, iterations)[:2]) for sign in signs]
+    places, densities = _density([(nodes, parts[0] ** 2) for nodes, parts in spectra])
+    return Curvature(
+        eigenvalues=tuple(values[chosen].tolist()),
+        standard_errors=tuple(_error(product, vector) for vector in vectors),
+        vectors=vectors.cpu(),
+        residuals=tuple(residuals.tolist()),
+        converged=bool((residuals <= tolerance * np.abs(values).max()).all()) and len(chosen) == top,
+        trace=float(np.mean(traces)),
+        trace_error=float(np.std(traces, ddof=1) / math.sqrt(draws)),
+        places=tuple(places.tolist()),
+        density=tuple(densities.mean(0).tolist()),
+        density_error=tuple((densities.std(0, ddof=1) / math.sqrt(draws)).tolist()),
+        parameters=product.size,
+    )
+
+
+def _error(product: Hessian, vector: Tensor) -> float:
+    """Return the standard error of vᵀHv over the images, from batches of about the same size."""
+    shares = [float(part @ vector) for part in product.parts(vector)]
+    count = len(shares)
+    return float(np.std(shares, ddof=1) * math.sqrt(count)) if count > 1 else math.nan
+
+
+def _signs(product: Hessian, generator: Generator) -> Tensor:
+    drawn = torch.randint(0, 2, (product.size,), generator=generator, dtype=torch.int8)
+    return (2.0 * drawn - 1).to(product.device)
+
+
+def _density(spectra: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Return places, and the smoothed density of every draw there, from nodes and weights that sum to 1."""
+    low, high = min(nodes.min() for nodes, _ in spectra), max(nodes.max() for nodes, _ in spectra)
+    span = max(high - low, 1e-12 * max(abs(low), abs(high), 1.0))
+    width = WIDTH * span
+    places = np.linspace(low - 4 * width, high + 4 * width, POINTS)
+    bells = [
+        (weights * np.exp(-0.5 * ((places[:, None] - nodes) / width) ** 2)).sum(1) / (width * math.sqrt(2 * math.pi))
+        for nodes, weights in spectra
+    ]
+    return places, np.stack(bells)
