@@ -7,8 +7,9 @@ from howfar.probe.reference import Released
 from howfar.probe.second_order import SecondOrder, parameter_sharpness
 from howfar.probe.sequential import Decision, decide
 from howfar.probe.sharpness import sharpness
+from howfar.probe.trajectory import Trajectory, following, trajectory
 
 __all__ = [
-    "Curvature", "Decision", "Probe", "Released", "SecondOrder", "Sharpness", "curvature", "decide",
-    "parameter_sharpness", "sharpness",
+    "Curvature", "Decision", "Probe", "Released", "SecondOrder", "Sharpness", "Trajectory", "curvature", "decide",
+    "following", "parameter_sharpness", "sharpness", "trajectory",
 ]  # fmt: skip

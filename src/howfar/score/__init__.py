@@ -1,8 +1,10 @@
 """Step 5, readings -> numbers: UD, drop, visibility and their intervals."""
 
 from howfar.score.correlation import Correlation, rank_correlation
+from howfar.score.differing import Differing, differing
 from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import Drop, drop
+from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
 from howfar.score.unlearnable_distance import Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, visibility
@@ -10,15 +12,20 @@ from howfar.score.worst_case import Trials, WorstCase, worst_case
 
 __all__ = [
     "Correlation",
+    "Differing",
     "Distance",
     "DoseResponse",
     "Drop",
+    "Paths",
     "Retention",
     "Trials",
     "Visibility",
     "WorstCase",
+    "differing",
+    "distances",
     "dose_response",
     "drop",
+    "paths",
     "rank_correlation",
     "retention",
     "two_means",

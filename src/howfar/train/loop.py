@@ -41,6 +41,27 @@ class Epoch:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Step:
+    """One batch.
+
+    Attributes:
+        number: counted from 1, over all epochs.
+        epoch: which this is, counted from 1.
+        last: whether it ends the epoch.
+        images: in the batch.
+        loss: sum over the batch of the training loss, on the device.
+        learning_rate: after it.
+    """
+
+    number: int
+    epoch: int
+    last: bool
+    images: int
+    loss: Tensor
+    learning_rate: float
+
+
 def train(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
     seed: int = 0,
@@ -59,19 +80,38 @@ def train(
     Raises:
         HowfarError: if the loss is no longer finite.
     """
+    start, total = time.perf_counter(), torch.zeros(())
+    for step in steps(model, task, data, recipe, loss=loss, around=around, seed=seed):
+        total = total.to(step.loss) + step.loss
+        if not step.last:
+            continue
+        value = float(total) / len(data)
+        if not math.isfinite(value):
+            raise HowfarError(
+                f"training diverged: the loss of epoch {step.epoch} is {value}. "
+                f"Lower the learning rate ({recipe.lr}), for instance --set train.lr={recipe.lr / 10:g}."
+            )
+        yield Epoch(step.epoch, value, step.learning_rate, time.perf_counter() - start)
+        start, total = time.perf_counter(), torch.zeros(())
+
+
+def steps(
+    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
+    seed: int = 0,
+) -> Iterator[Step]:  # fmt: skip
+    """Train as ``train`` does; yields after every batch. The model is in training mode, and goes back to it."""
     device = next(model.parameters()).device
     channels_last(model)
-    steps = math.ceil(len(data) / recipe.batch_size)
-    optimizer, schedule = recipe.optimizer_for(model.parameters(), steps)
+    count = math.ceil(len(data) / recipe.batch_size)
+    optimizer, schedule = recipe.optimizer_for(model.parameters(), count)
     pixels, targets = _resident(data, task, device)
-    for number in range(1, recipe.epochs + 1):
-        start, total = time.perf_counter(), torch.zeros((), device=device)
-        generator = arrays.seeded(seed, "epoch", number)
-        current = around(loss, (number - 1) / recipe.epochs)
-        model.train()
+    for epoch in range(1, recipe.epochs + 1):
+        generator = arrays.seeded(seed, "epoch", epoch)
+        current = around(loss, (epoch - 1) / recipe.epochs)
         order = torch.randperm(len(data), generator=generator)
         # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
-        for batch in order.tensor_split(steps):
+        for index, batch in enumerate(order.tensor_split(count), 1):
+            model.train()
             raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
             moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
             images = arrays.to_images(moves.of_images(raw), device)
@@ -82,14 +122,14 @@ def train(
             mean.backward()
             optimizer.step()
             schedule.step()
-            total += mean.detach() * len(batch)
-        value = float(total) / len(data)
-        if not math.isfinite(value):
-            raise HowfarError(
-                f"training diverged: the loss of epoch {number} is {value}. "
-                f"Lower the learning rate ({recipe.lr}), for instance --set train.lr={recipe.lr / 10:g}."
+            yield Step(
+                number=(epoch - 1) * count + index,
+                epoch=epoch,
+                last=index == count,
+                images=len(batch),
+                loss=mean.detach() * len(batch),
+                learning_rate=float(schedule.get_last_lr()[0]),
             )
-        yield Epoch(number, value, float(schedule.get_last_lr()[0]), time.perf_counter() - start)
 
 
 @torch.no_grad()

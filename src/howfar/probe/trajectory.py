@@ -1,0 +1,142 @@
+"""The path of a network's weights while it learns."""
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from howfar.data import Data
+from howfar.errors import HowfarError, UsageError
+from howfar.tasks import Task
+from howfar.train import Around, Recipe, Step, steps, unchanged
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Weights and buffers at several moments of a training, kept as differences from the start.
+
+    Attributes:
+        start: every floating-point entry of the state, by name.
+        moved: by name, what was added to the start, (moments, *shape of the entry); float32 or float16.
+        parameters: which entries are weights; the others are buffers such as the statistics of batch normalisation.
+        steps: batches seen at each moment, from 0.
+        losses: mean training loss since the moment before, nats; NaN at the start.
+    """
+
+    start: dict[str, Tensor]
+    moved: dict[str, Tensor]
+    parameters: tuple[str, ...]
+    steps: tuple[int, ...]
+    losses: tuple[float, ...]
+
+    def __len__(self) -> int:
+        """Return the number of moments."""
+        return len(self.steps)
+
+    def state(self, moment: int) -> dict[str, Tensor]:
+        """Return weights and buffers at one moment, for ``load_state_dict(..., strict=False)``."""
+        return {name: start + self.moved[name][moment].to(start.dtype) for name, start in self.start.items()}
+
+    def weights(self, *names: str) -> Tensor:
+        """Return the path of some weights, all if none is named: float32, (moments, parameters)."""
+        if unknown := set(names) - set(self.parameters):
+            raise UsageError(f"no weight '{sorted(unknown)[0]}'. There are: {', '.join(self.parameters)}.")
+        chosen = names or self.parameters
+        return torch.cat([(self.moved[name].float() + self.start[name].float()).flatten(1) for name in chosen], 1)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return all of it as tensors to save."""
+        about = {"steps": torch.tensor(self.steps), "losses": torch.tensor(self.losses, dtype=torch.float64)}
+        # Files order their entries as they like, so every name says its place.
+        kinds = {
+            f"{'weight' if name in self.parameters else 'buffer'}:{place:05}:{name}": name
+            for place, name in enumerate(self.start)
+        }
+        return {
+            **about,
+            **{f"start:{kind}": self.start[name] for kind, name in kinds.items()},
+            **{f"moved:{kind}": self.moved[name] for kind, name in kinds.items()},
+        }
+
+    @staticmethod
+    def of(arrays: Mapping[str, Tensor]) -> "Trajectory":
+        """Return what ``arrays`` gave, as it was."""
+        kept = [key.removeprefix("start:") for key in arrays if key.startswith("start:")]
+        names = {kind: kind.split(":", 2)[2] for kind in sorted(kept, key=lambda kind: kind.split(":")[1])}
+        return Trajectory(
+            start={name: arrays[f"start:{kind}"] for kind, name in names.items()},
+            moved={name: arrays[f"moved:{kind}"] for kind, name in names.items()},
+            parameters=tuple(name for kind, name in names.items() if kind.startswith("weight")),
+            steps=tuple(arrays["steps"].tolist()),
+            losses=tuple(arrays["losses"].tolist()),
+        )
+
+
+def trajectory(
+    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
+    seed: int = 0, half: bool = False,
+) -> Trajectory:  # fmt: skip
+    """Train a network and return its path.
+
+    Two trainings from equal weights with equal ``seed`` see the same batches of ids in the same order and the same
+    augmentation: what parts them is the data.
+
+    Args:
+        model: trained in place; its weights are the start.
+        task: what to learn.
+        data: clean or protected, as the learner has it.
+        recipe: optimiser, schedule, augmentation.
+        every: batches between two moments; 0 takes the ends of epochs.
+        around: what a defense makes of the loss.
+        seed: of batch order and augmentation.
+        half: keep differences in half precision, within 0.1 % of each.
+
+    Raises:
+        HowfarError: if the loss is no longer finite.
+    """
+    work = following(model, task, data, recipe, every=every, around=around, seed=seed, half=half)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: Trajectory = end.value
+            return found
+
+
+def following(
+    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
+    seed: int = 0, half: bool = False,
+) -> Generator[Step, None, Trajectory]:  # fmt: skip
+    """Do as ``trajectory`` does and yield after every batch, when the caller may measure."""
+    start = _state(model)
+    weights = tuple(name for name, _ in model.named_parameters())
+    moved: dict[str, list[Tensor]] = {name: [] for name in start}
+    moments, losses, total, seen = [0], [math.nan], 0.0, 0
+    _add(moved, start, start, half=half)
+    for step in steps(model, task, data, recipe, around=around, seed=seed):
+        total, seen = total + float(step.loss), seen + step.images
+        if step.number % every == 0 if every else step.last:
+            if not math.isfinite(total):
+                raise HowfarError(f"training diverged: the loss is {total}. Lower the learning rate ({recipe.lr}).")
+            _add(moved, start, _state(model), half=half)
+            moments.append(step.number)
+            losses.append(total / seen)
+            total, seen = 0.0, 0
+        yield step
+    path = {name: torch.stack(parts) for name, parts in moved.items()}
+    return Trajectory(start, path, weights, tuple(moments), tuple(losses))
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: value.detach().to("cpu", torch.float32, copy=True).contiguous()
+        for name, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
+
+
+def _add(moved: dict[str, list[Tensor]], start: dict[str, Tensor], now: dict[str, Tensor], *, half: bool) -> None:
+    for name, parts in moved.items():
+        parts.append((now[name] - start[name]).to(torch.float16 if half else torch.float32))

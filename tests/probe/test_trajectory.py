@@ -1,0 +1,74 @@
+"""Paths of weights: complete, paired, and the same after they were kept."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from howfar import arrays
+from howfar.errors import HowfarError, UsageError
+from howfar.models import MODELS, build
+from howfar.probe import Trajectory, trajectory
+from howfar.tasks import classification
+from howfar.train import Recipe, evaluate, train
+
+from ..conftest import make_data
+
+DATA = make_data(40, (3, 8, 8), 4)
+TASK = classification()(DATA)
+RECIPE = Recipe(epochs=3, batch_size=10, lr=0.05)
+
+
+def network() -> torch.nn.Module:
+    return build(MODELS["resnet8"](width=2), DATA.shape, 4, generator=arrays.seeded(0))
+
+
+def test_the_last_moment_is_the_trained_network() -> None:
+    one, other = network(), network()
+    found = trajectory(one, TASK, DATA, RECIPE, seed=3)
+    losses = [epoch.loss for epoch in train(other, TASK, DATA, RECIPE, seed=3)]
+    assert found.steps == (0, 4, 8, 12)
+    assert found.losses[1:] == pytest.approx(losses)
+    assert math.isnan(found.losses[0])
+    fresh = network()
+    assert all(torch.equal(found.state(0)[name], fresh.state_dict()[name]) for name in found.start)
+    fresh.load_state_dict(found.state(-1), strict=False)
+    assert evaluate(fresh, TASK, DATA)["loss"] == pytest.approx(evaluate(other, TASK, DATA)["loss"], rel=1e-4)
+    assert found.weights().shape == (4, sum(weight.numel() for weight in fresh.parameters()))
+    assert torch.equal(found.weights("head.bias")[0], fresh.head.bias) is False  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no weight 'tail'"):
+        found.weights("tail")
+
+
+def test_moments_every_few_batches_and_in_half_precision() -> None:
+    fine = trajectory(network(), TASK, DATA, RECIPE, every=3)
+    assert fine.steps == (0, 3, 6, 9, 12)
+    half = trajectory(network(), TASK, DATA, RECIPE, every=3, half=True)
+    gap = (half.weights()[-1] - fine.weights()[-1]).abs()
+    assert 0 < gap.max() <= 1e-3 * (fine.weights()[-1] - fine.weights()[0]).abs().max()
+    assert all(values.dtype == torch.float16 for values in half.moved.values())
+
+
+def test_equal_seeds_part_by_the_data_alone() -> None:
+    one, again = (trajectory(network(), TASK, DATA, RECIPE, seed=1) for _ in range(2))
+    assert torch.equal(one.weights(), again.weights())
+    other = trajectory(network(), TASK, DATA, RECIPE, seed=2)
+    assert torch.equal(other.weights()[0], one.weights()[0])
+    assert not torch.equal(other.weights()[-1], one.weights()[-1])
+
+
+def test_what_is_kept_comes_back(tmp_path: Path) -> None:
+    found = trajectory(network(), TASK, DATA, RECIPE)
+    save_file(found.arrays(), tmp_path / "path.safetensors")
+    again = Trajectory.of(load_file(tmp_path / "path.safetensors"))
+    assert again.parameters == found.parameters
+    assert again.steps == found.steps
+    assert torch.equal(again.weights(), found.weights())
+    assert set(again.state(1)) == set(found.state(1))
+
+
+def test_divergence_is_named() -> None:
+    with pytest.raises(HowfarError, match="diverged"):
+        trajectory(network(), TASK, DATA, Recipe(epochs=3, batch_size=10, lr=1e12))
