@@ -1,6 +1,8 @@
 """Step 4, model -> readings: SAL of every layer, channel and parameter; curvature of the loss."""
 
 from howfar.probe.curvature import Curvature, curvature
+from howfar.probe.landscape import Landscape, landscape, scanning
+from howfar.probe.plane import Plane, flat, layer_plane, line, pca_plane, random_plane, weight_plane
 from howfar.probe.probe import Probe
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
@@ -10,6 +12,7 @@ from howfar.probe.sharpness import sharpness
 from howfar.probe.trajectory import Trajectory, following, trajectory
 
 __all__ = [
-    "Curvature", "Decision", "Probe", "Released", "SecondOrder", "Sharpness", "Trajectory", "curvature", "decide",
-    "following", "parameter_sharpness", "sharpness", "trajectory",
+    "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness", "Trajectory",
+    "curvature", "decide", "flat", "following", "landscape", "layer_plane", "line", "parameter_sharpness", "pca_plane",
+    "random_plane", "scanning", "sharpness", "trajectory", "weight_plane",
 ]  # fmt: skip
