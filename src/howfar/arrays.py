@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -55,6 +56,11 @@ class Heads(dict[str, int]):
 Outputs = int | Heads
 
 IN_MEMORY_BYTES = 2**30  # larger pixel arrays live in an unlinked temporary file, mapped into memory
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seeded(seed: int, *purpose: str | int) -> Generator:

@@ -16,13 +16,15 @@ def examine() -> dict[str, str]:
     """Return findings in words: Python, torch, device, cores, memory, disk, torchvision."""
     import torch
 
+    from howfar import arrays
+
     gpu = torch.cuda.is_available()
     return {
         "howfar": importlib.metadata.version("howfar"),
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if gpu else "cpu (no GPU that PyTorch can use)",
-        "cores": f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()}",
+        "cores": f"{arrays.cores()}, PyTorch uses {torch.get_num_threads()}",
         "memory": _memory(),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
         "torchvision": _torchvision(),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from howfar import work
+from howfar import arrays, work
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment, Step
 from howfar.store import Store
@@ -67,7 +67,7 @@ def choose_workers(wanted: int | None, device: torch.device) -> int:
     Raises:
         UsageError: for fewer than one.
     """
-    workers = wanted or (1 if device.type == "cuda" else os.cpu_count() or 1)
+    workers = wanted or (1 if device.type == "cuda" else arrays.cores())
     if workers < 1:
         raise UsageError(f"--workers {workers} makes no sense. Take 1 or more.")
     return workers
@@ -99,7 +99,7 @@ def run(experiments: list[Experiment], store: Store, *, workers: int, device: to
     Args:
         experiments: the grid.
         store: where records go.
-        workers: processes; each gets an equal share of the cores.
+        workers: processes; each gets an equal share of the cores, and no more threads than PyTorch has here.
         device: where tensors live.
     """
     store.sweep()
@@ -110,7 +110,7 @@ def run(experiments: list[Experiment], store: Store, *, workers: int, device: to
         return
     context = multiprocessing.get_context("spawn")
     reports: Any = context.Queue()
-    threads = max((os.cpu_count() or 1) // workers, 1)
+    threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (reports, threads))
     try:
         yield from _drive(pool, reports, todo, store, device)

@@ -7,7 +7,6 @@ the splits, so that no place is learned and tested.
 import csv
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +158,7 @@ def _read(root: Path, chosen: list[View], domains: tuple[str, ...], size: int, s
             faults[row] = str(error)
 
     for rows in cache.missing():
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(arrays.cores()) as pool:
             list(pool.map(fill, rows))
         if faults and not skip_broken:
             raise HowfarError(f"{faults[min(faults)]} Repair it, or leave it out with skip_broken=true.")

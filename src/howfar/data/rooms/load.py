@@ -83,7 +83,7 @@ def drawn(size: int, seed: int, numbers: range) -> dict[str, Tensor]:
     import joblib
 
     parts = [numbers[part] for part in arrays.chunks(len(numbers), PART)]
-    jobs = min(os.cpu_count() or 1, len(parts))
+    jobs = min(arrays.cores(), len(parts))
     found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_part)(size, seed, part) for part in parts)
     joined = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in joined.items()}
