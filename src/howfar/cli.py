@@ -15,6 +15,7 @@ from howfar.commands.common import Common
 from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.report import Leaderboard, Report
+from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.errors import HowfarError
 
@@ -24,6 +25,7 @@ Command = (
     Annotated[Bench, subcommand("bench")]
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
+    | Annotated[Trajectory, subcommand("trajectory")]
     | Annotated[Generate, subcommand("generate")]
     | Annotated[Validate, subcommand("validate")]
     | Annotated[Export, subcommand("export")]
@@ -34,9 +36,9 @@ Command = (
     | Annotated[Report, subcommand("report")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "generate": Generate, "validate": Validate,
-    "export": Export, "list": List, "show": Show, "doctor": Doctor,
-    "leaderboard": Leaderboard, "report": Report,
+    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
+    "generate": Generate, "validate": Validate, "export": Export,
+    "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
 }  # fmt: skip
 
 

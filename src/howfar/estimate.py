@@ -51,10 +51,8 @@ def _guess(step: Step) -> float:
     outputs = experiment.task.build()(train.take(spread)).outputs
     seconds, layers = _per_image(experiment.model.label, train.shape, outputs)
     # A forward pass is a third of a training step.
-    probe = sum(
-        min(probe.images, len(train)) * (1 + layers * COST[probe.mode])
-        for probe in (experiment.probe, *experiment.variants)
-    )
+    probes = () if experiment.walk else (experiment.probe, *experiment.variants)
+    probe = sum(min(probe.images, len(train)) * (1 + layers * COST[probe.mode]) for probe in probes)
     passes = experiment.defense.build().passes
     return experiment.recipe.epochs * seconds * (passes * len(train) + len(test) / 3 + probe)
 

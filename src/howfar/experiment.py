@@ -11,6 +11,7 @@ from howfar.defend import Chain
 from howfar.errors import UsageError
 from howfar.models import Architecture
 from howfar.probe import Probe
+from howfar.probe.trajectory import VERSION as WALK_VERSION
 from howfar.protect import Protector
 from howfar.spec import Spec, parse
 from howfar.store import Store
@@ -19,6 +20,21 @@ from howfar.train import Recipe
 from howfar.train.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """That a victim's weights are kept while it learns.
+
+    Attributes:
+        every: batches between two moments; 0 takes the ends of epochs.
+        half: keep them in half precision.
+        order: another one brings the batches in another order, from the same initial weights; 0 is the victim's own.
+    """
+
+    every: int = 0
+    half: bool = False
+    order: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class Experiment:
         probe: how SAL is measured.
         variants: other ways to measure it at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.
+        walk: keep the weights in place of measuring SAL.
     """
 
     dataset: Spec[Splits]
@@ -57,6 +74,7 @@ class Experiment:
     probe: Probe = field(default_factory=Probe)
     variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
+    walk: Walk | None = None
 
     @property
     def splits(self) -> Splits:
@@ -95,14 +113,14 @@ class Experiment:
             "defense": {"label": self.defense.label, **self.defense.key()},
             "model": {"label": self.model.label, **self.model.key()},
             "recipe": {**asdict(self.recipe), "version": TRAIN_VERSION},
-            "probe": self.probe.key(),
+            **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
             **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
         }
 
     def steps(self) -> "tuple[Step, Step]":
         """Return the two steps of the experiment in their order."""
         protect = Store.key("protect", self.protect_spec())
-        name = "ablation" if self.variants else "victim"
+        name = "trajectory" if self.walk else "ablation" if self.variants else "victim"
         victim = Store.key(name, self.victim_spec())
         return Step("protect", self, protect, needs=None), Step(name, self, victim, needs=protect)
 
@@ -112,7 +130,8 @@ class Step:
     """A piece of work that the store keeps.
 
     Attributes:
-        name: ``protect``, ``victim``, or ``ablation`` for a victim that is probed in several ways.
+        name: ``protect``, ``victim``, ``ablation`` for a victim that is probed in several ways, or ``trajectory`` for
+            one whose weights are kept.
         experiment: what it is part of.
         key: in the store.
         needs: key of the protected set that must be there first.
@@ -135,7 +154,8 @@ class Step:
         if self.name == "protect":
             return f"protect {e.protector.label} seed {e.seed}"
         task = "" if e.task.label == "classification" else f" learns {e.task.label}"
-        return f"{e.model.label}{task} on {e.protector.label} / {e.defense.label} seed {e.seed}"
+        order = f" order {e.walk.order}" if e.walk else ""
+        return f"{e.model.label}{task} on {e.protector.label} / {e.defense.label} seed {e.seed}{order}"
 
 
 def _title(dataset: Spec[Splits]) -> str:

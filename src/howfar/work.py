@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from howfar import arrays
 from howfar.arrays import PerPixel
 from howfar.clock import Clock, circumstances
 from howfar.data import Data, Splits
-from howfar.defend import Learner, as_seen
+from howfar.defend import as_seen
 from howfar.errors import HowfarError, UsageError
-from howfar.experiment import Experiment, Step
-from howfar.models import build
-from howfar.probe import Sharpness
+from howfar.experiment import Step
+from howfar.lesson import taught
+from howfar.probe import Sharpness, Trajectory, following
+from howfar.probe.trajectory import is_moment
 from howfar.protect import Draft, Progress
 from howfar.score import visibility
 from howfar.store import Record, Store
@@ -29,7 +30,7 @@ Work = Generator[Progress, None, Record]
 
 def run(step: Step, store: Store, device: torch.device) -> Work:
     """Do the work of a step and save its record; yields progress."""
-    return (_protect if step.name == "protect" else _victim)(step, store, device)
+    return {"protect": _protect, "trajectory": _trajectory}.get(step.name, _victim)(step, store, device)
 
 
 def failed(step: Step, store: Store, error: str) -> Record:
@@ -74,21 +75,12 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
 
 
 def _victim(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, Clock(device)
-    splits, seed = experiment.splits, experiment.seed
-    protected = _protected(experiment, store, step.needs or "")
-    task = experiment.task.build()(splits.train)
-    splits = _prepared(splits, task)
-    recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
-    defense = experiment.defense.build()
-    learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
-    learned = task.prepare(defense.purify(protected, learner))
+    experiment, clock, seed = step.experiment, Clock(device), step.experiment.seed
+    lesson = taught(step, store, device)
+    splits, task, recipe, defense = lesson.splits, lesson.task, lesson.recipe, lesson.defense
+    learned, model = lesson.learned, lesson.model
     wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
     probes = [(probe, probe.part(learned, task)) for probe in wanted]
-    model = build(
-        experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
-    ).to(device)  # fmt: skip
-    defense.before(model, learned, learner)
     epochs: list[dict[str, Any]] = []
     best = _Best(task)
     for epoch in train(model, task, learned, recipe, around=defense.around, seed=seed):
@@ -114,7 +106,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
     if defense.selects:
         best.put_back(model)
-    defense.after(model, learned, learner)
+    defense.after(model, learned, lesson.learner)
     result = {
         "metric": task.metric,
         "chance": task.chance,
@@ -126,6 +118,36 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     }
     record = Record(step.name, step.key, step.spec, "done", result, clock.stop())
     return store.save(record, _answers(model, task, splits.test))
+
+
+def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
+    experiment, clock, walk = step.experiment, Clock(device), step.experiment.walk
+    if walk is None:
+        raise ValueError("no walk was asked for")
+    lesson = taught(step, store, device)
+    task, model, test = lesson.task, lesson.model, lesson.task.prepare(lesson.splits.test)
+    seed = arrays.draw_seed(arrays.seeded(experiment.seed, "order", walk.order)) if walk.order else experiment.seed
+    work = following(
+        model, task, lesson.learned, lesson.recipe,
+        every=walk.every, around=lesson.defense.around, seed=seed, half=walk.half,
+    )  # fmt: skip
+    moments = [{"steps": 0, **evaluate(model, task, test)}]
+    while True:
+        try:
+            batch = next(work)
+        except StopIteration as end:
+            path: Trajectory = end.value
+            break
+        if is_moment(batch, walk.every):
+            moments.append({"steps": batch.number, **evaluate(model, task, test)})
+        if batch.last:
+            yield Progress(batch.epoch, lesson.recipe.epochs)
+    result = {
+        "metric": task.metric, "chance": task.chance, "higher_is_better": task.higher_is_better,
+        "quality": evaluate(model, task, test)[task.metric], "train_images": len(lesson.learned),
+        "test_images": len(test), "moments": moments,
+    }  # fmt: skip
+    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()), path.arrays())
 
 
 @torch.no_grad()
@@ -144,14 +166,6 @@ def _answers(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] | No
 def _by_class(data: Data) -> Tensor:
     """Return positions so that images of a kind stand together."""
     return torch.arange(len(data)) if data.classes is None else data.targets[data.classes].argsort(stable=True)
-
-
-def _prepared(splits: Splits, task: Task) -> Splits:
-    """Return clean images with what the task makes of them; test images only where they are looked at all along."""
-    if splits.validation is None:
-        return replace(splits, test=task.prepare(splits.test))
-    clean = splits.clean if splits.clean is None else task.prepare(splits.clean)
-    return replace(splits, clean=clean, validation=task.prepare(splits.validation))
 
 
 def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, float]]:
@@ -216,18 +230,6 @@ def _rounded(reading: Sharpness) -> dict[str, Any]:
 def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:
     """Return SAL and its standard error by layer, nats."""
     return {name: [reading.sal, reading.standard_error] for name, reading in readings.items()}
-
-
-def _protected(experiment: Experiment, store: Store, key: str) -> Data:
-    data = experiment.splits.train
-    saved = store.arrays("protect", key)
-    if not len(saved["changed"]):
-        return data
-    if len(saved["changed"]) == len(data):
-        return data.with_pixels(saved["pixels"])
-    pixels = data.take(range(len(data))).pixels
-    pixels[saved["changed"]] = saved["pixels"]
-    return data.with_pixels(pixels)
 
 
 def _noting(work: Generator[Progress, None, Data], curve: list[float]) -> Generator[Progress, None, Data]:

@@ -65,7 +65,7 @@ def exact(model: nn.Module, task: Task, data: Data, names: list[str]) -> np.ndar
 def test_eigenvalues_trace_and_vectors_are_those_of_the_exact_hessian(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, data = case
     names = weight_names(model)
-    found = curvature(model, task, data, top=3, iterations=200, draws=200, tolerance=1e-4)
+    found = curvature(model, task, data, top=3, iterations=100, draws=6, tolerance=1e-4)
     assert set(found) == {*names, ""}
     for name, reading in found.items():
         whole = exact(model, task, data, [name] if name else names)
@@ -81,7 +81,7 @@ def test_eigenvalues_trace_and_vectors_are_those_of_the_exact_hessian(case: tupl
 
 def test_density_is_one_in_sum_and_the_trace_in_mean(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, data = case
-    (reading,) = curvature(model, task, data, layers=[""], iterations=80, draws=40).values()
+    (reading,) = curvature(model, task, data, layers=[""], iterations=60, draws=16).values()
     places, density = np.array(reading.places), np.array(reading.density)
     assert np.trapezoid(density, places) == pytest.approx(1, abs=0.01)
     mean = np.trapezoid(density * places, places)
@@ -119,7 +119,7 @@ def test_graphs_that_do_not_fit_are_made_anew_with_the_same_result(
 ) -> None:
     import importlib
 
-    module = importlib.import_module("howfar.probe.curvature")
+    module = importlib.import_module("howfar.probe.hessian")
     model, task, data = case
     kept = curvature(model, task, data, layers=[""], iterations=20)[""]
     monkeypatch.setattr(module, "MEMORY", 0)

@@ -12,6 +12,8 @@ from howfar.errors import HowfarError, UsageError
 from howfar.tasks import Task
 from howfar.train import Around, Recipe, Step, steps, unchanged
 
+VERSION = 1
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
@@ -117,7 +119,7 @@ def following(
     _add(moved, start, start, half=half)
     for step in steps(model, task, data, recipe, around=around, seed=seed):
         total, seen = total + float(step.loss), seen + step.images
-        if step.number % every == 0 if every else step.last:
+        if is_moment(step, every):
             if not math.isfinite(total):
                 raise HowfarError(f"training diverged: the loss is {total}. Lower the learning rate ({recipe.lr}).")
             _add(moved, start, _state(model), half=half)
@@ -127,6 +129,11 @@ def following(
         yield step
     path = {name: torch.stack(parts) for name, parts in moved.items()}
     return Trajectory(start, path, weights, tuple(moments), tuple(losses))
+
+
+def is_moment(step: Step, every: int) -> bool:
+    """Return whether the weights are kept after a batch: every so many, or at the ends of epochs for 0."""
+    return step.number % every == 0 if every else step.last
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,62 @@
+"""``howfar trajectory``."""
+
+import json
+from dataclasses import dataclass, replace
+
+from howfar import terminal
+from howfar.commands.grid import Grid
+from howfar.errors import HowfarError, UsageError
+
+
+@dataclass(kw_only=True)
+class Trajectory(Grid):
+    """Which weights take another path because the data was protected.
+
+    Every victim is trained from the same initial weights with several orders of batches, its weights are kept, and
+    every parameter's clean and poisoned ends are held against what the order of batches alone does, with false
+    discoveries controlled. Writes trajectory.json and trajectory.md. Takes one defense and task.
+    """
+
+    orders: int = 3
+    """Orders of batches for each seed, at least 2; more find smaller differences."""
+    every: int = 0
+    """Batches between two kept moments; 0 keeps the ends of epochs."""
+    half: bool = False
+    """Keep weights in half precision."""
+    rate: float = 0.05
+    """False discovery rate."""
+
+    def __call__(self) -> int:
+        from howfar.experiment import Walk
+        from howfar.results.trajectories import departures, overview
+        from howfar.store import Store, write_text
+
+        if self.orders < 2:
+            raise UsageError(f"--orders {self.orders} says nothing of what chance does. Take 2 or more.")
+        cells = self.experiments()
+        kinds = sorted({(cell.defense.label, cell.task.label) for cell in cells})
+        if len(kinds) > 1:
+            defense, task = kinds[0]
+            raise UsageError(
+                f"{len(kinds)} combinations of defense and task. Choose one: --defenses '{defense}' --tasks '{task}'."
+            )
+        experiments = [
+            replace(cell, walk=Walk(self.every, self.half, order)) for cell in cells for order in range(self.orders)
+        ]
+        store = Store(self.runs)
+        failures = self.run(experiments, store)
+        if failures is None:
+            return 0
+        if failures:
+            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
+        found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
+        values = [entry.as_dict() for entry in found]
+        write_text(self.runs / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        tables = [overview(found), *(entry.table() for entry in found)]
+        write_text(self.runs / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
+        if self.json:
+            terminal.show_json(values)
+        else:
+            terminal.show_table(*tables[0])
+            terminal.say(f"layers: {self.runs / 'trajectory.md'}")
+        return 0

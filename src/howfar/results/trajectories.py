@@ -1,0 +1,236 @@
+"""Records of trajectories -> which weights take another path because the data was protected."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from howfar.errors import HowfarError, UsageError
+from howfar.probe import Trajectory
+from howfar.results.cells import CLEAN
+from howfar.score import differing, distances, paths
+from howfar.score.intervals import mean_interval
+from howfar.store import Record, Store
+
+Floats = NDArray[np.float64]
+Table = tuple[list[str], list[list[str]]]  # headings, lines
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % interval; ends are None for one seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        """Return the mean with Student's interval."""
+        low, high = mean_interval(values) if len(values) > 1 else (None, None)
+        return cls(float(np.mean(values)), low, high)
+
+    def __str__(self) -> str:
+        """Return it in percent, with half of the interval."""
+        reach = "" if self.low is None or self.high is None else f" ± {50 * (self.high - self.low):.0f}"
+        return f"{100 * self.value:.0f}{reach}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor on its path.
+
+    Attributes:
+        differing: share of its parameters that end elsewhere because of the data, false discoveries controlled.
+        further: distance of clean and poisoned end ÷ distance of two clean ends.
+        longer: length of the poisoned path ÷ of the clean one.
+        leaves: share of the training after which the paths are further apart than clean ones ever are; None where
+            they never are. Median over seeds and orders.
+        turns_back: share of runs whose path came nearer to the clean end than it ends up.
+    """
+
+    differing: float
+    further: float
+    longer: float
+    leaves: float | None
+    turns_back: float
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One protector: how far the weights of its victims go another way.
+
+    Attributes:
+        model: the victim.
+        protector: its label.
+        seeds: of initial weights and noise.
+        orders: of batches, for each seed, of clean and of poisoned runs.
+        parameters: share of parameters that differ, over seeds.
+        layers: share of weight tensors that differ, over seeds.
+        turns_back: share of parameters whose poisoned path came nearer to the clean end than it ends up.
+        clean_turns_back: the same of clean runs with another order of batches: what to hold it against.
+        by_layer: in the order of the network.
+    """
+
+    model: str
+    protector: str
+    seeds: int
+    orders: int
+    parameters: Mean
+    layers: Mean
+    turns_back: Mean
+    clean_turns_back: Mean
+    by_layer: dict[str, Layer]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Return headings and one line a layer."""
+        lines = [
+            [
+                name, f"{100 * layer.differing:.0f}", f"{layer.further:.2f}", f"{layer.longer:.2f}",
+                "never" if layer.leaves is None else f"{100 * layer.leaves:.0f} %", f"{100 * layer.turns_back:.0f}",
+            ]
+            for name, layer in self.by_layer.items()
+        ]  # fmt: skip
+        head = [
+            "parameters that differ, %", "further than clean", "longer than clean", "leaves after",
+            "turns back, % of runs",
+        ]  # fmt: skip
+        return [f"{self.protector} on {self.model}: layer", *head], lines
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """What one seed shows."""
+
+    parameters: float
+    layers: float
+    turns_back: float
+    clean_turns_back: float
+    by_layer: dict[str, Layer]
+
+
+def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list[Departure]:
+    """Return one entry a victim and protector, from finished trajectories.
+
+    Args:
+        store: where the trajectories are.
+        keys: of the trajectories that count; clean and protected ones, at least two orders of batches each.
+        rate: of false discoveries.
+
+    Raises:
+        HowfarError: if a run is missing, or lost its weights.
+        UsageError: for a single order of batches.
+    """
+    runs: dict[str, dict[str, dict[int, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for key in keys:
+        record = store.find("trajectory", key)
+        if record is None or record.status != "done" or not store.has_arrays("trajectory", key):
+            raise HowfarError(f"the trajectory {key} is not in the store. Run the same command again.")
+        spec = record.spec
+        runs[spec["model"]["label"]][spec["protector"]["label"]][spec["seed"]].append(record)
+    return [
+        _departure(store, model, name, protectors[CLEAN], seeds, rate)
+        for model, protectors in runs.items()
+        for name, seeds in protectors.items()
+        if name != CLEAN
+    ]
+
+
+def overview(found: Sequence[Departure]) -> Table:
+    """Return headings and one line a protector."""
+    head = ["victim", "protector", "parameters that differ, %", "layers that differ, %", "parameters that turn back, %",
+            "the same of clean runs, %", "seeds × orders"]  # fmt: skip
+    return head, [
+        [
+            one.model, one.protector, str(one.parameters), str(one.layers), str(one.turns_back),
+            str(one.clean_turns_back), f"{one.seeds} × {one.orders}",
+        ]
+        for one in sorted(found, key=lambda one: (one.model, -one.parameters.value))
+    ]  # fmt: skip
+
+
+def _departure(
+    store: Store, model: str, protector: str, clean: Mapping[int, list[Record]],
+    poisoned: Mapping[int, list[Record]], rate: float,
+) -> Departure:  # fmt: skip
+    seeds = sorted(set(clean) & set(poisoned))
+    orders = min(min(len(clean[seed]), len(poisoned[seed])) for seed in seeds)
+    if orders < 2:
+        raise UsageError("one order of batches says nothing of what chance does. Take --orders 2 or more.")
+    found = [
+        _compared(_loaded(store, clean[seed][:orders]), _loaded(store, poisoned[seed][:orders]), rate) for seed in seeds
+    ]
+    names = list(found[0].by_layer)
+    return Departure(
+        model=model,
+        protector=protector,
+        seeds=len(seeds),
+        orders=orders,
+        parameters=Mean.of([one.parameters for one in found]),
+        layers=Mean.of([one.layers for one in found]),
+        turns_back=Mean.of([one.turns_back for one in found]),
+        clean_turns_back=Mean.of([one.clean_turns_back for one in found]),
+        by_layer={name: _averaged([one.by_layer[name] for one in found]) for name in names},
+    )
+
+
+def _loaded(store: Store, records: Sequence[Record]) -> list[Trajectory]:
+    ordered = sorted(records, key=lambda record: record.spec["walk"]["order"])
+    return [Trajectory.of(store.arrays("trajectory", record.key)) for record in ordered]
+
+
+def _compared(clean: list[Trajectory], poisoned: list[Trajectory], rate: float) -> _Seed:
+    """Compare runs from the same initial weights, pairs with the same order of batches."""
+    names = clean[0].parameters
+    sizes = [clean[0].start[name].numel() for name in names]
+    layers = np.repeat(np.arange(len(names)), sizes)
+    ones = [run.weights().double().numpy() for run in clean]
+    others = [run.weights().double().numpy() for run in poisoned]
+    test = differing(np.stack([w[-1] for w in ones]), np.stack([w[-1] for w in others]), layers, rate=rate)
+    pairs = [(i, j) for i in range(len(ones)) for j in range(i)]
+    between = [distances(ones[i] - ones[j], layers) for i, j in pairs]
+    reference = np.max(between, axis=0)
+    each = np.arange(len(layers))
+    found = [paths(one, other, layers, reference=reference) for one, other in zip(ones, others, strict=True)]
+    moments = len(ones[0]) - 1
+    by_layer = {}
+    for index, name in enumerate(names):
+        left = [float(one.leaves[index]) / moments for one in found if one.leaves[index] >= 0]
+        by_layer[name] = Layer(
+            differing=float(test.by_layer[index]),
+            further=_ratio([one.apart[-1, index] for one in found], [gap[-1, index] for gap in between]),
+            longer=_ratio([o.poisoned_length[index] for o in found], [o.clean_length[index] for o in found]),
+            leaves=float(np.median(left)) if len(left) * 2 > len(found) else None,
+            turns_back=float(np.mean([one.turns_back[index] for one in found])),
+        )
+    return _Seed(
+        parameters=test.share,
+        layers=test.layer_share,
+        turns_back=float(
+            np.mean([paths(one, other, each).turns_back.mean() for one, other in zip(ones, others, strict=True)])
+        ),
+        clean_turns_back=float(np.mean([paths(ones[i], ones[j], each).turns_back.mean() for i, j in pairs])),
+        by_layer=by_layer,
+    )
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    return float(np.mean(above) / max(float(np.mean(below)), 1e-12))
+
+
+def _averaged(layers: Sequence[Layer]) -> Layer:
+    left = [layer.leaves for layer in layers if layer.leaves is not None]
+    return Layer(
+        differing=float(np.mean([layer.differing for layer in layers])),
+        further=float(np.mean([layer.further for layer in layers])),
+        longer=float(np.mean([layer.longer for layer in layers])),
+        leaves=float(np.median(left)) if len(left) * 2 > len(layers) else None,
+        turns_back=float(np.mean([layer.turns_back for layer in layers])),
+    )
