@@ -9,7 +9,7 @@ import torch
 
 from howfar import experiment, work
 from howfar.data import Data, Splits
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.report.page import render
 from howfar.results import collect
 from howfar.store import Store
@@ -120,3 +120,8 @@ def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> No
     assert row.ud is None
     assert row.seeds == 2
     assert 'id="sal-' not in render(page)
+
+
+def test_a_probe_of_one_image_is_refused() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        make_suite("digits", {"probe_images": 1})

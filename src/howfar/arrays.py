@@ -63,6 +63,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def finished(work: Iterator[Any]) -> Any:
+    """Run a generator to its end and return its value."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 def seeded(seed: int, *purpose: str | int) -> Generator:
     """Return a CPU generator for one purpose, independent of the generators of all other purposes.
 

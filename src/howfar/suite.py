@@ -19,6 +19,7 @@ from howfar.experiment import Experiment
 from howfar.models import MODELS
 from howfar.presets import SUITES
 from howfar.probe import Probe
+from howfar.probe.probe import ProbeImages
 from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
 from howfar.tasks import TASKS, Task
@@ -89,7 +90,7 @@ class Suite:
     tasks: Names = ("classification",)
     source_tasks: Names = ("classification",)
     eps: Eps | None = None
-    probe_images: Annotated[int, Field(ge=0)] = 256
+    probe_images: ProbeImages = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
 
     def experiments(self) -> list[Experiment]:

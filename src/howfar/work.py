@@ -142,9 +142,10 @@ def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
             moments.append({"steps": batch.number, **evaluate(model, task, test)})
         if batch.last:
             yield Progress(batch.epoch, lesson.recipe.epochs)
+    last = moments[-1] if is_moment(batch, walk.every) else evaluate(model, task, test)
     result = {
         "metric": task.metric, "chance": task.chance, "higher_is_better": task.higher_is_better,
-        "quality": evaluate(model, task, test)[task.metric], "train_images": len(lesson.learned),
+        "quality": last[task.metric], "train_images": len(lesson.learned),
         "test_images": len(test), "moments": moments,
     }  # fmt: skip
     return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()), path.arrays())

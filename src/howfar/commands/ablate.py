@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from howfar import terminal
-from howfar.commands.grid import Grid
-from howfar.errors import HowfarError, UsageError
+from howfar.commands.grid import Grid, refuse_several
+from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
@@ -34,13 +34,7 @@ class AblateUd(Grid):
         from howfar.store import Store, write_text
 
         experiments = self.experiments()
-        kinds = sorted({(e.model.label, e.defense.label, e.task.label) for e in experiments})
-        if len(kinds) > 1:
-            model, defense, task = kinds[0]
-            raise UsageError(
-                f"{len(kinds)} combinations of model, defense and task. "
-                f"Choose one: --models '{model}' --defenses '{defense}' --tasks '{task}'."
-            )
+        refuse_several(experiments, "model", "defense", "task")
         variants = varied(
             experiments[0].probe,
             radii=_several("--radius", self.radius, Number),
@@ -53,11 +47,8 @@ class AblateUd(Grid):
             raise UsageError("nothing to vary. Give another radius, mode, number of steps or of images.")
         experiments = [replace(experiment, variants=variants) for experiment in experiments]
         store = Store(self.runs)
-        failures = self.run(experiments, store)
-        if failures is None:
+        if not self.complete(experiments, store):
             return 0
-        if failures:
-            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
         lines = ablated(experiments, store)
         columns, rows = terminal.ablation_table(lines)
         write_text(self.runs / "ablation.json", json.dumps(as_rows(lines), indent=1, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ from tyro.conf import UseAppendAction
 
 from howfar import terminal
 from howfar.commands.common import Common
+from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,6 +95,26 @@ class Grid(Common):
         if plan.todo:
             terminal.say(plan.summary)
         return terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+
+    def complete(self, experiments: "list[Experiment]", store: "Store") -> bool:
+        """Run what the store lacks and return whether all is there: not after a dry run.
+
+        Raises:
+            HowfarError: if a cell failed.
+        """
+        failures = self.run(experiments, store)
+        if failures:
+            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
+        return failures is not None
+
+
+def refuse_several(experiments: "list[Experiment]", *names: str) -> None:
+    """Raise ``UsageError`` unless all cells have the same model, defense or task, whichever are named."""
+    kinds = sorted({tuple(getattr(cell, name).label for name in names) for cell in experiments})
+    if len(kinds) > 1:
+        chosen = " ".join(f"--{name}s '{label}'" for name, label in zip(names, kinds[0], strict=True))
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise UsageError(f"{len(kinds)} combinations of {listed}. Choose one: {chosen}.")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, replace
 
 from howfar import terminal
-from howfar.commands.grid import Grid
-from howfar.errors import HowfarError, UsageError
+from howfar.commands.grid import Grid, refuse_several
+from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
@@ -34,21 +34,13 @@ class Trajectory(Grid):
         if self.orders < 2:
             raise UsageError(f"--orders {self.orders} says nothing of what chance does. Take 2 or more.")
         cells = self.experiments()
-        kinds = sorted({(cell.defense.label, cell.task.label) for cell in cells})
-        if len(kinds) > 1:
-            defense, task = kinds[0]
-            raise UsageError(
-                f"{len(kinds)} combinations of defense and task. Choose one: --defenses '{defense}' --tasks '{task}'."
-            )
+        refuse_several(cells, "defense", "task")
         experiments = [
             replace(cell, walk=Walk(self.every, self.half, order)) for cell in cells for order in range(self.orders)
         ]
         store = Store(self.runs)
-        failures = self.run(experiments, store)
-        if failures is None:
+        if not self.complete(experiments, store):
             return 0
-        if failures:
-            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
         write_text(self.runs / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")

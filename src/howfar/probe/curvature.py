@@ -13,6 +13,7 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.hessian import Hessian, hessian, lanczos, tridiagonal_eigen
+from howfar.probe.second_order import signs
 from howfar.tasks import Task
 
 POINTS = 128  # of a density
@@ -77,7 +78,7 @@ def curvature(
         layers: which ones; ``""`` stands for all together. None takes every layer and all together.
         top: eigenvalues, at most as many as the layer has weights.
         iterations: of Lanczos, at most; each is one product with the Hessian.
-        draws: random signs; each is one product for the trace, and up to ``iterations`` for the density.
+        draws: random signs, for trace and density; each is up to ``iterations`` products.
         tolerance: of a residual, relative to the largest eigenvalue.
         include: kinds of parameters, as in ``sharpness``.
         generator: of starts and signs.
@@ -114,9 +115,9 @@ def _measured(
     chosen = chosen[values[chosen].argsort()[::-1]]
     vectors = torch.tensor(rows[:, chosen].T, dtype=basis.dtype, device=basis.device) @ basis
     residuals = last * np.abs(rows[-1, chosen])
-    signs = [_signs(product, generator) for _ in range(draws)]
-    traces = [float(sign @ product(sign)) for sign in signs]
-    spectra = [tridiagonal_eigen(*lanczos(product, sign, iterations)[:2]) for sign in signs]
+    forms = [lanczos(product, signs(start, generator), iterations)[:2] for _ in range(draws)]
+    traces = [product.size * form[0] for form, _ in forms]  # zᵀHz, as ‖z‖² is the number of parameters
+    spectra = [tridiagonal_eigen(*form) for form in forms]
     places, densities = _density([(nodes, parts[0] ** 2) for nodes, parts in spectra])
     return Curvature(
         eigenvalues=tuple(values[chosen].tolist()),
@@ -138,11 +139,6 @@ def _error(product: Hessian, vector: Tensor) -> float:
     shares = [float(part @ vector) for part in product.parts(vector)]
     count = len(shares)
     return float(np.std(shares, ddof=1) * math.sqrt(count)) if count > 1 else math.nan
-
-
-def _signs(product: Hessian, generator: Generator) -> Tensor:
-    drawn = torch.randint(0, 2, (product.size,), generator=generator, dtype=torch.int8)
-    return (2.0 * drawn - 1).to(product.device)
 
 
 def _density(spectra: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:

@@ -61,13 +61,8 @@ def landscape(
     Raises:
         UsageError: if the number of axes does not match, or the network lacks the plane's weights.
     """
-    work = scanning(model, task, data, plane, *coordinates, norms=norms)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            found: Landscape = end.value
-            return found
+    found: Landscape = arrays.finished(scanning(model, task, data, plane, *coordinates, norms=norms))
+    return found
 
 
 def scanning(

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Generator, nn
 
 from howfar.data import Data, balanced
@@ -15,6 +15,15 @@ from howfar.tasks import Task
 
 Mode = Literal["fast", "exact", "reference"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+def _none_or_some(images: int) -> int:
+    if images == 1:
+        raise ValueError("one image has no standard error: take 0 for no probe, or at least 2")
+    return images
+
+
+ProbeImages = Annotated[int, Field(ge=0), AfterValidator(_none_or_some)]
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Probe:
         augment: measure on images cropped and flipped anew in every pass, as released; only in ``reference``.
     """
 
-    images: Annotated[int, Field(ge=0)] = 256
+    images: ProbeImages = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
     mode: Mode = "fast"
     steps: Annotated[int, Field(ge=1)] = 12

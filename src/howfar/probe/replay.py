@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
+# How values leave PyTorch.
+ESCAPES = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__complex__", "__index__"}
+ALL = -1  # every bit
+
 
 class NotReplayableError(Exception):
     """The network takes another path than when it was recorded, so nothing may come from memory."""
-
-
-ESCAPES = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__complex__", "__index__"}
-ALL = -1  # every bit
 
 
 @dataclass

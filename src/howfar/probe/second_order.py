@@ -64,7 +64,7 @@ def parameter_sharpness(
     weights = weights_of(model, include)
     slopes = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     bends = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    signs = [[_signs(weight, generator) for weight in weights.values()] for _ in range(draws)]
+    drawings = [[signs(weight, generator) for weight in weights.values()] for _ in range(draws)]
     with (
         Surface(model, task, data, weights).opened() as surface,
         sdpa_kernel(SDPBackend.MATH),  # the fast kernels of attention have no second derivative
@@ -76,16 +76,17 @@ def parameter_sharpness(
             parts = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             for slope, part in zip(slopes.values(), parts, strict=True):
                 slope += part.detach()
-            for drawn in signs:
+            for drawn in drawings:
                 turned = torch.autograd.grad(
-                    parts, list(weights.values()), drawn, retain_graph=drawn is not signs[-1], materialize_grads=True
+                    parts, list(weights.values()), drawn, retain_graph=drawn is not drawings[-1], materialize_grads=True
                 )
                 for bend, sign, product in zip(bends.values(), drawn, turned, strict=True):
                     bend += sign * product / draws
     return {name: _extremes(weights[name].detach(), slopes[name], bends[name], radius) for name in weights}
 
 
-def _signs(weight: Tensor, generator: Generator) -> Tensor:
+def signs(weight: Tensor, generator: Generator) -> Tensor:
+    """Return random signs, +1 or −1, like a weight."""
     drawn = torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8)
     return (2 * drawn - 1).to(weight)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.tasks import Task
@@ -99,12 +100,8 @@ def trajectory(
         HowfarError: if the loss is no longer finite.
     """
     work = following(model, task, data, recipe, every=every, around=around, seed=seed, half=half)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            found: Trajectory = end.value
-            return found
+    found: Trajectory = arrays.finished(work)
+    return found
 
 
 def following(
@@ -115,17 +112,17 @@ def following(
     start = _state(model)
     weights = tuple(name for name, _ in model.named_parameters())
     moved: dict[str, list[Tensor]] = {name: [] for name in start}
-    moments, losses, total, seen = [0], [math.nan], 0.0, 0
+    moments, losses, total, seen = [0], [math.nan], torch.zeros(()), 0
     _add(moved, start, start, half=half)
     for step in steps(model, task, data, recipe, around=around, seed=seed):
-        total, seen = total + float(step.loss), seen + step.images
+        total, seen = total.to(step.loss) + step.loss, seen + step.images
         if is_moment(step, every):
-            if not math.isfinite(total):
-                raise HowfarError(f"training diverged: the loss is {total}. Lower the learning rate ({recipe.lr}).")
+            if not math.isfinite(value := float(total)):
+                raise HowfarError(f"training diverged: the loss is {value}. Lower the learning rate ({recipe.lr}).")
             _add(moved, start, _state(model), half=half)
             moments.append(step.number)
-            losses.append(total / seen)
-            total, seen = 0.0, 0
+            losses.append(value / seen)
+            total, seen = torch.zeros(()), 0
         yield step
     path = {name: torch.stack(parts) for name, parts in moved.items()}
     return Trajectory(start, path, weights, tuple(moments), tuple(losses))

@@ -151,12 +151,8 @@ class Protector(ABC):
     ) -> Data:
         """Return protected ``data``: same ids and targets, other pixels. Arguments as in ``progress``."""
         work = self.progress(data, task, generator=generator, device=device, draft=draft)
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                protected: Data = end.value
-                return protected
+        protected: Data = arrays.finished(work)
+        return protected
 
 
 def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1.0, size: int = 2048) -> Crafting:

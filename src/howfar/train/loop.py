@@ -99,7 +99,7 @@ def steps(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
     seed: int = 0,
 ) -> Iterator[Step]:  # fmt: skip
-    """Train as ``train`` does; yields after every batch. The model is in training mode, and goes back to it."""
+    """Train as ``train`` does; yields after every batch. Who measures there puts the mode back."""
     device = next(model.parameters()).device
     channels_last(model)
     count = math.ceil(len(data) / recipe.batch_size)
@@ -108,10 +108,10 @@ def steps(
     for epoch in range(1, recipe.epochs + 1):
         generator = arrays.seeded(seed, "epoch", epoch)
         current = around(loss, (epoch - 1) / recipe.epochs)
+        model.train()
         order = torch.randperm(len(data), generator=generator)
         # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
         for index, batch in enumerate(order.tensor_split(count), 1):
-            model.train()
             raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
             moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
             images = arrays.to_images(moves.of_images(raw), device)
