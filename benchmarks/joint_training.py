@@ -1,7 +1,7 @@
 """Training and SAL of several tasks on one backbone against each of them alone, side by side in one run.
 
 All victims take turns on the same rooms; every one counts with its fastest epoch, so that a busy machine slows all. SAL
-is of the joint loss and counts processor seconds.
+is of the joint loss and counts processor seconds (on a GPU those of the clock).
 Run: ``python benchmarks/joint_training.py --model resnet8 --size 64``.
 """
 
@@ -73,9 +73,10 @@ def main() -> None:
 
 
 def seconds_of_sharpness(model: nn.Module, task: Task, data: Data) -> float:
-    start = time.process_time()
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    start = clock()
     sharpness(model, task, task.prepare(data))
-    return time.process_time() - start
+    return clock() - start
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Trains the model on clean, LSP and OPS images; at an early and a late epoch runs ``reference``, ``exact``, one-step
 ``fast`` and default ``fast`` on the same probe images, in turns. Seconds are of the processor, not of the clock, so
-that others on the machine do not count.
+that others on the machine do not count; on a GPU of the clock.
 Run: ``python benchmarks/sal_speed.py --data FILE.npz --model resnet8 --n 512``.
 """
 
@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--lsp", default="lsp", help="e.g. lsp[eps=8/255]")
     parser.add_argument("--recipe", type=json.loads, default={}, help="JSON, as in a suite's train")
     options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     train_set = balanced(read_npz(options.data, flip=True).train, options.train)
     task = classification()(train_set)
     seconds: dict[str, list[float]] = {name: [] for name in MODES}
@@ -58,17 +60,21 @@ def main() -> None:
         maker = parse(protector, PROTECTORS, "protector").build()
         data = maker.protect(train_set, task, generator=arrays.seeded(0, "protect"))
         model = build(parse(options.model, MODELS, "model").build(), data.shape, 10, generator=arrays.seeded(0))
+        model.to(device)
         probe = balanced(data, options.n)
         for epoch in train(model, task, data, Recipe(epochs=options.epochs, **options.recipe)):
             if epoch.number not in (2, options.epochs):
                 continue
             readings: Readings = {}
             for name, settings in MODES.items():
-                start = time.process_time()
+                start = clock()
                 readings[name] = sharpness(model, task, probe, **settings)
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(clock() - start)
             compare(f"{protector}, epoch {epoch.number}", readings, agreement, shortfalls)
-    print(f"{options.model}, {options.n} probe images, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"{options.model}, {options.n} probe images, torch {torch.__version__}, {device}, "
+        f"{torch.get_num_threads()} threads"
+    )
     total = {name: sum(values) for name, values in seconds.items()}
     for name in MODES:
         ranks, deviation = [r for r, _ in agreement[name]], np.median([d for _, d in agreement[name]])

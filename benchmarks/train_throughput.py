@@ -1,8 +1,9 @@
 """Our training loop against the field's usual one and against the bare network, side by side.
 
-Usual: a ``DataLoader`` with two workers that pads, crops and flips every image with PIL. Bare: forward and backward
-on batches that lie ready in memory. All three train the same network on the same images with the same optimiser,
-in turns, so that a busy machine slows all of them down. Run: ``python benchmarks/train_throughput.py --data FILE.npz``.
+Usual: a ``DataLoader`` with two workers (``--loaders``) that pads, crops and flips every image with PIL. Bare: forward
+and backward on batches that lie ready in memory. All three train the same network on the same images with the same
+optimiser, in turns, so that a busy machine slows all of them down; on a GPU in bf16.
+Run: ``python benchmarks/train_throughput.py --data FILE.npz``.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from howfar.tasks import classification
 from howfar.train import Recipe, train
 
 BATCH = 128
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class PilImages(Dataset[tuple[torch.Tensor, int]]):
@@ -55,14 +57,15 @@ class PilImages(Dataset[tuple[torch.Tensor, int]]):
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> None:
-    loss = functional.cross_entropy(model(images), labels)
+    with torch.autocast(DEVICE.type, torch.bfloat16, enabled=DEVICE.type == "cuda"):
+        loss = functional.cross_entropy(model(images), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
 
 def fresh(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
-    model = build(parse(name, MODELS, "model").build(), (3, 32, 32), 10, generator=arrays.seeded(0))
+    model = build(parse(name, MODELS, "model").build(), (3, 32, 32), 10, generator=arrays.seeded(0)).to(DEVICE)
     return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 
 
@@ -76,13 +79,13 @@ def usual(name: str, data: Data, loader: "DataLoader[Any]") -> None:
     model, optimizer = fresh(name)
     model.train()
     for images, labels in loader:
-        step(model, optimizer, images, labels)
+        step(model, optimizer, images.to(DEVICE), labels.to(DEVICE))
 
 
 def bare(name: str, data: Data) -> None:
     model, optimizer = fresh(name)
-    images = arrays.unit_images(data.pixels[:BATCH]).contiguous(memory_format=torch.channels_last)
-    labels = data.targets["label"][:BATCH]
+    images = arrays.to_images(data.pixels[:BATCH], DEVICE)
+    labels = data.targets["label"][:BATCH].to(DEVICE)
     for _ in range(len(data) // BATCH):
         step(model, optimizer, images, labels)
 
@@ -93,9 +96,10 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18[width=16]")
     parser.add_argument("--images", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--loaders", type=int, default=2, help="workers of the usual DataLoader")
     options = parser.parse_args()
     data = read_npz(options.data, flip=True).train.take(range(options.images // BATCH * BATCH))
-    loader = DataLoader(PilImages(data), BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+    loader = DataLoader(PilImages(data), BATCH, shuffle=True, num_workers=options.loaders, persistent_workers=True)
     runs: dict[str, Callable[[], None]] = {
         "ours": lambda: ours(options.model, data),
         "usual": lambda: usual(options.model, data, loader),
@@ -106,13 +110,17 @@ def main() -> None:
         for name, run in runs.items():
             start = time.perf_counter()
             run()
+            if DEVICE.type == "cuda":
+                torch.cuda.synchronize()
             if number:  # the first round warms up
                 times[name].append(time.perf_counter() - start)
     speed = {name: len(data) / statistics.median(seconds) for name, seconds in times.items()}
     print(
         f"{options.model}, batch {BATCH}, n = {len(data)} images, {options.rounds} rounds, torch {torch.__version__},"
     )
-    print(f"{torch.get_num_threads()} threads; images/s:", ", ".join(f"{k} {v:.0f}" for k, v in speed.items()))
+    print(
+        f"{DEVICE}, {torch.get_num_threads()} threads; images/s:", ", ".join(f"{k} {v:.0f}" for k, v in speed.items())
+    )
     for other in ("usual", "bare"):
         ratios = [b / a for a, b in zip(times["ours"], times[other], strict=True)]
         print(f"ours ÷ {other}: {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")

@@ -20,7 +20,7 @@ def examine() -> dict[str, str]:
 
     gpu = torch.cuda.is_available()
     return {
-        "howfar": importlib.metadata.version("howfar"),
+        "howfar": _version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if gpu else "cpu (no GPU that PyTorch can use)",
@@ -29,6 +29,13 @@ def examine() -> dict[str, str]:
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
         "torchvision": _torchvision(),
     }
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("howfar")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed, run from its source"
 
 
 def _memory() -> str:
