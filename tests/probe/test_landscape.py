@@ -15,17 +15,23 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.probe import (
     Plane,
+    along,
+    bend,
     curvature,
+    curve,
     flat,
     landscape,
     layer_plane,
     line,
     pca_plane,
     random_plane,
+    sharpness,
+    slices,
     trajectory,
     weight_plane,
 )
 from howfar.probe.landscape import re_estimate
+from howfar.probe.refine import filled, further, lattice
 from howfar.tasks import TASKS, classification
 from howfar.train import Recipe, evaluate
 
@@ -190,10 +196,81 @@ def test_along_the_leading_eigenvector_the_loss_bends_as_it_says() -> None:
     model = network()
     trajectory(model, TASK, DATA, Recipe(epochs=2, batch_size=20))
     reading = curvature(model, TASK, DATA, layers=["head.weight"], top=1)["head.weight"]
-    step = 0.02
+    step = 0.1
     found = landscape(model, TASK, DATA, layer_plane(model, "head.weight", reading.vectors), [-step, 0.0, step])
     bend = (found.loss[0] - 2 * found.loss[1] + found.loss[2]) / step**2
     assert bend == pytest.approx(reading.eigenvalues[0], rel=0.05)
+
+
+def test_a_fifth_of_the_places_gives_the_same_picture() -> None:
+    rows = np.linspace(-2, 2, 31), np.linspace(-1, 3, 31)
+    plane = weight_plane(Bowl(), ("place", 0), ("place", 1))
+    whole, part = (
+        landscape(Bowl(), Height(), DATA, plane, *rows, share=share)
+        for share in (1.0, 0.2)  # type: ignore[arg-type]
+    )
+    assert part.computed.mean() <= 0.2
+    assert whole.computed.all()
+    assert part.computed[[0, 0, -1, -1], [0, -1, 0, -1]].all()
+    assert part.loss[part.computed] == pytest.approx(whole.loss[part.computed])
+    assert np.sqrt(np.mean((part.loss - whole.loss) ** 2)) < 0.01 * np.ptp(whole.loss)
+
+
+def test_more_places_are_asked_for_where_the_surface_bends() -> None:
+    computed, values = np.zeros((41, 41), bool), np.zeros((41, 41))
+    x, y = np.meshgrid(*[np.linspace(-1, 1, 41)] * 2, indexing="ij")
+    truth = np.tanh(12 * (x - 0.4)) + 0.1 * y
+    wanted = lattice(computed.shape, 330)
+    while wanted:
+        for index in wanted:
+            computed[index], values[index] = True, truth[index]
+        wanted = further(computed, values, 330)
+    assert computed.sum() == 330
+    steep = np.abs(x - 0.4) < 0.25
+    assert computed[steep].mean() > 2 * computed[~steep].mean()
+    assert np.sqrt(np.mean((filled(computed, values) - truth) ** 2)) < 0.01 * np.ptp(truth)
+
+
+def test_a_curve_joins_two_networks_over_lower_ground_than_the_line() -> None:
+    one, other = network("linear", seed=0), network("linear", seed=1)
+    for seed, model in enumerate((one, other)):
+        trajectory(model, TASK, DATA, Recipe(epochs=3, batch_size=20), seed=seed)
+    with torch.no_grad():  # the second one is far from the first, over a hill of the loss
+        other.head.weight.mul_(-8)  # type: ignore[union-attr, operator]
+    start, end = flat(one), flat(other)
+    plane = curve(one, TASK, DATA, start, end, steps=100, lr=0.1, generator=arrays.seeded(0))
+    t = np.linspace(0, 1, 11)
+    bent = along(one, TASK, DATA, plane, bend(t))
+    straight = landscape(one, TASK, DATA, line(start, end, plane.names), t)
+    assert bent.loss[[0, -1]] == pytest.approx(straight.loss[[0, -1]], rel=1e-4)
+    assert bent.loss[1:-1].mean() < 0.9 * straight.loss[1:-1].mean()
+
+
+def test_a_slice_shows_what_sal_is() -> None:
+    model = network()
+    trajectory(model, TASK, DATA, Recipe(epochs=2, batch_size=20))
+    before = [weight.clone() for weight in model.parameters()]
+    found = slices(model, TASK, DATA, points=41)
+    assert list(found) == list(sharpness(model, TASK, DATA))
+    for one in found.values():
+        here = one.gradient[20]
+        inside = np.abs(one.distances) <= 1 + 1e-9
+        seen = max(one.gradient[inside].max() - here, here - one.gradient[inside].min())
+        assert seen <= one.reading.sal * 1.02 + 1e-5  # no line finds more than the search in the ball
+        assert seen >= 0.7 * one.reading.sal
+        assert np.abs(one.random[:, inside] - here).max() < seen + 1e-5
+        assert one.random.shape == (3, 41)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True))
+
+
+def test_frozen_statistics_move_along_if_the_plane_moves_them() -> None:
+    one, other = network(seed=0), network(seed=1)
+    for seed, model in enumerate((one, other)):
+        trajectory(model, TASK, DATA, Recipe(epochs=1, batch_size=20), seed=seed)
+    names = [name for name, value in one.state_dict().items() if value.is_floating_point()]
+    found = landscape(one, TASK, DATA, line(flat(one, names), flat(other, names), names), [0.0, 1.0])
+    assert found.loss[0] == pytest.approx(evaluate(one, TASK, DATA)["loss"], rel=1e-4)
+    assert found.loss[1] == pytest.approx(evaluate(other, TASK, DATA)["loss"], rel=1e-4)
 
 
 def test_senseless_planes_are_refused() -> None:

@@ -1,7 +1,8 @@
-"""Step 4, model -> readings: SAL of every layer, channel and parameter; curvature of the loss."""
+"""Step 4, model -> readings: SAL of every layer, channel and parameter; curvature and pictures of the loss."""
 
 from howfar.probe.curvature import Curvature, curvature
-from howfar.probe.landscape import Landscape, landscape, scanning
+from howfar.probe.curve import bend, curve
+from howfar.probe.landscape import Landscape, along, landscape, scanning
 from howfar.probe.plane import Plane, flat, layer_plane, line, pca_plane, random_plane, weight_plane
 from howfar.probe.probe import Probe
 from howfar.probe.reading import Sharpness
@@ -9,10 +10,12 @@ from howfar.probe.reference import Released
 from howfar.probe.second_order import SecondOrder, parameter_sharpness
 from howfar.probe.sequential import Decision, decide
 from howfar.probe.sharpness import sharpness
+from howfar.probe.slices import Slice, slices
 from howfar.probe.trajectory import Trajectory, following, trajectory
 
 __all__ = [
-    "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness", "Trajectory",
-    "curvature", "decide", "flat", "following", "landscape", "layer_plane", "line", "parameter_sharpness", "pca_plane",
-    "random_plane", "scanning", "sharpness", "trajectory", "weight_plane",
+    "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness", "Slice",
+    "Trajectory", "along", "bend", "curvature", "curve", "decide", "flat", "following", "landscape", "layer_plane",
+    "line", "parameter_sharpness", "pca_plane", "random_plane", "scanning", "sharpness", "slices", "trajectory",
+    "weight_plane",
 ]  # fmt: skip

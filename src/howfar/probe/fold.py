@@ -19,7 +19,7 @@ CLOSE = 1e-3  # by which outputs may differ, relative to their norm
 
 
 @contextmanager
-def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> Iterator[int]:
+def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter] | None) -> Iterator[int]:
     """Let every convolution do the work of the batch normalisation that alone reads its output; count them.
 
     Module classes other than torch's own, modules that are called twice, that carry hooks or a moving scale or shift,
@@ -28,16 +28,16 @@ def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> 
     Args:
         model: in eval mode.
         images: a few, to watch the network work.
-        moving: parameters that will change.
+        moving: parameters that will change. None: any may, so scale and shift are taken anew every time.
     """
-    fixed = {id(parameter) for parameter in moving}
+    fixed = {id(parameter) for parameter in moving or ()}
     pairs: list[tuple[Any, Any]] = []
     try:
         with torch.no_grad():
             plain = model(images)
             pairs = [(conv, norm) for conv, norm in _pairs(model, images) if not _own(norm) & fixed]
             for conv, norm in pairs:
-                _fold(conv, norm)
+                _fold(conv, norm, anew=moving is None)
             if pairs and not _alike(plain, model(images)):
                 _unfold(pairs)
                 pairs = []
@@ -114,19 +114,24 @@ def _own(module: nn.Module) -> set[int]:
     return {id(parameter) for parameter in module.parameters(recurse=False)}
 
 
-def _fold(conv: Any, norm: Any) -> None:
-    scale = (norm.running_var + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight
-    shift = -norm.running_mean * scale
-    shift = shift if norm.bias is None else shift + norm.bias
+def _fold(conv: Any, norm: Any, *, anew: bool) -> None:
     shape = (-1, *[1] * (conv.weight.ndim - 1))
+    kept = _scale_and_shift(norm)
 
     def forward(images: Tensor) -> Any:
+        scale, shift = _scale_and_shift(norm) if anew else kept
         bias = shift if conv.bias is None else shift + conv.bias * scale
         return conv._conv_forward(images, conv.weight * scale.view(shape), bias)
 
     conv.__dict__["forward"] = forward
     norm.__dict__["forward"] = lambda images: images
+
+
+def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift if norm.bias is None else shift + norm.bias
 
 
 def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:

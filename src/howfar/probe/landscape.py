@@ -1,24 +1,33 @@
 """Loss and quality of a network over a line or a plane of weights."""
 
-import itertools
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.models import channels_last
+from howfar.probe.fold import folded
 from howfar.probe.plane import Plane
+from howfar.probe.refine import filled, further, lattice
 from howfar.tasks import Task
-from howfar.train import evaluate
 
-BATCH = 256
+GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
+NORM_BATCH = 256  # images over which batch normalisation takes its statistics
+RESIDENT = 2**30  # bytes of images that are kept as the network wants them
+TRIAL = 8  # images on which folding is tried
+Norms = Literal["frozen", "re-estimated"]
 Floats = NDArray[np.float64]
 
 
@@ -31,12 +40,14 @@ class Landscape:
         loss: mean over the images, nats for classification; one axis of the array an axis of the plane.
         quality: the task's metric.
         metric: its name.
+        computed: where the network was asked; elsewhere the values are interpolated.
     """
 
     coordinates: tuple[Floats, ...]
     loss: Floats
     quality: Floats
     metric: str
+    computed: NDArray[np.bool_]
 
 
 def landscape(
@@ -45,23 +56,31 @@ def landscape(
     data: Data,
     plane: Plane,
     *coordinates: Sequence[float] | Floats,
-    norms: Literal["frozen", "re-estimated"] = "frozen",
+    norms: Norms = "frozen",
+    share: float = 1.0,
 ) -> Landscape:
     """Return loss and quality of the eval-mode network on a grid of a plane.
 
+    On a CPU every core works on a place of its own, with a copy of the network whose batch normalisations are folded
+    into its convolutions.
+
     Args:
-        model: gives the architecture, the weights that the plane leaves out, and buffers; all is put back, bit by bit.
+        model: gives the architecture, the weights that the plane leaves out, and buffers; it is not touched.
         task: gives loss and quality.
         data: what the network is judged on, clean or protected.
         plane: the weights.
         coordinates: one row an axis of the plane, ascending.
-        norms: what batch normalisation does at other weights: keep the statistics of ``model``, or take those of
-            ``data`` there.
+        norms: what batch normalisation does at other weights: keep the statistics of ``model`` (or of the plane, if
+            it moves them), or take those of ``data`` there.
+        share: of the places of a plane at which the network is asked, at most; they are chosen where the loss bends
+            most, and the others are interpolated.
 
     Raises:
         UsageError: if the number of axes does not match, or the network lacks the plane's weights.
     """
-    found: Landscape = arrays.finished(scanning(model, task, data, plane, *coordinates, norms=norms))
+    found: Landscape = arrays.finished(
+        scanning(model, task, data, plane, *coordinates, norms=norms, share=share)
+    )  # fmt: skip
     return found
 
 
@@ -71,50 +90,133 @@ def scanning(
     data: Data,
     plane: Plane,
     *coordinates: Sequence[float] | Floats,
-    norms: Literal["frozen", "re-estimated"] = "frozen",
+    norms: Norms = "frozen",
+    share: float = 1.0,
 ) -> Generator[int, None, Landscape]:
     """Do as ``landscape`` does and yield the number of finished places after each."""
     rows = tuple(np.asarray(row, np.float64) for row in coordinates)
     if len(rows) != len(plane.axes):
         raise UsageError(f"the plane has {len(plane.axes)} axes, but coordinates are given for {len(rows)}.")
-    data = task.prepare(data)
     shape = tuple(len(row) for row in rows)
-    loss, quality = np.empty(shape), np.empty(shape)
-    with moved(model, plane) as put:
-        for done, (index, place) in enumerate(zip(np.ndindex(*shape), itertools.product(*rows), strict=True), 1):
-            put(plane.at(*place))
-            if norms == "re-estimated":
-                re_estimate(model, data)
-            found = evaluate(model, task, data, batch_size=BATCH)
-            loss[index], quality[index] = found["loss"], found[task.metric]
-            yield done
-    return Landscape(rows, loss, quality, task.metric)
+    loss, quality, computed = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+    sparse = share < 1 and len(shape) == 2
+    most = int(share * computed.size)
+    wanted: Iterable[tuple[int, ...]] = lattice(shape, most) if sparse else np.ndindex(*shape)
+    done = 0
+    with _judges(model, task, data, plane, norms) as judged:
+        while wanted := list(wanted):
+            places = ([row[i] for row, i in zip(rows, index, strict=True)] for index in wanted)
+            for index, found in zip(wanted, judged(places), strict=True):
+                loss[index], quality[index] = found
+                computed[index] = True
+                done += 1
+                yield done
+            wanted = further(computed, loss, most) if sparse else ()
+    if sparse:
+        loss, quality = filled(computed, loss), filled(computed, quality, smooth=False)
+    return Landscape(rows, loss, quality, task.metric, computed)
+
+
+def along(
+    model: nn.Module, task: Task, data: Data, plane: Plane, places: Floats, *, norms: Norms = "frozen"
+) -> Landscape:
+    """Return loss and quality at single places of a plane, such as those of a curve.
+
+    Args:
+        model: as in ``landscape``.
+        task: as there.
+        data: as there.
+        plane: as there.
+        places: (places, axes).
+        norms: as there.
+    """
+    with _judges(model, task, data, plane, norms) as judged:
+        found = np.array(list(judged(places.tolist()))).reshape(-1, 2)
+    return Landscape(tuple(places.T), found[:, 0], found[:, 1], task.metric, np.ones(len(found), bool))
 
 
 @contextmanager
-def moved(model: nn.Module, plane: Plane) -> Iterator[Any]:
-    """Give a function that sets the plane's weights, (parameters,); all weights, buffers and the mode are put back."""
-    weights = dict(model.named_parameters())
-    if unknown := set(plane.names) - set(weights):
+def _judges(model: nn.Module, task: Task, data: Data, plane: Plane, norms: Norms) -> Iterator[Any]:
+    """Give a function from places to pairs of loss and quality, in their order."""
+    if unknown := set(plane.names) - set(model.state_dict()):
         raise UsageError(f"the network has no weight '{sorted(unknown)[0]}' that the plane moves.")
-    chosen = [weights[name] for name in plane.names]
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    threads = torch.get_num_threads()
+    workers = min(arrays.cores(), threads) if device.type == "cpu" else 1
+    images = _Images(task.prepare(data), task, device)
+    free: SimpleQueue[_Judge] = SimpleQueue()
+
+    def judge(place: Sequence[float]) -> tuple[float, float]:
+        own = free.get()
+        try:
+            return own(plane.at(*place))
+        finally:
+            free.put(own)
+
+    with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
+        for _ in range(workers):
+            free.put(stack.enter_context(_Judge(model, task, images, plane, norms).ready()))
+        if workers > 1:
+            torch.set_num_threads(1)  # one core a place, instead of all cores at one place after the other
+            stack.callback(torch.set_num_threads, threads)
+        try:
+            yield lambda places: pool.map(judge, places)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Images:
+    """Images and targets in batches, ready for the network if there is room."""
+
+    def __init__(self, data: Data, task: Task, device: torch.device) -> None:
+        self.data, self.task, self.device = data, task, device
+        self.size = GPU_BATCH if device.type == "cuda" else CPU_BATCH
+        kept = 4 * data.pixels.numel() <= RESIDENT
+        self.batches = list(self._loaded()) if kept else None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        return iter(self._loaded() if self.batches is None else self.batches)
+
+    def _loaded(self) -> Iterator[tuple[Tensor, Any]]:
+        answers = self.data.answers(self.task.target)
+        for part in arrays.chunks(len(self.data), self.size):
+            yield arrays.to_images(self.data.pixels[part], self.device), arrays.at(answers, part, self.device)
+
+
+class _Judge:
+    """A copy of the network that goes from place to place."""
+
+    def __init__(self, model: nn.Module, task: Task, images: _Images, plane: Plane, norms: Norms) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        channels_last(self.model)
+        self.task, self.images, self.norms = task, images, norms
+        state = self.model.state_dict()
+        self.weights = [state[name] for name in plane.names]
+
+    @contextmanager
+    def ready(self) -> Iterator["_Judge"]:
+        """Fold batch normalisations while their statistics stay as they are."""
+        with ExitStack() as stack:
+            if self.norms == "frozen":
+                few, _ = next(iter(self.images))
+                stack.enter_context(folded(self.model, few[:TRIAL], None))
+            yield self
 
     @torch.no_grad()
-    def put(values: Tensor) -> None:
-        for weight, piece in zip(chosen, values.split([weight.numel() for weight in chosen]), strict=True):
+    def __call__(self, values: Tensor) -> tuple[float, float]:
+        """Return loss and quality at some weights, (parameters,)."""
+        for weight, piece in zip(self.weights, values.split([w.numel() for w in self.weights]), strict=True):
             weight.copy_(piece.view_as(weight))
-
-    model.eval()
-    try:
-        yield put
-    finally:
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                value.copy_(kept[name])
-        for module, mode in modes.items():
-            module.training = mode
+        if self.norms == "re-estimated":
+            re_estimate(self.model, self.images.data)
+        losses, found = 0.0, None
+        for images, target in self.images:
+            output = self.model(images)
+            losses += float(self.task.loss(output, target).double().sum())
+            some = self.task.statistics(output, target)
+            found = some if found is None else pytree.tree_map(torch.add, found, some)
+        metrics = self.task.metrics(pytree.tree_map(lambda value: value.cpu(), found))
+        return losses / len(self.images.data), float(metrics[self.task.metric])
 
 
 @torch.no_grad()
@@ -130,7 +232,7 @@ def re_estimate(model: nn.Module, data: Data) -> None:
         norm.momentum = None  # a plain mean over batches
         norm.train()
     try:
-        count = -(-len(data) // BATCH)
+        count = -(-len(data) // NORM_BATCH)
         for batch in torch.arange(len(data)).tensor_split(count):
             model(arrays.to_images(data.pixels[batch], device))
     finally:

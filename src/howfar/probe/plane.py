@@ -14,7 +14,7 @@ class Plane:
     """Weights = origin + coordinates · axes.
 
     Attributes:
-        names: of the weights, in the order of the columns.
+        names: of the weights (and buffers, where those move too), in the order of the columns.
         origin: where the coordinates are 0, float32, (parameters,).
         axes: one or two directions, (axes, parameters); they need not be orthogonal.
     """
@@ -42,8 +42,8 @@ class Plane:
 
 
 def flat(model: nn.Module, names: Sequence[str] | None = None) -> Tensor:
-    """Return the weights of a network in one row, float32, (parameters,)."""
-    weights = dict(model.named_parameters())
+    """Return the weights of a network in one row, float32, (parameters,); buffers too where they are named."""
+    weights = dict(model.named_parameters()) if names is None else model.state_dict()
     chosen = _known(weights, names)
     return torch.cat([weights[name].detach().float().cpu().flatten() for name in chosen])
 

@@ -1,0 +1,135 @@
+"""The loss over a plane of weights, against the field's usual way, side by side in one run.
+
+Usual: all weights set from the plane, then a ``DataLoader`` with two workers over PIL images in batches of 128, one
+grid point after the other (as the released code of Li et al., NeurIPS 2018, does). Both walk over the same places in
+turns, a row of the grid at a time, so that a busy machine slows both; ``--rows`` of the usual way are enough, as every
+row costs the same. Values must agree to 1e-4. Then the whole grid from a fifth of its places.
+Run: ``python benchmarks/landscape_speed.py --mnist mnist.npz --cifar10 cifar10.npz``.
+"""
+
+import argparse
+import copy
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from howfar import arrays
+from howfar.data import Data, balanced
+from howfar.data.npz import read_npz
+from howfar.models import MODELS, build
+from howfar.probe import Plane, landscape, random_plane
+from howfar.spec import parse
+from howfar.tasks import classification
+from howfar.train import Recipe, train
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class PilImages(Dataset[tuple[torch.Tensor, int]]):
+    """Images as the field's scripts hold them: PIL, made tensors one at a time."""
+
+    def __init__(self, data: Data) -> None:
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy().squeeze()) for image in data.pixels]
+        self.labels = data.targets["label"].tolist()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Return one image in [0, 1]."""
+        image = np.asarray(self.images[index], dtype=np.float32) / 255
+        return torch.from_numpy(image[None] if image.ndim == 2 else image.transpose(2, 0, 1)), self.labels[index]
+
+
+def usual(model: nn.Module, plane: Plane, places: list[tuple[float, float]], loader: "DataLoader[Any]") -> list[float]:
+    """Return the loss at every place."""
+    losses = []
+    for place in places:
+        values = plane.at(*place)
+        for weight in model.parameters():
+            piece, values = values[: weight.numel()], values[weight.numel() :]
+            weight.data = piece.view_as(weight).clone().to(DEVICE)
+        total = 0.0
+        with torch.no_grad():
+            for images, labels in loader:
+                found = model(images.to(DEVICE))
+                total += float(functional.cross_entropy(found, labels.to(DEVICE), reduction="sum"))
+        losses.append(total / len(loader.dataset))  # type: ignore[arg-type]
+    return losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mnist", type=Path, required=True, help="MNIST as .npz")
+    parser.add_argument("--cifar10", type=Path, required=True, help="CIFAR-10 as .npz")
+    parser.add_argument("--points", type=int, default=51, help="of the grid along each axis")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=3, help="of the grid that the usual way is timed on")
+    parser.add_argument("--loaders", type=int, default=2, help="workers of the usual DataLoader")
+    options = parser.parse_args()
+    print(
+        f"{options.points} × {options.points} places, n = {options.images} images, torch {torch.__version__}, "
+        f"{DEVICE}, {torch.get_num_threads()} threads, {options.loaders} workers of the DataLoader"
+    )
+    worst = min(
+        measured(name, path, options) for name, path in (("lenet5", options.mnist), ("resnet8", options.cifar10))
+    )
+    print(f"at least {worst:.1f} times faster than the usual way")
+
+
+def measured(name: str, path: Path, options: argparse.Namespace) -> float:
+    """Print the figures of one network and return how many times faster ours is."""
+    splits = read_npz(path, flip=False)
+    learned, data = balanced(splits.train, 2000), balanced(splits.test, options.images)
+    task = classification()(learned)
+    model = build(parse(name, MODELS, "model").build(), data.shape, task.outputs, generator=arrays.seeded(0)).to(DEVICE)
+    list(train(model, task, learned, Recipe(epochs=3, batch_size=32, lr=0.05, crop=0, flip=False)))
+    plane = random_plane(model, generator=arrays.seeded(0))
+    row = np.linspace(-1, 1, options.points)
+    loader = DataLoader(PilImages(data), 128, num_workers=options.loaders)
+    other = copy.deepcopy(model).eval()
+    seconds: dict[str, list[float]] = {"usual": [], "ours": []}
+    gap = 0.0
+    for number in np.linspace(0, options.points - 1, options.rows).round().astype(int):
+        places = [(float(row[number]), float(column)) for column in row]
+        start = time.perf_counter()
+        theirs = usual(other, plane, places, loader)
+        seconds["usual"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        ours = landscape(model, task, data, plane, [row[number]], row).loss[0]
+        seconds["ours"].append(time.perf_counter() - start)
+        gap = max(gap, float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1))))
+    ratios = [a / b for a, b in zip(seconds["usual"], seconds["ours"], strict=True)]
+    start = time.perf_counter()
+    whole = landscape(model, task, data, plane, row, row)
+    took = time.perf_counter() - start
+    start = time.perf_counter()
+    part = landscape(model, task, data, plane, row, row, share=0.2)
+    less = time.perf_counter() - start
+    error = float(np.sqrt(np.mean((part.loss - whole.loss) ** 2)) / np.ptp(whole.loss))
+    each = {kind: 1e3 * statistics.median(values) / options.points for kind, values in seconds.items()}
+    print(
+        f"{name} on {path.stem}: usual {each['usual']:.1f} ms a place, ours {each['ours']:.1f}; usual ÷ ours "
+        f"{statistics.median(ratios):.1f} (from {min(ratios):.1f} to {max(ratios):.1f}); values agree to {gap:.0e}"
+    )
+    print(
+        f"   whole grid {took:.1f} s; from {100 * part.computed.mean():.0f} % of its places {less:.1f} s, "
+        f"RMSE {100 * error:.2f} % of the range"
+    )
+    return statistics.median(ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The loss along lines through one layer, with the ball of SAL drawn in."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.models.build import weights_of
+from howfar.probe.landscape import landscape
+from howfar.probe.plane import layer_plane
+from howfar.probe.reading import Sharpness
+from howfar.probe.sharpness import sharpness
+from howfar.tasks import Task
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """How the loss changes when one layer moves.
+
+    Attributes:
+        reading: SAL of the layer: the largest change inside its ball.
+        radius: of the ball, ρ‖w‖₂, in units of the weights.
+        distances: from where the network stands, in radii: the ball reaches from −1 to 1.
+        gradient: loss along the gradient, uphill to the right, nats.
+        random: loss along random directions, (draws, distances), nats.
+    """
+
+    reading: Sharpness
+    radius: float
+    distances: Floats
+    gradient: Floats
+    random: Floats
+
+
+def slices(
+    model: nn.Module, task: Task, data: Data, *, layers: Collection[str] | None = None, radius: float = 0.05,
+    reach: float = 2.0, points: int = 21, draws: int = 3, generator: Generator | None = None,
+) -> dict[str, Slice]:  # fmt: skip
+    """Return the loss along ± the gradient and along random directions of each layer.
+
+    Args:
+        model: in any mode; it is not touched.
+        task: gives the loss.
+        data: the images over which the loss is the mean.
+        layers: which ones; None takes all that SAL has.
+        radius: of the ball, relative to the norm of the layer.
+        reach: of the lines, in radii.
+        points: of each line.
+        draws: random directions, uniform on the sphere.
+        generator: of the directions.
+
+    Raises:
+        UsageError: for a layer that SAL has not, or a line of less than three points.
+    """
+    weights = weights_of(model)
+    wanted = list(weights) if layers is None else list(layers)
+    if unknown := set(wanted) - set(weights):
+        raise UsageError(f"no layer '{sorted(unknown)[0]}'. There are: {', '.join(weights)}.")
+    if points < 3 or draws < 1:
+        raise UsageError("a slice needs at least three points and one direction.")
+    generator = generator or Generator().manual_seed(0)
+    readings = sharpness(model, task, data, radius=radius)
+    slopes = _gradients(model, task, data, {name: weights[name] for name in wanted})
+    distances = np.linspace(-reach, reach, points)
+    found = {}
+    for name in wanted:
+        ball = radius * float(weights[name].detach().norm())
+        drawn = torch.randn(draws, weights[name].numel(), generator=generator)
+        directions = torch.cat([slopes[name].flatten()[None], drawn])
+        units = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        lines = [
+            landscape(model, task, data, layer_plane(model, name, unit[None]), ball * distances).loss for unit in units
+        ]
+        found[name] = Slice(readings[name], ball, distances, lines[0], np.stack(lines[1:]))
+    return found
+
+
+def _gradients(model: nn.Module, task: Task, data: Data, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the gradient of the eval-mode mean loss for every layer."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    data = task.prepare(data)
+    answers = data.answers(task.target)
+    try:
+        for part in arrays.chunks(len(data), 128):
+            output = model(arrays.to_images(data.pixels[part], device))
+            loss = task.loss(output, arrays.at(answers, part, device)).sum() / len(data)
+            for name, slope in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+                total[name] += slope
+    finally:
+        model.train(was_training)
+    return {name: slope.cpu() for name, slope in total.items()}
