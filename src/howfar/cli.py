@@ -14,6 +14,7 @@ from howfar.commands.bench import Bench
 from howfar.commands.common import Common
 from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
+from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.report import Leaderboard, Report
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
@@ -26,6 +27,8 @@ Command = (
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
     | Annotated[Trajectory, subcommand("trajectory")]
+    | Annotated[Landscape, subcommand("landscape")]
+    | Annotated[Curvature, subcommand("curvature")]
     | Annotated[Generate, subcommand("generate")]
     | Annotated[Validate, subcommand("validate")]
     | Annotated[Export, subcommand("export")]
@@ -37,7 +40,7 @@ Command = (
 )
 COMMANDS: dict[str, type[Common]] = {
     "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
-    "generate": Generate, "validate": Validate, "export": Export,
+    "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
     "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
 }  # fmt: skip
 

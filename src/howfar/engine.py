@@ -79,10 +79,11 @@ def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], l
     ready: dict[str, Step] = {}
     for experiment in experiments:
         protect, victim = experiment.steps()
-        if store.done(victim.name, victim.key):
+        # A record without its arrays, as it is published, is enough for tables, but no path and nothing to learn from.
+        lost = victim.name == "trajectory" and not store.has_arrays(victim.name, victim.key)
+        if store.done(victim.name, victim.key) and not lost:
             ready[victim.key] = victim
             continue
-        # A record without its images, as it is published, is enough for tables but not to learn from.
         made = store.done(protect.name, protect.key) and store.has_arrays(protect.name, protect.key)
         (ready if made else todo)[protect.key] = protect
         todo[victim.key] = victim

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from howfar.models.build import Architecture, Shape
 
-VERSION = 1
+VERSION = 2
 
 
 def linear(inputs: int = 0) -> Architecture:
@@ -13,7 +13,7 @@ def linear(inputs: int = 0) -> Architecture:
 
     Args:
         inputs: average-pool the image to about this many inputs first, at most; 0 takes every pixel.
-            The paper's linear model has 12: a 2×2 grid of three channels.
+            The paper's linear model has 12: a 2×2 grid of three channels, or a 3×4 grid of one.
     """
     return lambda shape, outputs: Linear(shape, outputs, inputs)
 
@@ -29,8 +29,9 @@ class Linear(nn.Module):
     def __init__(self, shape: Shape, outputs: int, inputs: int) -> None:
         super().__init__()
         channels, height, width = shape
-        side = max(int((inputs / channels) ** 0.5), 1)
-        self.grid = (min(side, height), min(side, width)) if inputs else (height, width)
+        each = max(inputs // channels, 1)
+        rows = int(each**0.5)
+        self.grid = (min(rows, height), min(each // rows, width)) if inputs else (height, width)
         self.head = nn.Linear(channels * self.grid[0] * self.grid[1], outputs)
 
     def pyramid(self, images: Tensor) -> list[Tensor]:

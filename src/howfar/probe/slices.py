@@ -28,6 +28,7 @@ class Slice:
     Attributes:
         reading: SAL of the layer: the largest change inside its ball.
         radius: of the ball, ρ‖w‖₂, in units of the weights.
+        slope: norm of the gradient of the loss, nats per unit.
         distances: from where the network stands, in radii: the ball reaches from −1 to 1.
         gradient: loss along the gradient, uphill to the right, nats.
         random: loss along random directions, (draws, distances), nats.
@@ -35,6 +36,7 @@ class Slice:
 
     reading: Sharpness
     radius: float
+    slope: float
     distances: Floats
     gradient: Floats
     random: Floats
@@ -79,7 +81,7 @@ def slices(
         lines = [
             landscape(model, task, data, layer_plane(model, name, unit[None]), ball * distances).loss for unit in units
         ]
-        found[name] = Slice(readings[name], ball, distances, lines[0], np.stack(lines[1:]))
+        found[name] = Slice(readings[name], ball, float(slopes[name].norm()), distances, lines[0], np.stack(lines[1:]))
     return found
 
 

@@ -46,7 +46,7 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
             {"x": epochs, "y": series.quality, "name": name, "legendgroup": name, "type": "scatter",
              "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
         )  # fmt: skip
-    layout = _layout("epoch", f"{group.metric} on clean test images")
+    layout = blank("epoch", f"{group.metric} on clean test images")
     if scale(group.metric) > 1:
         layout["yaxis"]["range"] = [0, 1]
     layout["shapes"] = [
@@ -74,7 +74,7 @@ def distances(group: "Group", colours: dict[str, str]) -> Figure:
         },
         "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
     }
-    layout = _layout("", "UD (low is unlearnable)")
+    layout = blank("", "UD (low is unlearnable)")
     layout["yaxis"]["rangemode"] = "tozero"
     layout["shapes"] = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
@@ -93,7 +93,7 @@ def control(entry: "Control") -> Figure:
             {"x": list(response.levels), "y": [value for value, *_ in points], "name": name, "type": "scatter",
              "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": reach}}
         )  # fmt: skip
-    layout = _layout(html.escape(entry.along), "drop (share of 1) and UD")
+    layout = blank(html.escape(entry.along), "drop (share of 1) and UD")
     if entry.along == "eps":
         layout["xaxis"] |= {
             "tickvals": list(response.levels),
@@ -127,7 +127,7 @@ def _map(
         "hovertemplate": "%{y}, %{x}: %{z:.3f}<extra></extra>",
         **({"zmin": span[0], "zmax": span[1]} if span else {}),
     }
-    layout = _layout("", "")
+    layout = blank("", "")
     layout["height"] = 140 + 26 * len(values)
     layout["margin"] = {"l": 130, "r": 10, "t": 10, "b": 110}
     layout["yaxis"] |= {"autorange": "reversed", "automargin": True}
@@ -156,7 +156,7 @@ def sal_maps(group: "Group") -> Figure:
     columns = min(count, 4)
     rows = -(-count // columns)
     top = max(max(max(map(max, series.sal)) for series in group.series), FLOOR)
-    layout = _layout("", "")
+    layout = blank("", "")
     layout |= {"height": 60 + 190 * rows, "annotations": [], "coloraxis": _scale(top), "showlegend": False}
     layout["margin"] = {"l": 100, "r": 10, "t": 30, "b": 40}
     traces = []
@@ -215,7 +215,8 @@ def _faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.18)"
 
 
-def _layout(x: str, y: str) -> Figure:
+def blank(x: str = "", y: str = "") -> Figure:
+    """Return the layout that all charts share, with the titles of the axes."""
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",

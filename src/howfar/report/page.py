@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report import crosstask, figures, profile, verdict
+from howfar.report import crosstask, figures, profile, surfaces, verdict
 from howfar.report.crosstask import Matrix
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
 from howfar.report.numbers import shown, unit
 from howfar.report.pictures import sheet
 from howfar.report.profile import Profile
+from howfar.report.scenery import Scene
 from howfar.score import DoseResponse
 
 GAIN = 10  # by how much the difference is amplified in the strips
@@ -130,6 +131,7 @@ class Page:
     profiles: list[Profile] = field(default_factory=list)
     matrices: list[Matrix] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
+    scenes: list[Scene] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -188,6 +190,9 @@ def render(page: Page) -> str:
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
     charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices)}
+    charts |= {f"scene-{index}": surfaces.scene(entry) for index, entry in enumerate(page.scenes)}
+    reliefs = {f"relief-{index}": surfaces.relief(entry) for index, entry in enumerate(page.scenes)}
+    charts |= {name: figure for name, figure in reliefs.items() if figure}
     return template.render(
         page=page,
         verdict=verdict.verdict(page.groups, page.profiles),

@@ -14,6 +14,7 @@ from howfar.results.cells import CLEAN, Cells, distance_of, drop_of, grouped, re
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
+from howfar.results.landscapes import scenes
 from howfar.results.profiles import profiles
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
@@ -27,19 +28,21 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
         keys: of the victims to show; None shows all.
 
     Raises:
-        HowfarError: if there is not one finished victim.
+        HowfarError: if there is not one finished victim, nor a landscape.
     """
     wanted = None if keys is None else set(keys)
     victims = [record for record in store.records("victim") if wanted is None or record.key in wanted]
     done = [record for record in victims if record.status == "done"]
     protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
-    if not done:
+    landscapes = scenes(store) if keys is None else []
+    if not done and not landscapes:
         raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
     groups = grouped(done)
     return Page(
         groups=[_group(cells, protects) for cells in groups],
         profiles=profiles(groups),
         matrices=matrices(done),
+        scenes=landscapes,
         galleries=[*contact_sheets(store, [r for r in protects.values() if _shown(r, done)]), *answers(store, groups)],
         protected=_protected(store, done, protects),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],

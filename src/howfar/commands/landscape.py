@@ -1,0 +1,143 @@
+"""``howfar landscape`` and ``howfar curvature``."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from howfar import terminal
+from howfar.commands.grid import Grid, refuse_several
+from howfar.errors import UsageError
+
+if TYPE_CHECKING:
+    from howfar.experiment import Experiment
+    from howfar.store import Store
+
+
+@dataclass(kw_only=True)
+class _Walked(Grid):
+    """A grid of victims whose weights are kept while they learn."""
+
+    every: int = 0
+    """Batches between two kept moments; 0 keeps the ends of epochs."""
+    half: bool = False
+    """Keep weights in half precision."""
+    images: int = 512
+    """Images that networks are judged on, of the test and of every training set."""
+
+    def walked(self) -> "tuple[list[Experiment], Store] | None":
+        """Train what the store lacks; return all runs and the store, or None after a dry run."""
+        from howfar.experiment import Walk
+        from howfar.store import Store
+
+        cells = self.experiments()
+        refuse_several(cells, "defense", "task")
+        cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
+        store = Store(self.runs)
+        return (cells, store) if self.complete(cells, store) else None
+
+
+@dataclass(kw_only=True)
+class Landscape(_Walked):
+    """The loss around clean and protected victims, with their paths on the same plane.
+
+    Trains the victims that the store lacks, then computes loss and quality on clean test images and on the images each
+    victim learned from. Writes landscape.json, landscape.npz and the page; --save draws a figure for a paper.
+    """
+
+    plane: Literal["pca", "random", "line", "curve", "hessian", "weights"] = "pca"
+    """Plane of all paths; random directions, filter-normalised; line or curved path from the clean victim to every
+    other; the two leading Hessian eigenvectors of --layer; two single --weights."""
+    points: int = 25
+    """Of the grid along each axis."""
+    extent: float | None = None
+    """Margin around the paths, in their span (default: 0.3); of random and Hessian planes the radius, in the norm of
+    the filters (1) or of the layer (0.1)."""
+    norms: Literal["re-estimated", "frozen"] = "re-estimated"
+    """Statistics of batch normalisation: taken anew at every place, or those of the network."""
+    share: float = 1.0
+    """Compute at most this share of the places, where the loss bends most, and interpolate the rest; 0.2 is enough."""
+    draws: int = 3
+    """Random planes around every victim."""
+    layer: str = ""
+    """For --plane hessian, e.g. head.weight."""
+    weights: str = ""
+    """For --plane weights, e.g. head.weight:0,head.weight:1."""
+    save: Path | None = None
+    """Draw the first scene as .pdf, .svg or .png; those of further victims and seeds get a number."""
+
+    def __call__(self) -> int:
+        from howfar import engine, views
+        from howfar.report.page import render
+        from howfar.report.paper import check_figure, save
+        from howfar.results import collect
+        from howfar.results.landscapes import as_arrays, scenes
+        from howfar.store import write_text
+
+        if self.save is not None:
+            check_figure(self.save)
+        extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
+        view = views.View(
+            self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
+        )
+        ready = self.walked()
+        if ready is None:
+            return 0
+        cells, store = ready
+        keys = terminal.watch(views.look(cells, store, view, engine.choose_device(self.device)), "landscape")
+        found = scenes(store, keys)
+        text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
+        write_text(self.runs / "landscape.json", text + "\n")
+        as_arrays(found, self.runs / "landscape.npz")
+        write_text(self.runs / "report.html", render(collect(store)))
+        for number, scene in enumerate(found if self.save else []):
+            path = self.save or Path()
+            path = path.with_stem(f"{path.stem}-{number + 1}") if number else path
+            save(scene, path)
+            terminal.say(f"figure: {path}")
+        if self.json:
+            terminal.out(text)
+        else:
+            for scene in found:
+                terminal.say(f"{scene.title}: {scene.note}")
+            terminal.say(f"page: {self.runs / 'report.html'}, grid: {self.runs / 'landscape.npz'}")
+        return 0
+
+
+@dataclass(kw_only=True)
+class Curvature(_Walked):
+    """Leading Hessian eigenvalues, trace, gradient and SAL of every layer at the end of training.
+
+    Trains the victims that the store lacks; every one is measured on the images that it learned from. Says how SAL goes
+    along with the norm of the gradient and with the leading eigenvalue. Writes curvature.json and curvature.md.
+    """
+
+    top: int = 3
+    """Eigenvalues of every layer."""
+    draws: int = 6
+    """Random vectors for trace and spectral density."""
+
+    def __call__(self) -> int:
+        from howfar import engine, views
+        from howfar.results.curvatures import bends, overview
+        from howfar.store import write_text
+
+        if self.draws < 2 or self.top < 1:
+            raise UsageError("curvature needs at least --draws 2 and --top 1.")
+        ready = self.walked()
+        if ready is None:
+            return 0
+        cells, store = ready
+        device = engine.choose_device(self.device)
+        work = views.bent(cells, store, images=self.images, top=self.top, draws=self.draws, device=device)
+        found = bends(store, terminal.watch(work, "curvature"))
+        values = [one.as_dict() for one in found]
+        write_text(self.runs / "curvature.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        tables = [overview(found), *(one.table() for one in found)]
+        write_text(self.runs / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
+        if self.json:
+            terminal.show_json(values)
+        else:
+            terminal.show_table(*tables[0])
+            terminal.say(f"layers: {self.runs / 'curvature.md'}")
+        return 0

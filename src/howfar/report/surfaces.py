@@ -1,0 +1,116 @@
+"""Surfaces of the loss as plotly specifications for the page."""
+
+import html
+import math
+from typing import TYPE_CHECKING
+
+from howfar.report.figures import CLEAN_COLOUR, PALETTE, Figure, blank
+
+if TYPE_CHECKING:
+    from howfar.report.scenery import Panel, Scene
+
+FLOOR = 1e-4  # nats; smaller losses are drawn as this
+ABREAST = 3  # surfaces side by side
+
+
+def colours(scene: "Scene") -> dict[str, str]:
+    """Return a colour for every path."""
+    names = sorted({name for panel in scene.panels for name in panel.paths if name != "clean"})
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)} | {"clean": CLEAN_COLOUR}
+
+
+def scene(entry: "Scene") -> Figure:
+    """Return all surfaces of a scene side by side, on one logarithmic scale, with the paths; lines as lines."""
+    return _lines(entry) if entry.panels[0].flat else _maps(entry)
+
+
+def relief(entry: "Scene") -> Figure | None:
+    """Return the first surface in space, with the paths on it; None of lines."""
+    panel = entry.panels[0]
+    if panel.flat:
+        return None
+    heights = _heights(panel.loss)
+    traces: list[Figure] = [
+        {"type": "surface", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": heights, "opacity": 0.85,
+         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": panel.loss,
+         "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>"}
+    ]  # fmt: skip
+    for name, path in panel.paths.items():
+        above = [_height_at(panel, heights, place) + 0.03 for place in path]
+        traces.append(
+            {"type": "scatter3d", "x": [p[1] for p in path], "y": [p[0] for p in path], "z": above,
+             "mode": "lines+markers", "marker": {"size": 3}, "line": {"width": 6, "color": colours(entry)[name]},
+             "name": html.escape(name)}
+        )  # fmt: skip
+    layout = blank()
+    names = {"xaxis": "second axis", "yaxis": "first axis", "zaxis": "log₁₀ loss"}
+    layout |= {"height": 560, "scene": {axis: {"title": {"text": name}} for axis, name in names.items()}}
+    return {"data": traces, "layout": layout}
+
+
+def _maps(entry: "Scene") -> Figure:
+    count = len(entry.panels)
+    across = min(count, ABREAST)
+    down = math.ceil(count / across)
+    low, high = (math.log10(max(value, FLOOR)) for value in entry.span)
+    layout = blank()
+    layout |= {
+        "height": 80 + 300 * down, "annotations": [],
+        "coloraxis": {
+            "colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": {"title": {"text": "log₁₀ loss"}},
+        },
+    }  # fmt: skip
+    traces: list[Figure] = []
+    chosen = colours(entry)
+    for number, panel in enumerate(entry.panels):
+        row, column = divmod(number, across)
+        suffix = "" if number == 0 else str(number + 1)
+        left, top = column / across, 1 - row / down
+        layout[f"xaxis{suffix}"] = {"domain": [left, left + 0.9 / across], "anchor": f"y{suffix}"}
+        layout[f"yaxis{suffix}"] = {"domain": [top - 0.82 / down, top - 0.06 / down], "anchor": f"x{suffix}"}
+        layout["annotations"].append(
+            {"text": html.escape(panel.title), "x": left + 0.45 / across, "y": top - 0.05 / down, "xref": "paper",
+             "yref": "paper", "showarrow": False, "xanchor": "center", "yanchor": "bottom"}
+        )  # fmt: skip
+        where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+        traces.append(
+            {"type": "contour", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": _heights(panel.loss),
+             "customdata": panel.loss, "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
+             "line": {"width": 0.5},
+             "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>", **where}
+        )  # fmt: skip
+        for name, path in panel.paths.items():
+            traces.append(
+                {"type": "scatter", "x": [p[1] for p in path], "y": [p[0] for p in path], "mode": "lines+markers",
+                 "marker": {"size": 4}, "line": {"color": chosen[name], "width": 2}, "name": html.escape(name),
+                 "legendgroup": html.escape(name), "showlegend": number == 0, **where}
+            )  # fmt: skip
+    layout["legend"] = {"orientation": "h", "y": -0.08}
+    return {"data": traces, "layout": layout}
+
+
+def _lines(entry: "Scene") -> Figure:
+    traces: list[Figure] = [
+        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": panel.loss[0],
+         "customdata": panel.quality[0], "name": html.escape(panel.title),
+         "line": {"color": PALETTE[number % len(PALETTE)]},
+         "hovertemplate": f"loss %{{y:.3g}} nats, {html.escape(entry.metric)} %{{customdata:.3f}}<extra></extra>"}
+        for number, panel in enumerate(entry.panels)
+    ]  # fmt: skip
+    layout = blank("from the clean network (0) to the other (1)", "loss, nats")
+    layout["yaxis"]["type"] = "log"
+    layout["height"] = 420
+    return {"data": traces, "layout": layout}
+
+
+def _heights(values: list[list[float]]) -> list[list[float | None]]:
+    return [[math.log10(max(v, FLOOR)) if math.isfinite(v) else None for v in row] for row in values]
+
+
+def _height_at(panel: "Panel", heights: list[list[float | None]], place: list[float]) -> float:
+    """Return the height of the nearest place of the grid."""
+    first, second = (
+        min(range(len(row)), key=lambda i, row=row, value=value: abs(row[i] - value))  # type: ignore[misc]
+        for row, value in zip(panel.coordinates, place, strict=True)
+    )
+    return heights[first][second] or 0.0

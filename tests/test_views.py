@@ -1,0 +1,176 @@
+"""From finished trajectories to surfaces, curvature, page and figures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import engine
+from howfar.cli import main
+from howfar.errors import UsageError
+from howfar.experiment import Experiment, Walk
+from howfar.report.page import render
+from howfar.results import collect
+from howfar.results.curvatures import bends, overview
+from howfar.results.landscapes import scenes
+from howfar.store import Store
+from howfar.suite import make_suite
+from howfar.views import View, bent, look
+
+CPU = torch.device("cpu")
+Finished = tuple[Store, list[Experiment]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return trained("resnet8[width=2]", tmp_path_factory.mktemp("runs"))
+
+
+def trained(model: str, folder: Path) -> Finished:
+    suite = make_suite(
+        "digits",
+        {
+            "protectors": "lsp[eps=64/255]", "models": model, "defenses": "none", "seeds": "0",
+            "limit_train": 200, "limit_test": 100, "train": {"epochs": 3},
+        },
+    )  # fmt: skip
+    cells = [replace(cell, walk=Walk()) for cell in suite.experiments()]
+    store = Store(folder)
+    assert not [e for e in engine.run(cells, store, workers=1, device=CPU) if e.status == "failed"]
+    return store, cells
+
+
+def seen(finished: Finished, **view: object) -> list[str]:
+    store, cells = finished
+    work = look(cells, store, View(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            keys: list[str] = end.value
+            return keys
+
+
+def test_clean_and_protected_paths_lie_on_the_same_plane_and_scale(finished: Finished) -> None:
+    (scene,) = scenes(finished[0], seen(finished, norms="frozen"))
+    assert [panel.title for panel in scene.panels] == [
+        "clean test images", "clean training images", "lsp[eps=64/255] training images",
+    ]  # fmt: skip
+    first = scene.panels[0]
+    assert set(first.paths) == {"clean", "lsp[eps=64/255]"}
+    starts = [np.array(path[0]) for path in first.paths.values()]
+    assert np.allclose(*starts, atol=1e-5)  # the same initial weights
+    for axis, row in enumerate(first.coordinates):
+        inside = [place[axis] for path in first.paths.values() for place in path]
+        assert row[0] < min(inside) < max(inside) < row[-1]
+    assert all(0 <= share < 1 for share in first.missed.values())
+    assert sum(scene.explained) <= 1
+    assert all(panel.coordinates == first.coordinates for panel in scene.panels)
+
+
+def test_a_line_of_frozen_statistics_ends_at_the_networks_themselves(finished: Finished) -> None:
+    store, cells = finished
+    (scene,) = scenes(store, seen(finished, plane="line", norms="frozen"))
+    assert len(scene.panels) == 3
+    records = {cell.protector.name: store.find(*_of(cell)) for cell in cells}
+    test = scene.panels[0]
+    assert "clean test images" in test.title
+    assert len(test.loss[0]) == 20
+    clean, protected = records["clean"], records["lsp"]
+    assert clean is not None
+    assert protected is not None
+    # All 100 test images would give exactly these; 60 of them come near.
+    assert test.quality[0][0] == pytest.approx(clean.result["quality"], abs=0.12)
+    assert test.quality[0][-1] == pytest.approx(protected.result["quality"], abs=0.12)
+
+
+def _of(cell: Experiment) -> tuple[str, str]:
+    step = cell.steps()[1]
+    return step.name, step.key
+
+
+@pytest.mark.parametrize(
+    ("view", "panels"),
+    [
+        ({"plane": "random", "draws": 2}, 8),
+        ({"plane": "curve"}, 3),
+        ({"plane": "hessian", "layer": "head.weight", "extent": 0.1}, 4),
+        ({"plane": "weights", "weights": "head.weight:0,head.weight:7"}, 3),
+        ({"plane": "pca", "share": 0.5}, 3),
+    ],
+)
+def test_every_plane_has_its_surfaces(finished: Finished, view: dict[str, object], panels: int) -> None:
+    (scene,) = scenes(finished[0], seen(finished, **view))
+    assert len(scene.panels) == panels
+    assert all(np.isfinite(panel.loss).all() for panel in scene.panels)
+
+
+def test_surfaces_are_computed_once_and_shown_on_the_page(finished: Finished) -> None:
+    store, cells = finished
+    keys = seen(finished, norms="frozen")
+    work = look(cells, store, View(points=5, images=60, norms="frozen"), CPU)
+    with pytest.raises(StopIteration) as end:
+        next(work)  # nothing left to do
+    assert end.value.value == keys
+    text = render(collect(store))
+    assert "Loss landscapes" in text
+    assert 'id="scene-0"' in text
+    assert "lsp[eps=64/255] training images" in text
+
+
+def test_curvature_says_what_sal_has_to_do_with_it(tmp_path: Path) -> None:
+    store, cells = trained("lenet5", tmp_path)
+    work = bent(cells, store, images=40, top=1, draws=2, device=CPU)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found = bends(store, end.value)
+            break
+    assert [one.protector for one in found] == ["clean", "lsp[eps=64/255]"]
+    for one in found:
+        assert one.taylor.value > 0.8  # slope and bend together foretell SAL
+        assert one.converged > 0.5
+        assert len(one.layers) == 5
+        assert one.top.value >= max(layer["eigenvalue"].value for layer in one.layers.values()) * 0.99
+    assert len(overview(found)[1]) == 2
+
+
+def test_senseless_views_are_refused() -> None:
+    with pytest.raises(UsageError, match="--layer"):
+        View(plane="hessian")
+    with pytest.raises(UsageError, match="--weights"):
+        View(plane="weights", weights="head.weight:0")
+    with pytest.raises(UsageError, match="--share"):
+        View(share=0.0)
+    with pytest.raises(UsageError, match="3 points"):
+        View(points=2)
+
+
+@pytest.mark.parametrize("command", ["landscape", "curvature"])
+def test_the_commands_write_what_they_say(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    runs = tmp_path / "runs"
+    arguments = [
+        command, "--suite", "digits", "--models", "linear[inputs=12]", "--defenses", "none", "--protectors", "lsp",
+        "--seeds", "0", "--limit-train", "100", "--epochs", "3", "--images", "50", "--runs", str(runs), "--json",
+    ]  # fmt: skip
+    figure = tmp_path / "fig.svg"
+    arguments += ["--points", "5", "--save", str(figure)] if command == "landscape" else ["--draws", "2"]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((runs / f"{command}.json").read_text())
+    if command == "curvature":
+        assert "head.weight" in (runs / "curvature.md").read_text()
+        return
+    assert "lsp training images" in figure.read_text()
+    grids = np.load(runs / "landscape.npz", allow_pickle=False)
+    assert grids["0_0_loss"].shape == (5, 5)
+    assert (runs / "report.html").is_file()
+    with pytest.raises(SystemExit) as end:
+        main([*arguments[:-1], str(tmp_path / "fig.docx")])
+    assert end.value.code == 2
