@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--epochs", default="8")
     parser.add_argument("--train", default="8000", help="training images; 'all' takes all")
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--finished", action="store_true", help="show what the records hold, and run nothing")
     options = parser.parse_args()
     every = [name for name in DEFENSES if name not in NEEDS_OTHERS]
     every += [f"fine-tune[data={options.pretrain}]"] if options.pretrain else []
@@ -72,7 +73,8 @@ def main() -> None:
     check_data(experiments)
     store, device = Store(options.runs), engine.choose_device("auto")
     workers = engine.choose_workers(options.workers, device)
-    for event in engine.run(experiments, store, workers=workers, device=device):
+    events = () if options.finished else engine.run(experiments, store, workers=workers, device=device)
+    for event in events:
         if event.status in ("done", "failed"):
             print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
     keys = [e.steps()[1].key for e in experiments]

@@ -1,12 +1,13 @@
 """Records of curvature -> what SAL has to do with gradient and Hessian, by protector."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from howfar.results.cells import CLEAN
 from howfar.results.trajectories import Mean, Table
 from howfar.store import Record, Store
 
@@ -24,6 +25,9 @@ class Bend:
         converged: share of layers and seeds whose eigenvalues settled.
         top: largest eigenvalue of the whole network, nats per squared unit.
         trace: of the whole Hessian.
+        ratio: SAL ÷ SAL of the clean victim of the same seed, geometric mean over layers; the interval is of its
+            logarithm over seeds.
+        lower: share of layers whose SAL is below that of the clean victim.
         layers: by layer SAL (nats), norm of the gradient, largest eigenvalue and trace.
         linear: Spearman's correlation over layers of SAL with radius × norm of the gradient.
         quadratic: of SAL with radius² × largest eigenvalue ÷ 2.
@@ -36,6 +40,8 @@ class Bend:
     converged: float
     top: Mean
     trace: Mean
+    ratio: Mean
+    lower: Mean
     layers: dict[str, dict[str, Mean]]
     linear: Mean
     quadratic: Mean
@@ -64,21 +70,33 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
         record = store.find("curvature", key)
         if record is not None:
             found.setdefault((record.spec["model"], record.spec["protector"]), []).append(record)
-    return [_bend(*names, records) for names, records in found.items()]
+    clean = {
+        (model, record.spec["seed"]): record.result["layers"]
+        for (model, protector), records in found.items()
+        for record in records
+        if protector == CLEAN
+    }
+    return [_bend(*names, records, clean) for names, records in found.items()]
 
 
 def overview(found: Sequence[Bend]) -> Table:
     """Return headings and one line a protector."""
-    head = ["victim", "protector", "largest eigenvalue", "trace", "SAL ~ gradient", "SAL ~ eigenvalue", "SAL ~ both",
+    head = ["victim", "protector", "SAL ÷ clean", "layers with lower SAL, %", "largest eigenvalue", "trace",
+            "SAL ~ gradient", "SAL ~ eigenvalue", "SAL ~ both",
             "converged, %", "seeds"]  # fmt: skip
     return head, [
         [
-            one.model, one.protector,
+            one.model, one.protector, _range(one.ratio), str(one.lower),
             *(_shown(mean) for mean in (one.top, one.trace, one.linear, one.quadratic, one.taylor)),
             f"{100 * one.converged:.0f}", str(one.seeds),
         ]
         for one in found
     ]  # fmt: skip
+
+
+def _range(mean: Mean) -> str:
+    ends = "" if mean.low is None or mean.high is None else f" ({mean.low:.2f}–{mean.high:.2f})"
+    return f"{mean.value:.2f}{ends}"
 
 
 def _shown(mean: Mean) -> str:
@@ -87,7 +105,9 @@ def _shown(mean: Mean) -> str:
     return f"{mean.value:.3g}{reach}"
 
 
-def _bend(model: str, protector: str, records: Sequence[Record]) -> Bend:
+def _bend(
+    model: str, protector: str, records: Sequence[Record], clean: Mapping[tuple[str, int], Mapping[str, Any]]
+) -> Bend:  # fmt: skip
     wholes = [record.result["layers"][""] for record in records]
     names = [name for name in records[0].result["layers"] if name]
     by_seed = [[record.result["layers"][name] for name in names] for record in records]
@@ -101,6 +121,13 @@ def _bend(model: str, protector: str, records: Sequence[Record]) -> Bend:
         curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers])
         for ranks, guess in ((linear, slope), (quadratic, curve), (taylor, slope + curve)):
             ranks.append(float(spearmanr(sal, guess)[0]))
+    references = [clean[model, record.spec["seed"]] for record in records]
+    logs = [
+        [float(np.log(layer["sal"] / reference[name]["sal"])) for name, layer in zip(names, layers, strict=True)]
+        for reference, layers in zip(references, by_seed, strict=True)
+    ]
+    ratio = Mean.of([float(np.mean(one)) for one in logs])
+    ends = [None if end is None else float(np.exp(end)) for end in (ratio.low, ratio.high)]
     return Bend(
         model=model,
         protector=protector,
@@ -108,6 +135,8 @@ def _bend(model: str, protector: str, records: Sequence[Record]) -> Bend:
         converged=float(np.mean(settled)),
         top=Mean.of([whole["eigenvalues"][0] for whole in wholes]),
         trace=Mean.of([whole["trace"] for whole in wholes]),
+        ratio=Mean(float(np.exp(ratio.value)), ends[0], ends[1]),
+        lower=Mean.of([float(np.mean(np.array(one) < 0)) for one in logs]),
         layers={
             name: {
                 "sal": Mean.of([layers[i]["sal"] for layers in by_seed]),

@@ -1,0 +1,89 @@
+"""Do protected images lower the SAL of the layers, and does what SAL does go along with what is lost?
+
+Reads finished victims, trains nothing. SAL of the victim of protected images ÷ SAL of the clean victim of the same
+seed, geometric mean over layers and epochs; each on the images that it learns from.
+Run: ``python benchmarks/sal_lowered.py --runs results/protectors --model 'resnet8[width=8]' --epochs 20``.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from howfar.probe import Sharpness
+from howfar.results.cells import CLEAN, drop_of, grouped, readings_of
+from howfar.score import rank_correlation
+from howfar.score.intervals import mean_interval
+from howfar.store import Record, Store
+
+FLOOR = 1e-6  # nats; smaller SALs count as this
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("results/protectors"))
+    parser.add_argument("--model", default="resnet8[width=8]")
+    parser.add_argument("--epochs", type=int, default=20)
+    options = parser.parse_args()
+    victims = [
+        record
+        for record in Store(options.runs).records("victim")
+        if record.status == "done"
+        and record.spec["model"]["label"] == options.model
+        and record.spec["recipe"]["epochs"] == options.epochs
+        and record.result["epochs"][0]["sharpness"]
+    ]
+    (cells,) = grouped(victims)
+    clean = cells.runs.pop(CLEAN)
+    lines, logs, drops = [], [], []
+    for label, runs in cells.runs.items():
+        seeds = sorted(set(runs) & set(clean))
+        pairs = [(clean[seed], runs[seed]) for seed in seeds]
+        lost = [drop_of([first], [second]).value for first, second in pairs]
+        found = np.array([logarithms(first, second) for first, second in pairs])  # seeds, epochs, layers
+        logs.append(found.mean((1, 2)).tolist())
+        drops.append(lost)
+        (low, high), ends = mean_interval(logs[-1]), mean_interval(found[:, -1].mean(1).tolist())
+        lines.append(
+            (
+                float(np.mean(logs[-1])),
+                low,
+                high,
+                float(found[:, -1].mean()),
+                *ends,
+                label,
+                float((found < 0).mean()),
+                lost,
+            )
+        )
+    print(f"{options.model}, {options.epochs} epochs, {len(clean)} seeds, {found.shape[2]} layers")
+    print(
+        "| protector | drop, points | SAL ÷ clean, all epochs | last epoch | layers and epochs with lower SAL, % |\n"
+        "|-|-|-|-|-|"
+    )
+    for mean, low, high, last, last_low, last_high, label, lower, lost in sorted(lines):
+        print(
+            f"| {label} | {100 * np.mean(lost):.1f} | {np.exp(mean):.2f} ({np.exp(low):.2f}–{np.exp(high):.2f}) | "
+            f"{np.exp(last):.2f} ({np.exp(last_low):.2f}–{np.exp(last_high):.2f}) | {100 * lower:.0f} |"
+        )
+    rank = rank_correlation(logs, drops)
+    print(
+        f"Spearman of SAL ÷ clean with the drop over {len(lines)} protectors: {rank.value:.2f} "
+        f"({rank.low:.2f} to {rank.high:.2f})"
+    )
+
+
+def logarithms(clean: Record, poisoned: Record) -> list[list[float]]:
+    """Return the logarithm of the ratio of two victims' SAL, (epochs, layers)."""
+    return [
+        [_log(two[name]) - _log(one[name]) for name in one]
+        for one, two in zip(readings_of(clean), readings_of(poisoned), strict=True)
+    ]
+
+
+def _log(reading: Sharpness) -> float:
+    return float(np.log(max(reading.sal, FLOOR)))
+
+
+if __name__ == "__main__":
+    main()
