@@ -159,18 +159,19 @@ def test_the_commands_write_what_they_say(command: str, tmp_path: Path, capsys: 
         "--seeds", "0", "--limit-train", "100", "--epochs", "3", "--images", "50", "--runs", str(runs), "--json",
     ]  # fmt: skip
     figure = tmp_path / "fig.svg"
-    arguments += ["--points", "5", "--save", str(figure)] if command == "landscape" else ["--draws", "2"]
+    arguments += ["--save", str(figure), *(["--points", "5"] if command == "landscape" else ["--draws", "2"])]
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 0
     assert json.loads(capsys.readouterr().out) == json.loads((runs / f"{command}.json").read_text())
     if command == "curvature":
         assert "head.weight" in (runs / "curvature.md").read_text()
+        assert "head.weight" in figure.read_text()
         return
     assert "lsp training images" in figure.read_text()
     grids = np.load(runs / "landscape.npz", allow_pickle=False)
     assert grids["0_0_loss"].shape == (5, 5)
     assert (runs / "report.html").is_file()
     with pytest.raises(SystemExit) as end:
-        main([*arguments[:-1], str(tmp_path / "fig.docx")])
+        main([*arguments, "--save", str(tmp_path / "fig.docx")])
     assert end.value.code == 2

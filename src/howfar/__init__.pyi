@@ -11,8 +11,11 @@ from .experiment import Experiment as Experiment
 from .models import MODELS as MODELS
 from .models import build as build
 from .probe import Sharpness as Sharpness
+from .probe import curvature as curvature
 from .probe import decide as decide
+from .probe import landscape as landscape
 from .probe import sharpness as sharpness
+from .probe import trajectory as trajectory
 from .protect import PROTECTORS as PROTECTORS
 from .protect import Protector as Protector
 from .results import collect as collect

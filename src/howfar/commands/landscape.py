@@ -3,15 +3,19 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from howfar import terminal
 from howfar.commands.grid import Grid, refuse_several
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from howfar.experiment import Experiment
     from howfar.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -90,11 +94,8 @@ class Landscape(_Walked):
         write_text(self.runs / "landscape.json", text + "\n")
         as_arrays(found, self.runs / "landscape.npz")
         write_text(self.runs / "report.html", render(collect(store)))
-        for number, scene in enumerate(found if self.save else []):
-            path = self.save or Path()
-            path = path.with_stem(f"{path.stem}-{number + 1}") if number else path
+        for path, scene in _numbered(self.save, found):
             save(scene, path)
-            terminal.say(f"figure: {path}")
         if self.json:
             terminal.out(text)
         else:
@@ -116,21 +117,30 @@ class Curvature(_Walked):
     """Eigenvalues of every layer."""
     draws: int = 6
     """Random vectors for trace and spectral density."""
+    save: Path | None = None
+    """Draw the loss along the gradient and random directions of every layer, with SAL's ball, as .pdf, .svg or .png;
+    figures of further victims and seeds get a number."""
 
     def __call__(self) -> int:
         from howfar import engine, views
-        from howfar.results.curvatures import bends, overview
+        from howfar.report.paper import check_figure, save_cuts
+        from howfar.results.curvatures import bends, cuts, overview
         from howfar.store import write_text
 
         if self.draws < 2 or self.top < 1:
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
+        if self.save is not None:
+            check_figure(self.save)
         ready = self.walked()
         if ready is None:
             return 0
         cells, store = ready
         device = engine.choose_device(self.device)
         work = views.bent(cells, store, images=self.images, top=self.top, draws=self.draws, device=device)
-        found = bends(store, terminal.watch(work, "curvature"))
+        keys = terminal.watch(work, "curvature")
+        found = bends(store, keys)
+        for path, entry in _numbered(self.save, cuts(store, keys)):
+            save_cuts(entry, path)
         values = [one.as_dict() for one in found]
         write_text(self.runs / "curvature.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
         tables = [overview(found), *(one.table() for one in found)]
@@ -141,3 +151,11 @@ class Curvature(_Walked):
             terminal.show_table(*tables[0])
             terminal.say(f"layers: {self.runs / 'curvature.md'}")
         return 0
+
+
+def _numbered(path: Path | None, entries: "Sequence[T]") -> "Iterator[tuple[Path, T]]":
+    """Yield entries with the names of their figures, and say where those are; none without a path."""
+    for number, entry in enumerate(entries if path else []):
+        named = path.with_stem(f"{path.stem}-{number + 1}") if path and number else path or Path()
+        yield named, entry
+        terminal.say(f"figure: {named}")

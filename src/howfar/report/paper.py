@@ -1,6 +1,7 @@
-"""Surfaces of the loss as a figure for a paper: PDF, SVG or PNG."""
+"""Surfaces of the loss, and cuts through layers, as figures for a paper: PDF, SVG or PNG."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from howfar.report.figures import PALETTE
 from howfar.report.surfaces import ABREAST, FLOOR, colours
 
 if TYPE_CHECKING:
-    from howfar.report.scenery import Scene
+    from howfar.report.scenery import Cuts, Scene
 
 KINDS = (".pdf", ".svg", ".png")
 WIDTH = 2.3  # inches a surface
@@ -26,27 +27,54 @@ def check_figure(path: Path) -> None:
 
 
 def save(scene: "Scene", path: Path) -> None:
-    """Write all surfaces of a scene side by side, on one logarithmic scale, with the paths; lines as lines.
+    """Write all surfaces of a scene side by side, on one logarithmic scale, with the paths; lines as lines."""
+    if scene.panels[0].flat:
+        _draw(path, 1, 1, (5.0, 3.2), lambda _, axes: _lines(scene, axes[0, 0]))
+        return
+    across = min(len(scene.panels), ABREAST)
+    down = math.ceil(len(scene.panels) / across)
+    size = (WIDTH * across + 0.8, WIDTH * down + 0.4)
+    _draw(path, down, across, size, lambda figure, axes: _maps(scene, figure, axes.flat))
 
-    The text of a PDF or SVG stays text, and the colours are safe for colour-blind readers.
-    """
+
+def save_cuts(cuts: "Cuts", path: Path) -> None:
+    """Write the loss along the gradient and along random directions (thin) of every layer, with SAL's ball."""
+    across = min(len(cuts.layers), ABREAST)
+    down = math.ceil(len(cuts.layers) / across)
+    size = (WIDTH * across + 0.4, 0.75 * WIDTH * down + 0.4)
+    _draw(path, down, across, size, lambda figure, axes: _cuts(cuts, figure, list(axes.flat)))
+
+
+def _draw(path: Path, down: int, across: int, size: tuple[float, float], fill: Callable[[Any, Any], None]) -> None:
+    """Write a figure: the text of a PDF or SVG stays text, and no date goes in."""
     check_figure(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "font.size": 8, "svg.hashsalt": "howfar"}
     with mpl.rc_context(style):
-        flat = scene.panels[0].flat
-        across = 1 if flat else min(len(scene.panels), ABREAST)
-        down = 1 if flat else math.ceil(len(scene.panels) / across)
-        size = (5.0, 3.2) if flat else (WIDTH * across + 0.8, WIDTH * down + 0.4)
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(down, across, squeeze=False)
-        if flat:
-            _lines(scene, axes[0, 0])
-        else:
-            _maps(scene, figure, axes.flat)
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+        fill(figure, figure.subplots(down, across, squeeze=False))
+        dated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix)
+        figure.savefig(path, dpi=200, metadata={dated: None} if dated else None)
+
+
+def _cuts(cuts: "Cuts", figure: Any, axes: list[Any]) -> None:
+    names = sorted({name for cut in cuts.layers.values() for name in cut if name != "clean"})
+    chosen = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)} | {"clean": "black"}
+    for axis, (layer, by_protector) in zip(axes, cuts.layers.items(), strict=False):
+        axis.axvspan(-1, 1, color="0.92", zorder=0)
+        for name, cut in by_protector.items():
+            for line in cut.random:
+                axis.plot(cut.distances, line, color=chosen[name], linewidth=0.4, linestyle=":")
+            axis.plot(cut.distances, cut.gradient, color=chosen[name], linewidth=1.2, label=name)
+        axis.set_title(layer, fontsize=8)
+        axis.set_yscale("symlog", linthresh=0.01)
+    for axis in axes[len(cuts.layers) :]:
+        axis.set_axis_off()
+    figure.supxlabel("distance along the gradient, in radii of SAL's ball (gray)", fontsize=8)
+    figure.supylabel("change of the loss, nats", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
 
 
 def _maps(scene: "Scene", figure: Any, axes: Any) -> None:

@@ -81,3 +81,33 @@ class Scene:
             for kind in ("loss", "quality"):
                 panel[kind] = [[value if math.isfinite(value) else None for value in row] for row in panel[kind]]
         return found
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The loss along lines through one layer of one network.
+
+    Attributes:
+        distances: from where the network stands, in radii of SAL's ball.
+        gradient: change of the loss along the gradient, nats.
+        random: the same along random directions, (directions, distances).
+        sal: of the layer, nats.
+    """
+
+    distances: list[float]
+    gradient: list[float]
+    random: Grid
+    sal: float
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Cuts through every layer of some networks of one victim and seed.
+
+    Attributes:
+        title: victim and seed.
+        layers: by layer and protector.
+    """
+
+    title: str
+    layers: dict[str, dict[str, Cut]]

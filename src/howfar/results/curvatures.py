@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from howfar.report.scenery import Cut, Cuts
 from howfar.results.cells import CLEAN
 from howfar.results.trajectories import Mean, Table
 from howfar.store import Record, Store
@@ -77,6 +78,33 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
         if protector == CLEAN
     }
     return [_bend(*names, records, clean) for names, records in found.items()]
+
+
+def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
+    """Return the loss along lines through every layer, an entry a victim and seed.
+
+    Args:
+        store: where the readings are.
+        keys: of those that count; readings whose lines were not kept are left out.
+    """
+    found: dict[tuple[str, int], dict[str, dict[str, Cut]]] = {}
+    for key in keys:
+        record = store.find("curvature", key)
+        if record is None or not store.has_arrays("curvature", key):
+            continue
+        lines = store.arrays("curvature", key)
+        layers = found.setdefault((record.spec["model"], record.spec["seed"]), {})
+        for name, layer in record.result["layers"].items():
+            if not name:
+                continue
+            here = lines[f"gradient:{name}"][len(lines[f"gradient:{name}"]) // 2]
+            layers.setdefault(name, {})[record.spec["protector"]] = Cut(
+                distances=lines[f"distances:{name}"].tolist(),
+                gradient=(lines[f"gradient:{name}"] - here).tolist(),
+                random=(lines[f"random:{name}"] - here).tolist(),
+                sal=layer["sal"],
+            )
+    return [Cuts(f"{model} · seed {seed}", layers) for (model, seed), layers in found.items()]
 
 
 def overview(found: Sequence[Bend]) -> Table:
