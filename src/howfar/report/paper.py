@@ -1,5 +1,6 @@
 """Surfaces of the loss, and cuts through layers, as figures for a paper: PDF, SVG or PNG."""
 
+import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,8 @@ def check_figure(path: Path) -> None:
     """Raise ``UsageError`` unless a figure of this name can be written."""
     if path.suffix not in KINDS:
         raise UsageError(f"{path}: a figure ends in {', '.join(KINDS)}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError("figures need matplotlib. Install it: pip install 'howfar[figures]'.") from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("figures need matplotlib. Install it: pip install 'howfar[figures]'.")
 
 
 def save(scene: "Scene", path: Path) -> None:

@@ -109,8 +109,9 @@ def _heights(values: list[list[float]]) -> list[list[float | None]]:
 
 def _height_at(panel: "Panel", heights: list[list[float | None]], place: list[float]) -> float:
     """Return the height of the nearest place of the grid."""
-    first, second = (
-        min(range(len(row)), key=lambda i, row=row, value=value: abs(row[i] - value))  # type: ignore[misc]
-        for row, value in zip(panel.coordinates, place, strict=True)
-    )
+    first, second = (_nearest(row, value) for row, value in zip(panel.coordinates, place, strict=True))
     return heights[first][second] or 0.0
+
+
+def _nearest(row: list[float], value: float) -> int:
+    return min(range(len(row)), key=lambda index: abs(row[index] - value))

@@ -1,24 +1,19 @@
-"""What is looked at around finished trajectories: surfaces of the loss and its curvature, kept in the store."""
+"""Surfaces of the loss around finished trajectories, kept in the store."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from howfar import arrays
 from howfar.clock import Clock
-from howfar.data import Data, balanced
 from howfar.errors import UsageError
 from howfar.experiment import Experiment
-from howfar.lesson import Lesson, taught
 from howfar.probe import (
     Plane,
-    Trajectory,
     along,
     bend,
     curvature,
@@ -29,16 +24,15 @@ from howfar.probe import (
     pca_plane,
     random_plane,
     scanning,
-    slices,
     weight_plane,
 )
 from howfar.probe.landscape import Landscape, Norms
 from howfar.protect import Progress
 from howfar.results.cells import CLEAN
 from howfar.store import Record, Store
+from howfar.views.runs import TEST, Run, together
 
 VERSION = 1
-TEST = "test"  # in place of a protector: clean test images
 CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
 Work = Generator[Progress, None, list[str]]
 Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
@@ -101,45 +95,10 @@ class _Panel:
     draw: int = 0
 
 
-@dataclass
-class _Run:
-    """One trained network with its path and what it has learned from."""
-
-    experiment: Experiment
-    store: Store
-    device: torch.device
-    images: int
-
-    @property
-    def key(self) -> str:
-        """Of the trajectory."""
-        return self.experiment.steps()[1].key
-
-    @cached_property
-    def path(self) -> Trajectory:
-        return Trajectory.of(self.store.arrays("trajectory", self.key))
-
-    @cached_property
-    def lesson(self) -> Lesson:
-        return taught(self.experiment.steps()[1], self.store, self.device)
-
-    @cached_property
-    def model(self) -> nn.Module:
-        """The network at the end of its path."""
-        model = self.lesson.model
-        model.load_state_dict(self.path.state(len(self.path) - 1), strict=False)
-        return model
-
-    def seen(self, on: str) -> Data:
-        """Return clean test images, or the training images of this run."""
-        data = self.lesson.task.prepare(self.lesson.splits.test) if on == TEST else self.lesson.learned
-        return balanced(data, min(self.images, len(data)))
-
-
 class _Scene:
     """All networks of one victim and seed, and the surfaces around them."""
 
-    def __init__(self, view: View, runs: Mapping[str, _Run]) -> None:
+    def __init__(self, view: View, runs: Mapping[str, Run]) -> None:
         self.view, self.runs = view, runs
         self.clean = runs[CLEAN]
         self._made: dict[tuple[str, int], tuple[Plane, tuple[Floats, ...], dict[str, Any]]] = {}
@@ -251,7 +210,7 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
         view: what is wanted.
         device: where networks are judged.
     """
-    scenes = [_Scene(view, runs) for runs in _together(cells, store, device, view.images)]
+    scenes = [_Scene(view, runs) for runs in together(cells, store, device, view.images)]
     panels = [(scene, panel) for scene in scenes for panel in scene.panels()]
     keys: list[str] = []
     for number, (scene, panel) in enumerate(panels):
@@ -280,71 +239,6 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
         }  # fmt: skip
         store.save(Record("landscape", key, spec, "done", result, clock.stop()), values)
     return keys
-
-
-def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
-    """Measure curvature, SAL and gradient of every layer at the end of each path; yields progress, returns keys.
-
-    Args:
-        cells: finished trajectories.
-        store: where they are, and where readings go.
-        images: of every training set.
-        top: eigenvalues.
-        draws: for trace and density.
-        device: where networks are judged.
-    """
-    runs = [run for group in _together(cells, store, device, images) for run in group.values()]
-    keys: list[str] = []
-    for number, run in enumerate(runs):
-        settings = {"images": images, "top": top, "draws": draws}
-        e = run.experiment
-        spec = {
-            "trajectory": run.key, "settings": settings, "version": VERSION,
-            "dataset": e.protect_spec()["dataset"]["label"],
-            "model": e.model.label, "protector": e.protector.label, "seed": e.seed,
-        }  # fmt: skip
-        key = Store.key("curvature", spec)
-        keys.append(key)
-        if store.done("curvature", key):
-            continue
-        yield Progress(number, len(runs), f"{e.model.label} on {e.protector.label} seed {e.seed}")
-        clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
-        data, task = run.seen(e.protector.label), run.lesson.task
-        found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
-        beside = slices(run.model, task, data, generator=generator)
-        result = {
-            "layers": {
-                name: {
-                    **{field: getattr(reading, field) for field in _CURVATURE},
-                    **({"sal": beside[name].reading.sal, "sal_error": beside[name].reading.standard_error,
-                        "radius": beside[name].radius, "gradient": beside[name].slope}
-                       if name else {"places": reading.places, "density": reading.density,
-                                     "density_error": reading.density_error}),
-                }
-                for name, reading in found.items()
-            }
-        }  # fmt: skip
-        lines = {
-            f"{kind}:{name}": torch.tensor(getattr(one, kind))
-            for name, one in beside.items()
-            for kind in ("distances", "gradient", "random")
-        }
-        store.save(Record("curvature", key, spec, "done", result, clock.stop()), lines)
-    return keys
-
-
-_CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace", "trace_error", "parameters")
-
-
-def _together(
-    cells: Iterable[Experiment], store: Store, device: torch.device, images: int
-) -> list[dict[str, _Run]]:  # fmt: skip
-    """Return the runs of every victim and seed, the clean one first."""
-    groups: dict[tuple[str, int], dict[str, _Run]] = {}
-    for cell in cells:
-        runs = groups.setdefault((cell.model.label, cell.seed), {})
-        runs[cell.protector.label] = _Run(cell, store, device, images)
-    return [{CLEAN: runs[CLEAN], **runs} for runs in groups.values()]
 
 
 def _weight(text: str) -> tuple[str, int]:

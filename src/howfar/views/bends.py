@@ -1,0 +1,68 @@
+"""Curvature, SAL and gradient of every layer at the end of finished trajectories, kept in the store."""
+
+from collections.abc import Iterable
+
+import torch
+
+from howfar import arrays
+from howfar.clock import Clock
+from howfar.experiment import Experiment
+from howfar.probe import curvature, slices
+from howfar.protect import Progress
+from howfar.store import Record, Store
+from howfar.views.runs import together
+from howfar.views.surfaces import Work
+
+VERSION = 1
+_CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace", "trace_error", "parameters")
+
+
+def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
+    """Measure curvature, SAL and gradient of every layer at the end of each path; yields progress, returns keys.
+
+    Args:
+        cells: finished trajectories.
+        store: where they are, and where readings go.
+        images: of every training set.
+        top: eigenvalues.
+        draws: for trace and density.
+        device: where networks are judged.
+    """
+    runs = [run for group in together(cells, store, device, images) for run in group.values()]
+    keys: list[str] = []
+    for number, run in enumerate(runs):
+        settings = {"images": images, "top": top, "draws": draws}
+        e = run.experiment
+        spec = {
+            "trajectory": run.key, "settings": settings, "version": VERSION,
+            "dataset": e.protect_spec()["dataset"]["label"],
+            "model": e.model.label, "protector": e.protector.label, "seed": e.seed,
+        }  # fmt: skip
+        key = Store.key("curvature", spec)
+        keys.append(key)
+        if store.done("curvature", key):
+            continue
+        yield Progress(number, len(runs), f"{e.model.label} on {e.protector.label} seed {e.seed}")
+        clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
+        data, task = run.seen(e.protector.label), run.lesson.task
+        found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
+        beside = slices(run.model, task, data, generator=generator)
+        result = {
+            "layers": {
+                name: {
+                    **{field: getattr(reading, field) for field in _CURVATURE},
+                    **({"sal": beside[name].reading.sal, "sal_error": beside[name].reading.standard_error,
+                        "radius": beside[name].radius, "gradient": beside[name].slope}
+                       if name else {"places": reading.places, "density": reading.density,
+                                     "density_error": reading.density_error}),
+                }
+                for name, reading in found.items()
+            }
+        }  # fmt: skip
+        lines = {
+            f"{kind}:{name}": torch.tensor(getattr(one, kind))
+            for name, one in beside.items()
+            for kind in ("distances", "gradient", "random")
+        }
+        store.save(Record("curvature", key, spec, "done", result, clock.stop()), lines)
+    return keys
