@@ -3,7 +3,6 @@ from .data import DATASETS as DATASETS
 from .data import Data as Data
 from .data import Splits as Splits
 from .defend import DEFENSES as DEFENSES
-from .defend import Defense as Defense
 from .engine import run as run
 from .errors import HowfarError as HowfarError
 from .errors import UsageError as UsageError
@@ -19,11 +18,9 @@ from .probe import trajectory as trajectory
 from .protect import PROTECTORS as PROTECTORS
 from .protect import Protector as Protector
 from .results import collect as collect
-from .score import Distance as Distance
 from .score import Trials as Trials
 from .score import drop as drop
 from .score import unlearnable_distance as unlearnable_distance
-from .score import visibility as visibility
 from .score import worst_case as worst_case
 from .store import Store as Store
 from .suite import make_suite as make_suite

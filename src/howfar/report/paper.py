@@ -105,7 +105,7 @@ def _maps(scene: "Scene", figure: Any, axes: Any) -> None:
         figure.supxlabel(f"second axis ({second})", fontsize=8)
     figure.colorbar(mesh, ax=shown, label="loss, nats")
     if scene.panels[0].paths:
-        figure.legend(*shown[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(*shown[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
 
 
 def _lines(scene: "Scene", axis: Any) -> None:

@@ -1,5 +1,6 @@
 """Records of curvature -> what SAL has to do with gradient and Hessian, by protector."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -128,7 +129,9 @@ def _range(mean: Mean) -> str:
 
 
 def _shown(mean: Mean) -> str:
-    """Return a mean with half of its interval."""
+    """Return a mean with half of its interval; a dash where there is none, as of a single layer."""
+    if math.isnan(mean.value):
+        return "–"
     reach = "" if mean.low is None or mean.high is None else f" ± {(mean.high - mean.low) / 2:.2g}"
     return f"{mean.value:.3g}{reach}"
 
@@ -148,7 +151,7 @@ def _bend(
         slope = np.array([layer["radius"] * layer["gradient"] for layer in layers])
         curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers])
         for ranks, guess in ((linear, slope), (quadratic, curve), (taylor, slope + curve)):
-            ranks.append(float(spearmanr(sal, guess)[0]))
+            ranks.append(float(spearmanr(sal, guess)[0]) if len(sal) > 1 else math.nan)
     references = [clean[model, record.spec["seed"]] for record in records]
     logs = [
         [float(np.log(layer["sal"] / reference[name]["sal"])) for name, layer in zip(names, layers, strict=True)]
