@@ -41,6 +41,8 @@ def test_a_strong_shortcut_moves_more_weights_than_noise(finished: tuple[Store, 
     found = {entry.protector: entry for entry in departures(*finished)}
     strong, noise = found["lsp[eps=64/255]"], found["random[eps=16/255]"]
     assert strong.parameters.value > noise.parameters.value + 0.2
+    assert strong.filters.value > 0.8  # of 20: ten rows of weights, ten biases
+    assert strong.layers.value == 1
     assert strong.by_layer["head.weight"].further > 2
     assert strong.by_layer["head.weight"].leaves is not None
     assert strong.seeds == 2

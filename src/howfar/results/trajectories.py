@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from howfar.errors import HowfarError, UsageError
 from howfar.probe import Trajectory
 from howfar.results.cells import CLEAN
-from howfar.score import differing, distances, paths
+from howfar.score import differing, distances, groups_that_differ, paths
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
@@ -69,6 +69,7 @@ class Departure:
         seeds: of initial weights and noise.
         orders: of batches, for each seed, of clean and of poisoned runs.
         parameters: share of parameters that differ, over seeds.
+        filters: share of filters (rows of a weight tensor) that differ, over seeds.
         layers: share of weight tensors that differ, over seeds.
         turns_back: share of parameters whose poisoned path came nearer to the clean end than it ends up.
         clean_turns_back: the same of clean runs with another order of batches: what to hold it against.
@@ -80,6 +81,7 @@ class Departure:
     seeds: int
     orders: int
     parameters: Mean
+    filters: Mean
     layers: Mean
     turns_back: Mean
     clean_turns_back: Mean
@@ -110,6 +112,7 @@ class _Seed:
     """What one seed shows."""
 
     parameters: float
+    filters: float
     layers: float
     turns_back: float
     clean_turns_back: float
@@ -145,11 +148,11 @@ def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list
 
 def overview(found: Sequence[Departure]) -> Table:
     """Return headings and one line a protector."""
-    head = ["victim", "protector", "parameters that differ, %", "layers that differ, %", "parameters that turn back, %",
-            "the same of clean runs, %", "seeds × orders"]  # fmt: skip
+    head = ["victim", "protector", "parameters that differ, %", "filters, %", "layers, %",
+            "parameters that turn back, %", "the same of clean runs, %", "seeds × orders"]  # fmt: skip
     return head, [
         [
-            one.model, one.protector, str(one.parameters), str(one.layers), str(one.turns_back),
+            one.model, one.protector, str(one.parameters), str(one.filters), str(one.layers), str(one.turns_back),
             str(one.clean_turns_back), f"{one.seeds} × {one.orders}",
         ]
         for one in sorted(found, key=lambda one: (one.model, -one.parameters.value))
@@ -174,6 +177,7 @@ def _departure(
         seeds=len(seeds),
         orders=orders,
         parameters=Mean.of([one.parameters for one in found]),
+        filters=Mean.of([one.filters for one in found]),
         layers=Mean.of([one.layers for one in found]),
         turns_back=Mean.of([one.turns_back for one in found]),
         clean_turns_back=Mean.of([one.clean_turns_back for one in found]),
@@ -191,6 +195,8 @@ def _compared(clean: list[Trajectory], poisoned: list[Trajectory], rate: float) 
     names = clean[0].parameters
     sizes = [clean[0].start[name].numel() for name in names]
     layers = np.repeat(np.arange(len(names)), sizes)
+    rows = [len(clean[0].start[name]) for name in names]
+    filters = np.repeat(np.arange(sum(rows)), np.repeat(sizes, rows) // np.repeat(rows, rows))
     ones = [run.weights().double().numpy() for run in clean]
     others = [run.weights().double().numpy() for run in poisoned]
     test = differing(np.stack([w[-1] for w in ones]), np.stack([w[-1] for w in others]), layers, rate=rate)
@@ -212,6 +218,7 @@ def _compared(clean: list[Trajectory], poisoned: list[Trajectory], rate: float) 
         )
     return _Seed(
         parameters=test.share,
+        filters=float(groups_that_differ(test.p_values, filters, rate=rate).mean()),
         layers=test.layer_share,
         turns_back=float(
             np.mean([paths(one, other, each).turns_back.mean() for one, other in zip(ones, others, strict=True)])

@@ -1,7 +1,7 @@
 """Step 5, readings -> numbers: UD, drop, visibility and their intervals."""
 
 from howfar.score.correlation import Correlation, rank_correlation
-from howfar.score.differing import Differing, differing
+from howfar.score.differing import Differing, differing, groups_that_differ
 from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import Drop, drop
 from howfar.score.paths import Paths, distances, paths
@@ -25,6 +25,7 @@ __all__ = [
     "distances",
     "dose_response",
     "drop",
+    "groups_that_differ",
     "paths",
     "rank_correlation",
     "retention",

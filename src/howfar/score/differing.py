@@ -80,16 +80,31 @@ def differing(
         error = np.sqrt(variance * (1 / len(one) + 1 / len(other)))
         ratio = np.divide(gap[mine], error, out=np.where(gap[mine] > 0, np.inf, 0.0), where=error > 0)
         p_values[mine] = 2 * stats.t.sf(ratio, freedom + more)
-    by_layer = [p_values[belongs == layer] for layer in range(int(belongs.max()) + 1)]
-    simes = np.array([(np.sort(p) * len(p) / np.arange(1, len(p) + 1)).min() for p in by_layer])
     found = stats.false_discovery_control(p_values) <= rate
     return Differing(
         parameters=found,
-        layers=stats.false_discovery_control(simes) <= rate,
-        by_layer=np.array([found[belongs == layer].mean() for layer in range(len(by_layer))]),
+        layers=groups_that_differ(p_values, belongs, rate=rate),
+        by_layer=np.array([found[belongs == layer].mean() for layer in range(int(belongs.max()) + 1)]),
         p_values=p_values,
         effect=gap / np.maximum(_between(one), np.finfo(np.float64).tiny),
     )
+
+
+def groups_that_differ(p_values: Floats, groups: NDArray[np.int64], *, rate: float = 0.05) -> Bools:
+    """Return which groups of parameters differ: Simes' test of each, then Benjamini and Hochberg's procedure.
+
+    Args:
+        p_values: of every parameter.
+        groups: which one each belongs to, from 0: a layer, or a filter.
+        rate: of false discoveries.
+    """
+    from scipy import stats
+
+    order = np.lexsort((p_values, groups))
+    parts = np.split(p_values[order], np.cumsum(np.bincount(groups))[:-1])
+    simes = np.array([(part * len(part) / np.arange(1, len(part) + 1)).min() for part in parts])
+    found: Bools = stats.false_discovery_control(simes) <= rate
+    return found
 
 
 def _between(runs: Floats) -> Floats:
