@@ -59,5 +59,7 @@ def filled(computed: Mask, values: Floats, *, smooth: bool = True) -> Floats:
 
     places = np.argwhere(computed)
     surface = (CloughTocher2DInterpolator if smooth else LinearNDInterpolator)(places, values[computed])
-    found: Floats = np.where(computed, values, surface(*np.indices(computed.shape)))
+    known = values[computed]
+    between = surface(*np.indices(computed.shape)).clip(known.min(), known.max())  # a smooth surface may overshoot
+    found: Floats = np.where(computed, values, between)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from howfar.errors import UsageError
 from howfar.report.figures import PALETTE
-from howfar.report.surfaces import ABREAST, FLOOR, colours
+from howfar.report.surfaces import ABREAST, FLOOR, colours, strokes
 
 if TYPE_CHECKING:
     from howfar.report.scenery import Cuts, Scene
@@ -105,14 +105,14 @@ def _maps(scene: "Scene", figure: Any, axes: Any) -> None:
         figure.supxlabel(f"second axis ({second})", fontsize=8)
     figure.colorbar(mesh, ax=shown, label="loss, nats")
     if scene.panels[0].paths:
-        figure.legend(*shown[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(*shown[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
 
 
 def _lines(scene: "Scene", axis: Any) -> None:
     for number, panel in enumerate(scene.panels):
         axis.semilogy(
             panel.coordinates[0], [max(value, FLOOR) for value in panel.loss[0]],
-            label=panel.title, color=PALETTE[number % len(PALETTE)],
+            label=panel.title, **dict(zip(("color", "linestyle"), strokes(number), strict=True)),
         )  # fmt: skip
     axis.set_xlabel("from the clean network (0) to the other (1)")
     axis.set_ylabel("loss, nats")

@@ -19,6 +19,11 @@ def colours(scene: "Scene") -> dict[str, str]:
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)} | {"clean": CLEAN_COLOUR}
 
 
+def strokes(number: int, kinds: tuple[str, str, str] = ("-", "--", ":")) -> tuple[str, str]:
+    """Return colour and dash of a line: a colour for each network, a dash for each of the three sets of images."""
+    return PALETTE[number // 3 % len(PALETTE)], kinds[number % 3]
+
+
 def scene(entry: "Scene") -> Figure:
     """Return all surfaces of a scene side by side, on one logarithmic scale, with the paths; lines as lines."""
     return _lines(entry) if entry.panels[0].flat else _maps(entry)
@@ -32,7 +37,7 @@ def relief(entry: "Scene") -> Figure | None:
     heights = _heights(panel.loss)
     traces: list[Figure] = [
         {"type": "surface", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": heights, "opacity": 0.85,
-         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": panel.loss,
+         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": _finite(panel.loss),
          "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>"}
     ]  # fmt: skip
     for name, path in panel.paths.items():
@@ -75,7 +80,7 @@ def _maps(entry: "Scene") -> Figure:
         where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         traces.append(
             {"type": "contour", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": _heights(panel.loss),
-             "customdata": panel.loss, "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
+             "customdata": _finite(panel.loss), "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
              "line": {"width": 0.5},
              "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>", **where}
         )  # fmt: skip
@@ -91,9 +96,9 @@ def _maps(entry: "Scene") -> Figure:
 
 def _lines(entry: "Scene") -> Figure:
     traces: list[Figure] = [
-        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": panel.loss[0],
-         "customdata": panel.quality[0], "name": html.escape(panel.title),
-         "line": {"color": PALETTE[number % len(PALETTE)]},
+        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": _finite(panel.loss)[0],
+         "customdata": _finite(panel.quality)[0], "name": html.escape(panel.title),
+         "line": dict(zip(("color", "dash"), strokes(number, ("solid", "dash", "dot")), strict=True)),
          "hovertemplate": f"loss %{{y:.3g}} nats, {html.escape(entry.metric)} %{{customdata:.3f}}<extra></extra>"}
         for number, panel in enumerate(entry.panels)
     ]  # fmt: skip
@@ -105,6 +110,11 @@ def _lines(entry: "Scene") -> Figure:
 
 def _heights(values: list[list[float]]) -> list[list[float | None]]:
     return [[math.log10(max(v, FLOOR)) if math.isfinite(v) else None for v in row] for row in values]
+
+
+def _finite(values: list[list[float]]) -> list[list[float | None]]:
+    """Return values with gaps where a number has no JSON."""
+    return [[value if math.isfinite(value) else None for value in row] for row in values]
 
 
 def _height_at(panel: "Panel", heights: list[list[float | None]], place: list[float]) -> float:
