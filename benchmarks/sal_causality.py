@@ -71,8 +71,8 @@ def smoothed(loss: Loss, done: float) -> Loss:
 PLAIN = "plain"
 WAYS: dict[str, tuple[Around, Callable[[Recipe], Recipe]]] = {
     PLAIN: (unchanged, lambda recipe: recipe),
-    "SAL lowered (strength 1)": (sharpened(1.0), lambda recipe: recipe),
-    "SAL raised (strength -0.3)": (sharpened(-0.3), lambda recipe: recipe),
+    "SAL lowered (strength 0.3)": (sharpened(0.3), lambda recipe: recipe),
+    "SAL raised (strength -0.05)": (sharpened(-0.05), lambda recipe: recipe),
     "label smoothing 0.1": (smoothed, lambda recipe: recipe),
     "weight decay × 10": (unchanged, lambda recipe: replace(recipe, weight_decay=10 * recipe.weight_decay)),
 }

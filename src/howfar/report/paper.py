@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 KINDS = (".pdf", ".svg", ".png")
 WIDTH = 2.3  # inches a surface
+ROW = 34  # letters of a title
 
 
 def check_figure(path: Path) -> None:
@@ -96,7 +98,7 @@ def _maps(scene: "Scene", figure: Any, axes: Any) -> None:
                 [p[1] for p in path], [p[0] for p in path], "-o", markersize=2, linewidth=1.2,
                 color="black" if name == "clean" else chosen[name], label=name,
             )  # fmt: skip
-        axis.set_title(panel.title, fontsize=8)
+        axis.set_title(textwrap.fill(panel.title, ROW), fontsize=8)
     for axis in shown[len(scene.panels) :]:
         axis.set_axis_off()
     if scene.explained:
