@@ -2,7 +2,9 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -21,6 +23,8 @@ from howfar.commands.ud import Ud
 from howfar.errors import HowfarError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
+# torchmetrics imports Matplotlib where it is installed, and that would make folders in the user's home.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"))
 
 Command = (
     Annotated[Bench, subcommand("bench")]

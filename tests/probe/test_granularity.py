@@ -177,4 +177,4 @@ def test_filters_move_one_by_one_where_vectorising_fails() -> None:
         found = sharpness(model, task, data, granularity="channel")
     plain = nn.Sequential(nn.Flatten(), model.first, model.head)
     twin = sharpness(plain, task, data, granularity="channel")
-    assert [r.sal for r in found.values()] == pytest.approx([r.sal for r in twin.values()], rel=1e-5)
+    assert [r.sal for r in found.values()] == pytest.approx([r.sal for r in twin.values()], rel=1e-4)

@@ -58,8 +58,11 @@ def filled(computed: Mask, values: Floats, *, smooth: bool = True) -> Floats:
     from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
 
     places = np.argwhere(computed)
-    surface = (CloughTocher2DInterpolator if smooth else LinearNDInterpolator)(places, values[computed])
     known = values[computed]
+    if smooth:
+        surface = CloughTocher2DInterpolator(places, known, tol=1e-3 * max(float(np.ptp(known)), 1e-12), maxiter=50)
+    else:
+        surface = LinearNDInterpolator(places, known)
     between = surface(*np.indices(computed.shape)).clip(known.min(), known.max())  # a smooth surface may overshoot
     found: Floats = np.where(computed, values, between)
     return found
