@@ -24,7 +24,8 @@ from howfar.errors import HowfarError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
 # torchmetrics imports Matplotlib where it is installed, and that would make folders in the user's home.
-os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"))
+_FONTS = Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"
+os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 
 Command = (
     Annotated[Bench, subcommand("bench")]
