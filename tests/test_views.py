@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from howfar import engine
+from howfar import arrays, engine
 from howfar.cli import main
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Walk
@@ -16,7 +16,7 @@ from howfar.report.page import render
 from howfar.results import collect
 from howfar.results.curvatures import bends, overview
 from howfar.results.landscapes import scenes
-from howfar.store import Store
+from howfar.store import ARRAYS, Store
 from howfar.suite import make_suite
 from howfar.views import View, bent, look
 
@@ -46,12 +46,8 @@ def trained(model: str, folder: Path) -> Finished:
 def seen(finished: Finished, **view: object) -> list[str]:
     store, cells = finished
     work = look(cells, store, View(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            keys: list[str] = end.value
-            return keys
+    keys: list[str] = arrays.finished(work)
+    return keys
 
 
 def test_clean_and_protected_paths_lie_on_the_same_plane_and_scale(finished: Finished) -> None:
@@ -121,15 +117,18 @@ def test_surfaces_are_computed_once_and_shown_on_the_page(finished: Finished) ->
     assert "lsp[eps=64/255] training images" in text
 
 
+def test_a_surface_whose_numbers_are_lost_is_computed_again(finished: Finished) -> None:
+    store, _ = finished
+    keys = seen(finished, norms="frozen")
+    (store.root / "landscape" / keys[0] / ARRAYS).unlink()  # as in records that are published
+    (scene,) = scenes(store, seen(finished, norms="frozen"))
+    assert len(scene.panels) == len(keys)
+
+
 def test_curvature_says_what_sal_has_to_do_with_it(tmp_path: Path) -> None:
     store, cells = trained("lenet5", tmp_path)
     work = bent(cells, store, images=40, top=1, draws=2, device=CPU)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            found = bends(store, end.value)
-            break
+    found = bends(store, arrays.finished(work))
     assert [one.protector for one in found] == ["clean", "lsp[eps=64/255]"]
     for one in found:
         assert one.taylor.value > 0.8  # slope and bend together foretell SAL

@@ -80,11 +80,11 @@ def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], l
     for experiment in experiments:
         protect, victim = experiment.steps()
         # A record without its arrays, as it is published, is enough for tables, but no path and nothing to learn from.
-        lost = victim.name == "trajectory" and not store.has_arrays(victim.name, victim.key)
-        if store.done(victim.name, victim.key) and not lost:
+        finished = store.whole if victim.name == "trajectory" else store.done
+        if finished(victim.name, victim.key):
             ready[victim.key] = victim
             continue
-        made = store.done(protect.name, protect.key) and store.has_arrays(protect.name, protect.key)
+        made = store.whole(protect.name, protect.key)
         (ready if made else todo)[protect.key] = protect
         todo[victim.key] = victim
     return sorted(todo.values(), key=_dearest_first), list(ready.values())

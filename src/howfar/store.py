@@ -103,6 +103,10 @@ class Store:
         """Return whether the arrays of a step are there: records alone are enough to draw tables from."""
         return (self.root / step / key / ARRAYS).is_file()
 
+    def whole(self, step: str, key: str) -> bool:
+        """Return whether the step is finished and its arrays are there, for work that goes on from them."""
+        return self.done(step, key) and self.has_arrays(step, key)
+
     def arrays(self, step: str, key: str) -> dict[str, Tensor]:
         """Return the arrays of a finished step, memory-mapped."""
         from safetensors import SafetensorError

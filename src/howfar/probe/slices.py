@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
-from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import weights_of
@@ -16,6 +15,7 @@ from howfar.probe.landscape import landscape
 from howfar.probe.plane import layer_plane
 from howfar.probe.reading import Sharpness
 from howfar.probe.sharpness import sharpness
+from howfar.probe.surface import Surface
 from howfar.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,8 @@ def slices(
         raise UsageError("a slice needs at least three points and one direction.")
     generator = generator or Generator().manual_seed(0)
     readings = sharpness(model, task, data, radius=radius)
-    slopes = _gradients(model, task, data, {name: weights[name] for name in wanted})
+    with Surface(model, task, task.prepare(data), {name: weights[name] for name in wanted}).opened() as surface:
+        slopes = {name: slope.cpu() for name, slope in surface.start()[1].items()}
     distances = np.linspace(-reach, reach, points)
     found = {}
     for name in wanted:
@@ -83,22 +84,3 @@ def slices(
         ]
         found[name] = Slice(readings[name], ball, float(slopes[name].norm()), distances, lines[0], np.stack(lines[1:]))
     return found
-
-
-def _gradients(model: nn.Module, task: Task, data: Data, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the gradient of the eval-mode mean loss for every layer."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    data = task.prepare(data)
-    answers = data.answers(task.target)
-    try:
-        for part in arrays.chunks(len(data), 128):
-            output = model(arrays.to_images(data.pixels[part], device))
-            loss = task.loss(output, arrays.at(answers, part, device)).sum() / len(data)
-            for name, slope in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
-                total[name] += slope
-    finally:
-        model.train(was_training)
-    return {name: slope.cpu() for name, slope in total.items()}

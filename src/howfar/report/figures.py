@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from howfar.report.numbers import scale
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from howfar.report.crosstask import Matrix
     from howfar.report.page import Control, Group, Series
@@ -21,13 +21,18 @@ FLOOR = 1e-3  # nats; smaller SALs are drawn as this
 
 def of_group(group: "Group") -> dict[str, Figure]:
     """Return convergence, UD and SAL of one victim and defense."""
-    others = [series.protector for series in group.series if series.protector != "clean"]
-    colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOUR}
+    chosen = colours(series.protector for series in group.series)
     return {
-        "convergence": convergence(group, colours),
-        **({"distance": distances(group, colours), "sal": sal_maps(group)} if group.series[0].layers else {}),
+        "convergence": convergence(group, chosen),
+        **({"distance": distances(group, chosen), "sal": sal_maps(group)} if group.series[0].layers else {}),
         **{f"control-{number}": control(entry) for number, entry in enumerate(group.controls)},
     }
+
+
+def colours(protectors: "Iterable[str]") -> dict[str, str]:
+    """Return a colour for every protector, in their order; clean is gray."""
+    others = [name for name in protectors if name != "clean"]
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOUR}
 
 
 def convergence(group: "Group", colours: dict[str, str]) -> Figure:

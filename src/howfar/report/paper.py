@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from howfar.errors import UsageError
-from howfar.report.figures import PALETTE
-from howfar.report.surfaces import ABREAST, FLOOR, colours, strokes
+from howfar.report.figures import colours
+from howfar.report.surfaces import ABREAST, FLOOR, of_paths, strokes
 
 if TYPE_CHECKING:
     from howfar.report.scenery import Cuts, Scene
@@ -61,8 +61,7 @@ def _draw(path: Path, down: int, across: int, size: tuple[float, float], fill: C
 
 
 def _cuts(cuts: "Cuts", figure: Any, axes: list[Any]) -> None:
-    names = sorted({name for cut in cuts.layers.values() for name in cut if name != "clean"})
-    chosen = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)} | {"clean": "black"}
+    chosen = colours(sorted({name for cut in cuts.layers.values() for name in cut})) | {"clean": "black"}
     for axis, (layer, by_protector) in zip(axes, cuts.layers.items(), strict=False):
         axis.axvspan(-1, 1, color="0.92", zorder=0)
         for name, cut in by_protector.items():
@@ -84,7 +83,7 @@ def _maps(scene: "Scene", figure: Any, axes: Any) -> None:
     low, high = (max(value, FLOOR) for value in scene.span)
     top = high if high > low else 2 * low
     norm = LogNorm(low, top)
-    chosen, shown = colours(scene), list(axes)
+    chosen, shown = of_paths(scene) | {"clean": "black"}, list(axes)
     for axis, panel in zip(shown, scene.panels, strict=False):
         values = [[max(value, FLOOR) if math.isfinite(value) else math.nan for value in row] for row in panel.loss]
         levels = [low * (top / low) ** (step / 12) for step in range(13)]
@@ -96,7 +95,7 @@ def _maps(scene: "Scene", figure: Any, axes: Any) -> None:
         for name, path in panel.paths.items():
             axis.plot(
                 [p[1] for p in path], [p[0] for p in path], "-o", markersize=2, linewidth=1.2,
-                color="black" if name == "clean" else chosen[name], label=name,
+                color=chosen[name], label=name,
             )  # fmt: skip
         axis.set_title(textwrap.fill(panel.title, ROW), fontsize=8)
     for axis in shown[len(scene.panels) :]:

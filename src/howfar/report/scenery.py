@@ -7,6 +7,11 @@ from typing import Any
 Grid = list[list[float]]
 
 
+def finite(values: Grid) -> list[list[float | None]]:
+    """Return values with gaps where a number has no JSON."""
+    return [[value if math.isfinite(value) else None for value in row] for row in values]
+
+
 @dataclass(frozen=True)
 class Panel:
     """One surface, or one line.
@@ -79,7 +84,7 @@ class Scene:
         found = asdict(self)
         for panel in found["panels"]:
             for kind in ("loss", "quality"):
-                panel[kind] = [[value if math.isfinite(value) else None for value in row] for row in panel[kind]]
+                panel[kind] = finite(panel[kind])
         return found
 
 
@@ -91,13 +96,11 @@ class Cut:
         distances: from where the network stands, in radii of SAL's ball.
         gradient: change of the loss along the gradient, nats.
         random: the same along random directions, (directions, distances).
-        sal: of the layer, nats.
     """
 
     distances: list[float]
     gradient: list[float]
     random: Grid
-    sal: float
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import html
 import math
 from typing import TYPE_CHECKING
 
-from howfar.report.figures import CLEAN_COLOUR, PALETTE, Figure, blank
+from howfar.report.figures import PALETTE, Figure, blank, colours
+from howfar.report.scenery import finite
 
 if TYPE_CHECKING:
     from howfar.report.scenery import Panel, Scene
@@ -13,10 +14,9 @@ FLOOR = 1e-4  # nats; smaller losses are drawn as this
 ABREAST = 3  # surfaces side by side
 
 
-def colours(scene: "Scene") -> dict[str, str]:
+def of_paths(scene: "Scene") -> dict[str, str]:
     """Return a colour for every path."""
-    names = sorted({name for panel in scene.panels for name in panel.paths if name != "clean"})
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)} | {"clean": CLEAN_COLOUR}
+    return colours(sorted({name for panel in scene.panels for name in panel.paths}))
 
 
 def strokes(number: int, kinds: tuple[str, str, str] = ("-", "--", ":")) -> tuple[str, str]:
@@ -34,17 +34,17 @@ def relief(entry: "Scene") -> Figure | None:
     panel = entry.panels[0]
     if panel.flat:
         return None
-    heights = _heights(panel.loss)
+    heights, chosen = _heights(panel.loss), of_paths(entry)
     traces: list[Figure] = [
         {"type": "surface", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": heights, "opacity": 0.85,
-         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": _finite(panel.loss),
+         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": finite(panel.loss),
          "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>"}
     ]  # fmt: skip
     for name, path in panel.paths.items():
         above = [_height_at(panel, heights, place) + 0.03 for place in path]
         traces.append(
             {"type": "scatter3d", "x": [p[1] for p in path], "y": [p[0] for p in path], "z": above,
-             "mode": "lines+markers", "marker": {"size": 3}, "line": {"width": 6, "color": colours(entry)[name]},
+             "mode": "lines+markers", "marker": {"size": 3}, "line": {"width": 6, "color": chosen[name]},
              "name": html.escape(name)}
         )  # fmt: skip
     layout = blank()
@@ -66,7 +66,7 @@ def _maps(entry: "Scene") -> Figure:
         },
     }  # fmt: skip
     traces: list[Figure] = []
-    chosen = colours(entry)
+    chosen = of_paths(entry)
     for number, panel in enumerate(entry.panels):
         row, column = divmod(number, across)
         suffix = "" if number == 0 else str(number + 1)
@@ -80,7 +80,7 @@ def _maps(entry: "Scene") -> Figure:
         where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         traces.append(
             {"type": "contour", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": _heights(panel.loss),
-             "customdata": _finite(panel.loss), "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
+             "customdata": finite(panel.loss), "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
              "line": {"width": 0.5},
              "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>", **where}
         )  # fmt: skip
@@ -96,8 +96,8 @@ def _maps(entry: "Scene") -> Figure:
 
 def _lines(entry: "Scene") -> Figure:
     traces: list[Figure] = [
-        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": _finite(panel.loss)[0],
-         "customdata": _finite(panel.quality)[0], "name": html.escape(panel.title),
+        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": finite(panel.loss)[0],
+         "customdata": finite(panel.quality)[0], "name": html.escape(panel.title),
          "line": dict(zip(("color", "dash"), strokes(number, ("solid", "dash", "dot")), strict=True)),
          "hovertemplate": f"loss %{{y:.3g}} nats, {html.escape(entry.metric)} %{{customdata:.3f}}<extra></extra>"}
         for number, panel in enumerate(entry.panels)
@@ -110,11 +110,6 @@ def _lines(entry: "Scene") -> Figure:
 
 def _heights(values: list[list[float]]) -> list[list[float | None]]:
     return [[math.log10(max(v, FLOOR)) if math.isfinite(v) else None for v in row] for row in values]
-
-
-def _finite(values: list[list[float]]) -> list[list[float | None]]:
-    """Return values with gaps where a number has no JSON."""
-    return [[value if math.isfinite(value) else None for value in row] for row in values]
 
 
 def _height_at(panel: "Panel", heights: list[list[float | None]], place: list[float]) -> float:

@@ -95,15 +95,12 @@ def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
             continue
         lines = store.arrays("curvature", key)
         layers = found.setdefault((record.spec["model"], record.spec["seed"]), {})
-        for name, layer in record.result["layers"].items():
-            if not name:
-                continue
+        for name in filter(None, record.result["layers"]):
             here = lines[f"gradient:{name}"][len(lines[f"gradient:{name}"]) // 2]
             layers.setdefault(name, {})[record.spec["protector"]] = Cut(
                 distances=lines[f"distances:{name}"].tolist(),
                 gradient=(lines[f"gradient:{name}"] - here).tolist(),
                 random=(lines[f"random:{name}"] - here).tolist(),
-                sal=layer["sal"],
             )
     return [Cuts(f"{model} · seed {seed}", layers) for (model, seed), layers in found.items()]
 

@@ -27,8 +27,7 @@ def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
     wanted = None if keys is None else set(keys)
     found: dict[str, list[Record]] = {}
     for record in store.records("landscape"):
-        whole = record.status == "done" and store.has_arrays("landscape", record.key)
-        if whole and (wanted is None or record.key in wanted):
+        if (wanted is None or record.key in wanted) and store.whole("landscape", record.key):
             found.setdefault(canonical(record.spec["scene"]), []).append(record)
     return [_scene(store, records) for _, records in sorted(found.items())]
 

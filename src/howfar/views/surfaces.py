@@ -217,7 +217,7 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
         spec = {"scene": scene.spec, "panel": asdict(panel), "version": VERSION}
         key = Store.key("landscape", spec)
         keys.append(key)
-        if store.done("landscape", key):
+        if store.whole("landscape", key):
             continue
         clock = Clock(device)
         note = f"{scene.spec['model']} seed {scene.spec['seed']}: around {panel.around} on {panel.on}"
