@@ -18,6 +18,7 @@ from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.report import Leaderboard, Report
+from howfar.commands.store import Compare, StoreTools
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.errors import HowfarError
@@ -42,16 +43,19 @@ Command = (
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[StoreTools, subcommand("store")]
+    | Annotated[Compare, subcommand("compare")]
 )
 COMMANDS: dict[str, type[Common]] = {
     "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
     "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
     "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
+    "store": StoreTools, "compare": Compare,
 }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 done but for some cells, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["--version"]:
         terminal.out(f"howfar {__version__}")

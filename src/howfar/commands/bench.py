@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from howfar.experiment import Experiment
     from howfar.store import Record, Store
 
+FAILED = 3  # exit code of a run that went through, but for some cells
+
 
 @dataclass(kw_only=True)
 class Bench(Grid):
@@ -43,7 +45,9 @@ class Bench(Grid):
         terminal.say(f"page: {self.runs / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
-        return 1 if failures else 0
+        if failures:
+            terminal.say(f"{len(failures)} steps failed; the same command tries them again: {asked['command']}")
+        return FAILED if failures else 0
 
     def _waves(
         self, experiments: "list[Experiment]", store: "Store", request: "Record"

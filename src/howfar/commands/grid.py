@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, to_seconds
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Grid(Common):
     device: str = "auto"
     """auto, cpu or cuda."""
     workers: int | None = None
-    """Processes at a time (default: one a core, on a GPU one)."""
+    """Processes at a time (default: one a core, on a GPU one); 0 works in this process itself."""
+    time_limit: str | None = None
+    """How long a step may take before it is ended and counts as failed, e.g. 90s, 30m or 2h."""
     runs: Path = Path("runs")
     """Folder of the store and of what is written."""
     dry_run: bool = False
@@ -94,7 +96,11 @@ class Grid(Common):
             store.save(request)
         if plan.todo:
             terminal.say(plan.summary)
-        return terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+        limit = None if self.time_limit is None else to_seconds(self.time_limit)
+        events = engine.run(
+            experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit
+        )  # fmt: skip
+        return terminal.follow(events, experiments, store)
 
     def complete(self, experiments: "list[Experiment]", store: "Store") -> bool:
         """Run what the store lacks and return whether all is there: not after a dry run.
@@ -144,12 +150,12 @@ class _Plan:
     @property
     def total(self) -> float:
         """Expected wall seconds."""
-        return sum(self.seconds.values()) / self.workers
+        return sum(self.seconds.values()) / max(self.workers, 1)
 
     @property
     def summary(self) -> str:
         """One line for a person."""
-        about = f"about {terminal.duration(self.total)} with {self.workers} worker(s)"
+        about = f"about {terminal.duration(self.total)} with {self.workers or 'no'} worker(s)"
         return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}."
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:

@@ -88,3 +88,32 @@ def test_text_files_are_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(HowfarError, match="could not write"):
         write_text(tmp_path / "no" / "where.txt", "x")
+
+
+@pytest.mark.parametrize("damage", [("0.25", "0.75"), ('"sha256":"', '"sha257":"'), ('"}', '"} ')])
+def test_a_changed_record_is_not_believed(tmp_path: Path, damage: tuple[str, str]) -> None:
+    store = Store(tmp_path)
+    key = store.save(record(quality=0.25)).key
+    path = tmp_path / "step" / key / "record.json"
+    path.write_text(path.read_text().replace(*damage))
+    with pytest.raises(HowfarError, match="is damaged"):
+        store.find("step", key)
+
+
+def test_flipped_bits_of_arrays_are_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    key = store.save(record(), {"x": torch.zeros(300)}).key
+    path = tmp_path / "step" / key / "arrays.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(HowfarError, match="not what was written"):
+        store.arrays("step", key)
+
+
+def test_records_of_older_versions_have_no_seal_and_are_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    saved = store.save(record(quality=0.25))
+    path = tmp_path / "step" / saved.key / "record.json"
+    path.write_text(json.dumps(saved.__dict__))
+    assert store.find("step", saved.key) == saved

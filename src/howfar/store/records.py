@@ -12,7 +12,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,16 @@ from torch import Tensor
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
+from howfar.store.lease import Claim, Lease, break_lease
+from howfar.store.writing import alive, flush, write_text
 
 RECORD, ARRAYS = "record.json", "arrays.safetensors"
+SUM = "arrays_sha256"  # in what a record says about its making
+SEAL = ',"sha256":"'
+
+
+class DamagedError(HowfarError):
+    """A record or its arrays are not what was written."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,11 @@ class Store:
         """
         path = self.root / step / key / RECORD
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return Record(**content)
+            return Record(**json.loads(unsealed(path.read_text(encoding="utf-8"))))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, OSError) as error:
-            raise HowfarError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+            raise DamagedError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
 
     def done(self, step: str, key: str) -> bool:
         """Return whether the step is finished and did not fail."""
@@ -113,10 +120,14 @@ class Store:
         from safetensors.torch import load_file
 
         path = self.root / step / key / ARRAYS
+        record = self.find(step, key)
         try:
+            written = record.made.get(SUM) if record else None  # records of older versions do not tell
+            if written is not None and written != sha256(path):
+                raise ValueError("its content is not what was written")
             return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise HowfarError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DamagedError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
 
     def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
         """Write a record, replacing one that failed or lost its arrays; a finished one stays as it is.
@@ -133,9 +144,10 @@ class Store:
             draft.mkdir(parents=True)
             if arrays:
                 save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
-                _flush(draft / ARRAYS)
-            write_text(draft / RECORD, json.dumps(record.__dict__, separators=(",", ":"), allow_nan=False))
-            _flush(draft)
+                flush(draft / ARRAYS)
+                record = replace(record, made={**record.made, SUM: sha256(draft / ARRAYS)})
+            write_text(draft / RECORD, sealed(json.dumps(record.__dict__, separators=(",", ":"), allow_nan=False)))
+            flush(draft)
             self._publish(draft, final)
         except (OSError, SafetensorError) as error:
             raise HowfarError(f"could not write {final} ({error}). Free some space or choose another --runs.") from None
@@ -147,17 +159,39 @@ class Store:
         """Return where long work may keep its state until its record is saved."""
         return self.root / step / f".{key}.draft"
 
+    def claim(self, step: str, key: str, label: str) -> Lease | None:
+        """Return the right to do a step; None while somebody else has it, on this machine or another."""
+        return Lease.take(self.lease(step, key), Claim(step, key, label))
+
+    def lease(self, step: str, key: str) -> Path:
+        """Return the file that says who is at work on a step."""
+        return self.root / step / f".{key}.lease"
+
+    def claims(self) -> list[Claim]:
+        """Return who is at work on what, by step and key."""
+        found = (Claim.read(path) for path in sorted(self.root.glob("*/.*.lease")))
+        return [claim for claim in found if claim is not None]
+
     def sweep(self) -> None:
-        """Remove the drafts that dead processes of this machine left behind."""
-        for draft in self.root.glob("*/.*.tmp"):
+        """Remove the drafts and leases that dead processes of this machine left behind."""
+        for path in self.root.glob("*/.*.lease"):
+            claim = Claim.read(path)
+            if claim is not None and claim.orphaned:
+                break_lease(path, claim)
+        for draft in self.abandoned():
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def abandoned(self) -> Iterator[Path]:
+        """Yield the half-written records that dead processes of this machine left behind."""
+        for draft in sorted(self.root.glob("*/.*.tmp")):
             _, _, rest = draft.name[1:].partition(".")
             host, pid, *_ = rest.rsplit(".", 3)
-            if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(draft, ignore_errors=True)
+            if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
+                yield draft
 
     def _publish(self, draft: Path, final: Path) -> None:
         if final.exists():
-            if self.done(final.parent.name, final.name) and (final / ARRAYS).exists() >= (draft / ARRAYS).exists():
+            if self._stays(final) and (final / ARRAYS).exists() >= (draft / ARRAYS).exists():
                 return
             old = draft.with_suffix(".old.tmp")
             final.rename(old)
@@ -166,38 +200,36 @@ class Store:
         else:
             with contextlib.suppress(FileExistsError):  # somebody else finished the same step
                 draft.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
+
+    def _stays(self, final: Path) -> bool:
+        try:
+            return self.done(final.parent.name, final.name)
+        except DamagedError:
+            return False
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise HowfarError(
-            f"could not write {path} ({error.strerror}). Free some space or choose another folder."
-        ) from None
+def sealed(text: str) -> str:
+    """Return the JSON of an object with the SHA-256 of its text as the last member."""
+    return f'{text[:-1]}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def unsealed(text: str) -> str:
+    """Return the JSON of an object without its seal, if it has one.
+
+    Raises:
+        ValueError: if the text is not what was sealed.
+    """
+    head, seal, tail = text.rpartition(SEAL)
+    if not seal:
+        return text
+    plain = head + "}"
+    if tail != hashlib.sha256(plain.encode()).hexdigest() + '"}':
+        raise ValueError("its content is not what was written")
+    return plain
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,181 @@
+"""``howfar store check | gc | export | import`` and ``howfar compare``: look after what runs have left."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg, subcommand
+
+from howfar import terminal
+from howfar.commands.common import Common
+from howfar.errors import UsageError
+
+if TYPE_CHECKING:
+    from howfar.store import Finding, Store
+
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(kw_only=True)
+class Check(Common):
+    """Read every record and all arrays of a store: are they what was written, and where they belong?
+
+    Exits with 1 if numbers are wrong or lost; what is merely left over or failed is listed too.
+    """
+
+    runs: Positional[Path] = Path("runs")
+    """Folder of the store."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.store import check
+
+        findings = list(check(opened(self.runs)))
+        _show(findings, as_json=self.json)
+        harm = sum(finding.harm for finding in findings)
+        terminal.say(f"{harm} damaged. Run howfar store gc --damaged, then the same bench again." if harm else "sound.")
+        return 1 if harm else 0
+
+
+@dataclass(kw_only=True)
+class Gc(Common):
+    """Remove what dead runs left behind; with flags, what can be made again too."""
+
+    runs: Positional[Path] = Path("runs")
+    """Folder of the store."""
+    failed: bool = False
+    """Records of failures too (they run again anyway)."""
+    arrays: bool = False
+    """Images, weights and surfaces too: records alone are enough for all tables."""
+    damaged: bool = False
+    """What cannot be read any more too."""
+    drafts: bool = False
+    """The state of interrupted crafting too, from which it could go on."""
+    dry_run: bool = False
+    """Show what would go; remove nothing."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.store import clean, remove
+
+        store = opened(self.runs)
+        findings = list(clean(store, failed=self.failed, arrays=self.arrays, damaged=self.damaged, drafts=self.drafts))
+        _show(findings, as_json=self.json)
+        if not self.dry_run:
+            for finding in findings:
+                remove(finding)
+        freed = size(sum(finding.bytes for finding in findings))
+        terminal.say(f"{len(findings)} to remove, {freed}" if self.dry_run else f"{len(findings)} removed, {freed}")
+        return 0
+
+
+@dataclass(kw_only=True)
+class ExportStore(Common):
+    """Write one row for every finished victim: what it was, its quality, what it cost."""
+
+    output: Positional[Path]
+    """File to write: .csv, .json or .parquet (the last needs howfar[parquet])."""
+    runs: Path = Path("runs")
+    """Folder of the store."""
+
+    def __call__(self) -> int:
+        from howfar.results.table import rows, write
+
+        found = rows(opened(self.runs))
+        write(found, self.output)
+        terminal.say(f"{len(found)} rows: {self.output}")
+        return 0
+
+
+@dataclass(kw_only=True)
+class ImportStore(Common):
+    """Take in the finished records of another store; nothing is taken if both hold a step with different results."""
+
+    source: Positional[Path]
+    """The other store."""
+    runs: Path = Path("runs")
+    """Folder of the store that takes them."""
+
+    def __call__(self) -> int:
+        from howfar.store import Store, merge
+
+        taken = merge(Store(self.runs), opened(self.source))
+        terminal.say(f"{taken} records taken from {self.source}")
+        return 0
+
+
+@dataclass(kw_only=True)
+class Compare(Common):
+    """Tell which victims only one of two stores holds, and where their qualities differ."""
+
+    one: Positional[Path]
+    """Folder of a store."""
+    other: Positional[Path]
+    """Folder of the other one."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.results.table import apart
+
+        columns = ["victim", str(self.one), str(self.other), "difference"]
+        pairs = apart(opened(self.one), opened(self.other))
+        if self.json:
+            terminal.show_json([dict(zip(columns, pair, strict=True)) for pair in pairs])
+        elif pairs:
+            terminal.show_table(columns, [[_number(value) for value in pair] for pair in pairs])
+        terminal.say(f"{len(pairs)} victims differ" if pairs else "both hold the same victims with the same results")
+        return 1 if pairs else 0
+
+
+StoreCommand = (
+    Annotated[Check, subcommand("check")]
+    | Annotated[Gc, subcommand("gc")]
+    | Annotated[ExportStore, subcommand("export")]
+    | Annotated[ImportStore, subcommand("import")]
+)
+
+
+@dataclass(kw_only=True)
+class StoreTools(Common):
+    """Look after a store: check it, clear it up, export it, take in another one."""
+
+    do: Annotated[StoreCommand, arg(name="")]
+
+    def __call__(self) -> int:
+        return self.do()
+
+
+def opened(path: Path) -> "Store":
+    """Return the store in a folder that is there.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    from howfar.store import Store
+
+    if not path.is_dir():
+        raise UsageError(f"there is no store in {path}. Give the folder that howfar bench wrote with --runs.")
+    return Store(path)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person says it."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {UNITS[unit]}"
+
+
+def _show(findings: "list[Finding]", *, as_json: bool) -> None:
+    if as_json:
+        terminal.show_json([{**asdict(finding), "path": str(finding.path)} for finding in findings])
+    elif findings:
+        rows = [[str(f.path), f.what, "yes" if f.harm else "", size(f.bytes) if f.bytes else ""] for f in findings]
+        terminal.show_table(["path", "what", "damaged", "size"], rows)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)

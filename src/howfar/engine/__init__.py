@@ -1,0 +1,136 @@
+"""Where cells run: in this process, in worker processes, or on a Ray cluster; the same bytes from all of them.
+
+A grid is a graph: protected sets are made once, and victims wait for theirs. Long steps come first. Several runs may
+share one store: a step that one of them is at work on is left to it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from howfar import arrays, work
+from howfar.engine.cell import REPORT_SECONDS, finished
+from howfar.engine.event import Event
+from howfar.engine.graph import Graph, plan
+from howfar.engine.here import Here
+from howfar.engine.pool import Pool
+from howfar.engine.processes import DIED, Processes
+from howfar.errors import UsageError
+from howfar.experiment import Experiment, Step
+from howfar.store import Onlooker, Store, break_lease
+
+__all__ = ["Event", "Here", "Pool", "Processes", "choose_device", "choose_workers", "drive", "plan", "run"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: if a GPU is asked for where none is.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device '{name}'. Choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no GPU that PyTorch can use is here. Take --device cpu, or see howfar doctor.")
+    return torch.device(name)
+
+
+def choose_workers(wanted: int | None, device: torch.device) -> int:
+    """Return how many processes work at a time: as many as wanted, else one a core, or one on a GPU.
+
+    Raises:
+        UsageError: for fewer than none.
+    """
+    if wanted is None:
+        return 1 if device.type == "cuda" else arrays.cores()
+    if wanted < 0:
+        raise UsageError(f"--workers {wanted} makes no sense. Take 1 or more, or 0 for this process itself.")
+    return wanted
+
+
+def run(
+    experiments: list[Experiment], store: Store, *, workers: int, device: torch.device,
+    seconds: Mapping[str, float] | None = None, limit: float | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Run all experiments that the store lacks; yields events as they come.
+
+    A step that fails is recorded and the rest goes on. Closing the iterator (Ctrl-C) stops the workers; what is
+    finished stays in the store. A script that calls this needs Python's usual ``if __name__ == "__main__":``, as
+    workers import it.
+
+    Args:
+        experiments: the grid.
+        store: where records go.
+        workers: processes; each gets an equal share of the cores, and no more threads than PyTorch has here. 0 works
+            in this process.
+        device: where tensors live.
+        seconds: that steps are expected to take, by key; None judges by passes over the images.
+        limit: seconds that a step may take in a worker; it fails then.
+    """
+    store.sweep()
+    todo, ready = plan(experiments, store)
+    for step in ready:
+        yield Event("cached", step.label, step.key, 1.0)
+    if not todo:
+        return
+    graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
+    pool = Processes(store.root, str(device), workers, limit) if workers else Here(store.root, str(device))
+    try:
+        yield from drive(pool, graph, store)
+    finally:
+        pool.close()
+        store.sweep()
+
+
+def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
+    """Hand out steps as they become ready until all are over; yields what happens."""
+    away: dict[str, Step] = {}
+    onlooker = Onlooker()
+    while graph:
+        while pool.room and (step := graph.next()) is not None:
+            pool.submit(step)
+        for event in pool.events(REPORT_SECONDS):
+            if event.status == "running":
+                yield event
+            elif event.status == "elsewhere":
+                away[event.key] = graph.step(event.key)
+            elif event.status == "failed" and event.note.startswith(DIED) and graph.may_retry(event.key):
+                graph.again(graph.step(event.key))
+            else:
+                yield from _over(event, graph, store)
+        for key, step in list(away.items()):
+            if finished(step, store):
+                del away[key]
+                yield from _over(Event("cached", step.label, key, 1.0), graph, store)
+            elif _is_free(step, store, onlooker):
+                del away[key]
+                graph.again(step)
+
+
+def _over(event: Event, graph: Graph, store: Store) -> Iterator[Event]:
+    """Cross off a step that has ended, and record what failed."""
+    failed = event.status == "failed"
+    if failed:
+        work.failed(graph.step(event.key), store, event.note)
+    yield event
+    for blocked in graph.over(event.key, failed=failed):
+        note = f"its protected set failed: {event.note}"
+        work.failed(blocked, store, note)
+        yield Event("failed", blocked.label, blocked.key, note=note)
+
+
+def _is_free(step: Step, store: Store, onlooker: Onlooker) -> bool:
+    """Return whether nobody is at work on a step any more."""
+    path = store.lease(step.name, step.key)
+    stale = onlooker.stale(path)
+    return break_lease(path, stale) if stale else not path.exists()
+
+
+def _passes(step: Step) -> float:
+    """Return about how many passes over the images a step takes."""
+    experiment = step.experiment
+    if step.name == "protect":
+        return experiment.protector.build().passes
+    return experiment.recipe.epochs * experiment.defense.build().passes

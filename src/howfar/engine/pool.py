@@ -1,0 +1,28 @@
+"""What all places have in common where steps are done."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from howfar.engine.event import Event
+from howfar.experiment import Step
+
+
+class Pool(ABC):
+    """Does steps somewhere."""
+
+    @property
+    @abstractmethod
+    def room(self) -> bool:
+        """Whether it takes another step."""
+
+    @abstractmethod
+    def submit(self, step: Step) -> None:
+        """Take a step."""
+
+    @abstractmethod
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Wait for so long at most, and yield what happened."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop everything."""

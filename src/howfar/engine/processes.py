@@ -1,0 +1,121 @@
+"""Worker processes of this machine, each with its share of the cores. One that dies loses the step it was at."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from howfar import arrays, work
+from howfar.engine.cell import Doing, do
+from howfar.engine.event import Event
+from howfar.engine.pool import Pool
+from howfar.experiment import Step
+
+AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
+DIED = "the worker died"
+
+
+class Processes(Pool):
+    """A pool of processes on this machine."""
+
+    def __init__(
+        self, root: Path, device: str, workers: int, limit: float | None = None, doing: Doing = work.run
+    ) -> None:
+        """Start nothing yet: a worker starts with its first step.
+
+        Args:
+            root: folder of the store.
+            device: where tensors live.
+            workers: how many; each gets an equal share of the cores, and no more threads than PyTorch has here.
+            limit: seconds that a step may take; its worker is ended then.
+            doing: does the work of a step.
+        """
+        context = multiprocessing.get_context("spawn")
+        self.root, self.device, self.workers, self.limit, self.doing = root, device, workers, limit, doing
+        self._reports, self._sender = context.Pipe(duplex=False)
+        threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
+        self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=context)
+        self._running: dict[Any, Step] = {}
+
+    @property
+    def room(self) -> bool:
+        """Whether it takes another step."""
+        return len(self._running) < AHEAD * self.workers
+
+    def submit(self, step: Step) -> None:
+        """Take a step."""
+        arguments = (step, self.root, self.device, self.doing)
+        self._running[self._pool.schedule(_work, args=arguments, timeout=self.limit)] = step
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Wait for so long at most, and yield what happened."""
+        if not self._running:
+            time.sleep(seconds)
+        finished, _ = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED)
+        while self._reports.poll():
+            yield Event(**json.loads(self._reports.recv_bytes()))
+        for future in finished:
+            yield self._ended(future, self._running.pop(future))
+
+    def close(self) -> None:
+        """Stop the workers, and what they are at."""
+        self._pool.stop()
+        self._pool.join()
+        self._sender.close()
+        self._reports.close()
+
+    def _ended(self, future: Any, step: Step) -> Event:
+        try:
+            event: Event = future.result()
+        except TimeoutError:
+            note = f"it took longer than {self.limit:g} s and was ended. Give it more with --time-limit."
+            return Event("failed", step.label, step.key, note=note)
+        except ProcessExpired as error:
+            how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
+            note = f"{DIED} ({how}), probably for lack of memory. Run again with fewer --workers."
+            return Event("failed", step.label, step.key, note=note)
+        return event
+
+
+_sender: Connection | None = None  # the worker's end of the pipe
+
+
+def _start(sender: Connection, threads: int) -> None:
+    global _sender
+    _sender = sender
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    torch.set_num_threads(threads)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(step: Step, root: Path, device: str, doing: Doing) -> Event:
+    return do(step, root, device, _tell, doing)
+
+
+def _tell(event: Event) -> None:
+    """Send progress to the parent.
+
+    A short message is one write, and whole or not there even if the worker is killed in the middle: no lock that a dead
+    worker could hold.
+    """
+    if _sender is not None:
+        with contextlib.suppress(OSError):
+            _sender.send_bytes(json.dumps(event.brief(), ensure_ascii=True).encode())

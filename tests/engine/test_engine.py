@@ -1,0 +1,180 @@
+"""Where cells run: what dies, hangs or raises costs its own step and nothing else; nobody does a step twice."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from howfar import engine
+from howfar.engine import Event, Here, Pool, Processes
+from howfar.engine.graph import Graph
+from howfar.experiment import Experiment
+from howfar.store import Onlooker, Record, Store, break_lease
+from howfar.suite import make_suite
+from tests.engine import doings
+
+
+def cells(seeds: str = "0-2", protectors: str = "random,ops") -> list[Experiment]:
+    keys = {
+        "protectors": protectors, "models": "linear", "defenses": "none", "seeds": seeds, "limit_train": 60,
+        "limit_test": 30, "probe_images": 0, "train": {"epochs": 1},
+    }  # fmt: skip
+    return make_suite("digits", keys).experiments()
+
+
+def drive(pool: Pool, store: Store, experiments: list[Experiment]) -> list[Event]:
+    todo, _ = engine.plan(experiments, store)
+    try:
+        return [event for event in engine.drive(pool, Graph(todo, {}), store) if event.status != "running"]
+    finally:
+        pool.close()
+
+
+def test_long_steps_come_first_and_victims_after_their_set(tmp_path: Path) -> None:
+    experiments = cells()
+    todo, _ = engine.plan(experiments, Store(tmp_path))
+    seconds = {step.key: 1.0 for step in todo}
+    longest = next(step for step in todo if step.name == "victim" and step.experiment.seed == 2)
+    seconds[longest.key] = 100.0
+    graph = Graph(todo, seconds)
+    order = []
+    while (step := graph.next()) is not None:
+        order.append(step)
+        assert list(graph.over(step.key, failed=False)) == []
+    assert len(order) == len(todo)
+    assert not graph
+    assert order[0].key == longest.needs
+    assert order[1] is longest
+    place = {step.key: number for number, step in enumerate(order)}
+    assert all(place[step.needs] < place[step.key] for step in order if step.needs)
+
+
+def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
+    store, experiments = Store(tmp_path), cells("0-3", "clean")
+    events = drive(Processes(tmp_path, "cpu", 2, 3.0, doings.faulty), store, experiments)
+    ends = {event.key: event for event in events}
+    assert len(ends) == len(events)
+    for experiment in experiments:
+        protect, victim = (ends[step.key] for step in experiment.steps())
+        assert (protect.status == "failed") == (experiment.seed == 2)
+        assert (victim.status == "done") == (experiment.seed == 0), "a worker's death is forgiven once"
+        why = {
+            0: "",
+            1: "took longer than 3 s",
+            2: "its protected set failed",
+            3: "the worker died (signal 9)",
+        }[experiment.seed]
+        assert why in victim.note
+        kept = store.find("victim", victim.key)
+        assert kept is not None
+        assert kept.status == victim.status
+        assert kept.result.get("error", "") == victim.note
+    assert "a plug-in's fault" in ends[experiments[2].steps()[0].key].note
+    store.sweep()
+    assert not store.claims()
+    again = drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    assert {event.key for event in again} == {key for key, event in ends.items() if event.status == "failed"}
+
+
+def test_two_runs_share_a_store_and_no_step_is_done_twice(tmp_path: Path) -> None:
+    store, experiments = Store(tmp_path), cells("0-3")
+    ends: list[list[Event]] = [[], []]
+
+    def one(number: int) -> None:
+        ends[number] = drive(Processes(tmp_path, "cpu", 1, doing=doings.counts), Store(tmp_path), experiments)
+
+    runs = [threading.Thread(target=one, args=(number,)) for number in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    steps = {step.key for e in experiments for step in e.steps()}
+    begun = Counter(path.name.partition(".")[0] for path in (tmp_path / "begun").iterdir())
+    assert set(begun) == steps
+    assert set(begun.values()) == {1}
+    assert all({event.key for event in end if event.status in ("done", "cached")} <= steps for end in ends)
+    store.sweep()
+    assert not store.claims()
+
+
+def test_all_engines_keep_the_same_bytes(tmp_path: Path) -> None:
+    experiments, kept = cells("0"), []
+    for workers in (0, 2):
+        store = Store(tmp_path / str(workers))
+        events = list(engine.run(experiments, store, workers=workers, device=torch.device("cpu")))
+        assert {event.status for event in events} - {"running"} == {"done"}
+        kept.append({key: contents(store, step, key) for step in ("protect", "victim") for key in keys(store, step)})
+    assert kept[0] == kept[1]
+
+
+def keys(store: Store, step: str) -> list[str]:
+    return [record.key for record in store.records(step)]
+
+
+def contents(store: Store, step: str, key: str) -> tuple[Any, ...]:
+    record = store.find(step, key)
+    assert record is not None
+    result = {**record.result, "epochs": [{**e, "seconds": 0} for e in record.result.get("epochs", [])]}
+    arrays = store.root / step / key / "arrays.safetensors"
+    return record.spec, result, arrays.read_bytes() if arrays.exists() else b""
+
+
+def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
+    store, experiments = Store(tmp_path), cells("0", "random")
+    drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    victim = experiments[0].steps()[1]
+    path = tmp_path / "victim" / victim.key / "record.json"
+    path.write_text(path.read_text().replace("0.5", "0.7"))
+    events = drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    assert [event.key for event in events] == [victim.key]
+    assert store.find("victim", victim.key).result == {"quality": 0.5}  # type: ignore[union-attr]
+
+
+def test_a_lease_is_held_by_one_and_taken_over_only_when_it_is_stale(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    lease = store.claim("victim", "a" * 20, "a victim")
+    assert lease is not None
+    assert store.claim("victim", "a" * 20, "a victim") is None
+    path = store.lease("victim", "a" * 20)
+    onlooker = Onlooker(seconds=0.0)
+    onlooker.stale(path)
+    assert [claim.label for claim in store.claims()] == ["a victim"]
+    assert Onlooker(seconds=60.0).stale(path) is None
+    stale = onlooker.stale(path)
+    assert stale is not None
+    assert break_lease(path, stale)
+    successor = store.claim("victim", "a" * 20, "a victim")
+    assert successor is not None
+    assert not break_lease(path, stale), "the lease of a successor stays"
+    assert [claim.token for claim in store.claims()] == [successor.claim.token]
+    lease.give_back()
+    assert store.claims(), "who lost a lease cannot give back that of another"
+    successor.give_back()
+    store.sweep()
+    assert not store.claims()
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    lease = store.claim("victim", "a" * 20, "a victim")
+    assert lease is not None
+    path = store.lease("victim", "a" * 20)
+    path.write_text(path.read_text().replace(f'"pid": {lease.claim.pid}', '"pid": 999999999'))
+    store.sweep()
+    assert not path.exists()
+
+
+def test_an_unreadable_lease_is_somebodys_until_it_is_stale(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.lease("victim", "a" * 20)
+    path.parent.mkdir()
+    path.write_text("{")
+    assert store.claim("victim", "a" * 20, "a victim") is None
+    onlooker = Onlooker(seconds=0.0)
+    onlooker.stale(path)
+    stale = onlooker.stale(path)
+    assert stale is not None
+    assert break_lease(path, stale)
+    store.save(Record("victim", "a" * 20, {}, "done", {}, {}))
