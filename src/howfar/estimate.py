@@ -35,6 +35,17 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
     return {step.key: known.get(_like(step.name, step.spec)) or _guess(step) for step in steps}
 
 
+def memory(steps: list[Step], store: Store) -> dict[str, int]:
+    """Return the bytes that steps need, by their key, where like ones were done before."""
+    seen: dict[str, int] = {}
+    for name in {step.name for step in steps}:
+        for record in store.records(name):
+            like, peak = _like(name, record.spec), record.made.get("peak_bytes")
+            seen[like] = max(seen.get(like, 0), peak or 0)
+    found = {step.key: seen.get(_like(step.name, step.spec), 0) for step in steps}
+    return {key: peak for key, peak in found.items() if peak}
+
+
 def _like(name: str, spec: Mapping[str, object]) -> str:
     """Return what steps of equal length have in common: all but the seed, and for victims the protector."""
     return name + repr(

@@ -12,6 +12,8 @@ from howfar.experiment import Step
 from howfar.protect import Progress
 from howfar.store import Record, Store
 
+_X = torch.zeros(1)
+
 
 def nothing(step: Step, store: Store, device: torch.device) -> Iterator[Progress]:
     """Save a record at once."""
@@ -45,4 +47,7 @@ def counts(step: Step, store: Store, device: torch.device) -> Iterator[Progress]
     yield from nothing(step, store, device)
 
 
-_X = torch.zeros(1)
+def slow(step: Step, store: Store, device: torch.device) -> Iterator[Progress]:
+    """Take a second for nothing."""
+    time.sleep(1)
+    yield from nothing(step, store, device)

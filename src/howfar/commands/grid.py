@@ -57,6 +57,8 @@ class Grid(Common):
     """auto, cpu or cuda."""
     workers: int | None = None
     """Processes at a time (default: one a core, on a GPU one); 0 works in this process itself."""
+    ray: str | None = None
+    """Work on a Ray cluster: its address, or auto for the one here; all its machines must see --runs."""
     time_limit: str | None = None
     """How long a step may take before it is ended and counts as failed, e.g. 90s, 30m or 2h."""
     runs: Path = Path("runs")
@@ -83,6 +85,7 @@ class Grid(Common):
     ) -> list[tuple[str, str]] | None:
         """Keep the request, run what the store lacks and return the failures; None after a dry run."""
         from howfar import engine
+        from howfar.estimate import memory
         from howfar.suite import check_data
 
         device = engine.choose_device(self.device)
@@ -98,7 +101,8 @@ class Grid(Common):
             terminal.say(plan.summary)
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         events = engine.run(
-            experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit
+            experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
+            memory=memory(plan.todo, store) if self.ray else None,
         )  # fmt: skip
         return terminal.follow(events, experiments, store)
 

@@ -13,8 +13,8 @@ from howfar.engine.cell import REPORT_SECONDS, finished
 from howfar.engine.event import Event
 from howfar.engine.graph import Graph, plan
 from howfar.engine.here import Here
-from howfar.engine.pool import Pool
-from howfar.engine.processes import DIED, Processes
+from howfar.engine.pool import DIED, Pool
+from howfar.engine.processes import Processes
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Step
 from howfar.store import Onlooker, Store, break_lease
@@ -52,7 +52,8 @@ def choose_workers(wanted: int | None, device: torch.device) -> int:
 
 def run(
     experiments: list[Experiment], store: Store, *, workers: int, device: torch.device,
-    seconds: Mapping[str, float] | None = None, limit: float | None = None,
+    seconds: Mapping[str, float] | None = None, limit: float | None = None, ray: str | None = None,
+    memory: Mapping[str, int] | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     """Run all experiments that the store lacks; yields events as they come.
 
@@ -68,6 +69,8 @@ def run(
         device: where tensors live.
         seconds: that steps are expected to take, by key; None judges by passes over the images.
         limit: seconds that a step may take in a worker; it fails then.
+        ray: address of a Ray cluster to work on instead, or ``auto``; on GPUs ``workers`` steps share one.
+        memory: bytes that steps are known to need, by key: on a cluster each starts where there is room.
     """
     store.sweep()
     todo, ready = plan(experiments, store)
@@ -76,7 +79,12 @@ def run(
     if not todo:
         return
     graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
-    pool = Processes(store.root, str(device), workers, limit) if workers else Here(store.root, str(device))
+    if ray is not None:
+        from howfar.engine.cluster import Cluster
+
+        pool: Pool = Cluster(store.root, str(device), ray, sharing=max(workers, 1), memory=memory, limit=limit)
+    else:
+        pool = Processes(store.root, str(device), workers, limit) if workers else Here(store.root, str(device))
     try:
         yield from drive(pool, graph, store)
     finally:

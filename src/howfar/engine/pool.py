@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from howfar.engine.event import Event
 from howfar.experiment import Step
 
+DIED = "the worker died"  # how the note of a failed step begins that may be tried again
+
 
 class Pool(ABC):
     """Does steps somewhere."""

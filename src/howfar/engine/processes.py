@@ -19,11 +19,10 @@ from pebble import ProcessExpired, ProcessPool
 from howfar import arrays, work
 from howfar.engine.cell import Doing, do
 from howfar.engine.event import Event
-from howfar.engine.pool import Pool
+from howfar.engine.pool import DIED, Pool
 from howfar.experiment import Step
 
 AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
-DIED = "the worker died"
 
 
 class Processes(Pool):

@@ -1,0 +1,134 @@
+"""A Ray cluster, or Ray on this machine alone: every node works on the one store that all of them can write.
+
+Ray places steps by their needs (cores, a share of a GPU, memory) and starts them again when a node is lost. What a
+node was at is free once its lease has not been renewed for a while.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from howfar import work
+from howfar.engine.cell import Doing, do
+from howfar.engine.event import Event
+from howfar.engine.pool import DIED, Pool
+from howfar.errors import HowfarError, UsageError
+from howfar.experiment import Step
+from howfar.store import Store
+
+AUTO = "auto"
+LOOK_SECONDS = 2.0  # progress is read from the leases so often
+LOOPBACK = "127.0.0.1"
+
+
+class Cluster(Pool):
+    """A pool of whatever machines a Ray cluster has."""
+
+    def __init__(
+        self, root: Path, device: str, address: str, *, threads: int = 1, sharing: int = 1,
+        memory: Mapping[str, int] | None = None, limit: float | None = None, doing: Doing = work.run,
+    ) -> None:  # fmt: skip
+        """Join the cluster, or start one on this machine.
+
+        Args:
+            root: folder of the store; all nodes must see it under this path.
+            device: where tensors live.
+            address: of the cluster; ``auto`` takes the one this machine belongs to, else starts one here.
+            threads: cores a step takes.
+            sharing: steps that share a GPU.
+            memory: bytes that steps are known to need, by key.
+            limit: seconds that a step may take.
+            doing: does the work of a step.
+        """
+        self._ray = _joined(address)
+        self.root, self.device, self.limit, self.doing, self.threads = root.resolve(), device, limit, doing, threads
+        self._memory = memory or {}
+        self._gpus = 1 / sharing if device == "cuda" else 0
+        self._remote = self._ray.remote(_work)
+        self._running: dict[Any, Step] = {}
+        self._since: dict[str, float] = {}
+        self._looked = 0.0
+
+    @property
+    def room(self) -> bool:
+        """Whether it takes another step: Ray keeps as many as there are."""
+        return True
+
+    def submit(self, step: Step) -> None:
+        """Take a step."""
+        needs = {"memory": self._memory[step.key]} if step.key in self._memory else {}
+        placed = self._remote.options(
+            num_cpus=self.threads, num_gpus=self._gpus, name=step.label, max_retries=1, **needs
+        )  # fmt: skip
+        self._running[placed.remote(step, self.root, self.device, self.threads, self.doing)] = step
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Wait for so long at most, and yield what happened."""
+        if not self._running:
+            time.sleep(seconds)
+            return
+        ready, _ = self._ray.wait(list(self._running), timeout=seconds)
+        for reference in ready:
+            yield self._ended(reference, self._running.pop(reference))
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            yield from self._progress()
+
+    def close(self) -> None:
+        """Cancel what is left, and leave the cluster."""
+        for reference in self._running:
+            with contextlib.suppress(Exception):  # a lost cluster cannot be asked to stop
+                self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+    def _ended(self, reference: Any, step: Step) -> Event:
+        begun = self._since.pop(step.key, None)
+        late = self.limit is not None and begun is not None and time.monotonic() - begun > self.limit
+        try:
+            event: Event = self._ray.get(reference)
+        except (self._ray.exceptions.RayError, OSError) as error:
+            if late:
+                note = f"it took longer than {self.limit:g} s and was ended. Give it more with --time-limit."
+            else:
+                note = f"{DIED} ({type(error).__name__}), for lack of memory or with its machine."
+            return Event("failed", step.label, step.key, note=note)
+        return event
+
+    def _progress(self) -> Iterator[Event]:
+        """Yield how far the steps are by their leases, and end those that take too long."""
+        references = {step.key: reference for reference, step in self._running.items()}
+        for claim in Store(self.root).claims():
+            if claim.key not in references:
+                continue
+            since = self._since.setdefault(claim.key, time.monotonic())
+            yield Event("running", claim.label, claim.key, claim.share, claim.note)
+            if self.limit is not None and time.monotonic() - since > self.limit:
+                self._ray.cancel(references[claim.key], force=True)
+
+
+def _joined(address: str) -> Any:
+    # Both must be set before Ray is imported: it would listen on all addresses of this machine, and report its use.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--ray needs Ray. Install howfar[ray], or leave --ray out.") from None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        if address != AUTO:
+            raise HowfarError(f"no Ray cluster answers at {address} ({error}). See ray status, or take auto.") from None
+        ray.init(_node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
+    return ray
+
+
+def _work(step: Step, root: Path, device: str, threads: int, doing: Doing) -> Event:
+    torch.set_num_threads(threads)
+    return do(step, root, device, lambda _: None, doing)
