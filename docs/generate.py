@@ -51,7 +51,7 @@ def _help(name: str) -> str:
     text = io.StringIO()
     os.environ["COLUMNS"] = "100"
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue())
     return "\n".join(line.rstrip() for line in plain.strip().splitlines())
 

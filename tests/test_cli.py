@@ -1,5 +1,6 @@
 """The command line as a person uses it, in processes of its own."""
 
+import io
 import json
 import os
 import random
@@ -8,11 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from howfar.cli import COMMANDS, main
+from howfar.commands.common import to_seconds
+from howfar.store import Store
 
 SUITE = [
     "bench", "--dataset", "digits",
@@ -175,22 +181,18 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], int, str]]:
         "unknown device": (["--device", "tpu"], 2, "auto, cpu or cuda"),
         "no permission": (["--runs", "file/runs"], 1, "--runs"),
         "bad seeds": (["--seeds", "x"], 2, "seeds"),
+        "no time": (["--time-limit", "soon"], 2, "90s, 30m or 2h"),
         "no workers": (["--workers", "-1"], 2, "1 or more"),
     }
 
 
 def test_bad_input_is_one_line_with_the_cure(tmp_path: Path) -> None:
-    import contextlib
-    import io
-
-    from howfar.cli import main
-
     cases = bad_inputs(tmp_path)
     if torch.cuda.is_available():
         del cases["a GPU where none is"]
     for name, (arguments, code, message) in cases.items():
         errors = io.StringIO()
-        with contextlib.chdir(tmp_path), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+        with chdir(tmp_path), redirect_stderr(errors), pytest.raises(SystemExit) as stop:
             main([*TINY, *arguments])
         text = errors.getvalue()
         assert stop.value.code == code, (name, text)
@@ -243,8 +245,6 @@ def test_config_file_and_flags(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["protectors", "defenses", "datasets", "models", "tasks"])
 def test_list_and_show_know_everything(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from howfar.cli import main
-
     with pytest.raises(SystemExit):
         main(["list", kind, "--json"])
     entries = json.loads(capsys.readouterr().out)
@@ -259,8 +259,6 @@ def test_list_and_show_know_everything(kind: str, capsys: pytest.CaptureFixture[
 
 
 def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    from howfar.cli import main
-
     with pytest.raises(SystemExit):
         main(["show", "em"])
     text = capsys.readouterr().out
@@ -269,12 +267,10 @@ def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[
 
 
 def test_every_command_has_help_and_stands_in_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
-    from howfar.cli import COMMANDS, main
-
     docs = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
     for name in COMMANDS:
         with pytest.raises(SystemExit) as stop:
-            main([name, "--help"])
+            main([*name.split(), "--help"])
         assert stop.value.code == 0
         assert f"## howfar {name}" in docs
         options = [word for word in capsys.readouterr().out.split() if word.startswith("--")]
@@ -314,3 +310,64 @@ def test_no_command_leaves_anything_outside_its_folder(tmp_path: Path) -> None:
     assert [p.name for p in work.iterdir()] == ["out"]
     shutil.rmtree(work / "out")
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def inside(*arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process; returns exit code, output and errors."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0), output.getvalue(), errors.getvalue()
+
+
+def test_another_terminal_sees_what_runs_and_what_is_left(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "runs", "runs")
+    record = next(Store("runs").records("victim"))
+    sight = json.loads(inside(*SUITE, "--watch", "--json")[1])
+    assert (sight["left"], sight["running"], sight["failed"]) == ([], [], {})
+    shutil.rmtree(Path("runs", "victim", record.key))
+    with Store("runs").claim("victim", record.key, "a victim") as lease:  # type: ignore[union-attr]
+        sight = json.loads(inside(*SUITE, "--watch", "--json")[1])
+        _, shown, _ = inside(*SUITE, "--watch")
+    assert [(one["step"], one["pid"]) for one in sight["running"]] == [("a victim", lease.claim.pid)]
+    assert len(sight["left"]) == 1
+    assert sight["seconds"] > 0
+    assert "a victim" in shown
+    assert "1 failed" not in shown
+
+
+def test_a_store_is_checked_exported_taken_in_and_compared(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "runs", "runs")
+    assert inside("store", "check", "runs")[0] == 0
+    assert inside("store", "export", "all.csv")[0] == 0
+    lines = Path("all.csv").read_text().splitlines()
+    assert lines[0].startswith("key,dataset,protector")
+    assert len(lines) == 1 + len(list(Store("runs").records("victim")))
+    code, _, errors = inside("store", "export", "all.xlsx")
+    assert (code, ".parquet" in errors) == (2, True)
+    assert inside("store", "import", "runs", "--runs", "other")[0] == 0
+    assert inside("compare", "runs", "other")[0] == 0
+    victim = next(Path("other", "victim").glob("*/record.json"))
+    victim.write_text(victim.read_text().replace('"quality":0', '"quality":1'))
+    code, shown, _ = inside("store", "check", "other", "--json")
+    assert (code, victim.parent.name in shown) == (1, True)
+    assert inside("leaderboard", "other")[0] == 1, "a wrong number is never shown"
+    assert inside("store", "gc", "other", "--damaged")[0] == 0
+    assert inside("store", "check", "other")[0] == 0
+    assert len(json.loads(inside("compare", "runs", "other", "--json")[1])) == 1
+    code, _, errors = inside("store", "check", "nowhere")
+    assert (code, "there is no store" in errors) == (2, True)
+
+
+def test_a_time_limit_is_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("soon", "10ms", "-3s", "0"):
+        code, _, errors = inside(*TINY, "--time-limit", wrong)
+        assert (code, "90s, 30m or 2h" in errors) == (2, True)
+    assert [to_seconds(text) for text in ("90s", "30m", "2h", "1.5")] == [90, 1800, 7200, 1.5]

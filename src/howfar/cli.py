@@ -18,7 +18,7 @@ from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.report import Leaderboard, Report
-from howfar.commands.store import Compare, StoreTools
+from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, StoreTools
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.errors import HowfarError
@@ -50,7 +50,7 @@ COMMANDS: dict[str, type[Common]] = {
     "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
     "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
     "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
-    "store": StoreTools, "compare": Compare,
+    "store check": Check, "store gc": Gc, "store export": ExportStore, "store import": ImportStore, "compare": Compare,
 }  # fmt: skip
 
 

@@ -3,11 +3,14 @@
 import json
 import logging
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
 
     from howfar.ablation import Line
     from howfar.engine import Event
@@ -157,13 +160,52 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
+    _console(sys.stdout).print(_table(columns, rows))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
     from rich.table import Column, Table
     from rich.text import Text
 
     table = Table(*(Column(Text(name)) for name in columns), header_style="bold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in names are no markup
-    _console(sys.stdout).print(table)
+    return table
+
+
+class _Show:
+    """Draws a table with a line below: again and again in its place on a terminal, once elsewhere."""
+
+    def __init__(self, console: "Console", live: "Live | None") -> None:
+        self.console, self._live = console, live
+
+    @property
+    def live(self) -> bool:
+        """Whether it can be drawn again."""
+        return self._live is not None
+
+    def __call__(self, columns: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        drawn = Group(_table(columns, rows), Text(below))
+        if self._live is None:
+            self.console.print(drawn)
+        else:
+            self._live.update(drawn, refresh=True)
+
+
+@contextmanager
+def screen() -> Iterator[_Show]:
+    """Give a place to draw a table in that changes."""
+    from rich.live import Live
+
+    console = _console(sys.stdout)
+    if not console.is_terminal:
+        yield _Show(console, None)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield _Show(console, live)
 
 
 def show_json(value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from howfar import terminal
 from howfar.commands.grid import Grid
+from howfar.commands.watch import watch
 
 if TYPE_CHECKING:
     from howfar.experiment import Experiment
@@ -24,6 +25,8 @@ class Bench(Grid):
 
     stop_when_broken: bool = False
     """Try the defenses one after the other, and none more against a protector that has lost half of its protection."""
+    watch: bool = False
+    """Show what other runs of this grid are at, how long they will take and what failed; run nothing."""
 
     def __call__(self) -> int:
         from howfar.results import collect
@@ -31,6 +34,8 @@ class Bench(Grid):
 
         experiments = self.experiments()
         store = Store(self.runs)
+        if self.watch:
+            return watch(experiments, store, as_json=self.json)
         victims = sorted(e.steps()[1].key for e in experiments)
         asked = {"victims": victims, "command": shlex.join(["howfar", *sys.argv[1:]])}
         request = Record("bench", store.key("bench", asked), asked, "done", {}, {})

@@ -88,6 +88,7 @@ class Grid(Common):
         from howfar.estimate import memory
         from howfar.suite import check_data
 
+        limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
         check_data(experiments)
@@ -99,7 +100,6 @@ class Grid(Common):
             store.save(request)
         if plan.todo:
             terminal.say(plan.summary)
-        limit = None if self.time_limit is None else to_seconds(self.time_limit)
         events = engine.run(
             experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
             memory=memory(plan.todo, store) if self.ray else None,

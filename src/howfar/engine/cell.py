@@ -2,9 +2,8 @@
 
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from howfar.store import DamagedError, Store
 
 REPORT_SECONDS = 0.2  # progress is told at most so often
 
-Doing = Callable[[Step, Store, torch.device], Generator[Progress, None, Any]]
+Doing = Callable[[Step, Store, torch.device], Iterator[Progress]]
 
 
 def do(step: Step, root: Path, device: str, tell: Callable[[Event], None], doing: Doing = work.run) -> Event:

@@ -1,0 +1,92 @@
+"""``howfar bench --watch``: what other runs of a store are at."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from howfar import terminal
+
+if TYPE_CHECKING:
+    from howfar.experiment import Experiment, Step
+    from howfar.store import Claim, Record, Store
+
+LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A store at one moment.
+
+    Attributes:
+        at_work: steps that somebody is at, with host, process and progress.
+        left: steps that are not finished, those included.
+        total: steps of the grid.
+        failed: records of failures among them.
+        seconds: expected until all is finished, by as many as are at work now.
+    """
+
+    at_work: "list[Claim]"
+    left: "list[Step]"
+    total: int
+    failed: "list[Record]"
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        ahead = f", about {terminal.duration(self.seconds)} to go" if self.at_work and self.left else ""
+        return f"{self.total - len(self.left)} of {self.total} steps done, {len(self.failed)} failed{ahead}"
+
+    def rows(self) -> list[list[str]]:
+        """Return what runs where."""
+        now = time.time()
+        return [
+            [c.label, f"{c.host}:{c.pid}", f"{c.share:.0%}", c.note, terminal.duration(max(now - c.started, 0))]
+            for c in self.at_work
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the same for programs."""
+        return {
+            "running": [{"step": c.label, "host": c.host, "pid": c.pid, "share": c.share, "note": c.note}
+                        for c in self.at_work],
+            "left": [step.label for step in self.left],
+            "total": self.total,
+            "failed": {record.key: record.result["error"] for record in self.failed},
+            "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def watch(experiments: "list[Experiment]", store: "Store", *, as_json: bool) -> int:
+    """Show what runs where until all steps are over (once, as JSON or into a file); returns the exit code."""
+    sight = look(experiments, store)
+    if as_json:
+        terminal.show_json(sight.as_json())
+        return 0
+    with terminal.screen() as show:
+        while True:
+            show(["step", "where", "done", "", "for"], sight.rows(), sight.summary)
+            if not show.live or not sight.left or len(sight.failed) == len(sight.left):
+                break
+            time.sleep(LOOK_SECONDS)
+            sight = look(experiments, store)
+    for record in sight.failed:
+        terminal.say(f"failed: {record.step} {record.key}: {record.result['error']}", style="red")
+    return 0
+
+
+def look(experiments: "list[Experiment]", store: "Store") -> Sight:
+    """Return what a store shows of a grid now."""
+    from howfar.engine import plan
+    from howfar.estimate import estimate
+
+    left, ready = plan(experiments, store)
+    claims = {claim.key: claim for claim in store.claims() if not claim.orphaned}
+    at_work = [claims[step.key] for step in left if step.key in claims]
+    records = (store.find(step.name, step.key) for step in left)
+    failed = [record for record in records if record is not None and record.status == "failed"]
+    gone = {record.key for record in failed}
+    open_ = [step for step in left if step.key not in gone]
+    seconds = estimate(open_, store)
+    done = sum(seconds.get(claim.key, 0.0) * claim.share for claim in at_work)
+    return Sight(at_work, left, len(left) + len(ready), failed, (sum(seconds.values()) - done) / max(len(at_work), 1))
