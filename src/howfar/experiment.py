@@ -1,12 +1,12 @@
 """One cell of a benchmark: the only file that knows the order data, protect, defend, train, probe, score."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from howfar.data import DATASETS, Data, Splits, balanced, held_back
+from howfar.data import DATASETS, Data, Splits, balanced, held_back, read_splits, write_splits
 from howfar.defend import Chain
 from howfar.errors import UsageError
 from howfar.models import Architecture
@@ -20,6 +20,8 @@ from howfar.train import Recipe
 from howfar.train.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
+LARGE = 32 * 2**20  # bytes of images from which a data set is laid ready for other processes
+_Choice = tuple[str, int | None, int | None, int]  # data set, training and test images, images held out
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,18 @@ class Experiment:
     walk: Walk | None = None
 
     @property
+    def choices(self) -> list[_Choice]:
+        """What is to be loaded: the data set, and the one for the tests where that is another."""
+        sets = [self.dataset, *([self.test_dataset] if self.test_dataset else [])]
+        return [(one.label, self.limit_train, self.limit_test, self.held_out) for one in sets]
+
+    @property
     def splits(self) -> Splits:
         """The data, loaded once per process."""
-        own = _load(self.dataset.label, self.limit_train, self.limit_test, self.held_out)
+        own, *others = (_load(*choice) for choice in self.choices)
         if self.test_dataset is None:
             return own
-        other = _load(self.test_dataset.label, self.limit_train, self.limit_test, self.held_out)
+        (other,) = others
         if own.classes != other.classes or own.test.shape != other.test.shape:
             raise UsageError(
                 f"{_title(self.dataset)} and {_title(self.test_dataset)} differ in classes or image size, "
@@ -92,7 +100,7 @@ class Experiment:
 
     def protect_spec(self) -> dict[str, Any]:
         """Return everything that determines the protected set."""
-        digests = _digests(self.dataset.label, self.limit_train, self.limit_test, self.held_out)
+        digests = _digests(*self.choices[0])
         return {
             "dataset": {"label": _title(self.dataset), "train": digests["train"]},
             "source_task": self.source_task.key(),
@@ -102,8 +110,7 @@ class Experiment:
 
     def victim_spec(self) -> dict[str, Any]:
         """Return everything that determines what the victim learns and what is measured on it."""
-        tested = self.test_dataset or self.dataset
-        digests = _digests(tested.label, self.limit_train, self.limit_test, self.held_out)
+        digests = _digests(*self.choices[-1])
         kept = {name: digests[name] for name in ("clean", "validation") if name in digests}
         return {
             **self.protect_spec(),
@@ -164,8 +171,54 @@ def _title(dataset: Spec[Splits]) -> str:
     return f"{dataset.name}:{Path(root).name}" if root and dataset.name in ("folder", "npz") else dataset.name
 
 
+@dataclass(frozen=True)
+class Shelved:
+    """A data set that lies ready for other processes.
+
+    Attributes:
+        path: the file to be mapped.
+        digests: of its parts.
+    """
+
+    path: Path
+    digests: dict[str, str]
+
+
+Shelf = dict[_Choice, Shelved]
+
+
+def shelve(experiments: Iterable[Experiment], folder: Path) -> Shelf:
+    """Write the larger data sets of a grid to a folder, so that a machine holds each once however many work on it."""
+    shelf: Shelf = {}
+    for choice in {choice for experiment in experiments for choice in experiment.choices}:
+        splits = _load(*choice)
+        parts = (splits.train, splits.test, splits.clean, splits.validation)
+        if sum(part.pixels.nbytes for part in parts if part is not None) >= LARGE:
+            digests = _digests(*choice)
+            path = folder / f"{Store.key('data', {'choice': list(choice), 'digests': digests})}.safetensors"
+            write_splits(splits, path)
+            shelf[choice] = Shelved(path, digests)
+    return shelf
+
+
+def take_from(shelf: Shelf) -> None:
+    """Let this process map what lies ready instead of loading it."""
+    if shelf == _shelf:
+        return
+    _shelf.clear()
+    _shelf.update(shelf)
+    _load.cache_clear()
+    _digests.cache_clear()
+
+
+_shelf: Shelf = {}
+
+
 @functools.lru_cache(maxsize=2)
 def _load(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> Splits:
+    shelved = _shelf.get((label, limit_train, limit_test, held_out))
+    if shelved is not None and shelved.path.exists():
+        return read_splits(shelved.path)
     splits = parse(label, DATASETS, "dataset").build()
     splits = replace(splits, test=balanced(splits.test, limit_test))
     if not held_out:
@@ -176,6 +229,9 @@ def _load(label: str, limit_train: int | None, limit_test: int | None, held_out:
 
 @functools.lru_cache(maxsize=2)
 def _digests(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> dict[str, str]:
+    shelved = _shelf.get((label, limit_train, limit_test, held_out))
+    if shelved is not None:
+        return shelved.digests
     splits = _load(label, limit_train, limit_test, held_out)
     parts = {"train": splits.train, "test": splits.test, "clean": splits.clean, "validation": splits.validation}
     return {name: part.digest()[:20] for name, part in parts.items() if part is not None}

@@ -9,6 +9,7 @@ from howfar.data.folder import folder
 from howfar.data.idx import fashion_mnist, mnist
 from howfar.data.npz import npz
 from howfar.data.rooms import rooms
+from howfar.data.shelf import read_splits, write_splits
 from howfar.data.subset import balanced, halves, held_back
 from howfar.data.svhn import svhn
 from howfar.data.taskonomy import taskonomy
@@ -28,4 +29,4 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "npz": npz,
 }
 
-__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves", "held_back"]
+__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves", "held_back", "read_splits", "write_splits"]

@@ -4,6 +4,7 @@ A grid is a graph: protected sets are made once, and victims wait for theirs. Lo
 share one store: a step that one of them is at work on is left to it.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -16,7 +17,7 @@ from howfar.engine.here import Here
 from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
 from howfar.errors import UsageError
-from howfar.experiment import Experiment, Step
+from howfar.experiment import Experiment, Step, shelve
 from howfar.store import Onlooker, Store, break_lease
 
 __all__ = ["Event", "Here", "Pool", "Processes", "choose_device", "choose_workers", "drive", "plan", "run"]
@@ -79,16 +80,23 @@ def run(
     if not todo:
         return
     graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
-    if ray is not None:
-        from howfar.engine.cluster import Cluster
-
-        pool: Pool = Cluster(store.root, str(device), ray, sharing=max(workers, 1), memory=memory, limit=limit)
-    else:
-        pool = Processes(store.root, str(device), workers, limit) if workers else Here(store.root, str(device))
+    pool: Pool = Here(store.root, str(device))
+    scratch = store.scratch()
     try:
+        if ray is not None:
+            from howfar.engine.cluster import Cluster
+
+            shelf = shelve(experiments, scratch)
+            pool = Cluster(
+                store.root, str(device), ray, sharing=max(workers, 1), memory=memory, limit=limit, shelf=shelf
+            )  # fmt: skip
+        elif workers:
+            shelf = shelve(experiments, scratch) if workers > 1 else {}
+            pool = Processes(store.root, str(device), workers, limit, shelf=shelf)
         yield from drive(pool, graph, store)
     finally:
         pool.close()
+        shutil.rmtree(scratch, ignore_errors=True)
         store.sweep()
 
 

@@ -18,7 +18,7 @@ from howfar.engine.cell import Doing, do
 from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
-from howfar.experiment import Step
+from howfar.experiment import Shelf, Step, take_from
 from howfar.store import Store
 
 AUTO = "auto"
@@ -32,6 +32,7 @@ class Cluster(Pool):
     def __init__(
         self, root: Path, device: str, address: str, *, threads: int = 1, sharing: int = 1,
         memory: Mapping[str, int] | None = None, limit: float | None = None, doing: Doing = work.run,
+        shelf: Shelf | None = None,
     ) -> None:  # fmt: skip
         """Join the cluster, or start one on this machine.
 
@@ -44,10 +45,11 @@ class Cluster(Pool):
             memory: bytes that steps are known to need, by key.
             limit: seconds that a step may take.
             doing: does the work of a step.
+            shelf: data sets that lie ready to be mapped.
         """
         self._ray = _joined(address)
         self.root, self.device, self.limit, self.doing, self.threads = root.resolve(), device, limit, doing, threads
-        self._memory = memory or {}
+        self._memory, self._shelf = memory or {}, shelf or {}
         self._gpus = 1 / sharing if device == "cuda" else 0
         self._remote = self._ray.remote(_work)
         self._running: dict[Any, Step] = {}
@@ -65,7 +67,7 @@ class Cluster(Pool):
         placed = self._remote.options(
             num_cpus=self.threads, num_gpus=self._gpus, name=step.label, max_retries=1, **needs
         )  # fmt: skip
-        self._running[placed.remote(step, self.root, self.device, self.threads, self.doing)] = step
+        self._running[placed.remote(step, self.root, self.device, self.threads, self.doing, self._shelf)] = step
 
     def events(self, seconds: float) -> Iterator[Event]:
         """Wait for so long at most, and yield what happened."""
@@ -129,6 +131,7 @@ def _joined(address: str) -> Any:
     return ray
 
 
-def _work(step: Step, root: Path, device: str, threads: int, doing: Doing) -> Event:
+def _work(step: Step, root: Path, device: str, threads: int, doing: Doing, shelf: Shelf) -> Event:
     torch.set_num_threads(threads)
+    take_from(shelf)
     return do(step, root, device, lambda _: None, doing)

@@ -20,7 +20,7 @@ from howfar import arrays, work
 from howfar.engine.cell import Doing, do
 from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
-from howfar.experiment import Step
+from howfar.experiment import Shelf, Step, take_from
 
 AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
 
@@ -29,8 +29,9 @@ class Processes(Pool):
     """A pool of processes on this machine."""
 
     def __init__(
-        self, root: Path, device: str, workers: int, limit: float | None = None, doing: Doing = work.run
-    ) -> None:
+        self, root: Path, device: str, workers: int, limit: float | None = None, doing: Doing = work.run,
+        shelf: Shelf | None = None,
+    ) -> None:  # fmt: skip
         """Start nothing yet: a worker starts with its first step.
 
         Args:
@@ -39,12 +40,15 @@ class Processes(Pool):
             workers: how many; each gets an equal share of the cores, and no more threads than PyTorch has here.
             limit: seconds that a step may take; its worker is ended then.
             doing: does the work of a step.
+            shelf: data sets that lie ready to be mapped.
         """
         context = multiprocessing.get_context("spawn")
         self.root, self.device, self.workers, self.limit, self.doing = root, device, workers, limit, doing
         self._reports, self._sender = context.Pipe(duplex=False)
         threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
-        self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=context)
+        self._pool = ProcessPool(
+            workers, initializer=_start, initargs=(self._sender, threads, shelf or {}), context=context
+        )
         self._running: dict[Any, Step] = {}
 
     @property
@@ -90,11 +94,12 @@ class Processes(Pool):
 _sender: Connection | None = None  # the worker's end of the pipe
 
 
-def _start(sender: Connection, threads: int) -> None:
+def _start(sender: Connection, threads: int, shelf: Shelf) -> None:
     global _sender
     _sender = sender
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     torch.set_num_threads(threads)
+    take_from(shelf)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

@@ -139,7 +139,7 @@ class Store:
         from safetensors.torch import save_file
 
         final = self.root / record.step / record.key
-        draft = final.parent / f".{record.key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+        draft = final.parent / _own(record.key)
         try:
             draft.mkdir(parents=True)
             if arrays:
@@ -172,6 +172,10 @@ class Store:
         found = (Claim.read(path) for path in sorted(self.root.glob("*/.*.lease")))
         return [claim for claim in found if claim is not None]
 
+    def scratch(self) -> Path:
+        """Return where this process may keep what it needs while it runs; swept later if it is killed."""
+        return self.root / _own("scratch")
+
     def sweep(self) -> None:
         """Remove the drafts and leases that dead processes of this machine left behind."""
         for path in self.root.glob("*/.*.lease"):
@@ -183,7 +187,7 @@ class Store:
 
     def abandoned(self) -> Iterator[Path]:
         """Yield the half-written records that dead processes of this machine left behind."""
-        for draft in sorted(self.root.glob("*/.*.tmp")):
+        for draft in sorted([*self.root.glob(".scratch.*.tmp"), *self.root.glob("*/.*.tmp")]):
             _, _, rest = draft.name[1:].partition(".")
             host, pid, *_ = rest.rsplit(".", 3)
             if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
@@ -207,6 +211,11 @@ class Store:
             return self.done(final.parent.name, final.name)
         except DamagedError:
             return False
+
+
+def _own(name: str) -> str:
+    """Return a temporary name that tells whose it is."""
+    return f".{name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 def sealed(text: str) -> str:
