@@ -16,6 +16,13 @@ def test_camvid_is_read_with_void_left_out(shared: Path) -> None:
     assert (len(splits.train), len(splits.test)) == (367, 233)
     assert splits.train.shape == (3, 96, 128)
     assert splits.train.targets["segment_semantic"].unique().tolist() == [*range(11), 255]
+    small = DATASETS["camvid"](root=shared / "camvid_96x128.npz", height=24, width=32)
+    assert small.train.shape == (3, 24, 32)
+    averaged = splits.train.pixels[0].float().unflatten(2, (32, 4)).unflatten(1, (24, 4)).mean((2, 4))
+    assert (small.train.pixels[0].float() - averaged).abs().max() <= 1
+    assert small.train.targets["segment_semantic"].shape == (367, 24, 32)
+    with pytest.raises(UsageError, match="both height and width"):
+        DATASETS["camvid"](root=shared / "camvid_96x128.npz", height=24)
 
 
 def test_camvid_is_read_from_its_folder(tmp_path: Path) -> None:

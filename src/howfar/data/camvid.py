@@ -15,9 +15,10 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
 VOID = 11  # of the eleven-class version
+SIZE = (96, 128)  # of what is read from a folder
 
 
-def camvid(root: Path, height: int = 96, width: int = 128) -> Splits:
+def camvid(root: Path, height: int | None = None, width: int | None = None) -> Splits:
     """CamVid, 367 + 233 road scenes in 11 classes (Brostow et al. 2009; SegNet's selection).
 
     Target ``segment_semantic``. The validation images are left alone.
@@ -25,11 +26,18 @@ def camvid(root: Path, height: int = 96, width: int = 128) -> Splits:
     Args:
         root: an ``.npz`` with x_train, seg_train, x_test and seg_test, or SegNet's folder with ``train``,
             ``trainannot``, ``test`` and ``testannot``.
-        height: of the images that are read from a folder; an archive is taken as it is.
-        width: likewise.
+        height: to which images and classes are brought; None is 96 for a folder, and leaves an archive as it is.
+        width: likewise; None is 128 for a folder.
+
+    Raises:
+        HowfarError: if files are missing or cannot be read.
+        UsageError: if the folder is not SegNet's, or only one of height and width is given.
     """
+    if (height is None) != (width is None):
+        raise UsageError("give both height and width of CamVid's images, or neither.")
+    size = None if height is None or width is None else (height, width)
     if root.is_dir():
-        train, test = (_folder(root, part, (height, width)) for part in ("train", "test"))
+        train, test = (_folder(root, part, size or SIZE) for part in ("train", "test"))
     else:
         table = read_arrays(root)
         missing = [
@@ -39,7 +47,8 @@ def camvid(root: Path, height: int = 96, width: int = 128) -> Splits:
             raise HowfarError(
                 f"{root} lacks {', '.join(missing)}, so it is no CamVid. Take npz:{root.name} for others."
             )
-        train, test = ((table[f"x_{part}"], table[f"seg_{part}"]) for part in ("train", "test"))
+        found = [(table[f"x_{part}"], table[f"seg_{part}"]) for part in ("train", "test")]
+        train, test = [(_resized(x, size), _resized(seg, size)) for x, seg in found] if size else found
     first = _data(root, *train, first_id=0)
     return Splits(first, _data(root, *test, first_id=len(first)), (), flip=True)
 
@@ -50,6 +59,14 @@ def _data(root: Path, images: NDArray[np.uint8], classes: NDArray[np.uint8], *, 
         raise HowfarError(f"{root}: {len(pixels)} images of {tuple(pixels.shape[2:])}, but classes {classes.shape}.")
     segments: Tensor = torch.from_numpy(np.where(classes >= VOID, arrays.VOID, classes).astype(np.uint8))
     return Data(pixels, {"segment_semantic": segments}, torch.arange(first_id, first_id + len(pixels)))
+
+
+def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return images (averaged) or maps of classes (nearest) of another size."""
+    way = Image.Resampling.BOX if images.ndim == 4 else Image.Resampling.NEAREST
+    return np.stack(
+        [np.asarray(Image.fromarray(image.astype(np.uint8)).resize(size[::-1], way), np.uint8) for image in images]
+    )
 
 
 def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
