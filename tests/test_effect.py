@@ -17,14 +17,16 @@ from howfar.tasks import Task, classification
 from howfar.train import Recipe, evaluate, train
 
 RECIPE = Recipe(epochs=8, batch_size=32, lr=0.05, crop=0, flip=False)
+PROBED = ("clean", "random[eps=16/255]", "lsp[eps=32/255]")
 Learned = tuple[float, list[dict[str, Sharpness]]]
 
 
-def learn(data: Data, test: Data, task: Task) -> Learned:
-    """Return accuracy on clean test images and SAL per epoch."""
+def learn(data: Data, test: Data, task: Task, *, probed: bool) -> Learned:
+    """Return accuracy on clean test images and, where wanted, SAL per epoch."""
     model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
     probe = balanced(data, 64)
-    readings = [sharpness(model, task, probe) for _ in train(model, task, data, RECIPE, seed=0)]
+    epochs = train(model, task, data, RECIPE, seed=0)
+    readings = [sharpness(model, task, probe) if probed else {} for _ in epochs]
     return evaluate(model, task, test)["accuracy"], readings
 
 
@@ -35,7 +37,7 @@ def learned(digits: Splits, task: Task) -> dict[str, Learned]:
     for name in names:
         protector = parse(name, PROTECTORS, "protector").build()
         protected = protector.protect(digits.train, task, generator=arrays.seeded(0, "protect"))
-        results[name.partition("[")[0]] = learn(protected, digits.test, task)
+        results[name.partition("[")[0]] = learn(protected, digits.test, task, probed=name in PROBED)
     return results
 
 

@@ -43,11 +43,12 @@ class Bench(Grid):
         failures = self._waves(experiments, store, request) if stopping else self.run(experiments, store, request)
         if failures is None:
             return 0
-        page = collect(store, victims)
-        for name, text in page.outputs().items():
-            write_text(self.runs / name, text)
-        terminal.show_leaderboard(page, as_json=self.json)
-        terminal.say(f"page: {self.runs / 'report.html'}")
+        if any(store.done("victim", key) for key in victims):
+            page = collect(store, victims)
+            for name, text in page.outputs().items():
+                write_text(self.runs / name, text)
+            terminal.show_leaderboard(page, as_json=self.json)
+            terminal.say(f"page: {self.runs / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
         if failures:
