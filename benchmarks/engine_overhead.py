@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from howfar import engine
-from howfar.engine import Processes
+from howfar.engine import Processes, Site
 from howfar.engine.graph import Graph
 from howfar.experiment import Experiment, Step
 from howfar.protect import Progress
@@ -56,7 +56,7 @@ def idle_seconds(cells: int, workers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         todo, _ = engine.plan(experiments, store)
-        pool, ends = Processes(store.root, "cpu", workers, doing=nothing), []
+        pool, ends = Processes(Site(store.root, doing=nothing), workers), []
         try:
             for event in engine.drive(pool, Graph(todo, {}), store):
                 if event.status != "running":

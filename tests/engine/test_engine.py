@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from howfar import engine
-from howfar.engine import Event, Here, Pool, Processes
+from howfar.engine import Event, Here, Pool, Processes, Site
 from howfar.engine.graph import Graph
 from howfar.experiment import Experiment
 from howfar.store import Onlooker, Record, Store, break_lease
@@ -53,7 +53,7 @@ def test_long_steps_come_first_and_victims_after_their_set(tmp_path: Path) -> No
 
 def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0-3", "clean")
-    events = drive(Processes(tmp_path, "cpu", 2, 3.0, doings.faulty), store, experiments)
+    events = drive(Processes(Site(tmp_path, limit=3.0, doing=doings.faulty), 2), store, experiments)
     ends = {event.key: event for event in events}
     assert len(ends) == len(events)
     for experiment in experiments:
@@ -74,7 +74,7 @@ def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     assert "a plug-in's fault" in ends[experiments[2].steps()[0].key].note
     store.sweep()
     assert not store.claims()
-    again = drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    again = drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
     assert {event.key for event in again} == {key for key, event in ends.items() if event.status == "failed"}
 
 
@@ -83,7 +83,7 @@ def test_two_runs_share_a_store_and_no_step_is_done_twice(tmp_path: Path) -> Non
     ends: list[list[Event]] = [[], []]
 
     def one(number: int) -> None:
-        ends[number] = drive(Processes(tmp_path, "cpu", 1, doing=doings.counts), Store(tmp_path), experiments)
+        ends[number] = drive(Processes(Site(tmp_path, doing=doings.counts), 1), Store(tmp_path), experiments)
 
     runs = [threading.Thread(target=one, args=(number,)) for number in range(2)]
     for run in runs:
@@ -123,11 +123,11 @@ def contents(store: Store, step: str, key: str) -> tuple[Any, ...]:
 
 def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0", "random")
-    drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
     victim = experiments[0].steps()[1]
     path = tmp_path / "victim" / victim.key / "record.json"
     path.write_text(path.read_text().replace("0.5", "0.7"))
-    events = drive(Here(tmp_path, "cpu", doings.nothing), store, experiments)
+    events = drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
     assert [event.key for event in events] == [victim.key]
     assert store.find("victim", victim.key).result == {"quality": 0.5}  # type: ignore[union-attr]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from howfar import arrays, work
-from howfar.engine.cell import REPORT_SECONDS, finished
+from howfar.engine.cell import REPORT_SECONDS, Site, finished
 from howfar.engine.event import Event
 from howfar.engine.graph import Graph, plan
 from howfar.engine.here import Here
@@ -20,7 +20,7 @@ from howfar.errors import UsageError
 from howfar.experiment import Experiment, Step, shelve
 from howfar.store import Onlooker, Store, break_lease
 
-__all__ = ["Event", "Here", "Pool", "Processes", "choose_device", "choose_workers", "drive", "plan", "run"]
+__all__ = ["Event", "Here", "Pool", "Processes", "Site", "choose_device", "choose_workers", "drive", "plan", "run"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -80,22 +80,21 @@ def run(
     if not todo:
         return
     graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
-    pool: Pool = Here(store.root, str(device))
     scratch = store.scratch()
+    pool: Pool | None = None
     try:
+        alone = ray is None and workers < 2
+        site = Site(store.root, str(device), limit, shelf={} if alone else shelve(experiments, scratch))
         if ray is not None:
             from howfar.engine.cluster import Cluster
 
-            shelf = shelve(experiments, scratch)
-            pool = Cluster(
-                store.root, str(device), ray, sharing=max(workers, 1), memory=memory, limit=limit, shelf=shelf
-            )  # fmt: skip
-        elif workers:
-            shelf = shelve(experiments, scratch) if workers > 1 else {}
-            pool = Processes(store.root, str(device), workers, limit, shelf=shelf)
+            pool = Cluster(site, ray, sharing=max(workers, 1), memory=memory)
+        else:
+            pool = Processes(site, workers) if workers else Here(site)
         yield from drive(pool, graph, store)
     finally:
-        pool.close()
+        if pool is not None:
+            pool.close()
         shutil.rmtree(scratch, ignore_errors=True)
         store.sweep()
 

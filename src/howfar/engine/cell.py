@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from howfar import work
 from howfar.engine.event import Event
 from howfar.errors import HowfarError
-from howfar.experiment import Step
+from howfar.experiment import Shelf, Step, take_from
 from howfar.protect import Progress
 from howfar.store import DamagedError, Store
 
@@ -19,19 +20,37 @@ REPORT_SECONDS = 0.2  # progress is told at most so often
 Doing = Callable[[Step, Store, torch.device], Iterator[Progress]]
 
 
-def do(step: Step, root: Path, device: str, tell: Callable[[Event], None], doing: Doing = work.run) -> Event:
+@dataclass(frozen=True)
+class Site:
+    """What every worker of a run must know.
+
+    Attributes:
+        root: folder of the store.
+        device: where tensors live.
+        limit: seconds that a step may take; its worker is ended then.
+        doing: does the work of a step and saves its record.
+        shelf: data sets that lie ready to be mapped.
+    """
+
+    root: Path
+    device: str = "cpu"
+    limit: float | None = None
+    doing: Doing = work.run
+    shelf: Shelf = field(default_factory=dict)
+
+
+def do(step: Step, site: Site, tell: Callable[[Event], None]) -> Event:
     """Do a step that the store lacks and return how it ended; nothing is raised.
 
     Args:
         step: what is to do.
-        root: folder of the store.
-        device: where tensors live.
+        site: where.
         tell: takes progress.
-        doing: does the work and saves the record.
     """
     start = time.perf_counter()
     try:
-        store = Store(root)
+        take_from(site.shelf)
+        store = Store(site.root)
         lease = store.claim(step.name, step.key, step.label)
         if lease is None:
             return Event("elsewhere", step.label, step.key)
@@ -39,7 +58,7 @@ def do(step: Step, root: Path, device: str, tell: Callable[[Event], None], doing
             if finished(step, store):
                 return Event("cached", step.label, step.key, 1.0)
             last = start
-            for progress in doing(step, store, torch.device(device)):
+            for progress in site.doing(step, store, torch.device(site.device)):
                 if lease.lost:
                     return Event("elsewhere", step.label, step.key)
                 if time.perf_counter() - last > REPORT_SECONDS:

@@ -8,17 +8,16 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from howfar import work
-from howfar.engine.cell import Doing, do
+from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
-from howfar.experiment import Shelf, Step, take_from
+from howfar.experiment import Step
 from howfar.store import Store
 
 AUTO = "auto"
@@ -30,27 +29,21 @@ class Cluster(Pool):
     """A pool of whatever machines a Ray cluster has."""
 
     def __init__(
-        self, root: Path, device: str, address: str, *, threads: int = 1, sharing: int = 1,
-        memory: Mapping[str, int] | None = None, limit: float | None = None, doing: Doing = work.run,
-        shelf: Shelf | None = None,
-    ) -> None:  # fmt: skip
+        self, site: Site, address: str, *, threads: int = 1, sharing: int = 1, memory: Mapping[str, int] | None = None
+    ) -> None:
         """Join the cluster, or start one on this machine.
 
         Args:
-            root: folder of the store; all nodes must see it under this path.
-            device: where tensors live.
+            site: where steps are done; all nodes must see its store under this path.
             address: of the cluster; ``auto`` takes the one this machine belongs to, else starts one here.
             threads: cores a step takes.
             sharing: steps that share a GPU.
             memory: bytes that steps are known to need, by key.
-            limit: seconds that a step may take.
-            doing: does the work of a step.
-            shelf: data sets that lie ready to be mapped.
         """
         self._ray = _joined(address)
-        self.root, self.device, self.limit, self.doing, self.threads = root.resolve(), device, limit, doing, threads
-        self._memory, self._shelf = memory or {}, shelf or {}
-        self._gpus = 1 / sharing if device == "cuda" else 0
+        self.site, self.threads = replace(site, root=site.root.resolve()), threads
+        self._memory = memory or {}
+        self._gpus = 1 / sharing if site.device == "cuda" else 0
         self._remote = self._ray.remote(_work)
         self._running: dict[Any, Step] = {}
         self._since: dict[str, float] = {}
@@ -67,7 +60,7 @@ class Cluster(Pool):
         placed = self._remote.options(
             num_cpus=self.threads, num_gpus=self._gpus, name=step.label, max_retries=1, **needs
         )  # fmt: skip
-        self._running[placed.remote(step, self.root, self.device, self.threads, self.doing, self._shelf)] = step
+        self._running[placed.remote(step, self.site, self.threads)] = step
 
     def events(self, seconds: float) -> Iterator[Event]:
         """Wait for so long at most, and yield what happened."""
@@ -90,12 +83,12 @@ class Cluster(Pool):
 
     def _ended(self, reference: Any, step: Step) -> Event:
         begun = self._since.pop(step.key, None)
-        late = self.limit is not None and begun is not None and time.monotonic() - begun > self.limit
+        late = self.site.limit is not None and begun is not None and time.monotonic() - begun > self.site.limit
         try:
             event: Event = self._ray.get(reference)
         except (self._ray.exceptions.RayError, OSError) as error:
             if late:
-                note = f"it took longer than {self.limit:g} s and was ended. Give it more with --time-limit."
+                note = f"it took longer than {self.site.limit:g} s and was ended. Give it more with --time-limit."
             else:
                 note = f"{DIED} ({type(error).__name__}), for lack of memory or with its machine."
             return Event("failed", step.label, step.key, note=note)
@@ -104,12 +97,12 @@ class Cluster(Pool):
     def _progress(self) -> Iterator[Event]:
         """Yield how far the steps are by their leases, and end those that take too long."""
         references = {step.key: reference for reference, step in self._running.items()}
-        for claim in Store(self.root).claims():
+        for claim in Store(self.site.root).claims():
             if claim.key not in references:
                 continue
             since = self._since.setdefault(claim.key, time.monotonic())
             yield Event("running", claim.label, claim.key, claim.share, claim.note)
-            if self.limit is not None and time.monotonic() - since > self.limit:
+            if self.site.limit is not None and time.monotonic() - since > self.site.limit:
                 self._ray.cancel(references[claim.key], force=True)
 
 
@@ -131,7 +124,6 @@ def _joined(address: str) -> Any:
     return ray
 
 
-def _work(step: Step, root: Path, device: str, threads: int, doing: Doing, shelf: Shelf) -> Event:
+def _work(step: Step, site: Site, threads: int) -> Event:
     torch.set_num_threads(threads)
-    take_from(shelf)
-    return do(step, root, device, lambda _: None, doing)
+    return do(step, site, lambda _: None)

@@ -2,10 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
-from howfar import work
-from howfar.engine.cell import Doing, do
+from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.pool import Pool
 from howfar.experiment import Step
@@ -14,8 +12,8 @@ from howfar.experiment import Step
 class Here(Pool):
     """A pool without workers."""
 
-    def __init__(self, root: Path, device: str, doing: Doing = work.run) -> None:
-        self.root, self.device, self.doing = root, device, doing
+    def __init__(self, site: Site) -> None:
+        self.site = site
         self._steps: deque[Step] = deque()
 
     @property
@@ -31,7 +29,7 @@ class Here(Pool):
         """Do the step, and yield what happened."""
         while self._steps:
             told: list[Event] = []
-            end = do(self._steps.popleft(), self.root, self.device, told.append, self.doing)
+            end = do(self._steps.popleft(), self.site, told.append)
             yield from told
             yield end
 

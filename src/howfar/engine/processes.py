@@ -10,17 +10,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
-from howfar import arrays, work
-from howfar.engine.cell import Doing, do
+from howfar import arrays
+from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
-from howfar.experiment import Shelf, Step, take_from
+from howfar.experiment import Step
 
 AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
 
@@ -28,27 +27,18 @@ AHEAD = 2  # steps that are handed out for every worker: the next one lies ready
 class Processes(Pool):
     """A pool of processes on this machine."""
 
-    def __init__(
-        self, root: Path, device: str, workers: int, limit: float | None = None, doing: Doing = work.run,
-        shelf: Shelf | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, site: Site, workers: int) -> None:
         """Start nothing yet: a worker starts with its first step.
 
         Args:
-            root: folder of the store.
-            device: where tensors live.
+            site: where steps are done.
             workers: how many; each gets an equal share of the cores, and no more threads than PyTorch has here.
-            limit: seconds that a step may take; its worker is ended then.
-            doing: does the work of a step.
-            shelf: data sets that lie ready to be mapped.
         """
         context = multiprocessing.get_context("spawn")
-        self.root, self.device, self.workers, self.limit, self.doing = root, device, workers, limit, doing
+        self.site, self.workers = site, workers
         self._reports, self._sender = context.Pipe(duplex=False)
         threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
-        self._pool = ProcessPool(
-            workers, initializer=_start, initargs=(self._sender, threads, shelf or {}), context=context
-        )
+        self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=context)
         self._running: dict[Any, Step] = {}
 
     @property
@@ -58,8 +48,7 @@ class Processes(Pool):
 
     def submit(self, step: Step) -> None:
         """Take a step."""
-        arguments = (step, self.root, self.device, self.doing)
-        self._running[self._pool.schedule(_work, args=arguments, timeout=self.limit)] = step
+        self._running[self._pool.schedule(_work, args=(step, self.site), timeout=self.site.limit)] = step
 
     def events(self, seconds: float) -> Iterator[Event]:
         """Wait for so long at most, and yield what happened."""
@@ -82,7 +71,7 @@ class Processes(Pool):
         try:
             event: Event = future.result()
         except TimeoutError:
-            note = f"it took longer than {self.limit:g} s and was ended. Give it more with --time-limit."
+            note = f"it took longer than {self.site.limit:g} s and was ended. Give it more with --time-limit."
             return Event("failed", step.label, step.key, note=note)
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
@@ -94,12 +83,11 @@ class Processes(Pool):
 _sender: Connection | None = None  # the worker's end of the pipe
 
 
-def _start(sender: Connection, threads: int, shelf: Shelf) -> None:
+def _start(sender: Connection, threads: int) -> None:
     global _sender
     _sender = sender
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     torch.set_num_threads(threads)
-    take_from(shelf)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -110,8 +98,8 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(step: Step, root: Path, device: str, doing: Doing) -> Event:
-    return do(step, root, device, _tell, doing)
+def _work(step: Step, site: Site) -> Event:
+    return do(step, site, _tell)
 
 
 def _tell(event: Event) -> None:
