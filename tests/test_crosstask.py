@@ -15,7 +15,8 @@ from howfar.report.crosstask import as_json, as_markdown
 from howfar.report.page import Page, render
 from howfar.results import collect
 from howfar.results.crosstask import matrices
-from howfar.store import ARRAYS, Record, Store
+from howfar.store import Record, Store
+from howfar.store.records import ARRAYS
 from howfar.suite import check_data, make_suite
 
 TINY = {

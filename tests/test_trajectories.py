@@ -13,7 +13,8 @@ from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment, Walk
 from howfar.probe import Trajectory
 from howfar.results.trajectories import departures
-from howfar.store import ARRAYS, Store
+from howfar.store import Store
+from howfar.store.records import ARRAYS
 from howfar.suite import make_suite
 
 

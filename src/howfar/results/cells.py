@@ -1,6 +1,7 @@
 """Records of victims, sorted into tables: those in one table differ in protector and seed only."""
 
 import functools
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,9 +56,15 @@ def crafted(victim: Record) -> str:
 
 def source_of(victim: Record) -> str:
     """Return the label of the task that the protection was crafted against."""
-    settings = {key: value for key, value in victim.spec["source_task"].items() if key not in ("name", "version")}
-    name = victim.spec["source_task"]["name"]
-    return parse(f"{name}[{','.join(f'{key}={value}' for key, value in settings.items())}]", TASKS, "task").label
+    return _label_of(canonical(victim.spec["source_task"]))
+
+
+@functools.cache
+def _label_of(task: str) -> str:
+    """Return the label of a task from its part of a specification, as canonical JSON."""
+    spec = json.loads(task)
+    settings = ",".join(f"{key}={value}" for key, value in spec.items() if key not in ("name", "version"))
+    return parse(f"{spec['name']}[{settings}]", TASKS, "task").label
 
 
 @functools.cache
