@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all check fmt docs clean
+.PHONY: bench test test-all torture check fmt docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -15,6 +15,9 @@ test: check
 
 test-all: check
 	$(BIN)/pytest -n auto --dist loadfile -m "slow or not slow" --timeout 1800
+
+torture: .venv/dev
+	$(BIN)/python benchmarks/torture.py
 
 check: .venv/dev
 	$(BIN)/ruff format --check src tests benchmarks examples docs
