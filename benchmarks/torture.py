@@ -22,8 +22,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from howfar.errors import HowfarError
-from howfar.store import Store
-from howfar.store.upkeep import differs
+from howfar.store import Store, differences, upkeep
+from howfar.store.records import SUM
 
 GRID = [
     "bench", "--dataset", "digits", "--protectors", "random,lsp[eps=32/255],em[rounds=3]", "--models", "linear,lenet5",
@@ -139,7 +139,8 @@ def full(root: Path, whole: Path) -> str:
             check("Free some space" in run.stderr, run.stderr)
             check("Traceback" not in run.stderr, run.stderr)
             told += 1
-        check(not [f for f in damage(runs) if f], "something half-written is left")
+        left = [finding for finding in upkeep.check(Store(runs)) if finding.harm or finding.path.suffix == ".tmp"]
+        check(not left, f"something half-written is left: {left}")
         subprocess.run(["mount", "-o", f"remount,size={4 * size}", str(runs)], check=True)
         howfar(*GRID, runs=runs)
         same(runs, whole)
@@ -207,23 +208,10 @@ def same(runs: Path, whole: Path) -> None:
     """Fail unless two stores hold the same results and arrays."""
     one, other = Store(runs), Store(whole)
     for step in ("protect", "victim"):
-        mine = {record.key: record for record in one.records(step)}
-        theirs = {record.key: record for record in other.records(step)}
-        check(set(mine) == set(theirs), f"{runs} and {whole} hold other steps")
-        for key, record in mine.items():
-            check(not differs(record.result, theirs[key].result), f"{step} {key} differs")
-            check(record.made.get("arrays_sha256") == theirs[key].made.get("arrays_sha256"), f"{step} {key}: arrays")
-
-
-def damage(runs: Path) -> list[str]:
-    """Return what cannot be read, and what is half-written."""
-    store, found = Store(runs), [str(path) for path in runs.glob("*/.*.tmp")]
-    for path in runs.glob("*/*/record.json"):
-        try:
-            store.find(path.parent.parent.name, path.parent.name)
-        except HowfarError as error:
-            found.append(str(error))
-    return found
+        apart = list(differences(one, other, step))
+        check(not apart, f"{runs} and {whole} differ in {step}: {apart}")
+        sums = [{record.key: record.made.get(SUM) for record in store.records(step)} for store in (one, other)]
+        check(sums[0] == sums[1], f"{runs} and {whole} differ in arrays of {step}")
 
 
 def check(holds: bool, otherwise: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from howfar import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from howfar.experiment import Experiment, Step
     from howfar.store import Claim, Record, Store
 
@@ -59,7 +61,11 @@ class Sight:
 
 def watch(experiments: "list[Experiment]", store: "Store", *, as_json: bool) -> int:
     """Show what runs where until all steps are over (once, as JSON or into a file); returns the exit code."""
-    sight = look(experiments, store)
+    from howfar.engine import plan
+    from howfar.estimate import estimate
+
+    seconds = estimate(plan(experiments, store)[0], store)  # once: it reads all records
+    sight = look(experiments, store, seconds)
     if as_json:
         terminal.show_json(sight.as_json())
         return 0
@@ -69,16 +75,15 @@ def watch(experiments: "list[Experiment]", store: "Store", *, as_json: bool) -> 
             if not show.live or not sight.left or len(sight.failed) == len(sight.left):
                 break
             time.sleep(LOOK_SECONDS)
-            sight = look(experiments, store)
+            sight = look(experiments, store, seconds)
     for record in sight.failed:
         terminal.say(f"failed: {record.step} {record.key}: {record.result['error']}", style="red")
     return 0
 
 
-def look(experiments: "list[Experiment]", store: "Store") -> Sight:
-    """Return what a store shows of a grid now."""
+def look(experiments: "list[Experiment]", store: "Store", seconds: "Mapping[str, float]") -> Sight:
+    """Return what a store shows of a grid now; ``seconds`` are those that steps are expected to take, by key."""
     from howfar.engine import plan
-    from howfar.estimate import estimate
 
     left, ready = plan(experiments, store)
     claims = {claim.key: claim for claim in store.claims() if not claim.orphaned}
@@ -86,7 +91,6 @@ def look(experiments: "list[Experiment]", store: "Store") -> Sight:
     records = (store.find(step.name, step.key) for step in left)
     failed = [record for record in records if record is not None and record.status == "failed"]
     gone = {record.key for record in failed}
-    open_ = [step for step in left if step.key not in gone]
-    seconds = estimate(open_, store)
+    ahead = sum(seconds.get(step.key, 0.0) for step in left if step.key not in gone)
     done = sum(seconds.get(claim.key, 0.0) * claim.share for claim in at_work)
-    return Sight(at_work, left, len(left) + len(ready), failed, (sum(seconds.values()) - done) / max(len(at_work), 1))
+    return Sight(at_work, left, len(left) + len(ready), failed, (ahead - done) / max(len(at_work), 1))

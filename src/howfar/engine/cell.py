@@ -13,7 +13,7 @@ from howfar.engine.event import Event
 from howfar.errors import HowfarError
 from howfar.experiment import Shelf, Step, take_from
 from howfar.protect import Progress
-from howfar.store import DamagedError, Store
+from howfar.store import Store
 
 REPORT_SECONDS = 0.2  # progress is told at most so often
 
@@ -75,10 +75,6 @@ def do(step: Step, site: Site, tell: Callable[[Event], None]) -> Event:
 def finished(step: Step, store: Store) -> bool:
     """Return whether the store has all that others need of a step.
 
-    A record without its arrays, as it is published, is enough for tables, but no path and nothing to learn from. What
-    cannot be read any more is to do again.
+    A record without its arrays, as it is published, is enough for tables, but no path and nothing to learn from.
     """
-    try:
-        return (store.done if step.name in ("victim", "ablation") else store.whole)(step.name, step.key)
-    except DamagedError:
-        return False
+    return (store.done if step.name in ("victim", "ablation") else store.whole)(step.name, step.key)

@@ -31,6 +31,10 @@ SEAL = ',"sha256":"'
 class DamagedError(HowfarError):
     """A record or its arrays are not what was written."""
 
+    def __init__(self, path: Path, why: object) -> None:
+        super().__init__(f"{path} is damaged ({why}). Delete {path.parent} and run again.")
+        self.why = str(why)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -90,11 +94,14 @@ class Store:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, OSError) as error:
-            raise DamagedError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+            raise DamagedError(path, error) from None
 
     def done(self, step: str, key: str) -> bool:
-        """Return whether the step is finished and did not fail."""
-        record = self.find(step, key)
+        """Return whether the step is finished and did not fail; what cannot be read any more is to do again."""
+        try:
+            record = self.find(step, key)
+        except DamagedError:
+            return False
         return record is not None and record.status == "done"
 
     def records(self, step: str) -> Iterator[Record]:
@@ -127,7 +134,7 @@ class Store:
                 raise ValueError("its content is not what was written")
             return load_file(path)
         except (OSError, ValueError, SafetensorError) as error:
-            raise DamagedError(f"{path} is damaged ({error}). Delete {path.parent} and run again.") from None
+            raise DamagedError(path, error) from None
 
     def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
         """Write a record, replacing one that failed or lost its arrays; a finished one stays as it is.
@@ -169,8 +176,14 @@ class Store:
 
     def claims(self) -> list[Claim]:
         """Return who is at work on what, by step and key."""
-        found = (Claim.read(path) for path in sorted(self.root.glob("*/.*.lease")))
-        return [claim for claim in found if claim is not None]
+        return [claim for _, claim in self.leases()]
+
+    def leases(self) -> Iterator[tuple[Path, Claim]]:
+        """Yield the file of every lease and what it says, by step and key."""
+        for path in sorted(self.root.glob("*/.*.lease")):
+            claim = Claim.read(path)
+            if claim is not None:
+                yield path, claim
 
     def scratch(self) -> Path:
         """Return where this process may keep what it needs while it runs; swept later if it is killed."""
@@ -178,9 +191,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove the drafts and leases that dead processes of this machine left behind."""
-        for path in self.root.glob("*/.*.lease"):
-            claim = Claim.read(path)
-            if claim is not None and claim.orphaned:
+        for path, claim in self.leases():
+            if claim.orphaned:
                 break_lease(path, claim)
         for draft in self.abandoned():
             shutil.rmtree(draft, ignore_errors=True)
@@ -195,7 +207,7 @@ class Store:
 
     def _publish(self, draft: Path, final: Path) -> None:
         if final.exists():
-            if self._stays(final) and (final / ARRAYS).exists() >= (draft / ARRAYS).exists():
+            if self.done(final.parent.name, final.name) and (final / ARRAYS).exists() >= (draft / ARRAYS).exists():
                 return
             old = draft.with_suffix(".old.tmp")
             final.rename(old)
@@ -205,12 +217,6 @@ class Store:
             with contextlib.suppress(FileExistsError):  # somebody else finished the same step
                 draft.rename(final)
         flush(final.parent)
-
-    def _stays(self, final: Path) -> bool:
-        try:
-            return self.done(final.parent.name, final.name)
-        except DamagedError:
-            return False
 
 
 def _own(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from howfar.errors import HowfarError
 from howfar.store.lease import Claim
-from howfar.store.records import ARRAYS, Record, Store
+from howfar.store.records import ARRAYS, DamagedError, Record, Store
 
 PASSING = "seconds"  # times in results differ from run to run
 
@@ -43,8 +43,8 @@ def check(store: Store) -> Iterator[Finding]:
                 yield Finding(folder, "lies where another record belongs", harm=True, bytes=_size(folder))
             if store.has_arrays(step, key):
                 store.arrays(step, key)
-        except HowfarError as error:
-            yield Finding(folder, str(error).partition("(")[2].rpartition(")")[0] or str(error), harm=True)
+        except DamagedError as error:
+            yield Finding(folder, error.why, harm=True)
         else:
             if record.status == "failed":
                 yield Finding(folder, f"failed: {record.result.get('error', '')}".strip(), harm=False)
@@ -57,9 +57,8 @@ def left_over(store: Store, *, drafts: bool = False) -> Iterator[Finding]:
     """Yield what dead runs have left behind: half-written records, leases, and the state of crafting if wanted."""
     for path in store.abandoned():
         yield Finding(path, "half-written", harm=False, bytes=_size(path))
-    for path in sorted(store.root.glob("*/.*.lease")):
-        claim = Claim.read(path)
-        if claim is not None and claim.orphaned:
+    for path, claim in store.leases():
+        if claim.orphaned:
             yield Finding(path, "lease of a dead process", harm=False, bytes=_size(path))
     for path in sorted(store.root.glob("*/.*.draft")) if drafts else ():
         if Claim.read(store.lease(path.parent.name, path.name[1:].partition(".")[0])) is None:
@@ -86,7 +85,7 @@ def clean(
             continue
         try:
             record = store.find(folder.parent.name, folder.name)
-        except HowfarError:
+        except DamagedError:
             continue
         if failed and record is not None and record.status == "failed":
             yield Finding(folder, "failed", harm=False, bytes=_size(folder))
