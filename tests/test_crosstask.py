@@ -14,6 +14,7 @@ from howfar.experiment import Experiment
 from howfar.report.crosstask import as_json, as_markdown
 from howfar.report.page import Page, render
 from howfar.results import collect
+from howfar.results.cells import Distances
 from howfar.results.crosstask import matrices
 from howfar.store import Record, Store
 from howfar.store.records import ARRAYS
@@ -44,7 +45,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Expe
 @pytest.fixture(scope="module")
 def page(finished: tuple[Store, list[Experiment]]) -> Page:
     """Return the page as if chance were worse than what networks learn in one epoch."""
-    return replace(collect(finished[0]), matrices=matrices([easier(r) for r in finished[0].records("victim")]))
+    return replace(
+        collect(finished[0]), matrices=matrices([easier(r) for r in finished[0].records("victim")], Distances())
+    )
 
 
 def easier(record: Record) -> Record:

@@ -190,3 +190,18 @@ def test_verdict_names_the_weakest_point() -> None:
     weak = verdict([group(row("clean", 0.14, clean=0.14), row("em", 0.14, clean=0.14))])
     assert len(weak) == 1
     assert "learned little" in weak[0]
+
+
+def test_what_was_not_put_there_by_the_page_does_not_run(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    planted = "<script>document.title='broken'</script><img src='data:,' onerror=\"document.title='broken'\">"
+    path.write_text(render(page()).replace("</main>", f"{planted}<iframe src='https://example.org'></iframe></main>"))
+    tab = browser.new_page()
+    left: list[str] = []
+    tab.on("requestfinished", lambda request: left.append(request.url))
+    tab.goto(path.as_uri())
+    reached = tab.evaluate("fetch('https://example.org').then(() => true, () => false)")
+    assert tab.title() == "How far from unlearnable?"
+    assert not reached
+    assert [url for url in left if url.startswith("http")] == []
+    tab.close()

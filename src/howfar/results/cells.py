@@ -11,12 +11,13 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
 from howfar.protect import PROTECTORS
-from howfar.score import Distance, Drop, drop, unlearnable_distance
+from howfar.score import Distance, Drop, Yardstick, drop
 from howfar.spec import parse
 from howfar.store import Record
 from howfar.tasks import TASKS
 
 CLEAN = "clean"
+YARDSTICKS = 8  # kept at a time: each holds some MB of draws
 
 
 @dataclass
@@ -94,10 +95,34 @@ def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:
     )
 
 
-def distance_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Distance | None:
-    """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
+class Distances:
+    """UD of the victims of one store; what clean victims tell is worked out once for all protectors."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[tuple[str, ...], tuple[str, ...]], Distance | None] = {}
+        self._yardsticks: dict[tuple[str, ...], Yardstick | None] = {}
+
+    def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Distance | None:
+        """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
+        pair = tuple(record.key for record in clean), tuple(record.key for record in poisoned)
+        if pair not in self._found:
+            self._found[pair] = _measured(self._yardstick(clean, pair[0]), poisoned)
+        return self._found[pair]
+
+    def _yardstick(self, clean: Sequence[Record], keys: tuple[str, ...]) -> Yardstick | None:
+        if keys not in self._yardsticks:
+            if len(self._yardsticks) == YARDSTICKS:
+                self._yardsticks.pop(next(iter(self._yardsticks)))
+            try:
+                self._yardsticks[keys] = Yardstick([readings_of(record) for record in clean])
+            except HowfarError:
+                self._yardsticks[keys] = None
+        return self._yardsticks[keys]
+
+
+def _measured(yardstick: Yardstick | None, poisoned: Sequence[Record]) -> Distance | None:
     try:
-        return unlearnable_distance([readings_of(r) for r in clean], [readings_of(r) for r in poisoned])
+        return yardstick.distance([readings_of(record) for record in poisoned]) if yardstick else None
     except HowfarError:
         return None
 

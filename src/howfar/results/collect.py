@@ -10,12 +10,13 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.report import Row
 from howfar.report.page import Group, Page, Protected, Series
-from howfar.results.cells import CLEAN, Cells, distance_of, drop_of, grouped, readings_of
+from howfar.results.cells import CLEAN, Cells, Distances, drop_of, grouped, readings_of
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
 from howfar.results.landscapes import scenes
 from howfar.results.profiles import profiles
+from howfar.score import Distance, Drop
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
@@ -37,11 +38,11 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     landscapes = scenes(store) if keys is None else []
     if not done and not landscapes:
         raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
-    groups = grouped(done)
+    groups, distances = grouped(done), Distances()
     return Page(
-        groups=[_group(cells, protects) for cells in groups],
+        groups=[_group(cells, protects, distances) for cells in groups],
         profiles=profiles(groups),
-        matrices=matrices(done),
+        matrices=matrices(done, distances),
         scenes=landscapes,
         galleries=[*contact_sheets(store, [r for r in protects.values() if _shown(r, done)]), *answers(store, groups)],
         protected=_protected(store, done, protects),
@@ -64,14 +65,16 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
     for first, second in zip(clean, poisoned, strict=True):
         cells.runs[CLEAN][second.spec["seed"]] = first
         cells.runs[label][second.spec["seed"]] = second
-    return Page(groups=[_group(cells, {})], protected=[], circumstances=_circumstances([*clean, *poisoned]))
+    return Page(
+        groups=[_group(cells, {}, Distances())], protected=[], circumstances=_circumstances([*clean, *poisoned])
+    )
 
 
 def _shown(protect: Record, victims: Sequence[Record]) -> bool:
     return any(victim.spec["dataset"] == protect.spec["dataset"] for victim in victims)
 
 
-def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:
+def _group(cells: Cells, protects: dict[tuple[str, str], Record], distances: Distances) -> Group:
     clean = cells.runs.get(CLEAN, {})
     rows, series = [], []
     for label, runs in cells.runs.items():
@@ -79,7 +82,8 @@ def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:
         if pairs:
             first = runs[pairs[0]]
             made = protects.get((first.spec["protector"]["label"], canonical(_protect_spec(first))))
-            rows.append(_row(cells, label, [clean[s] for s in pairs], [runs[s] for s in pairs], made))
+            before, after = [clean[seed] for seed in pairs], [runs[seed] for seed in pairs]
+            rows.append(_row(cells, label, drop_of(before, after), distances.of(before, after), first, made))
         series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
     any_run = next(iter(next(iter(cells.runs.values())).values()))
     return Group(
@@ -92,21 +96,18 @@ def _group(cells: Cells, protects: dict[tuple[str, str], Record]) -> Group:
         recipe=cells.spec["recipe"],
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
-        controls=controls(cells),
+        controls=controls(cells, distances),
     )
 
 
 def _row(
-    cells: Cells, label: str, clean: list[Record], poisoned: list[Record], made: Record | None
+    cells: Cells, label: str, loss: Drop, distance: Distance | None, first: Record, made: Record | None
 ) -> Row:  # fmt: skip
-    result = poisoned[0].result
-    loss = drop_of(clean, poisoned)
-    distance = distance_of(clean, poisoned)
     seen = made.result["visibility"] if made else {}
     return Row(
         **cells.labels,
         protector=label,
-        metric=result["metric"],
+        metric=first.result["metric"],
         clean=loss.clean,
         poisoned=loss.poisoned,
         drop=loss.value,

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from howfar.arrays import canonical
 from howfar.report.page import Control
-from howfar.results.cells import CLEAN, Cells, distance_of, drop_of
+from howfar.results.cells import CLEAN, Cells, Distances, drop_of
 from howfar.score import dose_response
 from howfar.store import Record
 
@@ -12,7 +12,7 @@ AMOUNTS = ("eps", "share")
 LEAST_AMOUNTS = 3
 
 
-def controls(cells: Cells) -> list[Control]:
+def controls(cells: Cells, distances: Distances) -> list[Control]:
     """Return every protector that was tried in at least three amounts, all else equal."""
     found = []
     for along in AMOUNTS:
@@ -24,22 +24,24 @@ def controls(cells: Cells) -> list[Control]:
                 amount = settings.pop(along)
                 alike[canonical(settings)][amount] = runs
         for by_amount in alike.values():
-            control = _control(cells, along, by_amount)
+            control = _control(cells, along, by_amount, distances) if len(by_amount) >= LEAST_AMOUNTS else None
             if control is not None:
                 found.append(control)
     return found
 
 
-def _control(cells: Cells, along: str, by_amount: dict[float, dict[int, Record]]) -> Control | None:
+def _control(
+    cells: Cells, along: str, by_amount: dict[float, dict[int, Record]], known: Distances
+) -> Control | None:  # fmt: skip
     clean = cells.runs.get(CLEAN, {})
     seeds = sorted(set(clean).intersection(*by_amount.values()))
     drops, distances = {}, {}
     for amount, runs in by_amount.items():
         pairs = [(clean[seed], runs[seed]) for seed in seeds]
-        found = [distance_of([first], [second]) for first, second in pairs]
+        found = [known.of([first], [second]) for first, second in pairs]
         distances[amount] = [distance.value for distance in found if distance]
         drops[amount] = [drop_of([first], [second]).value for first, second in pairs]
-    if len(by_amount) < LEAST_AMOUNTS or not seeds or any(len(values) < len(seeds) for values in distances.values()):
+    if not seeds or any(len(values) < len(seeds) for values in distances.values()):
         return None
     label = min((next(iter(runs.values())).spec["protector"]["label"] for runs in by_amount.values()), key=len)
     return Control(protector=label, along=along, response=dose_response(drops, distances))

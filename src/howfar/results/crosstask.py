@@ -12,7 +12,7 @@ from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.models.heads import OWN
 from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
-from howfar.results.cells import CLEAN, distance_of, knows_targets, source_of
+from howfar.results.cells import CLEAN, Distances, knows_targets, source_of
 from howfar.score import retention
 from howfar.store import Record
 from howfar.tasks import TASKS
@@ -42,7 +42,7 @@ class _Victims:
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
 
-def matrices(victims: Sequence[Record]) -> list[Matrix]:
+def matrices(victims: Sequence[Record], distances: Distances) -> list[Matrix]:
     """Return one matrix for each network and defense that met at least two tasks."""
     groups: dict[str, _Victims] = {}
     apart = ("protector", "source_task", "seed", "task", "test", "held_out")
@@ -57,7 +57,7 @@ def matrices(victims: Sequence[Record]) -> list[Matrix]:
         if "parts" not in record.result:
             group.sals[record.spec["task"]["label"], row].append(_backbone(record))
             group.runs[record.spec["task"]["label"], row][record.spec["seed"]] = record
-    found = [_matrix(group) for group in groups.values() if len(group.columns) > 1]
+    found = [_matrix(group, distances) for group in groups.values() if len(group.columns) > 1]
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
     )  # fmt: skip
@@ -80,7 +80,7 @@ def _place(column: Column) -> tuple[bool, int, str]:
     return name != column.name, order.index(name) if name in order else len(order), column.name
 
 
-def _matrix(group: _Victims) -> Matrix:
+def _matrix(group: _Victims, distances: Distances) -> Matrix:
     cells: dict[str, dict[str, Cell]] = {}
     rows_of: dict[str, Row] = {CLEAN: (CLEAN, "")}
     seeds: list[int] = []
@@ -102,7 +102,8 @@ def _matrix(group: _Victims) -> Matrix:
             rows_of[label] = (protector, source)
             seeds.append(len(pairs))
             alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
-            distance = _distance(group.runs.get((name, (CLEAN, ""))), group.runs.get((name, (protector, source))))
+            of_task = [group.runs.get((name, row)) for row in ((CLEAN, ""), (protector, source))]
+            distance = _distance(*of_task, distances)
             cells.setdefault(label, {})[name] = Cell(
                 sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, distance
             )
@@ -121,12 +122,14 @@ def _matrix(group: _Victims) -> Matrix:
     )
 
 
-def _distance(clean: dict[int, Record] | None, protected: dict[int, Record] | None) -> UD | None:
+def _distance(
+    clean: dict[int, Record] | None, protected: dict[int, Record] | None, known: Distances
+) -> UD | None:  # fmt: skip
     """Return UD of one task and its interval, over the seeds that both have."""
     pairs = sorted(set(clean or {}) & set(protected or {}))
     if not clean or not protected or not pairs:
         return None
-    found = distance_of([clean[seed] for seed in pairs], [protected[seed] for seed in pairs])
+    found = known.of([clean[seed] for seed in pairs], [protected[seed] for seed in pairs])
     return UD(found.value, found.low, found.high) if found else None
 
 

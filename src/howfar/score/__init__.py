@@ -6,7 +6,7 @@ from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import Drop, drop
 from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
-from howfar.score.unlearnable_distance import Distance, two_means, unlearnable_distance
+from howfar.score.unlearnable_distance import Distance, Yardstick, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, visibility
 from howfar.score.worst_case import Trials, WorstCase, worst_case
 

@@ -1,6 +1,5 @@
 """Unlearnable distance (UD) ("How Far Are We from True Unlearnability?", ICLR 2025)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -82,26 +81,45 @@ def unlearnable_distance(
         HowfarError: if no clean layer is learnable, or a reading is not finite.
         UsageError: if runs, epochs or layers do not match.
     """
-    clean_runs, poisoned_runs = _as_runs(clean), _as_runs(poisoned)
-    if len(clean_runs) != len(poisoned_runs):
-        raise UsageError(f"{len(clean_runs)} clean runs but {len(poisoned_runs)} poisoned ones. Pair them by seed.")
-    pairs = [_Pair(c, p, beta, weight) for c, p in zip(clean_runs, poisoned_runs, strict=True)]
-    points = [pair.point() for pair in pairs]
-    rng = np.random.default_rng(0)  # the draws are part of the definition: same readings, same interval
-    draws = np.array([pair.draw(rng, DRAWS) for pair in pairs])
-    chosen = rng.integers(len(pairs), size=(len(pairs), DRAWS))
-    low, high = percentile_interval(np.take_along_axis(draws, chosen, axis=0).mean(0).tolist(), confidence)
-    layers = np.array([point[2:] for point in points]).mean(0)
-    return Distance(
-        value=float(np.mean([point[0] for point in points])),
-        low=low,
-        high=high,
-        beta=float(np.mean([point[1] for point in points])),
-        clean_layers=tuple(layers[0].tolist()),
-        poisoned_layers=tuple(layers[1].tolist()),
-        clean_margins=_margins(pairs, [pair.clean for pair in pairs], points),
-        poisoned_margins=_margins(pairs, [pair.poisoned for pair in pairs], points),
-    )
+    return Yardstick(clean, beta=beta, weight=weight).distance(poisoned, confidence=confidence)
+
+
+class Yardstick:
+    """Clean runs, and the bootstrap of what they tell: many poisoned runs are measured by them at the price of one."""
+
+    def __init__(
+        self,
+        clean: Readings | Sequence[Readings],
+        *,
+        beta: Literal["per-epoch", "pooled"] | float = "per-epoch",
+        weight: Literal["layers", "parameters"] = "layers",
+    ) -> None:
+        """Find β of every clean run; arguments and errors as for ``unlearnable_distance``."""
+        rng = np.random.default_rng(0)  # the draws are part of the definition: same readings, same interval
+        self._runs = [_Clean(run, beta, weight, rng) for run in _as_runs(clean)]
+        self._chosen = rng.integers(len(self._runs), size=(len(self._runs), DRAWS))
+
+    def distance(self, poisoned: Readings | Sequence[Readings], *, confidence: float = 0.95) -> Distance:
+        """Return UD of poisoned runs, paired with the clean ones in their order."""
+        runs = _as_runs(poisoned)
+        if len(runs) != len(self._runs):
+            raise UsageError(f"{len(self._runs)} clean runs but {len(runs)} poisoned ones. Pair them by seed.")
+        pairs = [(clean, clean.partner(run)) for clean, run in zip(self._runs, runs, strict=True)]
+        counts = np.array([(clean.layers, clean.counts(run.sal, clean.beta)) for clean, run in pairs])
+        draws = np.array([clean.draws(run) for clean, run in pairs])
+        mixed = np.take_along_axis(draws, self._chosen, axis=0).mean(0)
+        low, high = percentile_interval(mixed.tolist(), confidence)
+        layers = counts.mean(0)
+        return Distance(
+            value=float((counts[:, 1].sum(-1) / counts[:, 0].sum(-1)).mean()),
+            low=low,
+            high=high,
+            beta=float(np.mean([clean.beta for clean, _ in pairs])),
+            clean_layers=tuple(layers[0].tolist()),
+            poisoned_layers=tuple(layers[1].tolist()),
+            clean_margins=_margins([(clean, clean.run.sal) for clean, _ in pairs]),
+            poisoned_margins=_margins([(clean, run.sal) for clean, run in pairs]),
+        )
 
 
 def two_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,76 +141,91 @@ def two_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return middle
 
 
-class _Pair:
-    """SALs of one clean and one poisoned run as arrays, (epochs, layers)."""
+class _Run:
+    """SAL of one run and its standard errors as arrays, (epochs, layers)."""
 
-    def __init__(self, clean: Readings, poisoned: Readings, beta: str | float, weight: str) -> None:
-        if len(clean) != len(poisoned) or not clean:
-            raise UsageError(f"{len(clean)} clean epochs against {len(poisoned)}. Train both equally long, at least 1.")
-        self.names = list(clean[0])
-        if not self.names:
-            raise HowfarError("no layer was probed, so there is no UD. Train with probe_images above 0.")
-        for epoch, (a, b) in enumerate(zip(clean, poisoned, strict=True), 1):
-            if set(a) != set(self.names) or set(b) != set(self.names):
+    def __init__(self, readings: Readings, names: Sequence[str], which: str) -> None:
+        for epoch, layers in enumerate(readings, 1):
+            if set(layers) != set(names):
                 raise UsageError(
                     f"epoch {epoch}: clean and poisoned model have different layers. Use one architecture."
                 )
-        self.beta = beta
-        self.clean, self.clean_error = self._arrays(clean, "clean")
-        self.poisoned, self.poisoned_error = self._arrays(poisoned, "poisoned")
-        sizes = [clean[0][name].parameters if weight == "parameters" else 1 for name in self.names]
-        self.weights = np.array(sizes, dtype=np.float64)
-
-    def _arrays(self, readings: Readings, which: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        for epoch, layers in enumerate(readings, 1):
-            for name in self.names:
-                if not math.isfinite(layers[name].sal):
-                    raise HowfarError(
-                        f"SAL of layer {name} in epoch {epoch} of the {which} run is not finite. Retrain."
-                    )
-        sal = [[layers[name].sal for name in self.names] for layers in readings]
-        error = [[layers[name].standard_error for name in self.names] for layers in readings]
-        return np.array(sal, dtype=np.float64), np.array(error, dtype=np.float64)
-
-    def threshold(self, clean: NDArray[np.float64]) -> NDArray[Any]:
-        """Return β for SALs of shape (..., epochs, layers)."""
-        if self.beta == "per-epoch":
-            return np.asarray(two_means(clean).mean(-1))
-        if self.beta == "pooled":
-            return two_means(clean.reshape(*clean.shape[:-2], -1))
-        return np.broadcast_to(np.float64(self.beta), clean.shape[:-2])
-
-    def counts(self, sal: NDArray[np.float64], beta: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the weight of learnable layers, (..., epochs)."""
-        counted: NDArray[np.float64] = (sal > beta[..., None, None]) @ self.weights
-        return counted
-
-    def point(self) -> tuple[float, float, NDArray[np.float64], NDArray[np.float64]]:
-        beta = self.threshold(self.clean)
-        clean, poisoned = self.counts(self.clean, beta), self.counts(self.poisoned, beta)
-        if clean.sum() == 0:
+        rows = [[layers[name] for name in names] for layers in readings]
+        self.sal = np.array([[reading.sal for reading in row] for row in rows], dtype=np.float64)
+        self.error = np.array([[reading.standard_error for reading in row] for row in rows], dtype=np.float64)
+        lost = np.argwhere(~np.isfinite(self.sal))
+        if len(lost):
+            epoch, layer = lost[0]
             raise HowfarError(
-                f"no layer of the clean model has SAL above {float(beta):.4g}, so UD has no denominator. "
+                f"SAL of layer {names[layer]} in epoch {epoch + 1} of the {which} run is not finite. Retrain."
+            )
+
+
+class _Clean:
+    """One clean run: its learnable layers, and ``DRAWS`` times what they could have been."""
+
+    def __init__(self, readings: Readings, beta: str | float, weight: str, rng: np.random.Generator) -> None:
+        self.names = list(readings[0]) if readings else []
+        if not self.names:
+            raise HowfarError("no layer was probed, so there is no UD. Train with probe_images above 0.")
+        self.run = _Run(readings, self.names, "clean")
+        sizes = [readings[0][name].parameters if weight == "parameters" else 1 for name in self.names]
+        self._rule, self._weights = beta, np.array(sizes, dtype=np.float64)
+        self.beta = float(self._threshold(self.run.sal))
+        self.layers = self.counts(self.run.sal, np.float64(self.beta))
+        if self.layers.sum() == 0:
+            raise HowfarError(
+                f"no layer of the clean model has SAL above {self.beta:.4g}, so UD has no denominator. "
                 "Train the clean model for longer, or widen the radius."
             )
-        return float(poisoned.sum() / clean.sum()), float(beta), clean, poisoned
+        shape = (DRAWS, *self.run.sal.shape)
+        redrawn = self.run.sal + self.run.error * rng.standard_normal(shape)
+        self._betas = self._threshold(redrawn)
+        self._above = np.maximum(self.counts(redrawn, self._betas).sum(-1), self._weights.min())
+        noise = rng.standard_normal(shape)  # of the poisoned run, whichever it will be
+        self._least, self._most = noise.min(0), noise.max(0)
+        self._noise = np.ascontiguousarray(np.moveaxis(noise, 0, -1))
 
-    def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-        shape = (count, *self.clean.shape)
-        clean = self.clean + self.clean_error * rng.standard_normal(shape)
-        poisoned = self.poisoned + self.poisoned_error * rng.standard_normal(shape)
-        beta = self.threshold(clean)
-        above = np.maximum(self.counts(clean, beta).sum(-1), self.weights.min())
-        ratio: NDArray[np.float64] = self.counts(poisoned, beta).sum(-1) / above
+    def partner(self, readings: Readings) -> _Run:
+        """Return the poisoned run to be compared with this one."""
+        if len(readings) != len(self.run.sal):
+            raise UsageError(
+                f"{len(self.run.sal)} clean epochs against {len(readings)}. Train both equally long, at least 1."
+            )
+        return _Run(readings, self.names, "poisoned")
+
+    def counts(self, sal: NDArray[np.float64], beta: NDArray[Any] | float) -> NDArray[np.float64]:
+        """Return the weight of the layers with SAL above β: (..., epochs, layers) -> (..., epochs)."""
+        counted: NDArray[np.float64] = (sal > np.asarray(beta)[..., None, None]) @ self._weights
+        return counted
+
+    def draws(self, poisoned: _Run) -> NDArray[np.float64]:
+        """Return UD of a poisoned run with all SALs redrawn, (DRAWS,).
+
+        A layer that no draw brings near β is counted once for all of them; only the others are drawn.
+        """
+        always = poisoned.sal + poisoned.error * self._least > self._betas.max()
+        never = poisoned.sal + poisoned.error * self._most <= self._betas.min()
+        open_ = ~(always | never)
+        sal, error = poisoned.sal[open_][:, None], poisoned.error[open_][:, None]
+        weights = np.broadcast_to(self._weights, open_.shape)
+        drawn = weights[open_] @ (sal + error * self._noise[open_] > self._betas)
+        ratio: NDArray[np.float64] = (weights[always].sum() + drawn) / self._above
         return ratio
 
+    def _threshold(self, sal: NDArray[np.float64]) -> NDArray[Any]:
+        """Return β for SALs of shape (..., epochs, layers)."""
+        if self._rule == "per-epoch":
+            return np.asarray(two_means(sal).mean(-1))
+        if self._rule == "pooled":
+            return np.asarray(two_means(sal.reshape(*sal.shape[:-2], -1)))
+        return np.broadcast_to(np.float64(self._rule), sal.shape[:-2])
 
-def _margins(
-    pairs: list[_Pair], sals: list[NDArray[np.float64]], points: list[Any]
-) -> tuple[dict[str, float], ...]:  # fmt: skip
-    """Return SAL − β by epoch and layer, mean over the pairs."""
-    mean = np.mean([sal - point[1] for sal, point in zip(sals, points, strict=True)], axis=0)
-    return tuple(dict(zip(pairs[0].names, epoch.tolist(), strict=True)) for epoch in mean)
+
+def _margins(runs: Sequence[tuple[_Clean, NDArray[np.float64]]]) -> tuple[dict[str, float], ...]:
+    """Return SAL − β by epoch and layer, mean over the runs."""
+    mean = np.mean([sal - clean.beta for clean, sal in runs], axis=0)
+    return tuple(dict(zip(runs[0][0].names, epoch.tolist(), strict=True)) for epoch in mean)
 
 
 def _as_runs(readings: Readings | Sequence[Readings]) -> list[Readings]:
