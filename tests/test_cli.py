@@ -325,7 +325,7 @@ def test_another_terminal_sees_what_runs_and_what_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished / "runs", "runs")
-    record = next(Store("runs").records("victim"))
+    record = Store("runs").records("victim")[0]
     sight = json.loads(inside(*SUITE, "--watch", "--json")[1])
     assert (sight["left"], sight["running"], sight["failed"]) == ([], [], {})
     shutil.rmtree(Path("runs", "victim", record.key))

@@ -1,5 +1,7 @@
 """From finished trajectories to surfaces, curvature, page and figures."""
 
+import base64
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +117,8 @@ def test_surfaces_are_computed_once_and_shown_on_the_page(finished: Finished) ->
     text = render(collect(store))
     assert "Loss landscapes" in text
     assert 'id="scene-0"' in text
-    assert "lsp[eps=64/255] training images" in text
+    packed = text.partition('id="charts">')[2].partition("</script>")[0]
+    assert "lsp[eps=64/255] training images" in gzip.decompress(base64.b64decode(packed)).decode()
 
 
 def test_a_surface_whose_numbers_are_lost_is_computed_again(finished: Finished) -> None:

@@ -24,7 +24,7 @@ class Leaderboard(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        terminal.show_leaderboard(_page(self.runs), as_json=self.json)
+        terminal.show_leaderboard(_page(self.runs, brief=True), as_json=self.json)
         return 0
 
 
@@ -46,10 +46,10 @@ class Report(Common):
         return 0
 
 
-def _page(runs: Path) -> "Page":
+def _page(runs: Path, *, brief: bool = False) -> "Page":
     from howfar.results import collect
     from howfar.store import Store
 
     if not runs.is_dir():
         raise UsageError(f"{runs} is no folder. Give the folder that howfar bench wrote (--runs).")
-    return collect(Store(runs))
+    return collect(Store(runs), brief=brief)

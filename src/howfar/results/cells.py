@@ -5,19 +5,21 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
 from howfar.protect import PROTECTORS
-from howfar.score import Distance, Drop, Yardstick, drop
+from howfar.score import Drop, Yardstick, drop
+from howfar.score.unlearnable_distance import VERSION
 from howfar.spec import parse
-from howfar.store import Record
+from howfar.store import Index, Record
 from howfar.tasks import TASKS
 
 CLEAN = "clean"
 YARDSTICKS = 8  # kept at a time: each holds some MB of draws
+NOTE = "ud"
 
 
 @dataclass
@@ -95,21 +97,42 @@ def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:
     )
 
 
+class Ud(NamedTuple):
+    """Unlearnable distance, its 95 % interval and threshold, nats."""
+
+    value: float
+    low: float
+    high: float
+    beta: float
+
+
 class Distances:
     """UD of the victims of one store; what clean victims tell is worked out once for all protectors."""
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[tuple[str, ...], tuple[str, ...]], Distance | None] = {}
-        self._yardsticks: dict[tuple[str, ...], Yardstick | None] = {}
+    def __init__(self, index: Index | None = None) -> None:
+        """Begin with what an index has noted."""
+        self._index = index
+        self._noted = index.notes(NOTE) if index else {}
+        self._fresh: dict[str, Ud | None] = {}
+        self._yardsticks: dict[str, Yardstick | None] = {}
 
-    def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Distance | None:
+    def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Ud | None:
         """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
-        pair = tuple(record.key for record in clean), tuple(record.key for record in poisoned)
-        if pair not in self._found:
-            self._found[pair] = _measured(self._yardstick(clean, pair[0]), poisoned)
-        return self._found[pair]
+        name = f"{VERSION} {_keys(clean)} {_keys(poisoned)}"
+        if name in self._noted:
+            noted = self._noted[name]
+            return Ud(*noted) if noted else None
+        if name not in self._fresh:
+            self._fresh[name] = _measured(self._yardstick(clean), poisoned)
+        return self._fresh[name]
 
-    def _yardstick(self, clean: Sequence[Record], keys: tuple[str, ...]) -> Yardstick | None:
+    def keep(self) -> None:
+        """Note what was worked out."""
+        if self._index:
+            self._index.note(NOTE, self._fresh)
+
+    def _yardstick(self, clean: Sequence[Record]) -> Yardstick | None:
+        keys = _keys(clean)
         if keys not in self._yardsticks:
             if len(self._yardsticks) == YARDSTICKS:
                 self._yardsticks.pop(next(iter(self._yardsticks)))
@@ -120,11 +143,16 @@ class Distances:
         return self._yardsticks[keys]
 
 
-def _measured(yardstick: Yardstick | None, poisoned: Sequence[Record]) -> Distance | None:
+def _keys(records: Sequence[Record]) -> str:
+    return ",".join(record.key for record in records)
+
+
+def _measured(yardstick: Yardstick | None, poisoned: Sequence[Record]) -> Ud | None:
     try:
-        return yardstick.distance([readings_of(record) for record in poisoned]) if yardstick else None
+        found = yardstick.distance([readings_of(record) for record in poisoned]) if yardstick else None
     except HowfarError:
         return None
+    return Ud(found.value, found.low, found.high, found.beta) if found else None
 
 
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:

@@ -9,24 +9,25 @@ import numpy as np
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.report import Row
-from howfar.report.page import Group, Page, Protected, Series
-from howfar.results.cells import CLEAN, Cells, Distances, drop_of, grouped, readings_of
+from howfar.report.page import Gallery, Group, Page, Protected, Series
+from howfar.results.cells import CLEAN, Cells, Distances, Ud, drop_of, grouped, readings_of
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
 from howfar.results.landscapes import scenes
 from howfar.results.profiles import profiles
-from howfar.score import Distance, Drop
+from howfar.score import Drop
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
 
-def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
+def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
     """Return everything that leaderboard and page show.
 
     Args:
         store: where the records are.
         keys: of the victims to show; None shows all.
+        brief: leave out what only the page shows: pictures, curves, SAL.
 
     Raises:
         HowfarError: if there is not one finished victim, nor a landscape.
@@ -35,21 +36,23 @@ def collect(store: Store, keys: Iterable[str] | None = None) -> Page:
     victims = [record for record in store.records("victim") if wanted is None or record.key in wanted]
     done = [record for record in victims if record.status == "done"]
     protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
-    landscapes = scenes(store) if keys is None else []
+    landscapes = scenes(store) if keys is None and not brief else []
     if not done and not landscapes:
         raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
-    groups, distances = grouped(done), Distances()
-    return Page(
-        groups=[_group(cells, protects, distances) for cells in groups],
+    groups, distances = grouped(done), Distances(store.index)
+    page = Page(
+        groups=[_group(cells, protects, distances, brief=brief) for cells in groups],
         profiles=profiles(groups),
-        matrices=matrices(done, distances),
+        matrices=matrices(done, distances, brief=brief),
         scenes=landscapes,
-        galleries=[*contact_sheets(store, [r for r in protects.values() if _shown(r, done)]), *answers(store, groups)],
-        protected=_protected(store, done, protects),
+        galleries=[] if brief else _galleries(store, groups, [r for r in protects.values() if _shown(r, done)]),
+        protected=_protected(store, done, protects, brief=brief),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
         commands=_commands(store, done),
     )
+    distances.keep()
+    return page
 
 
 def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) -> Page:
@@ -74,7 +77,13 @@ def _shown(protect: Record, victims: Sequence[Record]) -> bool:
     return any(victim.spec["dataset"] == protect.spec["dataset"] for victim in victims)
 
 
-def _group(cells: Cells, protects: dict[tuple[str, str], Record], distances: Distances) -> Group:
+def _galleries(store: Store, groups: Sequence[Cells], protects: Sequence[Record]) -> list[Gallery]:
+    return [*contact_sheets(store, protects), *answers(store, groups)]
+
+
+def _group(
+    cells: Cells, protects: dict[tuple[str, str], Record], distances: Distances, *, brief: bool = False
+) -> Group:  # fmt: skip
     clean = cells.runs.get(CLEAN, {})
     rows, series = [], []
     for label, runs in cells.runs.items():
@@ -84,7 +93,8 @@ def _group(cells: Cells, protects: dict[tuple[str, str], Record], distances: Dis
             made = protects.get((first.spec["protector"]["label"], canonical(_protect_spec(first))))
             before, after = [clean[seed] for seed in pairs], [runs[seed] for seed in pairs]
             rows.append(_row(cells, label, drop_of(before, after), distances.of(before, after), first, made))
-        series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
+        if not brief:
+            series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
     any_run = next(iter(next(iter(cells.runs.values())).values()))
     return Group(
         **cells.labels,
@@ -96,12 +106,12 @@ def _group(cells: Cells, protects: dict[tuple[str, str], Record], distances: Dis
         recipe=cells.spec["recipe"],
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
-        controls=controls(cells, distances),
+        controls=[] if brief else controls(cells, distances),
     )
 
 
 def _row(
-    cells: Cells, label: str, loss: Drop, distance: Distance | None, first: Record, made: Record | None
+    cells: Cells, label: str, loss: Drop, distance: Ud | None, first: Record, made: Record | None
 ) -> Row:  # fmt: skip
     seen = made.result["visibility"] if made else {}
     return Row(
@@ -151,7 +161,7 @@ def _series(label: str, runs: list[Record]) -> Series:
 
 
 def _protected(
-    store: Store, victims: list[Record], protects: dict[tuple[str, str], Record]
+    store: Store, victims: list[Record], protects: dict[tuple[str, str], Record], *, brief: bool
 ) -> list[Protected]:  # fmt: skip
     """Return one entry a protector and data set, from its lowest seed."""
     shown: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -163,7 +173,7 @@ def _protected(
             shown[spec["dataset"]["label"], spec["protector"]["label"]].append(record)
     entries = []
     for (dataset, label), records in sorted(shown.items()):
-        kept = store.has_arrays("protect", records[0].key)
+        kept = not brief and store.has_arrays("protect", records[0].key)
         arrays = store.arrays("protect", records[0].key) if kept else {}
         seconds = [record.made["wall_seconds"] / record.result["images"] for record in records]
         low, high = mean_interval(seconds) if len(seconds) > 1 else (None, None)

@@ -42,8 +42,10 @@ class _Victims:
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
 
-def matrices(victims: Sequence[Record], distances: Distances) -> list[Matrix]:
-    """Return one matrix for each network and defense that met at least two tasks."""
+def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = False) -> list[Matrix]:
+    """Return one matrix for each network and defense that met at least two tasks; a brief one says nothing of SAL."""
+    if len({record.spec["task"]["label"] for record in victims}) < 2 and not any("parts" in r.result for r in victims):
+        return []
     groups: dict[str, _Victims] = {}
     apart = ("protector", "source_task", "seed", "task", "test", "held_out")
     for record in victims:
@@ -55,7 +57,8 @@ def matrices(victims: Sequence[Record], distances: Distances) -> list[Matrix]:
             group.columns[column.name] = column
             group.found[column.name][row][record.spec["seed"]] = quality
         if "parts" not in record.result:
-            group.sals[record.spec["task"]["label"], row].append(_backbone(record))
+            if not brief:
+                group.sals[record.spec["task"]["label"], row].append(_backbone(record))
             group.runs[record.spec["task"]["label"], row][record.spec["seed"]] = record
     found = [_matrix(group, distances) for group in groups.values() if len(group.columns) > 1]
     return sorted(
@@ -102,8 +105,8 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
             rows_of[label] = (protector, source)
             seeds.append(len(pairs))
             alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
-            of_task = [group.runs.get((name, row)) for row in ((CLEAN, ""), (protector, source))]
-            distance = _distance(*of_task, distances)
+            whole, changed = group.runs.get((name, (CLEAN, ""))), group.runs.get((name, (protector, source)))
+            distance = _distance(whole, changed, distances)
             cells.setdefault(label, {})[name] = Cell(
                 sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, distance
             )

@@ -21,6 +21,7 @@ __all__ = [
     "Trials",
     "Visibility",
     "WorstCase",
+    "Yardstick",
     "differing",
     "distances",
     "dose_response",

@@ -11,12 +11,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
     A single value says nothing about its spread: the interval is (−inf, inf).
     """
-    from scipy import stats
+    from scipy.special import stdtrit  # many times faster than stats.t.ppf, which calls it
 
     if len(values) < 2:
         return -math.inf, math.inf
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread
+    reach = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * spread
     return mean - reach, mean + reach
 
 

@@ -115,11 +115,11 @@ def _best(trials: Mapping[str, Trials], sign: float, confidence: float) -> tuple
 
 
 def _reach(trials: Sequence[Trials], seeds: int, confidence: float) -> float:
-    from scipy import stats
+    from scipy.special import stdtrit
 
     freedom = sum(len(runs.test) - 1 for runs in trials)
     if not freedom:
         return math.inf
     variance = sum(float(np.var(runs.test)) * len(runs.test) for runs in trials) / freedom
     each = confidence ** (1 / len(trials))
-    return float(stats.t.ppf((1 + each) / 2, freedom)) * math.sqrt(variance / seeds)
+    return float(stdtrit(freedom, (1 + each) / 2)) * math.sqrt(variance / seeds)

@@ -12,14 +12,16 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
 from torch import Tensor
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
+from howfar.store.index import Index, Short, shortened, stamp
 from howfar.store.lease import Claim, Lease, break_lease
 from howfar.store.writing import alive, flush, write_text
 
@@ -57,6 +59,9 @@ class Record:
     made: Mapping[str, Any]
 
 
+MEMBERS = {member.name for member in fields(Record)}
+
+
 class Store:
     """A folder of records."""
 
@@ -67,6 +72,7 @@ class Store:
             HowfarError: if the folder cannot be written.
         """
         self.root = Path(root)
+        self.index = Index(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".{uuid.uuid4().hex}.tmp"
@@ -88,13 +94,22 @@ class Store:
         Raises:
             HowfarError: if the record is damaged.
         """
-        path = self.root / step / key / RECORD
+        members = self._members(step, key)
+        return None if members is None else Record(**members)
+
+    def _members(self, step: str, key: str) -> dict[str, Any] | None:
+        path = f"{self.root}/{step}/{key}/{RECORD}"
         try:
-            return Record(**json.loads(unsealed(path.read_text(encoding="utf-8"))))
+            with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
+                members: dict[str, Any] = from_json(unsealed(file.read()))
+            parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
+            if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
+                raise ValueError("it is no record")
+            return members
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, OSError) as error:
-            raise DamagedError(path, error) from None
+        except (ValueError, OSError) as error:
+            raise DamagedError(Path(path), error) from None
 
     def done(self, step: str, key: str) -> bool:
         """Return whether the step is finished and did not fail; what cannot be read any more is to do again."""
@@ -104,14 +119,39 @@ class Store:
             return False
         return record is not None and record.status == "done"
 
-    def records(self, step: str) -> Iterator[Record]:
-        """Yield all records of a step, sorted by key."""
+    def records(self, step: str) -> list[Record]:
+        """Return all records of a step, sorted by key; long parts of results are read when they are asked for."""
         folder = self.root / step
         names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        known = self.index.known(step) if names else {}
+        fresh: dict[str, tuple[str, dict[str, Any]]] = {}
+        found, changed = [], False
         for name in names:
-            record = self.find(step, name)
-            if record is not None:
-                yield record
+            try:
+                now, settled = stamp(folder / name / RECORD)
+            except FileNotFoundError:
+                continue
+            then, short = known.get(name, ("", {}))
+            if then != now:
+                members = self._members(step, name)
+                if members is None:
+                    continue
+                short, changed = shortened(members), changed or bool(then)
+                if settled:
+                    fresh[name] = now, short
+            found.append(self._short(step, name, dict(short)))
+        self.index.learn(step, fresh, changed)
+        return found
+
+    def _short(self, step: str, key: str, short: dict[str, Any]) -> Record:
+        def read() -> Mapping[str, Any]:
+            record = self.find(step, key)
+            if record is None:
+                raise DamagedError(self.root / step / key / RECORD, "it was removed meanwhile")
+            return record.result
+
+        left_out = short.pop("left_out")
+        return Record(**{**short, "result": Short(short["result"], left_out, read)} if left_out else short)
 
     def has_arrays(self, step: str, key: str) -> bool:
         """Return whether the arrays of a step are there: records alone are enough to draw tables from."""
@@ -153,7 +193,8 @@ class Store:
                 save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
                 flush(draft / ARRAYS)
                 record = replace(record, made={**record.made, SUM: sha256(draft / ARRAYS)})
-            write_text(draft / RECORD, sealed(json.dumps(record.__dict__, separators=(",", ":"), allow_nan=False)))
+            members = {**record.__dict__, "result": dict(record.result)}
+            write_text(draft / RECORD, sealed(json.dumps(members, separators=(",", ":"), allow_nan=False)))
             flush(draft)
             self._publish(draft, final)
         except (OSError, SafetensorError) as error:
@@ -229,17 +270,17 @@ def sealed(text: str) -> str:
     return f'{text[:-1]}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
-def unsealed(text: str) -> str:
+def unsealed(text: bytes) -> bytes:
     """Return the JSON of an object without its seal, if it has one.
 
     Raises:
         ValueError: if the text is not what was sealed.
     """
-    head, seal, tail = text.rpartition(SEAL)
+    head, seal, tail = text.rpartition(SEAL.encode())
     if not seal:
         return text
-    plain = head + "}"
-    if tail != hashlib.sha256(plain.encode()).hexdigest() + '"}':
+    plain = head + b"}"
+    if tail != hashlib.sha256(plain).hexdigest().encode() + b'"}':
         raise ValueError("its content is not what was written")
     return plain
 

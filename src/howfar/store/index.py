@@ -1,0 +1,131 @@
+"""What the records of a store say, in short: thousands of them are listed without being read again.
+
+A small SQLite file beside the records, made from them alone: it may be deleted at any time, and where it cannot be
+written the records are read instead.
+"""
+
+import contextlib
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+VERSION = 1
+NAME = ".index.sqlite"
+LONG = 1000  # bytes of JSON; longer parts of a result are read from the record when they are asked for
+FRESH = 2.0  # seconds; a younger file could change again within one tick of the file system's clock
+TABLES = """
+CREATE TABLE IF NOT EXISTS record (step TEXT, key TEXT, stamp TEXT, sum BLOB, text BLOB, PRIMARY KEY (step, key));
+CREATE TABLE IF NOT EXISTS note (kind TEXT, name TEXT, sum BLOB, text BLOB, PRIMARY KEY (kind, name));
+"""
+
+
+class Short(Mapping[str, Any]):
+    """A result of which the long parts are read when they are asked for."""
+
+    def __init__(self, short: Mapping[str, Any], left_out: list[str], read: Callable[[], Mapping[str, Any]]) -> None:
+        self._values = dict(short)
+        self._left_out, self._read = left_out, read
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._left_out:
+            whole = self._read()
+            self._values |= {part: whole[part] for part in self._left_out}
+            self._left_out = []
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Index:
+    """The index of one store; whatever is wrong with its file, records are read as if there were none."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / NAME
+        self._open: sqlite3.Connection | None = None
+
+    def known(self, step: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return the stamp and the short record of every key of a step."""
+        found = {}
+        for key, stamp, total, text in self._all("SELECT key, stamp, sum, text FROM record WHERE step = ?", step):
+            if hashlib.sha256(text).digest() == total:
+                found[key] = stamp, from_json(text)
+        return found
+
+    def learn(self, step: str, records: Mapping[str, tuple[str, Mapping[str, Any]]], changed: bool) -> None:
+        """Keep short records with their stamps, by key; what is noted goes if a record ``changed`` that was known."""
+        rows = [(step, key, stamp, *_summed(short)) for key, (stamp, short) in records.items()]
+        if changed:
+            self._write("DELETE FROM note", [()])
+        self._write("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)", rows)
+
+    def notes(self, kind: str) -> dict[str, Any]:
+        """Return what was worked out from records, by name."""
+        rows = self._all("SELECT name, sum, text FROM note WHERE kind = ?", kind)
+        return {name: from_json(text) for name, total, text in rows if hashlib.sha256(text).digest() == total}
+
+    def note(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Keep what was worked out from records that cannot change unseen."""
+        rows = [(kind, name, *_summed(value)) for name, value in values.items()]
+        self._write("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", rows)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            self._open = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
+            if self._open.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                self._open.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")
+                self._open.execute(f"PRAGMA user_version = {VERSION}")
+            self._open.executescript(TABLES)
+        return self._open
+
+    def _all(self, question: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection().execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return []
+
+    def _write(self, order: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            with self._connection() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(order, rows)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+        if type(error) is sqlite3.DatabaseError:  # the file is no database any more: a new one next time
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def stamp(path: Path) -> tuple[str, bool]:
+    """Return what changes whenever a file does, and whether the file is old enough to trust it."""
+    about = path.stat()
+    return f"{about.st_mtime_ns} {about.st_size} {about.st_ino}", time.time() - about.st_mtime > FRESH
+
+
+def shortened(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a record without the long parts of its result, and the names of these parts."""
+    result = record["result"]
+    left_out = [name for name, part in result.items() if isinstance(part, list | dict) and len(to_json(part)) > LONG]
+    kept = {name: None if name in left_out else part for name, part in result.items()}
+    return {**record, "result": kept, "left_out": left_out}
+
+
+def _summed(value: Any) -> tuple[bytes, bytes]:
+    text = to_json(value)
+    return hashlib.sha256(text).digest(), text
