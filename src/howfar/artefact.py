@@ -87,7 +87,7 @@ def read(folder: Path) -> Artefact:
         tensors = load_file(folder / ARRAYS)
         targets = {name.removeprefix("target/"): t for name, t in tensors.items() if name.startswith("target/")}
         return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
-    except (ValueError, KeyError, OSError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError, SafetensorError) as error:
         raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
 
 

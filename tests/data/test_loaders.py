@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib
 import io
 import os
 import pickle
@@ -165,17 +166,20 @@ def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path: Path, monkeypatch
     assert DATASETS["fashion-mnist"]().classes[9] == "Ankle boot"
 
 
-def test_svhn_zero_is_zero(tmp_path: Path) -> None:
+def test_svhn_zero_is_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.io import savemat
 
     for part, n in (("train", 5), ("test", 3)):
         images = RNG.integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
-        savemat(tmp_path / f"{part}_32x32.mat", {"X": images, "y": np.array([[10], [1], [2], [10], [3]])[:n]})
+        file = tmp_path / f"{part}_32x32.mat"
+        savemat(file, {"X": images, "y": np.array([[10], [1], [2], [10], [3]])[:n]})
+        checksum = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        monkeypatch.setitem(importlib.import_module("howfar.data.svhn").HASHES, file.name, checksum)
     splits = DATASETS["svhn"](root=tmp_path)
     assert splits.train.targets["label"].tolist() == [0, 1, 2, 0, 3]
     assert np.array_equal(splits.test.pixels[-1].numpy(), images[..., -1].transpose(2, 0, 1))
     (tmp_path / "test_32x32.mat").write_bytes(b"MATLAB 5.0 nonsense")
-    with pytest.raises(HowfarError, match=r"test_32x32.mat is no readable"):
+    with pytest.raises(HowfarError, match=r"test_32x32.mat is not the published file"):
         DATASETS["svhn"](root=tmp_path)
 
 

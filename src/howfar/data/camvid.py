@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from howfar import arrays
-from howfar.data.files import UNREADABLE
 from howfar.data.npz import read_arrays, to_pixels
+from howfar.data.pictures import read_picture, read_rgb
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
@@ -76,13 +76,11 @@ def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.ui
     classes: list[NDArray[np.uint8]] = []
     for path in sorted((root / part).glob("*.png")):
         label = root / f"{part}annot" / path.name
-        for file, kept, way in ((path, images, Image.Resampling.BOX), (label, classes, Image.Resampling.NEAREST)):
-            try:
-                with Image.open(file) as raw:
-                    image = raw.convert("RGB") if file is path else raw
-                    kept.append(np.asarray(image.resize(size[::-1], way), np.uint8))
-            except UNREADABLE as error:
-                raise HowfarError(f"{file} cannot be read ({error}). Repair it, or remove it with its twin.") from None
+        image, map_ = read_rgb(path)[0], read_picture(label)
+        if map_.mode not in ("L", "P"):
+            raise HowfarError(f"{label} is in mode {map_.mode}, no map of classes. Remove it with its twin.")
+        images.append(np.asarray(image.resize(size[::-1], Image.Resampling.BOX), np.uint8))
+        classes.append(np.asarray(map_.resize(size[::-1], Image.Resampling.NEAREST), np.uint8))
     if not images:
         raise UsageError(f"{root / part} holds no PNG. Give SegNet's CamVid folder, or an .npz.")
     return np.stack(images), np.stack(classes)

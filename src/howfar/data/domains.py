@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from howfar import arrays
-from howfar.data.files import UNREADABLE
+from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError
 
 METRES = 1 / 512  # of a step of depth
@@ -105,23 +105,26 @@ DOMAINS: dict[str, Domain] = {
 View = tuple[str, int, int]  # building, point, view
 
 
+def _vector(path: Path) -> Pixel:
+    try:
+        vector: Pixel = np.load(path, allow_pickle=False)
+    except Exception as error:  # parsers fail in many ways
+        raise HowfarError(f"{path} cannot be read ({error}).") from None
+    if not isinstance(vector, np.ndarray) or vector.ndim != 1 or not np.issubdtype(vector.dtype, np.floating):
+        raise HowfarError(f"{path} holds no vector of numbers.")
+    return vector
+
+
 def decoded(name: str, path: Path, size: int) -> Tensor:
     """Return one file at the wanted size, as its domain says."""
     domain = DOMAINS.get(name)
-    try:
-        if path.suffix == ".npy":
-            vector: Pixel = np.load(path, allow_pickle=False)
-            if vector.ndim != 1 or not np.issubdtype(vector.dtype, np.floating):
-                raise HowfarError(f"{path} holds no vector of numbers.")
-            return (domain or DOMAINS["class_scene"]).decode(vector)
-        with Image.open(path) as raw:
-            image = raw.convert("RGB") if name == "rgb" else raw
-            image.load()
-            side = min(image.size)
-            left, top = ((length - side) // 2 for length in image.size)
-            square = image.crop((left, top, left + side, top + side))
-    except UNREADABLE as error:
-        raise HowfarError(f"{path} cannot be read ({error}).") from None
+    if path.suffix == ".npy":
+        return (domain or DOMAINS["class_scene"]).decode(_vector(path))
+    image = read_picture(path)
+    image = image.convert("RGB") if name == "rgb" else image
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    square = image.crop((left, top, left + side, top + side))
     if name == "rgb":
         shrunk = square.resize((size, size), Image.Resampling.BOX)
         return torch.from_numpy(np.asarray(shrunk, np.uint8).transpose(2, 0, 1).copy())

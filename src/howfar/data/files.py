@@ -1,5 +1,6 @@
 """Finding, downloading and opening the files of the public data sets."""
 
+import hashlib
 import os
 import tarfile
 import zlib
@@ -7,12 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from PIL import Image, UnidentifiedImageError
-
 from howfar.errors import HowfarError, UsageError
 
-# What Pillow raises for files that are no images, cut short, or bombs.
-UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError)
+LARGE, RATIO = 1 << 30, 100  # bytes; what unpacks to more, and to so many times its size, is a bomb
 
 
 def default_root(name: str) -> Path:
@@ -62,6 +60,19 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
         ) from None
 
 
+def check(path: Path, checksum: str) -> None:
+    """Raise HowfarError unless a file is the published one.
+
+    Args:
+        path: of the file.
+        checksum: as published, e.g. ``"md5:c58f…"``.
+    """
+    kind, _, wanted = checksum.partition(":")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, kind).hexdigest() != wanted:
+            raise HowfarError(f"{path} is not the published file: its checksum differs. Delete it and fetch it again.")
+
+
 def missing(name: str, root: Path | None, wanted: str) -> UsageError:
     """Return the error for a data set that is not there and that nobody asked to download."""
     place = root if root is not None else default_root(name)
@@ -71,15 +82,24 @@ def missing(name: str, root: Path | None, wanted: str) -> UsageError:
 def tar_member(archive: Path, member: str) -> bytes:
     """Read one file out of a tar archive; nothing is extracted to disk."""
     try:
+        packed = archive.stat().st_size
         with tarfile.open(archive) as tar:
-            file = tar.extractfile(member)
-            if file is not None:
-                return file.read()
-    except KeyError:
-        pass
+            for entry in tar:
+                refuse_bomb(archive, packed, entry.offset_data + entry.size)
+                file = tar.extractfile(entry) if entry.name == member and entry.isfile() else None
+                if file is not None:
+                    return file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise HowfarError(f"{archive} is no readable archive ({error}). Delete it and download it again.") from None
     raise HowfarError(f"{archive} holds no {member}, so it is another archive. Delete it and download it again.")
+
+
+def refuse_bomb(archive: Path, packed: int, unpacked: int) -> None:
+    """Raise HowfarError for an archive that unpacks to far more than its size."""
+    if unpacked > LARGE and unpacked > RATIO * packed:
+        raise HowfarError(
+            f"{archive} unpacks to {unpacked >> 20} MiB from {packed >> 10} KiB, like a bomb. Unpack it by hand if not."
+        )
 
 
 def _resume(url: str, output: str, _: object) -> None:

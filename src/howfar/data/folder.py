@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from howfar import arrays
-from howfar.data.files import UNREADABLE
+from howfar.data.pictures import read_rgb
 from howfar.data.subset import halves
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
@@ -94,12 +94,7 @@ def _read(root: Path, classes: list[str], size: int, *, first_id: int) -> Data:
 
 def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
     """Return one image, upright, as (3, height, width), and whether the file is gray."""
-    try:
-        with Image.open(path) as raw:
-            gray = raw.mode in {"L", "1"}
-            image = ImageOps.exif_transpose(raw).convert("RGB")
-        if size:
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except UNREADABLE as error:
-        raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
+    image, gray = read_rgb(path)
+    if size:
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)), gray

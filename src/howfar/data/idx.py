@@ -1,6 +1,7 @@
 """MNIST and its relatives: IDX files, gzipped or not, or an ``.npz``."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from howfar.data import files
+from howfar.data.files import refuse_bomb
 from howfar.data.npz import read_npz
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
@@ -95,12 +97,15 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         HowfarError: if it is something else or cut short.
     """
     try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        zeros, kind, rank = struct.unpack(">HBB", raw[:4])
-        shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
-        if (zeros, kind) != (0, 8):
-            raise ValueError("no IDX file of unsigned bytes")
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
-    except (struct.error, ValueError, EOFError, OSError, zlib.error) as error:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            zeros, kind, rank = struct.unpack(">HBB", file.read(4))
+            if (zeros, kind) != (0, 8):
+                raise ValueError("no IDX file of unsigned bytes")
+            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
+            refuse_bomb(path, path.stat().st_size, math.prod(shape))
+            raw = file.read(math.prod(shape) + 1)  # one more would be too much
+        return np.frombuffer(raw, np.uint8).reshape(shape).copy()
+    except (struct.error, ValueError, EOFError, OSError, OverflowError, MemoryError, zlib.error) as error:
         raise HowfarError(f"{path} is broken ({error}). Delete it and fetch it again.") from None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from howfar import arrays
+from howfar.data.files import refuse_bomb
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
@@ -54,9 +55,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
     try:
+        with zipfile.ZipFile(path) as members:
+            refuse_bomb(path, path.stat().st_size, sum(member.file_size for member in members.infolist()))
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+            table = {name: archive[name] for name in archive.files}
+        if not all(isinstance(values, np.ndarray) for values in table.values()):
+            raise ValueError("it holds something else than arrays")
+        return table
+    except HowfarError:
+        raise
+    except Exception as error:  # archives and array headers fail in many ways
         raise HowfarError(f"{path} is no readable .npz archive ({error}). Save it anew with numpy.savez.") from None
 
 

@@ -45,9 +45,14 @@ class Draft:
         if found.get("stage") != stage:
             self._write(0)
             return 0
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        tensors = load_file(self.path or Path())
+        try:
+            tensors = load_file(self.path or Path())
+        except SafetensorError:  # spoilt: begin anew
+            self._write(0)
+            return 0
         for name, part in parts.items():
             _restore(part, {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")})
         return int(found["rounds"])
@@ -66,10 +71,13 @@ class Draft:
     def _read(self) -> dict[str, str]:
         if self.path is None or not self.path.is_file():
             return {}
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(self.path, "pt") as file:
-            notes: dict[str, str] = file.metadata()
+        try:
+            with safe_open(self.path, "pt") as file:
+                notes: dict[str, str] = file.metadata() or {}
+        except SafetensorError:  # spoilt: as if there were none
+            return {}
         return notes
 
     def _write(self, rounds: int) -> None:

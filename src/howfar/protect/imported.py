@@ -10,6 +10,7 @@ from torch import Tensor
 
 from howfar import arrays, pgd
 from howfar.data import Data
+from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError, UsageError
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, labels_of
@@ -130,12 +131,10 @@ def read_array(path: Path) -> Tensor:
 
 
 def _read_folder(path: Path) -> Tensor:
-    from PIL import Image
-
     files = {int(file.stem): file for file in path.rglob("*.png") if file.stem.isdigit()}
     if not files or sorted(files) != list(range(len(files))):
         raise HowfarError(f"{path} must hold images named 0.png, 1.png, … without gaps. Rename them by id.")
-    images = [np.asarray(Image.open(files[number])) for number in range(len(files))]
+    images = [np.asarray(read_picture(files[number])) for number in range(len(files))]
     if len({image.shape for image in images}) > 1:
         raise HowfarError(f"{path} holds images of different shapes. Resize them.")
     stacked = torch.from_numpy(np.stack(images))
