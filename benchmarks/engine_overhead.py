@@ -56,7 +56,7 @@ def idle_seconds(cells: int, workers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         todo, _ = engine.plan(experiments, store)
-        pool, ends = Processes(Site(store.root, doing=nothing), workers), []
+        pool, ends = Processes(Site(store.place, doing=nothing), workers), []
         try:
             for event in engine.drive(pool, Graph(todo, {}), store):
                 if event.status != "running":

@@ -36,7 +36,7 @@ def test_a_lost_machine_costs_nothing_and_a_new_one_helps(tmp_path: Path, nodes:
     nodes.add_node(num_cpus=1)
     store, experiments = Store(tmp_path), cells("0-4")
     todo, _ = engine.plan(experiments, store)
-    pool = Cluster(Site(tmp_path, doing=doings.slow), nodes.address)
+    pool = Cluster(Site(str(tmp_path), doing=doings.slow), nodes.address)
     ended: list[str] = []
     try:
         for event in engine.drive(pool, Graph(todo, {}), store):

@@ -11,7 +11,7 @@ from howfar import engine
 from howfar.engine import Event, Here, Pool, Processes, Site
 from howfar.engine.graph import Graph
 from howfar.experiment import Experiment
-from howfar.store import Onlooker, Record, Store, break_lease
+from howfar.store import Onlooker, Record, Store
 from howfar.suite import make_suite
 from tests.engine import doings
 
@@ -53,7 +53,7 @@ def test_long_steps_come_first_and_victims_after_their_set(tmp_path: Path) -> No
 
 def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0-3", "clean")
-    events = drive(Processes(Site(tmp_path, limit=3.0, doing=doings.faulty), 2), store, experiments)
+    events = drive(Processes(Site(str(tmp_path), limit=3.0, doing=doings.faulty), 2), store, experiments)
     ends = {event.key: event for event in events}
     assert len(ends) == len(events)
     for experiment in experiments:
@@ -74,7 +74,7 @@ def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     assert "a plug-in's fault" in ends[experiments[2].steps()[0].key].note
     store.sweep()
     assert not store.claims()
-    again = drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
+    again = drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
     assert {event.key for event in again} == {key for key, event in ends.items() if event.status == "failed"}
 
 
@@ -83,7 +83,7 @@ def test_two_runs_share_a_store_and_no_step_is_done_twice(tmp_path: Path) -> Non
     ends: list[list[Event]] = [[], []]
 
     def one(number: int) -> None:
-        ends[number] = drive(Processes(Site(tmp_path, doing=doings.counts), 1), Store(tmp_path), experiments)
+        ends[number] = drive(Processes(Site(str(tmp_path), doing=doings.counts), 1), Store(tmp_path), experiments)
 
     runs = [threading.Thread(target=one, args=(number,)) for number in range(2)]
     for run in runs:
@@ -123,11 +123,11 @@ def contents(store: Store, step: str, key: str) -> tuple[Any, ...]:
 
 def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0", "random")
-    drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
+    drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
     victim = experiments[0].steps()[1]
     path = tmp_path / "victim" / victim.key / "record.json"
     path.write_text(path.read_text().replace("0.5", "0.7"))
-    events = drive(Here(Site(tmp_path, doing=doings.nothing)), store, experiments)
+    events = drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
     assert [event.key for event in events] == [victim.key]
     assert store.find("victim", victim.key).result == {"quality": 0.5}  # type: ignore[union-attr]
 
@@ -137,17 +137,17 @@ def test_a_lease_is_held_by_one_and_taken_over_only_when_it_is_stale(tmp_path: P
     lease = store.claim("victim", "a" * 20, "a victim")
     assert lease is not None
     assert store.claim("victim", "a" * 20, "a victim") is None
-    path = store.lease("victim", "a" * 20)
+    path = store.slot("victim", "a" * 20)
     onlooker = Onlooker(seconds=0.0)
     onlooker.stale(path)
     assert [claim.label for claim in store.claims()] == ["a victim"]
     assert Onlooker(seconds=60.0).stale(path) is None
     stale = onlooker.stale(path)
     assert stale is not None
-    assert break_lease(path, stale)
+    assert path.break_(stale)
     successor = store.claim("victim", "a" * 20, "a victim")
     assert successor is not None
-    assert not break_lease(path, stale), "the lease of a successor stays"
+    assert not path.break_(stale), "the lease of a successor stays"
     assert [claim.token for claim in store.claims()] == [successor.claim.token]
     lease.give_back()
     assert store.claims(), "who lost a lease cannot give back that of another"
@@ -160,7 +160,7 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_swept(tmp_path: Path) ->
     store = Store(tmp_path)
     lease = store.claim("victim", "a" * 20, "a victim")
     assert lease is not None
-    path = store.lease("victim", "a" * 20)
+    path = tmp_path / "victim" / f".{'a' * 20}.lease"
     path.write_text(path.read_text().replace(f'"pid": {lease.claim.pid}', '"pid": 999999999'))
     store.sweep()
     assert not path.exists()
@@ -168,13 +168,13 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_swept(tmp_path: Path) ->
 
 def test_an_unreadable_lease_is_somebodys_until_it_is_stale(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    path = store.lease("victim", "a" * 20)
+    slot, path = store.slot("victim", "a" * 20), tmp_path / "victim" / f".{'a' * 20}.lease"
     path.parent.mkdir()
     path.write_text("{")
     assert store.claim("victim", "a" * 20, "a victim") is None
     onlooker = Onlooker(seconds=0.0)
-    onlooker.stale(path)
-    stale = onlooker.stale(path)
+    onlooker.stale(slot)
+    stale = onlooker.stale(slot)
     assert stale is not None
-    assert break_lease(path, stale)
+    assert slot.break_(stale)
     store.save(Record("victim", "a" * 20, {}, "done", {}, {}))

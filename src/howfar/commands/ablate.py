@@ -31,7 +31,7 @@ class AblateUd(Grid):
     def __call__(self) -> int:
         from howfar.ablation import ablated, as_rows, varied
         from howfar.spec import Number
-        from howfar.store import Store, write_text
+        from howfar.store import open_store, write_text
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
@@ -46,18 +46,18 @@ class AblateUd(Grid):
         if not variants:
             raise UsageError("nothing to vary. Give another radius, mode, number of steps or of images.")
         experiments = [replace(experiment, variants=variants) for experiment in experiments]
-        store = Store(self.runs)
+        store = open_store(self.runs)
         if not self.complete(experiments, store):
             return 0
         lines = ablated(experiments, store)
         columns, rows = terminal.ablation_table(lines)
-        write_text(self.runs / "ablation.json", json.dumps(as_rows(lines), indent=1, ensure_ascii=False) + "\n")
-        write_text(self.runs / "ablation.md", terminal.markdown(columns, rows))
+        write_text(store.root / "ablation.json", json.dumps(as_rows(lines), indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "ablation.md", terminal.markdown(columns, rows))
         if self.json:
             terminal.show_json(as_rows(lines))
         else:
             terminal.show_table(columns, rows)
-            terminal.say(f"table: {self.runs / 'ablation.md'}")
+            terminal.say(f"table: {store.root / 'ablation.md'}")
         return 0
 
 

@@ -30,10 +30,10 @@ class Bench(Grid):
 
     def __call__(self) -> int:
         from howfar.results import collect
-        from howfar.store import Record, Store, write_text
+        from howfar.store import Record, open_store, write_text
 
         experiments = self.experiments()
-        store = Store(self.runs)
+        store = open_store(self.runs)
         if self.watch:
             return watch(experiments, store, as_json=self.json)
         victims = sorted(e.steps()[1].key for e in experiments)
@@ -46,9 +46,9 @@ class Bench(Grid):
         if any(store.done("victim", key) for key in victims):
             page = collect(store, victims)
             for name, text in page.outputs().items():
-                write_text(self.runs / name, text)
+                write_text(store.root / name, text)
             terminal.show_leaderboard(page, as_json=self.json)
-            terminal.say(f"page: {self.runs / 'report.html'}")
+            terminal.say(f"page: {store.root / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
         if failures:

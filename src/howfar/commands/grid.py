@@ -61,8 +61,8 @@ class Grid(Common):
     """Work on a Ray cluster: its address, or auto for the one here; all its machines must see --runs."""
     time_limit: str | None = None
     """How long a step may take before it is ended and counts as failed, e.g. 90s, 30m or 2h."""
-    runs: Path = Path("runs")
-    """Folder of the store and of what is written."""
+    runs: str = "runs"
+    """Folder of the store and of what is written; or a URL such as s3://bucket/runs."""
     dry_run: bool = False
     """Show the cells and an estimate of the time; do nothing."""
     json: bool = False
@@ -159,7 +159,8 @@ class _Plan:
     @property
     def summary(self) -> str:
         """One line for a person."""
-        about = f"about {terminal.duration(self.total)} with {self.workers or 'no'} worker(s)"
+        hands = f"with {self.workers} worker{'s' * (self.workers > 1)}" if self.workers else "in this process"
+        about = f"about {terminal.duration(self.total)} {hands}"
         return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}."
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:

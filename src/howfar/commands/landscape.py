@@ -32,12 +32,12 @@ class _Walked(Grid):
     def walked(self) -> "tuple[list[Experiment], Store] | None":
         """Train what the store lacks; return all runs and the store, or None after a dry run."""
         from howfar.experiment import Walk
-        from howfar.store import Store
+        from howfar.store import open_store
 
         cells = self.experiments()
         refuse_several(cells, "defense", "task")
         cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
-        store = Store(self.runs)
+        store = open_store(self.runs)
         return (cells, store) if self.complete(cells, store) else None
 
 
@@ -91,9 +91,9 @@ class Landscape(_Walked):
         keys = terminal.watch(views.look(cells, store, view, engine.choose_device(self.device)), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
-        write_text(self.runs / "landscape.json", text + "\n")
-        as_arrays(found, self.runs / "landscape.npz")
-        write_text(self.runs / "report.html", render(collect(store)))
+        write_text(store.root / "landscape.json", text + "\n")
+        as_arrays(found, store.root / "landscape.npz")
+        write_text(store.root / "report.html", render(collect(store)))
         for path, scene in _numbered(self.save, found):
             save(scene, path)
         if self.json:
@@ -101,7 +101,7 @@ class Landscape(_Walked):
         else:
             for scene in found:
                 terminal.say(f"{scene.title}: {scene.note}")
-            terminal.say(f"page: {self.runs / 'report.html'}, grid: {self.runs / 'landscape.npz'}")
+            terminal.say(f"page: {store.root / 'report.html'}, grid: {store.root / 'landscape.npz'}")
         return 0
 
 
@@ -142,14 +142,14 @@ class Curvature(_Walked):
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
         values = [one.as_dict() for one in found]
-        write_text(self.runs / "curvature.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "curvature.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
         tables = [overview(found), *(one.table() for one in found)]
-        write_text(self.runs / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
+        write_text(store.root / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:
             terminal.show_table(*tables[0])
-            terminal.say(f"layers: {self.runs / 'curvature.md'}")
+            terminal.say(f"layers: {store.root / 'curvature.md'}")
         return 0
 
 

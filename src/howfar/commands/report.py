@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from howfar import terminal
 from howfar.commands.common import Common
-from howfar.errors import UsageError
+from howfar.commands.store import opened
 
 if TYPE_CHECKING:
     from howfar.report.page import Page
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Leaderboard(Common):
     """Print the leaderboard of all runs in a store."""
 
-    runs: Positional[Path] = Path("runs")
-    """Folder of the store."""
+    runs: Positional[str] = "runs"
+    """Folder or URL of the store."""
     json: bool = False
     """Print as JSON."""
 
@@ -32,8 +32,8 @@ class Leaderboard(Common):
 class Report(Common):
     """Write the page of all runs in a store."""
 
-    runs: Positional[Path] = Path("runs")
-    """Folder of the store."""
+    runs: Positional[str] = "runs"
+    """Folder or URL of the store."""
     output: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
     """The file to write."""
 
@@ -46,10 +46,7 @@ class Report(Common):
         return 0
 
 
-def _page(runs: Path, *, brief: bool = False) -> "Page":
+def _page(runs: str, *, brief: bool = False) -> "Page":
     from howfar.results import collect
-    from howfar.store import Store
 
-    if not runs.is_dir():
-        raise UsageError(f"{runs} is no folder. Give the folder that howfar bench wrote (--runs).")
-    return collect(Store(runs), brief=brief)
+    return collect(opened(runs), brief=brief)

@@ -23,8 +23,8 @@ class Check(Common):
     Exits with 1 if numbers are wrong or lost; what is merely left over or failed is listed too.
     """
 
-    runs: Positional[Path] = Path("runs")
-    """Folder of the store."""
+    runs: Positional[str] = "runs"
+    """Folder or URL of the store."""
     json: bool = False
     """Print as JSON."""
 
@@ -42,8 +42,8 @@ class Check(Common):
 class Gc(Common):
     """Remove what dead runs left behind; with flags, what can be made again too."""
 
-    runs: Positional[Path] = Path("runs")
-    """Folder of the store."""
+    runs: Positional[str] = "runs"
+    """Folder or URL of the store."""
     failed: bool = False
     """Records of failures too (they run again anyway)."""
     arrays: bool = False
@@ -58,8 +58,10 @@ class Gc(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.store import clean, remove
+        from howfar.store import clean, is_url, remove
 
+        if is_url(self.runs):
+            raise UsageError("gc clears up folders. Remove objects with the tools of their bucket.")
         store = opened(self.runs)
         findings = list(clean(store, failed=self.failed, arrays=self.arrays, damaged=self.damaged, drafts=self.drafts))
         _show(findings, as_json=self.json)
@@ -77,8 +79,8 @@ class ExportStore(Common):
 
     output: Positional[Path]
     """File to write: .csv, .json or .parquet (the last needs howfar[parquet])."""
-    runs: Path = Path("runs")
-    """Folder of the store."""
+    runs: str = "runs"
+    """Folder or URL of the store."""
 
     def __call__(self) -> int:
         from howfar.results.table import rows, write
@@ -93,15 +95,15 @@ class ExportStore(Common):
 class ImportStore(Common):
     """Take in the finished records of another store; nothing is taken if both hold a step with different results."""
 
-    source: Positional[Path]
-    """The other store."""
-    runs: Path = Path("runs")
-    """Folder of the store that takes them."""
+    source: Positional[str]
+    """Folder or URL of the other store."""
+    runs: str = "runs"
+    """Folder or URL of the store that takes them."""
 
     def __call__(self) -> int:
-        from howfar.store import Store, merge
+        from howfar.store import merge, open_store
 
-        taken = merge(Store(self.runs), opened(self.source))
+        taken = merge(open_store(self.runs), opened(self.source))
         terminal.say(f"{taken} records taken from {self.source}")
         return 0
 
@@ -110,17 +112,17 @@ class ImportStore(Common):
 class Compare(Common):
     """Tell which victims only one of two stores holds, and where their qualities differ."""
 
-    one: Positional[Path]
-    """Folder of a store."""
-    other: Positional[Path]
-    """Folder of the other one."""
+    one: Positional[str]
+    """Folder or URL of a store."""
+    other: Positional[str]
+    """Folder or URL of the other one."""
     json: bool = False
     """Print as JSON."""
 
     def __call__(self) -> int:
         from howfar.results.table import apart
 
-        columns = ["victim", str(self.one), str(self.other), "difference"]
+        columns = ["victim", self.one, self.other, "difference"]
         pairs = apart(opened(self.one), opened(self.other))
         if self.json:
             terminal.show_json([dict(zip(columns, pair, strict=True)) for pair in pairs])
@@ -148,17 +150,17 @@ class StoreTools(Common):
         return self.do()
 
 
-def opened(path: Path) -> "Store":
-    """Return the store in a folder that is there.
+def opened(place: str) -> "Store":
+    """Return the store at a URL, or in a folder that is there.
 
     Raises:
         UsageError: if it is not.
     """
-    from howfar.store import Store
+    from howfar.store import is_url, open_store
 
-    if not path.is_dir():
-        raise UsageError(f"there is no store in {path}. Give the folder that howfar bench wrote with --runs.")
-    return Store(path)
+    if not is_url(place) and not Path(place).is_dir():
+        raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
+    return open_store(place)
 
 
 def size(count: int) -> str:

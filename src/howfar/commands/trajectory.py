@@ -29,7 +29,7 @@ class Trajectory(Grid):
     def __call__(self) -> int:
         from howfar.experiment import Walk
         from howfar.results.trajectories import departures, overview
-        from howfar.store import Store, write_text
+        from howfar.store import open_store, write_text
 
         if self.orders < 2:
             raise UsageError(f"--orders {self.orders} says nothing of what chance does. Take 2 or more.")
@@ -38,17 +38,17 @@ class Trajectory(Grid):
         experiments = [
             replace(cell, walk=Walk(self.every, self.half, order)) for cell in cells for order in range(self.orders)
         ]
-        store = Store(self.runs)
+        store = open_store(self.runs)
         if not self.complete(experiments, store):
             return 0
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
-        write_text(self.runs / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
         tables = [overview(found), *(entry.table() for entry in found)]
-        write_text(self.runs / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
+        write_text(store.root / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:
             terminal.show_table(*tables[0])
-            terminal.say(f"layers: {self.runs / 'trajectory.md'}")
+            terminal.say(f"layers: {store.root / 'trajectory.md'}")
         return 0

@@ -48,8 +48,8 @@ class Ud(Common):
     """auto, cpu or cuda."""
     workers: int | None = None
     """Processes at a time (default: one a core, on a GPU one)."""
-    runs: Path = Path("runs")
-    """Folder of the store."""
+    runs: str = "runs"
+    """Folder or URL of the store."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Page with the heat map of SAL (default: ud.html in the folder of the store)."""
     json: bool = False
@@ -58,11 +58,11 @@ class Ud(Common):
     def __call__(self) -> int:
         from howfar.compare import compare
         from howfar.report.page import render
-        from howfar.store import Store, write_text
+        from howfar.store import open_store, write_text
 
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence {self.confidence} is no share. Take a number such as 0.95.")
-        store, label = Store(self.runs), None
+        store, label = open_store(self.runs), None
         if self.clean and self.poisoned and self.clean_run is None:
             label = Path(self.poisoned).stem
             first, second = self._learned(store, self.clean), self._learned(store, self.poisoned)
@@ -71,7 +71,7 @@ class Ud(Common):
         else:
             raise UsageError("give two runs, or --clean and --poisoned. See howfar ud --help.")
         distance, page = compare(first, second, confidence=self.confidence, label=label)
-        output = self.output or self.runs / "ud.html"
+        output = self.output or store.root / "ud.html"
         write_text(output, render(page))
         row = next(row for row in page.rows if row.protector != "clean")
         if self.json:

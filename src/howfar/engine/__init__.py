@@ -18,7 +18,7 @@ from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Step, shelve
-from howfar.store import Onlooker, Store, break_lease
+from howfar.store import Onlooker, Store
 
 __all__ = ["Event", "Here", "Pool", "Processes", "Site", "choose_device", "choose_workers", "drive", "plan", "run"]
 
@@ -84,7 +84,7 @@ def run(
     pool: Pool | None = None
     try:
         alone = ray is None and workers < 2
-        site = Site(store.root, str(device), limit, shelf={} if alone else shelve(experiments, scratch))
+        site = Site(store.place, str(device), limit, shelf={} if alone else shelve(experiments, scratch))
         if ray is not None:
             from howfar.engine.cluster import Cluster
 
@@ -119,7 +119,7 @@ def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
             if finished(step, store):
                 del away[key]
                 yield from _over(Event("cached", step.label, key, 1.0), graph, store)
-            elif _is_free(step, store, onlooker):
+            elif onlooker.frees(store.slot(step.name, step.key)):
                 del away[key]
                 graph.again(step)
 
@@ -134,13 +134,6 @@ def _over(event: Event, graph: Graph, store: Store) -> Iterator[Event]:
         note = f"its protected set failed: {event.note}"
         work.failed(blocked, store, note)
         yield Event("failed", blocked.label, blocked.key, note=note)
-
-
-def _is_free(step: Step, store: Store, onlooker: Onlooker) -> bool:
-    """Return whether nobody is at work on a step any more."""
-    path = store.lease(step.name, step.key)
-    stale = onlooker.stale(path)
-    return break_lease(path, stale) if stale else not path.exists()
 
 
 def _passes(step: Step) -> float:

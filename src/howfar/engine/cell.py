@@ -4,7 +4,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -13,7 +12,7 @@ from howfar.engine.event import Event
 from howfar.errors import HowfarError
 from howfar.experiment import Shelf, Step, take_from
 from howfar.protect import Progress
-from howfar.store import Store
+from howfar.store import Store, open_store
 
 REPORT_SECONDS = 0.2  # progress is told at most so often
 
@@ -25,14 +24,14 @@ class Site:
     """What every worker of a run must know.
 
     Attributes:
-        root: folder of the store.
+        place: folder or URL of the store.
         device: where tensors live.
         limit: seconds that a step may take; its worker is ended then.
         doing: does the work of a step and saves its record.
         shelf: data sets that lie ready to be mapped.
     """
 
-    root: Path
+    place: str
     device: str = "cpu"
     limit: float | None = None
     doing: Doing = work.run
@@ -50,7 +49,7 @@ def do(step: Step, site: Site, tell: Callable[[Event], None]) -> Event:
     start = time.perf_counter()
     try:
         take_from(site.shelf)
-        store = Store(site.root)
+        store = open_store(site.place)
         lease = store.claim(step.name, step.key, step.label)
         if lease is None:
             return Event("elsewhere", step.label, step.key)

@@ -18,7 +18,7 @@ from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Step
-from howfar.store import Store
+from howfar.store import absolute, open_store
 
 AUTO = "auto"
 LOOK_SECONDS = 2.0  # progress is read from the leases so often
@@ -41,7 +41,7 @@ class Cluster(Pool):
             memory: bytes that steps are known to need, by key.
         """
         self._ray = _joined(address)
-        self.site, self.threads = replace(site, root=site.root.resolve()), threads
+        self.site, self.threads = replace(site, place=absolute(site.place)), threads
         self._memory = memory or {}
         self._gpus = 1 / sharing if site.device == "cuda" else 0
         self._remote = self._ray.remote(_work)
@@ -97,7 +97,7 @@ class Cluster(Pool):
     def _progress(self) -> Iterator[Event]:
         """Yield how far the steps are by their leases, and end those that take too long."""
         references = {step.key: reference for reference, step in self._running.items()}
-        for claim in Store(self.site.root).claims():
+        for claim in open_store(self.site.place).claims():
             if claim.key not in references:
                 continue
             since = self._since.setdefault(claim.key, time.monotonic())

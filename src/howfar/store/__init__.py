@@ -1,12 +1,13 @@
 """Finished work: records and arrays under the hash of everything that determines them, and who is at work on what."""
 
 from howfar.store.index import Index
-from howfar.store.lease import Claim, Lease, Onlooker, break_lease
+from howfar.store.lease import Claim, Lease, Onlooker, Slot
 from howfar.store.records import DamagedError, Record, Store
+from howfar.store.remote import absolute, is_url, open_store
 from howfar.store.upkeep import Finding, check, clean, differences, merge, remove
 from howfar.store.writing import write_text
 
 __all__ = [
-    "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Store", "break_lease", "check",
-    "clean", "differences", "merge", "remove", "write_text",
+    "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store", "absolute", "check",
+    "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Who is at work on a step: one process at a time, on however many machines the store is shared by.
 
-A lease is a small file that its holder rewrites every few seconds. It is stale once its holder is known to be dead, or
-once an onlooker has seen it *unchanged* for long enough by a clock of its own: times of different machines are never
-compared, so that a clock that jumps takes nobody's lease away.
+A lease is a small file (in a bucket: an object) that its holder rewrites every few seconds. It is stale once its
+holder is known to be dead, or once an onlooker has seen it *unchanged* for long enough by a clock of its own: times of
+different machines are never compared, so that a clock that jumps takes nobody's lease away.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -55,32 +56,108 @@ class Claim:
         return self.host == socket.gethostname() and not alive(self.pid)
 
     @classmethod
-    def read(cls, path: Path) -> "Claim | None":
-        """Return what the lease in a file says; None if there is none, and nobody's claim while it is being written."""
+    def parse(cls, text: str) -> "Claim":
+        """Return what a lease says; nobody's claim while it is being written."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return cls("", "", "unreadable", host="", pid=0, token="", started=0.0)
+
+    @property
+    def text(self) -> str:
+        """What stands in the lease."""
+        return json.dumps(asdict(self))
+
+
+class Slot(ABC):
+    """The place of the lease of one step."""
+
+    @abstractmethod
+    def read(self) -> Claim | None:
+        """Return who holds the lease; None if nobody does."""
+
+    @abstractmethod
+    def take(self, claim: Claim) -> bool:
+        """Write a lease where there is none; returns whether that was so."""
+
+    @abstractmethod
+    def renew(self, claim: Claim) -> None:
+        """Write the lease anew, as its holder."""
+
+    @abstractmethod
+    def give_back(self, claim: Claim) -> None:
+        """Remove the lease, as its holder."""
+
+    @abstractmethod
+    def break_(self, claim: Claim) -> bool:
+        """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
+
+
+@dataclass(frozen=True)
+class FileSlot(Slot):
+    """A file in a folder that all who work on the store can write."""
+
+    path: Path
+
+    def read(self) -> Claim | None:
+        """Return who holds the lease; None if nobody does."""
+        try:
+            return Claim.parse(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError):
-            return cls("", "", "unreadable", host="", pid=0, token="", started=0.0)
+        except OSError:
+            return Claim.parse("")
+
+    def take(self, claim: Claim) -> bool:
+        """Write a lease where there is none; returns whether that was so."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.path.open("x", encoding="utf-8") as file:
+                file.write(claim.text)
+        except FileExistsError:
+            return False
+        return True
+
+    def renew(self, claim: Claim) -> None:
+        """Write the lease anew, as its holder."""
+        draft = self.path.with_name(f"{self.path.name}.{claim.token}.tmp")
+        draft.write_text(claim.text, encoding="utf-8")
+        draft.replace(self.path)
+
+    def give_back(self, claim: Claim) -> None:
+        """Remove the lease, as its holder."""
+        self.path.unlink(missing_ok=True)
+
+    def break_(self, claim: Claim) -> bool:
+        """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
+        aside = FileSlot(self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp"))
+        try:
+            self.path.rename(aside.path)  # of several who try, one succeeds
+        except FileNotFoundError:
+            return False
+        found = aside.read()
+        mine = found is None or found.token == claim.token
+        if not mine and found is not None:
+            self.take(found)  # a new holder was quicker: it gets its lease back
+        aside.path.unlink(missing_ok=True)
+        return mine
 
 
 class Lease:
     """The right to do a step, renewed by a thread until it is given back."""
 
-    def __init__(self, path: Path, claim: Claim) -> None:
-        self.path, self.claim = path, claim
+    def __init__(self, slot: Slot, claim: Claim) -> None:
+        self.slot, self.claim = slot, claim
         self.lost = False
         self._over, self._writing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._keep, daemon=True, name="lease")
 
     @classmethod
-    def take(cls, path: Path, claim: Claim) -> "Lease | None":
+    def take(cls, slot: Slot, claim: Claim) -> "Lease | None":
         """Return the lease of a step; None if somebody holds it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not _create(path, claim):
+        if not slot.take(claim):
             return None
-        lease = cls(path, claim)
+        lease = cls(slot, claim)
         lease._thread.start()
         return lease
 
@@ -93,7 +170,7 @@ class Lease:
         self._over.set()
         with self._writing:
             if self._mine():
-                self.path.unlink(missing_ok=True)
+                self.slot.give_back(self.claim)
 
     def __enter__(self) -> "Lease":
         return self
@@ -102,7 +179,7 @@ class Lease:
         self.give_back()
 
     def _mine(self) -> bool:
-        found = Claim.read(self.path)
+        found = self.slot.read()
         return found is not None and found.token == self.claim.token
 
     def _keep(self) -> None:
@@ -114,9 +191,7 @@ class Lease:
                 if self.lost:
                     return
                 self.claim = replace(self.claim, beat=self.claim.beat + 1)
-                draft = self.path.with_name(f"{self.path.name}.{self.claim.token}.tmp")
-                draft.write_text(_text(self.claim), encoding="utf-8")
-                draft.replace(self.path)
+                self.slot.renew(self.claim)
 
 
 class Onlooker:
@@ -124,45 +199,21 @@ class Onlooker:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
-        self._seen: dict[Path, tuple[str, int, float]] = {}
+        self._seen: dict[Slot, tuple[str, int, float]] = {}
 
-    def stale(self, path: Path) -> Claim | None:
+    def stale(self, slot: Slot) -> Claim | None:
         """Return the claim in a lease that is stale by now; None if it is not, or not there."""
-        claim = Claim.read(path)
+        claim = slot.read()
         if claim is None:
-            self._seen.pop(path, None)
+            self._seen.pop(slot, None)
             return None
-        token, beat, since = self._seen.get(path, ("", -1, 0.0))
+        token, beat, since = self._seen.get(slot, ("", -1, 0.0))
         if (token, beat) != (claim.token, claim.beat):
-            self._seen[path] = (claim.token, claim.beat, time.monotonic())
+            self._seen[slot] = (claim.token, claim.beat, time.monotonic())
             since = time.monotonic()
         return claim if claim.orphaned or time.monotonic() - since > self.seconds else None
 
-
-def break_lease(path: Path, claim: Claim) -> bool:
-    """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.rename(aside)  # of several who try, one succeeds
-    except FileNotFoundError:
-        return False
-    found = Claim.read(aside)
-    mine = found is None or found.token == claim.token
-    if not mine and found is not None:
-        _create(path, found)  # a new holder was quicker: it gets its lease back
-    aside.unlink(missing_ok=True)
-    return mine
-
-
-def _create(path: Path, claim: Claim) -> bool:
-    """Write a lease where there is none; returns whether that was so."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(_text(claim))
-    except FileExistsError:
-        return False
-    return True
-
-
-def _text(claim: Claim) -> str:
-    return json.dumps(asdict(claim))
+    def frees(self, slot: Slot) -> bool:
+        """Return whether nobody holds a lease, after breaking it if it is stale."""
+        stale = self.stale(slot)
+        return slot.break_(stale) if stale else slot.read() is None

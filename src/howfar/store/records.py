@@ -22,7 +22,7 @@ from torch import Tensor
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.store.index import Index, Short, shortened, stamp
-from howfar.store.lease import Claim, Lease, break_lease
+from howfar.store.lease import Claim, FileSlot, Lease, Slot
 from howfar.store.writing import alive, flush, write_text
 
 RECORD, ARRAYS = "record.json", "arrays.safetensors"
@@ -33,8 +33,8 @@ SEAL = ',"sha256":"'
 class DamagedError(HowfarError):
     """A record or its arrays are not what was written."""
 
-    def __init__(self, path: Path, why: object) -> None:
-        super().__init__(f"{path} is damaged ({why}). Delete {path.parent} and run again.")
+    def __init__(self, path: Path | str, why: object) -> None:
+        super().__init__(f"{path} is damaged ({why}). Delete {str(path).rpartition('/')[0]} and run again.")
         self.why = str(why)
 
 
@@ -63,15 +63,24 @@ MEMBERS = {member.name for member in fields(Record)}
 
 
 class Store:
-    """A folder of records."""
+    """A folder of records.
+
+    Attributes:
+        root: the folder; what a run writes beside its records goes there too.
+        place: what ``open_store`` takes to open the same store elsewhere.
+        index: what the records say, in short.
+    """
+
+    place: str
 
     def __init__(self, root: Path | str) -> None:
-        """Open (and create) the store in ``root``.
+        """Open (and create) the store in the folder ``root``.
 
         Raises:
             HowfarError: if the folder cannot be written.
         """
         self.root = Path(root)
+        self.place = str(self.root)
         self.index = Index(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -82,6 +91,18 @@ class Store:
             raise HowfarError(
                 f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs."
             ) from None
+
+    def steps(self) -> list[str]:
+        """Return the kinds of work of which there are records."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def keys(self, step: str) -> list[str]:
+        """Return the keys of what there is of a step, readable or not."""
+        folder = self.root / step
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
     @staticmethod
     def key(step: str, spec: Mapping[str, Any]) -> str:
@@ -94,10 +115,10 @@ class Store:
         Raises:
             HowfarError: if the record is damaged.
         """
-        members = self._members(step, key)
+        members = self._load(step, key)
         return None if members is None else Record(**members)
 
-    def _members(self, step: str, key: str) -> dict[str, Any] | None:
+    def _load(self, step: str, key: str) -> dict[str, Any] | None:
         path = f"{self.root}/{step}/{key}/{RECORD}"
         try:
             with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
@@ -121,8 +142,7 @@ class Store:
 
     def records(self, step: str) -> list[Record]:
         """Return all records of a step, sorted by key; long parts of results are read when they are asked for."""
-        folder = self.root / step
-        names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        folder, names = self.root / step, Store.keys(self, step)
         known = self.index.known(step) if names else {}
         fresh: dict[str, tuple[str, dict[str, Any]]] = {}
         found, changed = [], False
@@ -133,7 +153,7 @@ class Store:
                 continue
             then, short = known.get(name, ("", {}))
             if then != now:
-                members = self._members(step, name)
+                members = self._load(step, name)
                 if members is None:
                     continue
                 short, changed = shortened(members), changed or bool(then)
@@ -209,22 +229,23 @@ class Store:
 
     def claim(self, step: str, key: str, label: str) -> Lease | None:
         """Return the right to do a step; None while somebody else has it, on this machine or another."""
-        return Lease.take(self.lease(step, key), Claim(step, key, label))
+        return Lease.take(self.slot(step, key), Claim(step, key, label))
 
-    def lease(self, step: str, key: str) -> Path:
-        """Return the file that says who is at work on a step."""
-        return self.root / step / f".{key}.lease"
+    def slot(self, step: str, key: str) -> Slot:
+        """Return where it says who is at work on a step."""
+        return FileSlot(self.root / step / f".{key}.lease")
 
     def claims(self) -> list[Claim]:
         """Return who is at work on what, by step and key."""
         return [claim for _, claim in self.leases()]
 
-    def leases(self) -> Iterator[tuple[Path, Claim]]:
-        """Yield the file of every lease and what it says, by step and key."""
+    def leases(self) -> Iterator[tuple[Slot, Claim]]:
+        """Yield every lease and what it says, by step and key."""
         for path in sorted(self.root.glob("*/.*.lease")):
-            claim = Claim.read(path)
+            slot = FileSlot(path)
+            claim = slot.read()
             if claim is not None:
-                yield path, claim
+                yield slot, claim
 
     def scratch(self) -> Path:
         """Return where this process may keep what it needs while it runs; swept later if it is killed."""
@@ -232,9 +253,9 @@ class Store:
 
     def sweep(self) -> None:
         """Remove the drafts and leases that dead processes of this machine left behind."""
-        for path, claim in self.leases():
+        for slot, claim in self.leases():
             if claim.orphaned:
-                break_lease(path, claim)
+                slot.break_(claim)
         for draft in self.abandoned():
             shutil.rmtree(draft, ignore_errors=True)
 

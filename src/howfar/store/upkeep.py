@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from howfar.errors import HowfarError
-from howfar.store.lease import Claim
+from howfar.store.lease import FileSlot
 from howfar.store.records import ARRAYS, DamagedError, Record, Store
 
 PASSING = "seconds"  # times in results differ from run to run
@@ -57,11 +57,11 @@ def left_over(store: Store, *, drafts: bool = False) -> Iterator[Finding]:
     """Yield what dead runs have left behind: half-written records, leases, and the state of crafting if wanted."""
     for path in store.abandoned():
         yield Finding(path, "half-written", harm=False, bytes=_size(path))
-    for path, claim in store.leases():
-        if claim.orphaned:
-            yield Finding(path, "lease of a dead process", harm=False, bytes=_size(path))
+    for slot, claim in store.leases():
+        if claim.orphaned and isinstance(slot, FileSlot):
+            yield Finding(slot.path, "lease of a dead process", harm=False, bytes=_size(slot.path))
     for path in sorted(store.root.glob("*/.*.draft")) if drafts else ():
-        if Claim.read(store.lease(path.parent.name, path.name[1:].partition(".")[0])) is None:
+        if store.slot(path.parent.name, path.name[1:].partition(".")[0]).read() is None:
             yield Finding(path, "interrupted crafting, could go on", harm=False, bytes=_size(path))
 
 
@@ -110,12 +110,12 @@ def merge(store: Store, other: Store) -> int:
         HowfarError: if both hold the same step with different results.
     """
     fresh = []
-    for step in _steps(other):
+    for step in other.steps():
         for record in other.records(step):
             mine = store.find(step, record.key)
             if mine is not None and mine.status == record.status == "done" and differs(mine.result, record.result):
                 raise HowfarError(
-                    f"{store.root / step / record.key} and {other.root / step / record.key} hold the same step with "
+                    f"{store.place}/{step}/{record.key} and {other.place}/{step}/{record.key} hold the same step with "
                     "different results. Find out which is right (howfar compare) and delete the other."
                 )
             lacks = mine is None or mine.status != "done"
@@ -157,14 +157,10 @@ def _lacks_its_set(store: Store, record: Record) -> bool:
     return store.find("protect", store.key("protect", {name: record.spec[name] for name in names})) is None
 
 
-def _steps(store: Store) -> list[str]:
-    return sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
 def _folders(store: Store) -> Iterator[Path]:
     """Yield the folder of every step that is finished."""
-    for step in _steps(store):
-        yield from sorted(p for p in (store.root / step).iterdir() if p.is_dir() and not p.name.startswith("."))
+    for step in store.steps():
+        yield from (store.root / step / key for key in store.keys(step))
 
 
 def _size(path: Path) -> int:

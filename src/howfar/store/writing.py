@@ -7,11 +7,16 @@ from howfar.errors import HowfarError
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is either the old or the new one, whatever happens."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old or the new one, whatever happens."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with draft.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -1,0 +1,275 @@
+"""A store in a bucket, or at any URL that fsspec knows; this machine keeps a copy of what it needed.
+
+Objects cannot be renamed and folders do not exist, so a record is created only where there is none, after its arrays,
+whose name tells their content. A lease is the highest of a few numbered objects, each of which only one can create.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from howfar.errors import HowfarError, UsageError
+from howfar.store.lease import Claim, Slot
+from howfar.store.records import ARRAYS, RECORD, SUM, DamagedError, Record, Store, unsealed
+from howfar.store.writing import write_bytes
+
+LEASES = ".leases"
+
+
+def is_url(place: str) -> bool:
+    """Return whether a store is to be found at a URL instead of in a folder."""
+    return "://" in place
+
+
+def open_store(place: str | Path) -> Store:
+    """Return the store in a folder, which is made, or at a URL such as ``s3://bucket/runs``.
+
+    Raises:
+        HowfarError: if it cannot be written, or what speaks to such URLs is not installed.
+    """
+    return RemoteStore(str(place)) if is_url(str(place)) else Store(place)
+
+
+def absolute(place: str) -> str:
+    """Return a place that means the same from every working folder."""
+    return place if is_url(place) else str(Path(place).resolve())
+
+
+class RemoteStore(Store):
+    """Records under a URL."""
+
+    def __init__(self, url: str) -> None:
+        """Open the store; its copy lies in ``$HOWFAR_DATA/stores`` or ``~/.cache/howfar/stores``.
+
+        Raises:
+            HowfarError: if nothing can be written there.
+        """
+        from fsspec.core import url_to_fs
+
+        base = Path(os.environ.get("HOWFAR_DATA") or Path.home() / ".cache" / "howfar").expanduser()
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2]).strip("-")
+        super().__init__(base / "stores" / f"{name[-60:]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}")
+        self.place = url.rstrip("/")
+        try:
+            found = url_to_fs(self.place, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"{url} cannot be opened ({error}).") from None
+        self._files: Any = found[0]
+        self._prefix = str(found[1]).rstrip("/")
+        with self._reaching():
+            probe = f"{self._prefix}/.probe-{os.getpid()}"
+            self._files.pipe_file(probe, b"")
+            self._files.rm_file(probe)
+
+    def steps(self) -> list[str]:
+        """Return the kinds of work of which there are records."""
+        return [name for name in self._names("") if not name.startswith(".")]
+
+    def keys(self, step: str) -> list[str]:
+        """Return the keys of what there is of a step, readable or not."""
+        return self._names(step)
+
+    def find(self, step: str, key: str) -> Record | None:
+        """Return the record, or None where there is none; a finished one is fetched once.
+
+        Raises:
+            DamagedError: if it is damaged.
+        """
+        mine = super().find(step, key)
+        if mine is not None and mine.status == "done":
+            return mine
+        raw = self._read(f"{step}/{key}/{RECORD}")
+        if raw is None:
+            return None
+        self._copy(step, key, raw)
+        return super().find(step, key)
+
+    def records(self, step: str) -> list[Record]:
+        """Return all records of a step, sorted by key; those that this machine lacks are fetched together."""
+        names = set(self.keys(step))
+        done = {record.key for record in super().records(step) if record.status == "done"}
+        paths = {f"{self._prefix}/{step}/{name}/{RECORD}": name for name in sorted(names - done)}
+        with self._reaching():
+            fetched = self._files.cat(list(paths), on_error="omit") if paths else {}
+        if isinstance(fetched, bytes):  # of a single path, some give the content itself
+            fetched = dict.fromkeys(paths, fetched)
+        for path, raw in fetched.items():
+            self._copy(step, path.split("/")[-2], raw)
+        return [record for record in super().records(step) if record.key in names]
+
+    def has_arrays(self, step: str, key: str) -> bool:
+        """Return whether the arrays of a step are there."""
+        if super().has_arrays(step, key):
+            return True
+        name = self._arrays_of(step, key)
+        with self._reaching():
+            return name is not None and bool(self._files.exists(name))
+
+    def arrays(self, step: str, key: str) -> dict[str, Tensor]:
+        """Return the arrays of a finished step, memory-mapped from this machine's copy."""
+        name, final = self._arrays_of(step, key), self.root / step / key / ARRAYS
+        if not final.is_file() and name is not None:
+            draft = final.with_name(f".{ARRAYS}.{os.getpid()}.tmp")
+            with self._reaching():
+                self._files.get_file(name, str(draft))
+            draft.replace(final)
+        return super().arrays(step, key)
+
+    def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
+        """Write a record, replacing one that failed; a finished one stays as it is, whoever was first."""
+        record = super().save(record, arrays)
+        step, key = record.step, record.key
+        folder, mine = f"{self._prefix}/{step}/{key}", self.root / step / key
+        with self._reaching():
+            name = self._arrays_of(step, key)
+            if super().has_arrays(step, key) and name is not None and not self._files.exists(name):
+                self._files.put_file(str(mine / ARRAYS), name)
+            raw = (mine / RECORD).read_bytes()
+            try:
+                self._files.pipe_file(f"{folder}/{RECORD}", raw, mode="create")
+            except FileExistsError:
+                theirs = self._files.cat_file(f"{folder}/{RECORD}")
+                if self._members(theirs, f"{folder}/{RECORD}")["status"] == "done":
+                    self._copy(step, key, theirs)
+                else:
+                    self._files.pipe_file(f"{folder}/{RECORD}", raw)
+        return record
+
+    def slot(self, step: str, key: str) -> Slot:
+        """Return where it says who is at work on a step."""
+        return ObjectSlot(self._files, f"{self._prefix}/{LEASES}/{step}/{key}")
+
+    def leases(self) -> Iterator[tuple[Slot, Claim]]:
+        """Yield every lease and what it says, by step and key."""
+        with self._reaching():
+            self._files.invalidate_cache()
+            found = self._files.find(f"{self._prefix}/{LEASES}")
+        for folder in sorted({path.rpartition("/")[0] for path in found}):
+            slot = ObjectSlot(self._files, folder)
+            claim = slot.read()
+            if claim is not None:
+                yield slot, claim
+
+    def _arrays_of(self, step: str, key: str) -> str | None:
+        record = self.find(step, key)
+        total = record.made.get(SUM) if record else None
+        return f"{self._prefix}/{step}/{key}/arrays-{total[:20]}.safetensors" if total else None
+
+    def _names(self, step: str) -> list[str]:
+        folder = f"{self._prefix}/{step}".rstrip("/")
+        with self._reaching():
+            self._files.invalidate_cache()
+            try:
+                return sorted(path.rstrip("/").rpartition("/")[2] for path in self._files.ls(folder, detail=False))
+            except FileNotFoundError:
+                return []
+
+    def _read(self, name: str) -> bytes | None:
+        with self._reaching():
+            try:
+                raw: bytes = self._files.cat_file(f"{self._prefix}/{name}")
+            except FileNotFoundError:
+                return None
+        return raw
+
+    def _copy(self, step: str, key: str, raw: bytes) -> None:
+        """Keep a record here; arrays of another record of the same step go."""
+        members = self._members(raw, f"{self.place}/{step}/{key}/{RECORD}")
+        folder = self.root / step / key
+        mine = super().find(step, key)
+        if mine is not None and mine.made.get(SUM) != members["made"].get(SUM):
+            (folder / ARRAYS).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / RECORD, raw)
+
+    @staticmethod
+    def _members(raw: bytes, where: str) -> dict[str, Any]:
+        try:
+            members: dict[str, Any] = json.loads(unsealed(raw))
+            return {name: members[name] for name in ("status", "made")}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DamagedError(where, error) from None
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (HowfarError, FileNotFoundError, FileExistsError):
+            raise
+        except Exception as error:  # every kind of storage fails in ways of its own
+            raise HowfarError(
+                f"{self.place} cannot be reached or written ({error}). Check address and rights."
+            ) from None
+
+
+class ObjectSlot(Slot):
+    """Numbered objects: the highest says who holds the lease; an empty one, that nobody does."""
+
+    def __init__(self, files: Any, folder: str) -> None:
+        self._files, self._folder, self._own = files, folder, 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectSlot) and other._folder == self._folder
+
+    def __hash__(self) -> int:
+        return hash(self._folder)
+
+    def read(self) -> Claim | None:
+        """Return who holds the lease; None if nobody does."""
+        return self._at(self._numbers())
+
+    def take(self, claim: Claim) -> bool:
+        """Write a lease where there is none; returns whether that was so."""
+        numbers = self._numbers()
+        if self._at(numbers) is not None:
+            return False
+        self._own = max(numbers, default=0) + 1
+        return self._create(self._own, claim.text.encode())
+
+    def renew(self, claim: Claim) -> None:
+        """Write the lease anew, as its holder."""
+        self._files.pipe_file(self._path(self._own), claim.text.encode())
+
+    def give_back(self, claim: Claim) -> None:
+        """Remove the lease, as its holder, and what older ones left; the highest last."""
+        for number in self._numbers():
+            if number <= self._own:
+                self._files.rm_file(self._path(number))
+
+    def break_(self, claim: Claim) -> bool:
+        """Put an empty one above a stale lease; returns whether it was still the one that was seen to be stale."""
+        numbers = self._numbers()
+        found = self._at(numbers)
+        return found is not None and found.token == claim.token and self._create(max(numbers) + 1, b"")
+
+    def _numbers(self) -> list[int]:
+        self._files.invalidate_cache()
+        try:
+            names = [path.rpartition("/")[2] for path in self._files.ls(self._folder, detail=False)]
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _at(self, numbers: list[int]) -> Claim | None:
+        try:
+            raw: bytes = self._files.cat_file(self._path(max(numbers))) if numbers else b""
+        except FileNotFoundError:
+            return None
+        return Claim.parse(raw.decode(errors="replace")) if raw else None
+
+    def _create(self, number: int, content: bytes) -> bool:
+        try:
+            self._files.pipe_file(self._path(number), content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{number:06d}"
