@@ -92,6 +92,9 @@ class Grid(Common):
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
         check_data(experiments)
+        if engine.is_follower(device) and not self.dry_run:
+            list(engine.run(experiments, store, workers=0, device=device))
+            raise SystemExit(0)
         plan = _Plan.of(experiments, store, workers)
         if self.dry_run:
             plan.show(experiments, as_json=self.json)

@@ -16,11 +16,25 @@ from howfar.engine.graph import Graph, plan
 from howfar.engine.here import Here
 from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
+from howfar.engine.together import Together, follow, steps_of
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Step, shelve
 from howfar.store import Onlooker, Store
+from howfar.train.team import team
 
-__all__ = ["Event", "Here", "Pool", "Processes", "Site", "choose_device", "choose_workers", "drive", "plan", "run"]
+__all__ = [
+    "Event",
+    "Here",
+    "Pool",
+    "Processes",
+    "Site",
+    "choose_device",
+    "choose_workers",
+    "drive",
+    "is_follower",
+    "plan",
+    "run",
+]
 
 
 def choose_device(name: str) -> torch.device:
@@ -60,7 +74,8 @@ def run(
 
     A step that fails is recorded and the rest goes on. Closing the iterator (Ctrl-C) stops the workers; what is
     finished stays in the store. A script that calls this needs Python's usual ``if __name__ == "__main__":``, as
-    workers import it.
+    workers import it. Processes that ``accelerate launch`` started together train every victim together: the first one
+    yields the events, the others yield none and keep nothing.
 
     Args:
         experiments: the grid.
@@ -73,19 +88,25 @@ def run(
         ray: address of a Ray cluster to work on instead, or ``auto``; on GPUs ``workers`` steps share one.
         memory: bytes that steps are known to need, by key: on a cluster each starts where there is room.
     """
+    fellows = team(device.type)
+    if fellows is not None and fellows.rank > 0:
+        follow(experiments, Site(store.place, str(device)), fellows)
+        return
     store.sweep()
     todo, ready = plan(experiments, store)
     for step in ready:
         yield Event("cached", step.label, step.key, 1.0)
-    if not todo:
+    if not todo and fellows is None:
         return
     graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
     scratch = store.scratch()
     pool: Pool | None = None
     try:
-        alone = ray is None and workers < 2
+        alone = fellows is not None or (ray is None and workers < 2)
         site = Site(store.place, str(device), limit, shelf={} if alone else shelve(experiments, scratch))
-        if ray is not None:
+        if fellows is not None:
+            pool = Together(site, fellows, steps_of(experiments))
+        elif ray is not None:
             from howfar.engine.cluster import Cluster
 
             pool = Cluster(site, ray, sharing=max(workers, 1), memory=memory)
@@ -97,6 +118,12 @@ def run(
             pool.close()
         shutil.rmtree(scratch, ignore_errors=True)
         store.sweep()
+
+
+def is_follower(device: torch.device) -> bool:
+    """Return whether this process trains along with another one, which keeps and tells what comes out."""
+    fellows = team(device.type)
+    return fellows is not None and fellows.rank > 0
 
 
 def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:

@@ -38,13 +38,16 @@ class Site:
     shelf: Shelf = field(default_factory=dict)
 
 
-def do(step: Step, site: Site, tell: Callable[[Event], None]) -> Event:
+def do(
+    step: Step, site: Site, tell: Callable[[Event], None], begin: Callable[[], object] = lambda: None
+) -> Event:  # fmt: skip
     """Do a step that the store lacks and return how it ended; nothing is raised.
 
     Args:
         step: what is to do.
         site: where.
         tell: takes progress.
+        begin: is called once the step is claimed and not finished.
     """
     start = time.perf_counter()
     try:
@@ -56,6 +59,7 @@ def do(step: Step, site: Site, tell: Callable[[Event], None]) -> Event:
         with lease:
             if finished(step, store):
                 return Event("cached", step.label, step.key, 1.0)
+            begin()
             last = start
             for progress in site.doing(step, store, torch.device(site.device)):
                 if lease.lost:

@@ -19,6 +19,7 @@ from howfar.tasks import Task
 from howfar.train.augment import Moves
 from howfar.train.loss import Around, Loss, plain, unchanged
 from howfar.train.recipe import Recipe
+from howfar.train.team import team
 
 VERSION = 1
 RESIDENT_BYTES = 4 * 2**30  # pixels up to this size are kept on the GPU
@@ -101,12 +102,14 @@ def steps(
 ) -> Iterator[Step]:  # fmt: skip
     """Train as ``train`` does; yields after every batch. Who measures there puts the mode back."""
     device = next(model.parameters()).device
+    fellows = team(device.type)
     channels_last(model)
     count = math.ceil(len(data) / recipe.batch_size)
     optimizer, schedule = recipe.optimizer_for(model.parameters(), count)
     pixels, targets = _resident(data, task, device)
     for epoch in range(1, recipe.epochs + 1):
         generator = arrays.seeded(seed, "epoch", epoch)
+        draws = arrays.seeded(seed, "epoch", epoch, "rank", fellows.rank) if fellows else generator
         current = around(loss, (epoch - 1) / recipe.epochs)
         model.train()
         order = torch.randperm(len(data), generator=generator)
@@ -114,12 +117,20 @@ def steps(
         for index, batch in enumerate(order.tensor_split(count), 1):
             raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
             moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
-            images = arrays.to_images(moves.of_images(raw), device)
+            images, target = arrays.to_images(moves.of_images(raw), device), _moved(moves, task, target)
+            if fellows:
+                mine = fellows.share(len(batch))
+                images, target = images[mine], pytree.tree_map(lambda values, mine=mine: values[mine], target)
             with _autocast(recipe, device):
-                losses = current(task, model, images, _moved(moves, task, target), generator)
-            mean = losses.float().mean()
+                losses = current(task, model, images, target, draws)
+            mean = losses.float().sum() / len(batch) if fellows else losses.float().mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
+            total = mean.detach() * len(batch)
+            if fellows:
+                fellows.add([total, *(weights.grad for weights in model.parameters() if weights.grad is not None)])
+                if index == count:
+                    fellows.level(model)
             optimizer.step()
             schedule.step()
             yield Step(
@@ -127,7 +138,7 @@ def steps(
                 epoch=epoch,
                 last=index == count,
                 images=len(batch),
-                loss=mean.detach() * len(batch),
+                loss=total,
                 learning_rate=float(schedule.get_last_lr()[0]),
             )
 
