@@ -10,28 +10,20 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from howfar.errors import HowfarError
-from howfar.store import Store, differences, upkeep
-from howfar.store.records import SUM
+from torture_machines import network_cut, out_of_memory, plugins
+from torture_tools import ENOUGH, GRID, SMALL, check, howfar, mounted, same, started
 
-GRID = [
-    "bench", "--dataset", "digits", "--protectors", "random,lsp[eps=32/255],em[rounds=3]", "--models", "linear,lenet5",
-    "--defenses", "none", "--seeds", "0-1", "--epochs", "4", "--limit-train", "200", "--limit-test", "100",
-    "--set", "probe_images=20", "--workers", "2",
-]  # fmt: skip
-SMALL = [*GRID[:3], "--protectors", "random", "--models", "linear", *GRID[7:]]
-ENOUGH = 600  # seconds that a run which nobody disturbs may take
+from howfar.errors import HowfarError
+from howfar.store import Store, upkeep
 
 
 def main() -> None:
@@ -39,6 +31,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=2000, help="bits changed, one at a time, and files cut short")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="faults whose names contain this")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,9 +47,14 @@ def main() -> None:
             "disk full": lambda: full(root, whole),
             "read-only folder": lambda: read_only(root),
             "a clock a day ahead, then a day behind": lambda: clocks(root, whole),
+            "plug-ins that raise, hang and diverge": lambda: plugins(root, whole),
+            "workers killed for lack of memory": lambda: out_of_memory(root, whole),
+            "the network between two Ray nodes cut": lambda: network_cut(root, whole),
         }
         print("| fault | outcome |\n| - | - |", flush=True)
         for fault, bring_about in faults.items():
+            if options.only not in fault:
+                continue
             start = time.perf_counter()
             outcome = bring_about()
             print(f"| {fault} | {outcome} ({time.perf_counter() - start:.0f} s) |", flush=True)
@@ -168,56 +166,6 @@ def clocks(root: Path, whole: Path) -> str:
         same(runs, whole)
         shutil.rmtree(runs)
     return "both runs end well, the store as from one run"
-
-
-@contextmanager
-def started(*arguments: str, runs: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """Start a command; it is gone in the end."""
-    command = [sys.executable, "-m", "howfar", *arguments, "--runs", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        try:
-            yield run
-        finally:
-            if run.poll() is None:
-                run.send_signal(signal.SIGKILL)
-
-
-def howfar(*arguments: str, runs: Path, codes: tuple[int, ...] = (0,)) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end, which must be one of these exit codes."""
-    command = [sys.executable, "-m", "howfar", *arguments, "--runs", str(runs)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=ENOUGH, check=False)
-    check(run.returncode in codes, f"exit code {run.returncode}: {run.stderr}")
-    return run
-
-
-@contextmanager
-def mounted(path: Path, options: str) -> Iterator[None]:
-    """Give a file system in memory of its own."""
-    path.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise SystemExit("file systems cannot be mounted here: run as root, or leave this out") from None
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def same(runs: Path, whole: Path) -> None:
-    """Fail unless two stores hold the same results and arrays."""
-    one, other = Store(runs), Store(whole)
-    for step in ("protect", "victim"):
-        apart = list(differences(one, other, step))
-        check(not apart, f"{runs} and {whole} differ in {step}: {apart}")
-        sums = [{record.key: record.made.get(SUM) for record in store.records(step)} for store in (one, other)]
-        check(sums[0] == sums[1], f"{runs} and {whole} differ in arrays of {step}")
-
-
-def check(holds: bool, otherwise: str) -> None:
-    """End the torture if something does not hold."""
-    if not holds:
-        raise SystemExit(f"FAILED: {otherwise}")
 
 
 if __name__ == "__main__":
