@@ -1,5 +1,7 @@
 """Tortures of a machine: too little memory, a network that is cut, plug-ins that misbehave."""
 
+import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -45,8 +47,13 @@ class Hangs(RandomNoise):
         yield Progress(1, 2)
         time.sleep(1000)
 '''
-FAST = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3",
-        "RAY_health_check_timeout_ms": "2000"}  # fmt: skip
+RAY = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
 def plugins(root: Path, whole: Path) -> str:
@@ -124,7 +131,7 @@ def network_cut(root: Path, whole: Path) -> str:
         common = ["--num-cpus", "1", "--disable-usage-stats"]
         stack.callback(subprocess.run, [*ray, "stop", "--force"], capture_output=True, check=False)
         head = ["start", "--head", "--node-ip-address", "10.203.0.1", "--port", "6379", "--include-dashboard", "false"]
-        run(*first, *ray, *head, *common, variables=FAST)
+        run(*first, *ray, *head, *common, variables=RAY)
         run(
             *second,
             *ray,
@@ -134,7 +141,7 @@ def network_cut(root: Path, whole: Path) -> str:
             "--node-ip-address",
             "10.203.0.2",
             *common,
-            variables=FAST,
+            variables=RAY,
         )
         cut: list[float] = []
 
@@ -146,7 +153,7 @@ def network_cut(root: Path, whole: Path) -> str:
 
         thread = threading.Thread(target=cutting)
         thread.start()
-        howfar(*GRID, "--ray", "10.203.0.1:6379", runs=runs, before=first)
+        howfar(*GRID, "--ray", "10.203.0.1:6379", runs=runs, before=first, variables=RAY)
         thread.join()
         took = time.monotonic() - cut[0]
     same(runs, whole)
@@ -184,7 +191,5 @@ def group(name: str) -> Iterator[tuple[Path, Path, Path, Path]]:
 
 def run(*command: str, variables: dict[str, str] | None = None) -> None:
     """Run a command that must succeed."""
-    import os
-
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(variables or {})}, check=False)
     check(done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}")

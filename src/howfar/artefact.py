@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from howfar import arrays
@@ -22,6 +23,24 @@ from howfar.store import write_text
 ARRAYS, MANIFEST = "protected.safetensors", "manifest.json"
 FORMAT = 1
 LEAST_CHANGED = 1000  # values that must have changed before their signs are judged
+
+
+class _Budget(BaseModel):
+    linf: int
+
+
+class _Settings(BaseModel):
+    eps: float | None = None
+
+
+class _Manifest(BaseModel):
+    """What a manifest must say for its set to be judged; more may stand in it."""
+
+    digests: dict[str, str]
+    clean_digest: str
+    budget: _Budget
+    settings: _Settings = _Settings()
+    target: str = "label"
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,9 @@ def read(folder: Path) -> Artefact:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         tensors = load_file(folder / ARRAYS)
         targets = {name.removeprefix("target/"): t for name, t in tensors.items() if name.startswith("target/")}
+        if tensors["noise"].shape != tensors["pixels"].shape:
+            raise ValueError("noise and images differ in shape")
+        _Manifest.model_validate(manifest)
         return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
     except (ValueError, TypeError, KeyError, OSError, RecursionError, SafetensorError) as error:
         raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
