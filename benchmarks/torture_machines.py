@@ -106,43 +106,26 @@ def out_of_memory(root: Path, whole: Path) -> str:
 
 
 def network_cut(root: Path, whole: Path) -> str:
-    """Cut the line between two Ray nodes, each in a network of its own, while both work; mend it later."""
+    """Cut the line between two Ray nodes, each in a network of its own, while both work."""
     runs = root / "cut"
     with ExitStack() as stack:
         first, second = (stack.enter_context(network(name)) for name in ("howfar-a", "howfar-b"))
-        run(
-            "ip",
-            "link",
-            "add",
-            "howfar-va",
-            "netns",
-            "howfar-a",
-            "type",
-            "veth",
-            "peer",
-            "howfar-vb",
-            "netns",
-            "howfar-b",
-        )
-        for inside, name, address in ((first, "howfar-va", "10.203.0.1"), (second, "howfar-vb", "10.203.0.2")):
-            run(*inside, "ip", "address", "add", f"{address}/24", "dev", name)
+        line = ("type", "veth", "peer", "howfar-vb", "netns", "howfar-b")
+        run("ip", "link", "add", "howfar-va", "netns", "howfar-a", *line)
+        for inside, name, own, other in ((first, "howfar-va", 1, 2), (second, "howfar-vb", 2, 1)):
+            # A node's own address is not on the line, so that it still reaches itself when the line is cut.
+            run(*inside, "ip", "address", "add", f"10.203.{own}.1/32", "dev", "lo")
+            run(*inside, "ip", "address", "add", f"10.203.0.{own}/24", "dev", name)
             run(*inside, "ip", "link", "set", name, "up")
+            way = ("via", f"10.203.0.{other}", "src", f"10.203.{own}.1")
+            run(*inside, "ip", "route", "add", f"10.203.{other}.1/32", *way)
         ray = [sys.executable, "-m", "ray.scripts.scripts"]
         common = ["--num-cpus", "1", "--disable-usage-stats"]
         stack.callback(subprocess.run, [*ray, "stop", "--force"], capture_output=True, check=False)
-        head = ["start", "--head", "--node-ip-address", "10.203.0.1", "--port", "6379", "--include-dashboard", "false"]
+        head = ["start", "--head", "--node-ip-address", "10.203.1.1", "--port", "6379", "--include-dashboard", "false"]
         run(*first, *ray, *head, *common, variables=RAY)
-        run(
-            *second,
-            *ray,
-            "start",
-            "--address",
-            "10.203.0.1:6379",
-            "--node-ip-address",
-            "10.203.0.2",
-            *common,
-            variables=RAY,
-        )
+        node = ["start", "--address", "10.203.1.1:6379", "--node-ip-address", "10.203.2.1"]
+        run(*second, *ray, *node, *common, variables=RAY)
         cut: list[float] = []
 
         def cutting() -> None:
@@ -153,7 +136,7 @@ def network_cut(root: Path, whole: Path) -> str:
 
         thread = threading.Thread(target=cutting)
         thread.start()
-        howfar(*GRID, "--ray", "10.203.0.1:6379", runs=runs, before=first, variables=RAY)
+        howfar(*GRID, "--ray", "10.203.1.1:6379", runs=runs, before=first, variables=RAY)
         thread.join()
         took = time.monotonic() - cut[0]
     same(runs, whole)
@@ -183,7 +166,8 @@ def group(name: str) -> Iterator[tuple[Path, Path, Path, Path]]:
     except OSError as error:
         raise SystemExit(f"no control group can be made here ({error}): run as root, or leave this out") from None
     try:
-        yield folder, *(folder / f"memory.{file}" for file in names)
+        limit, peak, kills = (folder / f"memory.{file}" for file in names)
+        yield folder, limit, peak, kills
     finally:
         time.sleep(1)
         folder.rmdir()

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from howfar.engine.cell import Site, do
+from howfar.engine.cell import Site, do, finished
 from howfar.engine.event import Event
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Step
-from howfar.store import absolute, open_store
+from howfar.store import Onlooker, Store, absolute, open_store
 
 AUTO = "auto"
 LOOK_SECONDS = 2.0  # progress is read from the leases so often
@@ -48,6 +48,9 @@ class Cluster(Pool):
         self._running: dict[Any, Step] = {}
         self._since: dict[str, float] = {}
         self._looked = 0.0
+        self._nodes: set[str] = set()
+        self._doubtful: set[Any] = set()
+        self._onlooker = Onlooker()
 
     @property
     def room(self) -> bool:
@@ -97,13 +100,40 @@ class Cluster(Pool):
     def _progress(self) -> Iterator[Event]:
         """Yield how far the steps are by their leases, and end those that take too long."""
         references = {step.key: reference for reference, step in self._running.items()}
-        for claim in open_store(self.site.place).claims():
+        store = open_store(self.site.place)
+        claims = store.claims()
+        yield from self._lost(store, {claim.key for claim in claims})
+        for claim in claims:
             if claim.key not in references:
                 continue
             since = self._since.setdefault(claim.key, time.monotonic())
             yield Event("running", claim.label, claim.key, claim.share, claim.note)
             if self.site.limit is not None and time.monotonic() - since > self.site.limit:
                 self._ray.cancel(references[claim.key], force=True)
+
+    def _lost(self, store: Store, claimed: set[str]) -> Iterator[Event]:
+        """Ask again for steps that were under way when a machine was lost, once nobody is at work on them.
+
+        Ray itself waits for minutes for the answer of a machine that is cut off. Asking twice does no harm: who comes
+        second finds the step claimed or finished.
+        """
+        nodes = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        if self._nodes - nodes:
+            self._doubtful |= set(self._running)
+        self._nodes = nodes
+        self._doubtful &= set(self._running)
+        for reference in list(self._doubtful):
+            step = self._running[reference]
+            if step.key in claimed and self._onlooker.stale(store.slot(step.name, step.key)) is None:
+                continue
+            self._doubtful.discard(reference)
+            del self._running[reference]
+            with contextlib.suppress(Exception):  # it may be out of reach
+                self._ray.cancel(reference)
+            if finished(step, store):
+                yield Event("cached", step.label, step.key, 1.0)
+            else:
+                self.submit(step)
 
 
 def _joined(address: str) -> Any:
