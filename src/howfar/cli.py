@@ -17,6 +17,7 @@ from howfar.commands.common import Common
 from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
+from howfar.commands.protect import Protect
 from howfar.commands.report import Leaderboard, Report
 from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, StoreTools
 from howfar.commands.trajectory import Trajectory
@@ -30,6 +31,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 
 Command = (
     Annotated[Bench, subcommand("bench")]
+    | Annotated[Protect, subcommand("protect")]
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
     | Annotated[Trajectory, subcommand("trajectory")]
@@ -47,7 +49,7 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
+    "bench": Bench, "protect": Protect, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
     "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
     "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
     "store check": Check, "store gc": Gc, "store export": ExportStore, "store import": ImportStore, "compare": Compare,

@@ -45,18 +45,17 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     data = task.prepare(clean)
     if data.pixels is not clean.pixels:
         raise UsageError(f"'{experiment.source_task.label}' changes the images itself. Take another source task.")
-    curve: list[float] = []
     generator = arrays.seeded(experiment.seed, "protect")
     draft = Draft(store.draft("protect", step.key))
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
-    protected = yield from _noting(work, curve)
+    protected = yield from work
     made = clock.stop()
     seen = asdict(visibility(data, protected))
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
     shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
     result = {
         "images": len(data),
-        "curve": curve,
+        "curve": draft.curve,
         "needs_labels": protector.uses_labels,
         "norm": protector.norm,
         "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
@@ -231,16 +230,3 @@ def _rounded(reading: Sharpness) -> dict[str, Any]:
 def _brief(readings: dict[str, Sharpness]) -> dict[str, list[float]]:
     """Return SAL and its standard error by layer, nats."""
     return {name: [reading.sal, reading.standard_error] for name, reading in readings.items()}
-
-
-def _noting(work: Generator[Progress, None, Data], curve: list[float]) -> Generator[Progress, None, Data]:
-    """Pass progress on, and keep its readings."""
-    while True:
-        try:
-            progress = next(work)
-        except StopIteration as end:
-            data: Data = end.value
-            return data
-        if progress.reading is not None:
-            curve.append(progress.reading)
-        yield progress

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from howfar import arrays, pgd
 from howfar.data import Data, Splits
 from howfar.errors import UsageError
-from howfar.protect import PROTECTORS
+from howfar.protect import PROTECTORS, Draft
 from howfar.protect.ops import separation
 from howfar.tasks import Task, classification
 
@@ -112,23 +112,17 @@ def test_what_a_class_shares_needs_labels(name: str) -> None:
 
 
 def test_em_reaches_its_stop_error_keeps_negative_noise_and_obeys_its_cap(digits: Splits, task: Task) -> None:
-    readings = []
-    data = digits.train.take(range(300))
-    work = PROTECTORS["em"](eps=16 / 255, steps=5).progress(data, task, generator=arrays.seeded(0))
-    while True:
-        try:
-            progress = next(work)
-        except StopIteration as end:
-            protected: Data = end.value
-            break
-        readings += [progress.reading] if progress.reading is not None else []
-    assert readings[-1] <= 0.01 < readings[0]
+    data, draft = digits.train.take(range(300)), Draft()
+    em = PROTECTORS["em"](eps=16 / 255, steps=5)
+    protected = em.protect(data, task, generator=arrays.seeded(0), draft=draft)
+    assert draft.curve[-1] <= 0.01 < draft.curve[0]
     change = protected.pixels.int() - data.pixels.int()
     bright = data.pixels > 16  # elsewhere the image has no room below
     assert int(change[bright].min()) < -8
     assert 0.3 < float((change[bright] < 0).double().mean()) < 0.7
-    capped = PROTECTORS["em"](rounds=1, steps=1).progress(data, task, generator=arrays.seeded(0))
-    assert sum(progress.reading is not None for progress in capped) == 1
+    capped = Draft()
+    PROTECTORS["em"](rounds=1, steps=1).protect(data, task, generator=arrays.seeded(0), draft=capped)
+    assert len(capped.curve) == 1
 
 
 def test_class_wise_em_is_one_noise_a_class(digits: Splits, task: Task) -> None:

@@ -201,13 +201,14 @@ def test_a_draft_of_another_stage_is_not_mistaken(tmp_path_factory: pytest.TempP
     assert first.enter("one", values=values, generator=generator) == 0
     values += 1
     torch.rand(5, generator=generator)
-    first.keep(4)
+    first.keep(4, 0.5)
     later = torch.rand(3, generator=generator)
     again, source = torch.zeros(3), arrays.seeded(9)
     second = Draft(path, every=0.0)
     assert second.reached("one")
     assert not second.reached("two")
     assert second.enter("one", values=again, generator=source) == 4
+    assert second.curve == [0.5], "what was read before a kill is known after it"
     assert torch.equal(again, values)
     assert torch.equal(torch.rand(3, generator=source), later)
     assert second.enter("two", values=again) == 0

@@ -6,7 +6,7 @@ import torch
 from howfar import arrays
 from howfar.data import DATASETS, Data
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
+from howfar.protect import PROTECTORS, Draft
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.tasks import TASKS
@@ -70,15 +70,8 @@ def test_error_minimizing_noise_takes_any_target() -> None:
     task = TASKS["depth_euclidean"]()(data)
     method = parse("em[rounds=3,steps=4,train_steps=4,surrogate=resnet8[width=4]]", PROTECTORS, "protector").build()
     assert method.takes(depth)
-    work = method.progress(data, task, generator=arrays.seeded(0))
-    curve = []
-    while True:
-        try:
-            step = next(work)
-        except StopIteration as end:
-            protected = end.value
-            break
-        if step.reading is not None:
-            curve.append(step.reading)
+    draft = Draft()
+    protected = method.protect(data, task, generator=arrays.seeded(0), draft=draft)
+    curve = draft.curve
     assert curve[-1] < curve[0]
     assert 0 < int((protected.pixels.int() - pixels.int()).abs().max()) <= 8

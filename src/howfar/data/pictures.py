@@ -12,21 +12,29 @@ LARGEST = 100_000_000  # pixels
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
-    """Return the (first) image in a file, decoded, in the mode it has.
+def read_picture(
+    path: Path, *, upright: bool = False, formats: tuple[str, ...] = FORMATS, least: int = 0
+) -> Image.Image:  # fmt: skip
+    """Return the (first) image in a file, decoded, in the mode it has; ``info["frames"]`` says how many there are.
 
     Args:
         path: of the file.
         upright: turn it as its EXIF orientation says.
+        formats: that it may have.
+        least: if above 0, a smaller version will do, with sides of so many pixels at least.
 
     Raises:
         HowfarError: for what is no such image, is cut short, or would not fit into memory.
     """
     try:
-        with Image.open(path, formats=FORMATS) as raw:
+        with Image.open(path, formats=formats) as raw:
             if raw.width * raw.height > LARGEST:
                 raise ValueError(f"{raw.width}×{raw.height} pixels, more than {LARGEST // 1_000_000} million")
+            if least:
+                raw.draft(None, (least, least))
+            frames = getattr(raw, "n_frames", 1)
             raw.load()
+            raw.info["frames"] = frames
             return ImageOps.exif_transpose(raw) if upright else raw.copy()
     except Exception as error:  # decoders fail in many ways
         raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None

@@ -110,8 +110,8 @@ class DeepConfuse(Protector):
                     task.loss(model(protected), target).mean().backward()
                     descent.step()
                     total, steps = total + float(loss.detach()), steps + 1
-            draft.keep(number + 1)
-            yield Progress(number + 1, self.rounds, f"clean loss {total / steps:.3f}", reading=total / steps)
+            draft.keep(number + 1, total / steps)
+            yield Progress(number + 1, self.rounds, f"clean loss {total / steps:.3f}")
 
 
 def looked_ahead(

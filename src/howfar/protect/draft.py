@@ -1,5 +1,6 @@
 """What a long crafting has reached, kept on disk so that a killed run goes on from its last round."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -23,11 +24,15 @@ class Draft:
     Args:
         path: a file of the caller's; written whole or not at all.
         every: seconds between two writings, at least.
+
+    Attributes:
+        curve: the readings of all rounds so far, those before a kill included, such as a surrogate's error.
     """
 
     def __init__(self, path: Path | None = None, *, every: float = EVERY) -> None:
         self.path, self.every = path, every
         self._stage, self._parts, self._written = "", dict[str, Part](), 0.0
+        self.curve: list[float] = []
 
     def reached(self, stage: str) -> bool:
         """Return whether the file stands in this stage, so that what comes before need not be done again."""
@@ -42,7 +47,7 @@ class Draft:
         """
         self._stage, self._parts = stage, parts
         found = self._read()
-        if found.get("stage") != stage:
+        if found.get("stage") != stage or "curve" not in found:
             self._write(0)
             return 0
         from safetensors import SafetensorError
@@ -55,10 +60,13 @@ class Draft:
             return 0
         for name, part in parts.items():
             _restore(part, {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")})
+        self.curve[:] = json.loads(found["curve"])
         return int(found["rounds"])
 
-    def keep(self, rounds: int) -> None:
-        """Write the state after so many rounds, unless it was written a moment ago."""
+    def keep(self, rounds: int, reading: float | None = None) -> None:
+        """Write the state after so many rounds, unless it was written a moment ago; the last one gave a reading."""
+        if reading is not None:
+            self.curve.append(reading)
         if time.monotonic() - self._written >= self.every:
             self._write(rounds)
 
@@ -88,7 +96,7 @@ class Draft:
         tensors = {f"{name}/{key}": t for name, part in self._parts.items() for key, t in _state(part).items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        save_file(tensors, draft, {"stage": self._stage, "rounds": str(rounds)})
+        save_file(tensors, draft, {"stage": self._stage, "rounds": str(rounds), "curve": json.dumps(self.curve)})
         draft.replace(self.path)
         self._written = time.monotonic()
 

@@ -114,8 +114,8 @@ class ErrorMinimizing(Protector):
             for batch in batches:
                 share(noise, rows[batch], self._descend(data, task, batch, noise[rows[batch]], model), self.eps)
             error.fill_(_error(data, task, batches, noise, rows, model))
-            draft.keep(number)
-            yield Progress(number, self.rounds, f"error {float(error):.3f}", reading=float(error))
+            draft.keep(number, float(error))
+            yield Progress(number, self.rounds, f"error {float(error):.3f}")
         return noise
 
     def _train_step(

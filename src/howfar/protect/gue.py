@@ -102,8 +102,8 @@ class GameUnlearnable(Protector):
                 total += len(batch) * self._move(task, maker, model, images, target)
                 leader.step()
                 follower.step()
-            draft.keep(number)
-            yield Progress(number, self.epochs, f"loss {total / len(data):.3f}", reading=total / len(data))
+            draft.keep(number, total / len(data))
+            yield Progress(number, self.epochs, f"loss {total / len(data):.3f}")
 
     def _move(self, task: Task, maker: nn.Module, model: nn.Module, images: Images, target: Targets) -> float:
         """Leave the gradients of BOME's rule in generator and classifier; returns the follower's loss."""

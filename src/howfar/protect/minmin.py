@@ -87,8 +87,8 @@ def alternate(
                 step_size=step_size, steps=steps,
             )  # fmt: skip
             share(noise, rows[batch], moved.cpu(), eps)
-        draft.keep(number)
-        yield Progress(number, rounds, f"loss {total / len(data):.3f}", reading=total / len(data))
+        draft.keep(number, total / len(data))
+        yield Progress(number, rounds, f"loss {total / len(data):.3f}")
 
 
 def _moved(move: Move, target: Targets, clean: Images, protected: Images) -> PerExample:

@@ -25,13 +25,11 @@ class Progress:
         done: steps behind us.
         total: steps at most.
         note: what a person would like to read, e.g. ``"error 0.04"``.
-        reading: the number in ``note`` for the record, such as a stopping curve.
     """
 
     done: int
     total: int
     note: str = ""
-    reading: float | None = None
 
 
 Settings = Mapping[str, object]

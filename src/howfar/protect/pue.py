@@ -110,8 +110,8 @@ class ProvablyUnlearnable(Protector):
                     seen = model((images + noise[labels[batch]].to(device)).clamp(0, 1))
                     wrong += len(batch) - float(task.quality(seen, target).sum())
             error.fill_(wrong / len(data))
-            draft.keep(number)
-            yield Progress(number, self.rounds, f"error {float(error):.3f}", reading=float(error))
+            draft.keep(number, float(error))
+            yield Progress(number, self.rounds, f"error {float(error):.3f}")
 
     def _gradient(
         self, model: nn.Module, task: Task, images: Tensor, start: Tensor, target: Tensor,

@@ -1,0 +1,128 @@
+"""``howfar protect``: a folder of photographs in, a folder of protected ones out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from howfar import terminal
+from howfar.commands.common import Common
+from howfar.errors import UsageError
+
+if TYPE_CHECKING:
+    from howfar.photos import Order, Photo
+
+STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
+
+
+@dataclass(kw_only=True)
+class Protect(Common):
+    """Protect the photographs of a folder: noise that keeps networks from learning what the pictures show.
+
+    Originals are never touched, and an interrupted run goes on where it stopped: just run it again.
+    """
+
+    photos: Positional[Path]
+    """Folder with the photographs, best with a subfolder for each thing they show; with --check, the protected one."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Folder to write: the same tree, protected."""
+    protector: Annotated[str, arg(aliases=["-p"])] = "lsp"
+    """Any protector that adds noise, e.g. lsp, random:class, em (see: howfar list protectors)."""
+    strength: Literal["low", "mid", "high"] = "mid"
+    """How strong the noise is: 4/255, 8/255 or 16/255."""
+    eps: str | None = None
+    """The same as a number, e.g. 6/255."""
+    labels: str | None = None
+    """What they show, if not by subfolders: a CSV with name and label in every line."""
+    share: float = 1.0
+    """Share of the photographs that are protected, chosen by the seed."""
+    format: str = "png"
+    """png, webp or tiff lose nothing; jpeg:95 loses some of the protection."""
+    metadata: Literal["keep", "strip-gps", "strip-all"] = "keep"
+    """What becomes of EXIF and XMP; the colour profile stays."""
+    opt_out: bool = False
+    """Write into every file that data mining is prohibited (IPTC/PLUS, in XMP)."""
+    broken: Literal["stop", "skip", "copy"] = "stop"
+    """What to do with files that cannot be protected."""
+    seed: int = 0
+    """Of all randomness."""
+    device: str = "auto"
+    """auto, cpu or cuda, for protectors that train a network."""
+    workers: int | None = None
+    """Photographs at a time (default: one a core)."""
+    dry_run: bool = False
+    """Show what would be done; do nothing."""
+    check: bool = False
+    """Compare a protected folder with its manifest."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        if self.check:
+            return self._checked()
+        from howfar import engine
+        from howfar.photos import check, protect_folder
+
+        order, photos = self._order()
+        check(order)
+        device = engine.choose_device(self.device)
+        labels = sorted({photo.label for photo in photos} - {""})
+        kinds = f"{len(labels)} labels" if labels else "no labels"
+        terminal.say(f"{len(photos)} photographs, {kinds}: {order.label}, written as {order.encoding.kind}")
+        if self.dry_run:
+            if self.json:
+                terminal.show_json({photo.name: photo.output for photo in photos})
+            return 0
+        workers = max(engine.choose_workers(self.workers, engine.choose_device("cpu")), 1)
+        manifest = terminal.watch(protect_folder(photos, order, device=device, workers=workers), order.label)
+        self._tell(manifest)
+        return 0
+
+    def _order(self) -> "tuple[Order, list[Photo]]":
+        from howfar.photos import Encoding, Order, arranged, labels_by_folder, labels_by_table, photos_in
+        from howfar.protect import PROTECTORS
+        from howfar.spec import parse
+
+        if self.output is None:
+            raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
+        names = photos_in(self.photos)
+        labels = labels_by_table(Path(self.labels), names) if self.labels else labels_by_folder(names)
+        spec = parse(self.protector, PROTECTORS, "protector")
+        given: dict[str, Any] = {} if self.share == 1.0 else {"share": self.share}
+        if "eps" in spec.settings and "eps=" not in self.protector:
+            given["eps"] = self.eps or STRENGTHS[self.strength]
+        spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
+        encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
+        order = Order(self.photos, self.output, spec.label, spec.build(), encoding, self.seed, self.broken)
+        return order, arranged(names, encoding.suffix, labels)
+
+    def _tell(self, manifest: dict[str, Any]) -> None:
+        if self.json:
+            terminal.show_json({key: value for key, value in manifest.items() if key != "photos"})
+            return
+        counts = ", ".join(f"{count} {status}" for status, count in manifest["counts"].items() if count)
+        psnr = "∞" if manifest["psnr"] is None else f"{manifest['psnr']:.1f} dB"
+        ssim = "–" if manifest["ssim"] is None else f"{manifest['ssim']:.3f}"
+        rows = [
+            ["photographs", counts],
+            ["largest change", f"{manifest['linf']:.0f}/255"],
+            ["PSNR", psnr],
+            ["SSIM", ssim],
+        ]
+        terminal.show_table(["what", "measured"], rows)
+        for entry in manifest["photos"]:
+            if entry["status"] != "protected":
+                terminal.say(f"{entry['status']}: {entry['name']}: {entry['why']}")
+        terminal.say(f"protected photographs and manifest.json: {self.output}")
+
+    def _checked(self) -> int:
+        from howfar.photos import checked
+
+        faults = checked(self.photos)
+        if self.json:
+            terminal.show_json(faults)
+        for fault in () if self.json else faults:
+            terminal.say(fault)
+        terminal.say(f"{len(faults)} files are not as they were written" if faults else "all as it was written.")
+        return 1 if faults else 0

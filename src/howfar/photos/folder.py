@@ -1,0 +1,280 @@
+"""Photographs in, protected photographs out: every file is written once, whole, and noted; a kill loses nothing."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from howfar import arrays
+from howfar.arrays import Pixels
+from howfar.errors import HowfarError, UsageError
+from howfar.photos.listing import Photo
+from howfar.photos.noise import SIDE, Plates, crafted
+from howfar.photos.picture import Encoding, changed, decoded, encoded, glimpse, is_gray, keep_times, measured, upright
+from howfar.protect import Draft, Progress, Protector
+from howfar.store import write_text
+from howfar.store.writing import write_bytes
+
+FORMAT = 1
+MANIFEST, NOTES = "manifest.json", ".howfar"
+Broken = Literal["stop", "skip", "copy"]
+AHEAD = 2  # photographs a worker may be ahead of what is noted: bounds the memory
+
+
+@dataclass(frozen=True)
+class Order:
+    """What shall be done with a folder.
+
+    Attributes:
+        source: the folder of photographs.
+        output: the folder of the protected ones.
+        label: of the protector.
+        protector: the protector.
+        encoding: how files are written.
+        seed: of all randomness.
+        broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
+        ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
+    """
+
+    source: Path
+    output: Path
+    label: str
+    protector: Protector
+    encoding: Encoding
+    seed: int = 0
+    broken: Broken = "stop"
+    ssim_photos: int = 20
+
+    def digest(self, photos: Sequence[Photo]) -> str:
+        """Return what must be the same for work to go on."""
+        content = [self.label, self.seed, asdict(self.encoding), [asdict(photo) for photo in photos]]
+        return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
+
+
+def check(order: Order) -> None:
+    """Raise ``UsageError`` unless the output is a folder of its own, empty or begun by this function."""
+    source, output = order.source.resolve(), order.output.resolve()
+    if source == output or source in output.parents or output in source.parents:
+        raise UsageError(
+            f"{order.output} lies in {order.source} or around it. Originals are never touched: choose another."
+        )
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTES).is_dir())):
+        raise UsageError(f"{order.output} holds other files. Choose an empty folder.")
+
+
+def protect_folder(
+    photos: Sequence[Photo], order: Order, *, device: torch.device, workers: int
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Protect all photographs of a folder; yields progress, returns the manifest, which is written too.
+
+    An interrupted run goes on where it stopped.
+
+    Args:
+        photos: what to protect.
+        order: how.
+        device: where a surrogate is trained.
+        workers: photographs at a time.
+
+    Raises:
+        HowfarError: for a photograph that cannot be protected, if ``broken`` says stop.
+        UsageError: for an output begun with other settings.
+    """
+    check(order)
+    notes = order.output / NOTES
+    notes.mkdir(parents=True, exist_ok=True)
+    journal = _Journal(notes / "journal.jsonl", order.digest(photos))
+    pixels, faults = yield from _looked_at(photos, order, workers)
+    whole = [photo for photo in photos if photo.name not in faults]
+    labels, draft = [photo.label for photo in whole], Draft(notes / "crafting.draft")
+    plates = yield from crafted(pixels, labels, order.protector, seed=order.seed, device=device, draft=draft)
+    draft.discard()
+    places = {photo.name: place for place, photo in enumerate(whole)}
+    left = [photo for photo in photos if not journal.holds(photo, order.output)]
+    done = len(photos) - len(left)
+    with ThreadPoolExecutor(workers) as pool:
+        for entry in _in_order(pool, left, order, plates, places, faults, window=AHEAD * workers):
+            journal.add(entry)
+            done += 1
+            yield Progress(done, len(photos), entry["name"])
+    manifest = _manifest(photos, order, journal)
+    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return manifest
+
+
+class _Journal:
+    """One line for every finished photograph; a line cut off by a kill counts for nothing."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+        lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        found = [_parsed(line) for line in lines]
+        if found and found[0] and found[0].get("digest") != digest:
+            raise UsageError(
+                f"{path.parent.parent} was begun with other settings or photographs. Choose another folder."
+            )
+        self.entries = {entry["name"]: entry for entry in found[1:] if entry and "name" in entry}
+        if not found or not found[0]:
+            self._append({"digest": digest}, fresh=True)
+        elif lines[-1]:
+            self._append(None)
+
+    def holds(self, photo: Photo, output: Path) -> bool:
+        """Return whether a photograph is finished and its file is there."""
+        entry = self.entries.get(photo.name)
+        return entry is not None and (entry["status"] == "skipped" or (output / entry["output"]).is_file())
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Note a finished photograph."""
+        self.entries[entry["name"]] = entry
+        self._append(entry)
+
+    def _append(self, entry: Mapping[str, Any] | None, *, fresh: bool = False) -> None:
+        with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
+            file.write(("" if entry is None else json.dumps(entry, ensure_ascii=False)) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _looked_at(
+    photos: Sequence[Photo], order: Order, workers: int
+) -> Generator[Progress, None, tuple[Pixels, dict[str, str]]]:
+    """Return small versions of the photographs that can be protected, and why the others cannot."""
+    pixels, faults, count = arrays.empty_pixels((len(photos), 3, SIDE, SIDE)), dict[str, str](), 0
+
+    def look(photo: Photo) -> NDArray[np.uint8] | str:
+        try:
+            return glimpse(order.source / photo.name, SIDE)
+        except HowfarError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for number, (photo, seen) in enumerate(zip(photos, pool.map(look, photos), strict=True)):
+            if isinstance(seen, str):
+                if order.broken == "stop":
+                    pool.shutdown(cancel_futures=True)
+                    raise HowfarError(
+                        f"{seen} Or leave such files out with --broken skip, or copy them with --broken copy."
+                    )
+                faults[photo.name] = seen
+            else:
+                pixels[count] = torch.from_numpy(seen)
+                count += 1
+            if number % 20 == 0:
+                yield Progress(number, len(photos), "looking at all photographs")
+    if not count:
+        raise HowfarError("none of the photographs can be protected.")
+    return pixels[:count], faults
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, photos: Sequence[Photo], order: Order, plates: Plates, places: Mapping[str, int],
+    faults: Mapping[str, str], *, window: int,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Yield what was done with each photograph, with no more than ``window`` of them under way."""
+    under_way: deque[Future[dict[str, Any]]] = deque()
+    for photo in photos:
+        if photo.name in faults:
+            under_way.append(pool.submit(_left_out, photo, order, faults[photo.name]))
+        else:
+            under_way.append(pool.submit(_protected, photo, order, plates, places[photo.name]))
+        if len(under_way) >= window:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
+
+
+def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[str, Any]:
+    source, output = order.source / photo.name, order.output / photo.output
+    image = upright(source)
+    after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
+    content = encoded(after, image, order.encoding)
+    if order.encoding.kind == "jpeg":
+        after = decoded(content, image)
+    change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
+    _write(output, content, source)
+    return {
+        "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
+        "before": _digest(source.read_bytes()), "after": _digest(content), **asdict(change),
+    }  # fmt: skip
+
+
+def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
+    entry = {"name": photo.name, "output": photo.name, "label": photo.label, "status": "skipped", "why": fault}
+    source = order.source / photo.name
+    if order.broken == "skip":
+        return entry
+    content = source.read_bytes()
+    _write(order.output / photo.name, content, source)
+    return {**entry, "status": "copied", "before": _digest(content), "after": _digest(content)}
+
+
+def _write(output: Path, content: bytes, source: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output, content)
+    keep_times(source, output)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _manifest(photos: Sequence[Photo], order: Order, journal: _Journal) -> dict[str, Any]:
+    entries = [journal.entries[photo.name] for photo in photos]
+    changes = [entry for entry in entries if entry["status"] == "protected"]
+    seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
+    square = sum(entry["square"] for entry in changes) / max(len(changes), 1)
+    return {
+        "format": FORMAT,
+        "protector": order.label,
+        "seed": order.seed,
+        "encoding": asdict(order.encoding),
+        "counts": {
+            status: sum(e["status"] == status for e in entries) for status in ("protected", "copied", "skipped")
+        },
+        "linf": max((entry["linf"] for entry in changes), default=0.0),
+        "psnr": None if square == 0 else round(10 * float(torch.log10(torch.tensor(255.0**2 / square))), 2),
+        "ssim": sum(seen) / len(seen) if seen else None,
+        "photos": entries,
+    }
+
+
+def checked(output: Path) -> list[str]:
+    """Return a sentence for everything in a protected folder that is not as its manifest says.
+
+    Raises:
+        HowfarError: if the manifest is missing or damaged.
+    """
+    path = output / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        entries = [(str(e["output"]), e["status"], e.get("after")) for e in manifest["photos"]]
+    except FileNotFoundError:
+        raise UsageError(f"{output} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
+    faults = []
+    for name, status, digest in entries:
+        if status == "skipped":
+            continue
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            faults.append(f"{name} leads out of the folder.")
+        elif not (output / name).is_file():
+            faults.append(f"{name} is missing.")
+        elif _digest((output / name).read_bytes()) != digest:
+            faults.append(f"{name} is not what was written: its digest differs.")
+    return faults

@@ -1,0 +1,96 @@
+"""A folder of photographs: what is in it, what each is called when it comes out, and what it shows."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from howfar.errors import HowfarError, UsageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photograph.
+
+    Attributes:
+        name: path below the folder, with ``/``.
+        output: the same below the folder of the protected ones.
+        label: what it shows; empty where nobody says.
+    """
+
+    name: str
+    output: str
+    label: str = ""
+
+
+def photos_in(folder: Path) -> list[str]:
+    """Return the names of all photographs below a folder, sorted; links to folders are not followed.
+
+    Raises:
+        UsageError: if there is no such folder, or no photograph in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder. Give the folder that holds your photographs.")
+    found = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
+    if not found:
+        raise UsageError(f"{folder} holds no photograph ({' '.join(SUFFIXES)}). Give another folder.")
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _files(entry)
+        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+            yield entry
+
+
+def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> list[Photo]:
+    """Return the photographs with the names they get.
+
+    A name keeps all but its suffix; where two would become one (also where ``A`` counts as ``a``), the old suffix stays
+    before the new one.
+
+    Args:
+        names: of the photographs.
+        suffix: of the files to be written, with its dot; empty keeps every file's own.
+        labels: what each shows, by name.
+    """
+    wished = {name: str(PurePosixPath(name).with_suffix(suffix)) if suffix else name for name in names}
+    taken = Counter(output.casefold() for output in wished.values())
+    return [
+        Photo(name, f"{name}{suffix}" if taken[output.casefold()] > 1 and suffix else output, labels.get(name, ""))
+        for name, output in wished.items()
+    ]
+
+
+def labels_by_folder(names: Sequence[str]) -> dict[str, str]:
+    """Return the first folder of every name as what it shows; empty if they all lie in one."""
+    found = {name: PurePosixPath(name).parts[0] for name in names if len(PurePosixPath(name).parts) > 1}
+    return found if len(found) == len(names) and len(set(found.values())) > 1 else {}
+
+
+def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return what photographs show by a CSV of two columns, name and label; a header is passed over.
+
+    Raises:
+        HowfarError: if it cannot be read, or says nothing of some photograph.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if len(row) >= 2]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HowfarError(f"{path} cannot be read ({error}). Give a CSV with name and label in every line.") from None
+    known = {PurePosixPath(row[0].replace("\\", "/")).as_posix(): row[1].strip() for row in rows}
+    missing = [name for name in names if not known.get(name)]
+    if missing:
+        raise HowfarError(
+            f"{path} says nothing of {len(missing)} photographs, the first one {missing[0]}. Add them, by their "
+            "names below the folder."
+        )
+    return {name: known[name] for name in names}

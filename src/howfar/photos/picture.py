@@ -1,0 +1,272 @@
+"""One photograph at its own size: decoded with all that belongs to it, changed, and encoded again."""
+
+import io
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from howfar.data.pictures import FORMATS, read_picture
+from howfar.errors import HowfarError
+
+Noise = NDArray[np.int16]  # (3, height, width), or (1, height, width) for gray, in 1/255
+Metadata = Literal["keep", "strip-gps", "strip-all"]
+GPS, ORIENTATION = 0x8825, 0x0112
+PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
+STATEMENT = (
+    '<rdf:Description rdf:about="" xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" '
+    f'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" plus:DataMining="{PROHIBITED}"/>'
+)
+PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">{}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How protected photographs are written.
+
+    Attributes:
+        kind: ``png`` and ``webp`` lose nothing, ``tiff`` neither; ``jpeg`` does.
+        quality: of JPEG.
+        metadata: what becomes of EXIF and XMP; the colour profile stays.
+        opt_out: whether XMP shall say that data mining is prohibited (IPTC/PLUS).
+    """
+
+    kind: Literal["png", "webp", "tiff", "jpeg"] = "png"
+    quality: int = 95
+    metadata: Metadata = "keep"
+    opt_out: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """The end of the files' names."""
+        return {"png": ".png", "webp": ".webp", "tiff": ".tif", "jpeg": ".jpg"}[self.kind]
+
+    @classmethod
+    def parse(cls, text: str, metadata: Metadata, *, opt_out: bool) -> "Encoding":
+        """Return the encoding for ``png``, ``webp``, ``tiff``, or ``jpeg:95``."""
+        kind, _, quality = text.partition(":")
+        kinds = {"png": "png", "webp": "webp", "tiff": "tiff", "tif": "tiff", "jpeg": "jpeg", "jpg": "jpeg"}
+        if kind not in kinds or (quality and (kinds[kind] != "jpeg" or not quality.isdigit())):
+            raise HowfarError(
+                f"unknown format '{text}'. Choose png, webp, tiff, or jpeg with a quality, as in jpeg:95."
+            )
+        chosen: Any = kinds[kind]
+        number = int(quality) if quality else 95
+        if not 1 <= number <= 100:
+            raise HowfarError(f"quality {number} makes no sense. Take 1 to 100.")
+        return cls(chosen, number, metadata, opt_out)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to one photograph, after rounding (and, for JPEG, after encoding).
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        linf: largest change of any value, in 1/255.
+        square: mean of the squared change, in 1/255².
+        ssim: structural similarity of luminance; None where it was not asked for.
+    """
+
+    width: int
+    height: int
+    linf: float
+    square: float
+    ssim: float | None
+
+
+def upright(path: Path, *, least: int = 0) -> Image.Image:
+    """Return a photograph as a person sees it, in a mode whose values can be changed.
+
+    Args:
+        path: of the file.
+        least: if above 0, a smaller version will do, with sides of so many pixels at least.
+
+    Raises:
+        HowfarError: if it cannot be read, or only with a loss that nobody asked for.
+    """
+    _refuse_deep_colour(path)
+    image = read_picture(path, formats=_formats(path), least=least)
+    if image.info.get("frames", 1) > 1:
+        raise HowfarError(f"{path} has several frames. Take its single pictures.")
+    turned = ImageOps.exif_transpose(image)
+    turned.info = {**image.info}
+    if turned.mode in ("P", "PA"):
+        turned = turned.convert("RGBA" if "transparency" in image.info or turned.mode == "PA" else "RGB")
+    elif turned.mode == "1":
+        turned = turned.convert("L")
+    elif turned.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "I;16"):
+        raise HowfarError(f"{path} is in mode {turned.mode}, which cannot be protected. Convert it to RGB.")
+    return turned
+
+
+def glimpse(path: Path, side: int) -> NDArray[np.uint8]:
+    """Return the whole of a photograph as a small square, (3, side, side); of JPEG, no more than needed is decoded.
+
+    Raises:
+        HowfarError: as ``upright``.
+    """
+    image = upright(path, least=2 * side)
+    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
+    rgb = image.convert("RGB").resize((side, side), Image.Resampling.BOX, reducing_gap=2.0)
+    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Return whether a photograph has no colours, and so takes one plane of noise."""
+    return image.mode in ("L", "LA", "I;16")
+
+
+def changed(image: Image.Image, noise: Noise) -> Image.Image:
+    """Return a photograph with noise added; what cannot be seen (alpha) and black ink stay.
+
+    Args:
+        image: as ``upright`` gives it.
+        noise: of its size; one plane if it is gray.
+    """
+    if image.mode == "I;16":
+        return Image.fromarray(_added(np.asarray(image), noise[0].astype(np.int32) * 257, 65535))
+    bands = list(image.split())
+    for number, plane in enumerate(-noise if image.mode == "CMYK" else noise):
+        bands[number] = Image.fromarray(_added(np.asarray(bands[number]), plane, 255))
+    return Image.merge(image.mode, bands) if len(bands) > 1 else bands[0]
+
+
+def _added(values: NDArray[Any], noise: NDArray[Any], most: int) -> NDArray[Any]:
+    total = values.astype(noise.dtype)
+    total += noise
+    np.clip(total, 0, most, out=total)
+    result: NDArray[Any] = total.astype(values.dtype)
+    return result
+
+
+def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> bytes:
+    """Return the file of a changed photograph, with what belonged to the original one."""
+    extra: dict[str, Any] = {}
+    if original.info.get("icc_profile"):
+        extra["icc_profile"] = original.info["icc_profile"]
+    exif = _exif(original, encoding.metadata)
+    if exif:
+        extra["exif"] = exif
+    xmp = _xmp(original, encoding)
+    file = io.BytesIO()
+    if encoding.kind == "png":
+        from PIL.PngImagePlugin import PngInfo
+
+        text = PngInfo()
+        if xmp:
+            text.add_itxt("XML:com.adobe.xmp", xmp)
+        image = image.convert("RGB") if image.mode == "CMYK" else image
+        image.save(file, "PNG", compress_level=1, pnginfo=text, **extra)  # noise does not compress: 1 is half as slow
+        return file.getvalue()
+    if xmp:
+        extra["xmp"] = xmp.encode()
+    if encoding.kind == "webp":
+        image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB").save(
+            file, "WEBP", lossless=True, quality=0, method=0, exact=True, **extra
+        )
+    elif encoding.kind == "tiff":
+        image.save(file, "TIFF", compression="tiff_deflate", **{k: v for k, v in extra.items() if k != "xmp"})
+    else:
+        flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
+        flat.save(file, "JPEG", quality=encoding.quality, subsampling=0, **extra)
+    return file.getvalue()
+
+
+def measured(before: Image.Image, after: Image.Image, *, with_ssim: bool) -> Change:
+    """Return how far two photographs of one size and mode are apart."""
+    scale = 257 if before.mode == "I;16" else 1
+    wide = np.int32 if scale > 1 else np.int16
+    flat = np.subtract(np.asarray(after), np.asarray(before), dtype=wide).ravel().astype(np.float32)
+    return Change(
+        before.width,
+        before.height,
+        float(np.abs(flat).max()) / scale,
+        float(flat @ flat) / len(flat) / scale**2,
+        _ssim(before, after) if with_ssim else None,
+    )
+
+
+def _ssim(before: Image.Image, after: Image.Image) -> float:
+    from skimage.metrics import structural_similarity
+
+    least = min(before.size)
+    if least < 11:
+        return 1.0
+    first, second = (
+        np.asarray(image).astype(np.float32) / 257
+        if image.mode == "I;16"
+        else np.asarray(image.convert("L"), np.float32)
+        for image in (before, after)
+    )
+    return float(
+        structural_similarity(
+            first, second, data_range=255.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+    )
+
+
+def keep_times(source: Path, output: Path) -> None:
+    """Give a file the times of another one."""
+    about = source.stat()
+    os.utime(output, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def decoded(content: bytes, like: Image.Image) -> Image.Image:
+    """Return what an encoded photograph looks like when it is read again, in the mode of another one."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image if image.mode == like.mode else image.convert(like.mode)
+
+
+def _exif(original: Image.Image, metadata: Metadata) -> bytes:
+    """Return the EXIF data that stay; the photograph stands upright by now, so its orientation goes."""
+    if metadata == "strip-all" or not original.info.get("exif"):
+        return b""
+    exif = Image.Exif()
+    exif.load(original.info["exif"])
+    exif.pop(ORIENTATION, None)
+    if metadata == "strip-gps":
+        exif.pop(GPS, None)
+    return exif.tobytes()
+
+
+def _xmp(original: Image.Image, encoding: Encoding) -> str:
+    found = original.info.get("xmp") or original.info.get("XML:com.adobe.xmp") or ""
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    if encoding.metadata == "strip-all" or (encoding.metadata == "strip-gps" and "GPS" in text):
+        text = ""
+    if not encoding.opt_out or PROHIBITED in text:
+        return text
+    head, end, tail = text.rpartition("</rdf:RDF>")
+    return f"{head}{STATEMENT}{end}{tail}" if end else PACKET.format(STATEMENT)
+
+
+def _refuse_deep_colour(path: Path) -> None:
+    """Raise HowfarError for colours of 16 bits, of which Pillow would silently read 8."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26:
+        depth, colour = struct.unpack(">BB", head[24:26])
+        if depth == 16 and colour != 0:
+            raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    if path.suffix.lower() not in (".heic", ".heif"):
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise HowfarError(f"{path} is HEIC. Install howfar[heic], or convert it.") from None
+    register_heif_opener()
+    return ("HEIF",)

@@ -1,0 +1,315 @@
+"""Photographs of every kind in, the same out, but for the noise."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from howfar.data import DATASETS
+from howfar.errors import HowfarError, UsageError
+from howfar.models import MODELS, build
+from howfar.photos import (
+    Encoding,
+    Order,
+    arranged,
+    checked,
+    labels_by_folder,
+    labels_by_table,
+    photos_in,
+    protect_folder,
+)
+from howfar.photos.picture import GPS, ORIENTATION, PROHIBITED, changed, encoded, is_gray, upright
+from howfar.protect import PROTECTORS
+from howfar.spec import parse
+from howfar.tasks import classification
+from howfar.train import Recipe, evaluate, train
+
+from ..test_cli import inside
+
+CPU = torch.device("cpu")
+RNG = np.random.default_rng(0)
+SIZES = ((90, 61), (64, 64), (33, 200))
+
+
+def scene(width: int, height: int, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(60, 196, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Two classes of photographs of several sizes and formats."""
+    root = tmp_path / "album"
+    for number, kind in enumerate(("jpg", "png", "webp", "tif", "bmp", "jpeg")):
+        for label in ("cats", "dogs"):
+            (root / label).mkdir(parents=True, exist_ok=True)
+            scene(*SIZES[number % 3], seed=number).save(root / label / f"Ünï {number}.{kind}")
+    return root
+
+
+def run(album: Path, output: Path, name: str = "lsp[eps=8/255]", kind: str = "png", **options: Any) -> dict[str, Any]:
+    spec = parse(name, PROTECTORS, "protector")
+    names = photos_in(album)
+    encoding = Encoding.parse(kind, options.pop("metadata", "keep"), opt_out=options.pop("opt_out", False))
+    order = Order(album, output, spec.label, spec.build(), encoding, **options)
+    work = protect_folder(arranged(names, encoding.suffix, labels_by_folder(names)), order, device=CPU, workers=2)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            manifest: dict[str, Any] = end.value
+            return manifest
+
+
+def test_the_same_tree_comes_out_protected_and_originals_are_untouched(album: Path, tmp_path: Path) -> None:
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in album.rglob("*.*")}
+    manifest = run(album, tmp_path / "out")
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in album.rglob("*.*")} == before
+    assert manifest["counts"] == {"protected": 12, "copied": 0, "skipped": 0}
+    assert 8 <= manifest["linf"] <= 40
+    assert manifest["ssim"] > 0.8
+    for entry in manifest["photos"]:
+        original, protected = upright(album / entry["name"]), Image.open(tmp_path / "out" / entry["output"])
+        assert protected.size == original.size
+        difference = np.asarray(protected).astype(int) - np.asarray(original.convert("RGB"))
+        assert np.abs(difference).max() == entry["linf"]
+        assert difference.any(axis=(0, 1)).all()
+        assert (tmp_path / "out" / entry["output"]).stat().st_mtime_ns == (album / entry["name"]).stat().st_mtime_ns
+    assert checked(tmp_path / "out") == []
+
+
+def test_the_budget_of_an_l_infinity_protector_holds_at_every_size(album: Path, tmp_path: Path) -> None:
+    assert run(album, tmp_path / "out", "random[eps=8/255,granularity=class]")["linf"] == 8
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16", "CMYK", "P", "1"])
+def test_every_mode_stays_what_it_is_where_the_format_has_it(mode: str, kind: str, tmp_path: Path) -> None:
+    whole = scene(40, 30)
+    image = (
+        Image.fromarray(np.asarray(whole.convert("L")).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else whole.convert(mode)
+    )
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.fromarray(RNG.integers(0, 256, (30, 40), dtype=np.uint8)))
+    path = tmp_path / f"a.{'tif' if mode == 'CMYK' else 'png'}"
+    image.save(path)
+    original = upright(path)
+    after = changed(original, np.full((1 if is_gray(original) else 3, 30, 40), 5, np.int16))
+    (tmp_path / f"b.{kind}").write_bytes(encoded(after, original, Encoding.parse(kind, "keep", opt_out=False)))
+    read = Image.open(tmp_path / f"b.{kind}")
+    expected = {"P": "RGB", "1": "L"}.get(mode, mode)
+    if kind != "webp" and not (mode == "CMYK" and kind == "png"):
+        assert read.mode == expected
+        assert np.array_equal(np.asarray(read), np.asarray(after)), "nothing is lost"
+    if mode in ("LA", "RGBA"):
+        assert np.array_equal(np.asarray(read)[..., -1], np.asarray(image)[..., -1]), "alpha stays"
+    if mode == "1":
+        return  # black and white: what is white cannot get brighter
+    gray = np.asarray(original.convert("L") if mode != "I;16" else original).astype(int)
+    brighter = np.asarray(after.convert("L") if mode != "I;16" else after).astype(int) - gray
+    assert 3 <= np.median(brighter) / (257 if mode == "I;16" else 1) <= 7
+
+
+def rich(path: Path) -> None:
+    """Write a photograph with all that may belong to one."""
+    image = scene(60, 40)
+    exif = image.getexif()
+    exif[ORIENTATION], exif[0x010F] = 6, "Maker"
+    exif.get_ifd(GPS)[1] = "N"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.save(path, quality=95, exif=exif, icc_profile=profile)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg:95"])
+@pytest.mark.parametrize("metadata", ["keep", "strip-gps", "strip-all"])
+def test_what_belongs_to_a_photograph_stays_as_asked(kind: str, metadata: Any, tmp_path: Path) -> None:
+    rich(tmp_path / "a.jpg")
+    original = upright(tmp_path / "a.jpg")
+    assert original.size == (40, 60), "it stands upright"
+    raw = encoded(original, original, Encoding.parse(kind, metadata, opt_out=True))
+    (tmp_path / "b").write_bytes(raw)
+    read = Image.open(tmp_path / "b")
+    exif = read.getexif()
+    assert read.info["icc_profile"] == original.info["icc_profile"]
+    assert ORIENTATION not in exif
+    assert (0x010F in exif) == (metadata != "strip-all")
+    assert bool(exif.get_ifd(GPS)) == (metadata == "keep")
+    assert PROHIBITED.encode() in raw
+    assert read.size == (40, 60)
+
+
+def test_names_never_collide_and_labels_come_from_folders_or_a_table(tmp_path: Path) -> None:
+    names = ["a/x.jpg", "a/x.png", "a/X.jpeg", "b/y.JPG"]
+    assert [photo.output for photo in arranged(names, ".png", {})] == [
+        "a/x.jpg.png", "a/x.png.png", "a/X.jpeg.png", "b/y.png",
+    ]  # fmt: skip
+    assert labels_by_folder(names) == {"a/x.jpg": "a", "a/x.png": "a", "a/X.jpeg": "a", "b/y.JPG": "b"}
+    assert labels_by_folder(["x.jpg", "a/y.jpg"]) == {}
+    table = tmp_path / "labels.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["name", "label"], *([name, "cat"] for name in names)])
+    assert set(labels_by_table(table, names).values()) == {"cat"}
+    with pytest.raises(HowfarError, match=r"says nothing of 1 photographs, the first one c.jpg"):
+        labels_by_table(table, [*names, "c.jpg"])
+
+
+def test_a_broken_file_is_named_left_out_or_copied(album: Path, tmp_path: Path) -> None:
+    (album / "cats" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    deep = (np.zeros((4, 4, 3), np.uint8), "deep")
+    Image.fromarray(deep[0]).save(album / "dogs" / "deep.png")
+    raw = bytearray((album / "dogs" / "deep.png").read_bytes())
+    raw[24] = 16
+    (album / "dogs" / "deep.png").write_bytes(raw)
+    with pytest.raises(HowfarError, match=r"broken.png is no readable image .*--broken skip"):
+        run(album, tmp_path / "stop")
+    skipped = run(album, tmp_path / "skip", broken="skip")
+    assert skipped["counts"] == {"protected": 12, "copied": 0, "skipped": 2}
+    assert any("16 bits" in entry.get("why", "") for entry in skipped["photos"])
+    assert not (tmp_path / "skip" / "cats" / "broken.png").exists()
+    assert run(album, tmp_path / "copy", broken="copy")["counts"]["copied"] == 2
+    assert (tmp_path / "copy" / "cats" / "broken.png").read_bytes() == (album / "cats" / "broken.png").read_bytes()
+    assert checked(tmp_path / "copy") == []
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(album: Path, tmp_path: Path) -> None:
+    for output in (album, album / "inside", album.parent):
+        with pytest.raises(UsageError, match="Originals are never touched"):
+            run(album, output)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(UsageError, match="other files"):
+        run(album, tmp_path / "full")
+    with pytest.raises(UsageError, match="otherwise than by noise"):
+        run(album, tmp_path / "cuda", "cuda")
+    for path in list(album.rglob("*.*")):
+        path.rename(album / f"{path.parent.name} {path.name}")
+    with pytest.raises(UsageError, match="needs labels"):
+        run(album, tmp_path / "flat")
+    with pytest.raises(UsageError, match="no folder"):
+        photos_in(tmp_path / "nowhere")
+    with pytest.raises(HowfarError, match="unknown format"):
+        Encoding.parse("png:3", "keep", opt_out=False)
+
+
+def test_links_to_folders_are_not_followed_and_hidden_files_stay_hidden(album: Path) -> None:
+    names = photos_in(album)
+    (album / "cats" / "loop").symlink_to(album, target_is_directory=True)
+    (album / ".thumbs").mkdir()
+    scene(9, 9).save(album / ".thumbs" / "a.png")
+    (album / "notes.txt").write_text("no photograph")
+    assert photos_in(album) == names
+
+
+def test_other_settings_are_refused_and_the_same_ones_go_on(album: Path, tmp_path: Path) -> None:
+    first = run(album, tmp_path / "out")
+    stamps = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.png")}
+    (tmp_path / "out" / first["photos"][3]["output"]).unlink()
+    assert run(album, tmp_path / "out") == first
+    assert sum(path.stat().st_ino != stamp for path, stamp in stamps.items()) <= 1, "only the lost one is made again"
+    with pytest.raises(UsageError, match="other settings"):
+        run(album, tmp_path / "out", seed=1)
+
+
+def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
+    for number in range(30):
+        scene(700, 500, seed=number).save(album / "cats" / f"more {number}.jpg")
+    command = [sys.executable, "-m", "howfar", "protect", str(album), "-o", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = tmp_path / "out" / ".howfar" / "journal.jsonl"
+    end = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_text().count("\n") > 5) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.png")}
+    assert len(done) >= 5
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    again = [path for path, stamp in done.items() if path.stat().st_ino != stamp]
+    assert len(again) <= 4, "what was noted stays; what was under way is made again"
+    run(album, tmp_path / "whole")
+    digests = [
+        [entry["after"] for entry in json.loads((tmp_path / name / "manifest.json").read_text())["photos"]]
+        for name in ("out", "whole")
+    ]
+    assert len(digests[0]) == 42
+    assert digests[0] == digests[1]
+    assert [path.name for path in (tmp_path / "out").rglob("*.tmp")] == []
+
+
+def test_check_finds_what_changed(album: Path, tmp_path: Path) -> None:
+    manifest = run(album, tmp_path / "out")
+    first, second = (tmp_path / "out" / entry["output"] for entry in manifest["photos"][:2])
+    first.unlink()
+    second.write_bytes(b"other")
+    assert [fault.partition(" is ")[2] for fault in checked(tmp_path / "out")] == [
+        "missing.", "not what was written: its digest differs.",
+    ]  # fmt: skip
+    code, _, errors = inside("protect", "--check", str(tmp_path / "out"))
+    assert code == 1
+    assert "2 files" in errors
+    (tmp_path / "out" / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(HowfarError, match="damaged"):
+        checked(tmp_path / "out")
+
+
+def test_the_command_line_shows_what_it_would_do_and_does_it(album: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    code, output, errors = inside("protect", str(album), "-o", str(target), "--dry-run", "--json")
+    assert code == 0
+    assert len(json.loads(output)) == 12
+    assert "2 labels" in errors
+    assert not target.exists()
+    code, output, _ = inside(
+        "protect", str(album), "-o", str(target), "-p", "random:class", "--strength", "low", "--json"
+    )
+    assert code == 0
+    assert json.loads(output)["linf"] == 4
+    assert inside("protect", str(album))[0] == 2
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(size: int, tmp_path: Path) -> None:
+    splits = DATASETS["digits"]()
+    chosen = splits.train.take(torch.arange(800))
+    for place, (pixels, label) in enumerate(zip(chosen.pixels, chosen.targets["label"].tolist(), strict=True)):
+        folder = tmp_path / "clean" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).convert("RGB").resize((120, 96), Image.Resampling.BICUBIC).save(
+            folder / f"{place}.png"
+        )
+    run(tmp_path / "clean", tmp_path / "protected", "lsp[eps=16/255]")
+    found = {}
+    for name in ("clean", "protected"):
+        learned = DATASETS["folder"](root=tmp_path / name, size=size).train
+        test = DATASETS["folder"](root=tmp_path / "clean", size=size).test
+        task = classification("label")(learned)
+        model = build(
+            MODELS["resnet8"](width=4), learned.shape, task.outputs, generator=torch.Generator().manual_seed(0)
+        )
+        recipe = Recipe(epochs=6, batch_size=32, optimizer="adam", lr=0.01, crop=0, flip=False)
+        for _ in train(model, task, learned, recipe):
+            pass
+        found[name] = evaluate(model, task, test)["accuracy"]
+    assert found["clean"] > 0.6, found
+    assert found["protected"] < 0.1 + (found["clean"] - 0.1) / 2, found
+
+
+def test_unreadable_files_are_named(album: Path, tmp_path: Path) -> None:
+    path = album / "cats" / "Ünï 0.jpg"
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(HowfarError, match="no readable image"):
+        run(album, tmp_path / "out")
