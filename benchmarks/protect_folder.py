@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from howfar.photos import Encoding
-from howfar.photos.picture import encoded, upright
+from howfar.photos.encoding import encoded
+from howfar.photos.picture import upright
 from howfar.store.writing import write_bytes
 
 SIZE = (1024, 768)
@@ -65,9 +66,8 @@ def photographed(folder: Path, count: int) -> None:
     for number in range(count):
         scene = Image.fromarray(scenes[number % len(scenes)])
         width = int(rng.integers(200, min(scene.size)))
-        left, top = (
-            int(rng.integers(0, side - width * share + 1)) for side, share in zip(scene.size, (1, 0.75), strict=True)
-        )
+        left = int(rng.integers(0, scene.width - width + 1))
+        top = int(rng.integers(0, scene.height - width * 3 // 4 + 1))
         crop = scene.resize(SIZE, Image.Resampling.BICUBIC, box=(left, top, left + width, top + width * 0.75))
         path = folder / f"kind {number % 8}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

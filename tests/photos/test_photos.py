@@ -28,7 +28,8 @@ from howfar.photos import (
     photos_in,
     protect_folder,
 )
-from howfar.photos.picture import GPS, ORIENTATION, PROHIBITED, changed, encoded, is_gray, upright
+from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
+from howfar.photos.picture import changed, is_gray, upright
 from howfar.protect import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.errors import HowfarError, UsageError
+from howfar.photos.encoding import Encoding, decoded, encoded
+from howfar.photos.journal import Journal
 from howfar.photos.listing import Photo
 from howfar.photos.noise import SIDE, Plates, crafted
-from howfar.photos.picture import Encoding, changed, decoded, encoded, glimpse, is_gray, keep_times, measured, upright
+from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
 from howfar.protect import Draft, Progress, Protector
 from howfar.store import write_text
 from howfar.store.writing import write_bytes
@@ -90,7 +92,7 @@ def protect_folder(
     check(order)
     notes = order.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)
-    journal = _Journal(notes / "journal.jsonl", order.digest(photos))
+    journal = Journal(notes / "journal.jsonl", order.digest(photos))
     pixels, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
     labels, draft = [photo.label for photo in whole], Draft(notes / "crafting.draft")
@@ -107,47 +109,6 @@ def protect_folder(
     manifest = _manifest(photos, order, journal)
     write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
-
-
-class _Journal:
-    """One line for every finished photograph; a line cut off by a kill counts for nothing."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self.entries: dict[str, dict[str, Any]] = {}
-        lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-        found = [_parsed(line) for line in lines]
-        if found and found[0] and found[0].get("digest") != digest:
-            raise UsageError(
-                f"{path.parent.parent} was begun with other settings or photographs. Choose another folder."
-            )
-        self.entries = {entry["name"]: entry for entry in found[1:] if entry and "name" in entry}
-        if not found or not found[0]:
-            self._append({"digest": digest}, fresh=True)
-        elif lines[-1]:
-            self._append(None)
-
-    def holds(self, photo: Photo, output: Path) -> bool:
-        """Return whether a photograph is finished and its file is there."""
-        entry = self.entries.get(photo.name)
-        return entry is not None and (entry["status"] == "skipped" or (output / entry["output"]).is_file())
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Note a finished photograph."""
-        self.entries[entry["name"]] = entry
-        self._append(entry)
-
-    def _append(self, entry: Mapping[str, Any] | None, *, fresh: bool = False) -> None:
-        with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
-            file.write(("" if entry is None else json.dumps(entry, ensure_ascii=False)) + "\n")
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _looked_at(
@@ -233,7 +194,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _manifest(photos: Sequence[Photo], order: Order, journal: _Journal) -> dict[str, Any]:
+def _manifest(photos: Sequence[Photo], order: Order, journal: Journal) -> dict[str, Any]:
     entries = [journal.entries[photo.name] for photo in photos]
     changes = [entry for entry in entries if entry["status"] == "protected"]
     seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]

@@ -1,8 +1,6 @@
 """The page: one self-contained HTML file that opens offline."""
 
 import base64
-import gzip
-import hashlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from howfar.report import crosstask, figures, profile, surfaces, verdict
 from howfar.report.crosstask import Matrix
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
 from howfar.report.numbers import shown, unit
+from howfar.report.packing import packed, policy
 from howfar.report.pictures import sheet
 from howfar.report.profile import Profile
 from howfar.report.scenery import Scene
@@ -209,32 +208,11 @@ def render(page: Page) -> str:
         strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],
         gain=GAIN,
         galleries=[(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries],
-        charts=_packed(charts),
-        policy=_policy(library, script),
+        charts=packed(charts),
+        policy=policy(library, script),
         plotly=library,
         script=script,
     )
-
-
-def _packed(charts: dict[str, figures.Figure]) -> str:
-    """Return the charts as gzipped JSON in base64, with as many digits as can be seen."""
-    text = json.dumps(_short(charts), separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _short(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_short(member) for member in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-def _policy(*scripts: str) -> str:
-    """Return a content security policy: these scripts and no other, and nothing is fetched from anywhere."""
-    known = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    own = "style-src 'unsafe-inline'; img-src data: blob:"
-    return f"default-src 'none'; script-src {known}; {own}; base-uri 'none'; form-action 'none'"
 
 
 @cache

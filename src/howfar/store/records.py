@@ -23,11 +23,11 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.store.index import Index, Short, shortened, stamp
 from howfar.store.lease import Claim, FileSlot, Lease, Slot
+from howfar.store.seal import sealed, sha256, unsealed
 from howfar.store.writing import alive, flush, write_text
 
 RECORD, ARRAYS = "record.json", "arrays.safetensors"
 SUM = "arrays_sha256"  # in what a record says about its making
-SEAL = ',"sha256":"'
 
 
 class DamagedError(HowfarError):
@@ -284,29 +284,3 @@ class Store:
 def _own(name: str) -> str:
     """Return a temporary name that tells whose it is."""
     return f".{name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-
-
-def sealed(text: str) -> str:
-    """Return the JSON of an object with the SHA-256 of its text as the last member."""
-    return f'{text[:-1]}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"}}'
-
-
-def unsealed(text: bytes) -> bytes:
-    """Return the JSON of an object without its seal, if it has one.
-
-    Raises:
-        ValueError: if the text is not what was sealed.
-    """
-    head, seal, tail = text.rpartition(SEAL.encode())
-    if not seal:
-        return text
-    plain = head + b"}"
-    if tail != hashlib.sha256(plain).hexdigest().encode() + b'"}':
-        raise ValueError("its content is not what was written")
-    return plain
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

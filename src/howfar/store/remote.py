@@ -17,7 +17,9 @@ from torch import Tensor
 
 from howfar.errors import HowfarError, UsageError
 from howfar.store.lease import Claim, Slot
-from howfar.store.records import ARRAYS, RECORD, SUM, DamagedError, Record, Store, unsealed
+from howfar.store.objects import ObjectSlot
+from howfar.store.records import ARRAYS, RECORD, SUM, DamagedError, Record, Store
+from howfar.store.seal import unsealed
 from howfar.store.writing import write_bytes
 
 LEASES = ".leases"
@@ -207,69 +209,3 @@ class RemoteStore(Store):
             raise HowfarError(
                 f"{self.place} cannot be reached or written ({error}). Check address and rights."
             ) from None
-
-
-class ObjectSlot(Slot):
-    """Numbered objects: the highest says who holds the lease; an empty one, that nobody does."""
-
-    def __init__(self, files: Any, folder: str) -> None:
-        self._files, self._folder, self._own = files, folder, 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ObjectSlot) and other._folder == self._folder
-
-    def __hash__(self) -> int:
-        return hash(self._folder)
-
-    def read(self) -> Claim | None:
-        """Return who holds the lease; None if nobody does."""
-        return self._at(self._numbers())
-
-    def take(self, claim: Claim) -> bool:
-        """Write a lease where there is none; returns whether that was so."""
-        numbers = self._numbers()
-        if self._at(numbers) is not None:
-            return False
-        self._own = max(numbers, default=0) + 1
-        return self._create(self._own, claim.text.encode())
-
-    def renew(self, claim: Claim) -> None:
-        """Write the lease anew, as its holder."""
-        self._files.pipe_file(self._path(self._own), claim.text.encode())
-
-    def give_back(self, claim: Claim) -> None:
-        """Remove the lease, as its holder, and what older ones left; the highest last."""
-        for number in self._numbers():
-            if number <= self._own:
-                self._files.rm_file(self._path(number))
-
-    def break_(self, claim: Claim) -> bool:
-        """Put an empty one above a stale lease; returns whether it was still the one that was seen to be stale."""
-        numbers = self._numbers()
-        found = self._at(numbers)
-        return found is not None and found.token == claim.token and self._create(max(numbers) + 1, b"")
-
-    def _numbers(self) -> list[int]:
-        self._files.invalidate_cache()
-        try:
-            names = [path.rpartition("/")[2] for path in self._files.ls(self._folder, detail=False)]
-        except FileNotFoundError:
-            return []
-        return sorted(int(name) for name in names if name.isdigit())
-
-    def _at(self, numbers: list[int]) -> Claim | None:
-        try:
-            raw: bytes = self._files.cat_file(self._path(max(numbers))) if numbers else b""
-        except FileNotFoundError:
-            return None
-        return Claim.parse(raw.decode(errors="replace")) if raw else None
-
-    def _create(self, number: int, content: bytes) -> bool:
-        try:
-            self._files.pipe_file(self._path(number), content, mode="create")
-        except FileExistsError:
-            return False
-        return True
-
-    def _path(self, number: int) -> str:
-        return f"{self._folder}/{number:06d}"

@@ -1,0 +1,121 @@
+"""How a protected photograph becomes a file again, with what belonged to the original one."""
+
+import io
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PIL import Image
+
+from howfar.errors import HowfarError
+
+Metadata = Literal["keep", "strip-gps", "strip-all"]
+GPS, ORIENTATION = 0x8825, 0x0112
+PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
+STATEMENT = (
+    '<rdf:Description rdf:about="" xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" '
+    f'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" plus:DataMining="{PROHIBITED}"/>'
+)
+PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">{}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How protected photographs are written.
+
+    Attributes:
+        kind: ``png`` and ``webp`` lose nothing, ``tiff`` neither; ``jpeg`` does.
+        quality: of JPEG.
+        metadata: what becomes of EXIF and XMP; the colour profile stays.
+        opt_out: whether XMP shall say that data mining is prohibited (IPTC/PLUS).
+    """
+
+    kind: Literal["png", "webp", "tiff", "jpeg"] = "png"
+    quality: int = 95
+    metadata: Metadata = "keep"
+    opt_out: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """The end of the files' names."""
+        return {"png": ".png", "webp": ".webp", "tiff": ".tif", "jpeg": ".jpg"}[self.kind]
+
+    @classmethod
+    def parse(cls, text: str, metadata: Metadata, *, opt_out: bool) -> "Encoding":
+        """Return the encoding for ``png``, ``webp``, ``tiff``, or ``jpeg:95``."""
+        kind, _, quality = text.partition(":")
+        kinds = {"png": "png", "webp": "webp", "tiff": "tiff", "tif": "tiff", "jpeg": "jpeg", "jpg": "jpeg"}
+        if kind not in kinds or (quality and (kinds[kind] != "jpeg" or not quality.isdigit())):
+            raise HowfarError(
+                f"unknown format '{text}'. Choose png, webp, tiff, or jpeg with a quality, as in jpeg:95."
+            )
+        chosen: Any = kinds[kind]
+        number = int(quality) if quality else 95
+        if not 1 <= number <= 100:
+            raise HowfarError(f"quality {number} makes no sense. Take 1 to 100.")
+        return cls(chosen, number, metadata, opt_out)
+
+
+def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> bytes:
+    """Return the file of a changed photograph, with what belonged to the original one."""
+    extra: dict[str, Any] = {}
+    if original.info.get("icc_profile"):
+        extra["icc_profile"] = original.info["icc_profile"]
+    exif = _exif(original, encoding.metadata)
+    if exif:
+        extra["exif"] = exif
+    xmp = _xmp(original, encoding)
+    file = io.BytesIO()
+    if encoding.kind == "png":
+        from PIL.PngImagePlugin import PngInfo
+
+        text = PngInfo()
+        if xmp:
+            text.add_itxt("XML:com.adobe.xmp", xmp)
+        image = image.convert("RGB") if image.mode == "CMYK" else image
+        image.save(file, "PNG", compress_level=1, pnginfo=text, **extra)  # noise does not compress: 1 is half as slow
+        return file.getvalue()
+    if xmp:
+        extra["xmp"] = xmp.encode()
+    if encoding.kind == "webp":
+        image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB").save(
+            file, "WEBP", lossless=True, quality=0, method=0, exact=True, **extra
+        )
+    elif encoding.kind == "tiff":
+        image.save(file, "TIFF", compression="tiff_deflate", **{k: v for k, v in extra.items() if k != "xmp"})
+    else:
+        flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
+        flat.save(file, "JPEG", quality=encoding.quality, subsampling=0, **extra)
+    return file.getvalue()
+
+
+def decoded(content: bytes, like: Image.Image) -> Image.Image:
+    """Return what an encoded photograph looks like when it is read again, in the mode of another one."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image if image.mode == like.mode else image.convert(like.mode)
+
+
+def _exif(original: Image.Image, metadata: Metadata) -> bytes:
+    """Return the EXIF data that stay; the photograph stands upright by now, so its orientation goes."""
+    if metadata == "strip-all" or not original.info.get("exif"):
+        return b""
+    exif = Image.Exif()
+    exif.load(original.info["exif"])
+    exif.pop(ORIENTATION, None)
+    if metadata == "strip-gps":
+        exif.pop(GPS, None)
+    return exif.tobytes()
+
+
+def _xmp(original: Image.Image, encoding: Encoding) -> str:
+    found = original.info.get("xmp") or original.info.get("XML:com.adobe.xmp") or ""
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    if encoding.metadata == "strip-all" or (encoding.metadata == "strip-gps" and "GPS" in text):
+        text = ""
+    if not encoding.opt_out or PROHIBITED in text:
+        return text
+    head, end, tail = text.rpartition("</rdf:RDF>")
+    return f"{head}{STATEMENT}{end}{tail}" if end else PACKET.format(STATEMENT)
