@@ -22,6 +22,7 @@ from howfar.commands.report import Leaderboard, Report
 from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, StoreTools
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
+from howfar.commands.verify import Verify
 from howfar.errors import HowfarError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
@@ -32,6 +33,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 Command = (
     Annotated[Bench, subcommand("bench")]
     | Annotated[Protect, subcommand("protect")]
+    | Annotated[Verify, subcommand("verify")]
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
     | Annotated[Trajectory, subcommand("trajectory")]
@@ -49,7 +51,7 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "protect": Protect, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
+    "bench": Bench, "protect": Protect, "verify": Verify, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
     "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
     "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
     "store check": Check, "store gc": Gc, "store export": ExportStore, "store import": ImportStore, "compare": Compare,

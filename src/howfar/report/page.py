@@ -125,7 +125,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that leaderboard and page show."""
+    """Everything that leaderboard and page show; an ``opening`` stands instead of the verdict on the groups."""
 
     groups: list[Group]
     protected: list[Protected]
@@ -136,6 +136,7 @@ class Page:
     failures: list[tuple[str, str]] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    opening: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -197,7 +198,7 @@ def render(page: Page) -> str:
     charts |= {name: figure for name, figure in reliefs.items() if figure}
     return template.render(
         page=page,
-        verdict=verdict.verdict(page.groups, page.profiles),
+        verdict=page.opening or verdict.verdict(page.groups, page.profiles),
         findings=verdict.findings,
         header=HEADER,
         worst_header=profile.HEADER,

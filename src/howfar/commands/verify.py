@@ -1,0 +1,194 @@
+"""``howfar verify``: does the protection of these photographs hold?"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional, UseAppendAction
+
+from howfar import terminal
+from howfar.commands.common import Common
+from howfar.commands.grid import Grid
+from howfar.errors import HowfarError, UsageError
+
+if TYPE_CHECKING:
+    from howfar.photos.verdict import Loss
+    from howfar.report.page import Group
+
+UNMET = 4  # exit code if a requirement is not met
+RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "flip=true")
+LEAST = 40  # photographs below which nothing can be learned, protected or not
+
+
+@dataclass(kw_only=True)
+class Verify(Common):
+    """Train networks on photographs and on their protected copies, and say in plain words what they lose.
+
+    Victims learn from scratch, from paired seeds, also after what uploads do to images, under the defenses of the worst
+    case, and on tasks that need no labels. Finished cells are kept: an interrupted run goes on where it stopped.
+    """
+
+    photos: Positional[Path]
+    """Folder of the originals."""
+    protected: Positional[Path]
+    """Folder that howfar protect wrote, or another one with the same names."""
+    size: int = 32
+    """Side in pixels at which the learner sees them, 32 to 224."""
+    model: str = "resnet8[width=8]"
+    """The victim."""
+    defenses: str = "worst"
+    """What learners try against the protection; none leaves them out."""
+    tasks: str = "edge_texture,autoencoding"
+    """Tasks that need no label, to be looked at as well; empty leaves them out."""
+    shares: str = "0.5"
+    """Shares of protected photographs to be looked at besides all of them; empty leaves them out."""
+    seeds: str = "0-2"
+    """E.g. 0-4."""
+    epochs: str = "20"
+    """Of every victim."""
+    require: UseAppendAction[tuple[str, ...]] = ()
+    """E.g. drop>=30 (points) or kept>=50 (percent, worst case): exit with 4 unless it is so; may be repeated."""
+    workers: int | None = None
+    """Processes at a time (default: one a core)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    runs: str = "verify"
+    """Folder of the store and of the page."""
+    dry_run: bool = False
+    """Show the cells and an estimate of the time; do nothing."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from howfar.photos.verdict import required, sentences
+        from howfar.report.page import render
+        from howfar.results import collect
+        from howfar.store import open_store, write_text
+
+        if not 16 <= self.size <= 512:
+            raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
+        store = open_store(self.runs)
+        data, copies, labelled = self._prepared(store.root)
+        grids = self._grids(data, copies, labelled=labelled)
+        keys: list[str] = []
+        for grid in grids:
+            experiments = grid.experiments()
+            keys += [experiment.steps()[1].key for experiment in experiments]
+            failures = grid.run(experiments, store)
+            if failures:
+                raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
+        if self.dry_run:
+            return 0
+        page = collect(store, keys)
+        names = {f"import:{path}": way for way, path in copies.items()}
+        losses = _losses(page.groups, names, self._shares)
+        worst = next((p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == "as-is"), None)
+        told = None
+        if worst is not None:
+            told = worst.poisoned.defense, worst.poisoned.quality, worst.kept, worst.high - worst.kept
+        text = sentences(losses, self.model, told)
+        first = losses[0]
+        measured = {"drop": 100 * first.value, **({"kept": 100 * told[2]} if told else {})}
+        demands = [required(demand, measured) for demand in self.require]
+        write_text(store.root / "report.html", render(replace(page, opening=text)))
+        self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
+        return 0 if all(met for met, _ in demands) else UNMET
+
+    @property
+    def _shares(self) -> list[float]:
+        try:
+            return [float(share) for share in self.shares.split(",") if share.strip()]
+        except ValueError:
+            raise UsageError(f"'{self.shares}' are no shares. Write e.g. 0.2,0.5.") from None
+
+    def _prepared(self, root: Path) -> tuple[Path, dict[str, Path], bool]:
+        """Write the photographs as a learner sees them; returns their file, the copies, whether labels are known."""
+        import numpy as np
+        import torch
+
+        from howfar import arrays
+        from howfar.data import Data, halves
+        from howfar.photos.pairs import WAYS, pairs_of, seen
+
+        pairs = pairs_of(self.photos, self.protected)
+        if len(pairs) < LEAST:
+            raise UsageError(f"{len(pairs)} photographs are too few to learn from. Take {LEAST} or more.")
+        kinds = sorted({label for *_, label in pairs})
+        labelled = len(kinds) > 1 and "" not in kinds
+        labels = torch.tensor([kinds.index(label) for *_, label in pairs])
+        workers = arrays.cores()
+        originals = seen([self.photos / name for name, *_ in pairs], self.size, WAYS["as-is"], workers=workers)
+        whole = Data(torch.from_numpy(originals.transpose(0, 3, 1, 2)), {"label": labels}, torch.arange(len(pairs)))
+        train, test = halves(whole, 0.25)
+        folder = root / "seen"
+        folder.mkdir(parents=True, exist_ok=True)
+        table = {
+            f"{kind}_{part}": values[own.ids.numpy()]
+            for part, own in (("train", train), ("test", test))
+            for kind, values in (("x", originals), *((("y", labels.numpy()),) if labelled else ()))
+        }
+        np.savez(folder / "originals.npz", **table)
+        copies = {}
+        for way, change in WAYS.items():
+            files = [self.protected / pairs[place][1] for place in train.ids.tolist()]
+            copies[way] = folder / f"{way}.npy"
+            np.save(copies[way], seen(files, self.size, change, workers=workers))
+        return folder / "originals.npz", copies, labelled
+
+    def _grids(self, data: Path, copies: dict[str, Path], *, labelled: bool) -> list[Grid]:
+        held = f"held_out={self._held_out(data)}"
+        common: dict[str, Any] = {
+            "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
+            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
+            "suite": "standard", "limit_train": "all", "limit_test": "all", "tasks": "classification",
+            "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
+        }  # fmt: skip
+        plain = f"import:{copies['as-is']}"
+        some = [f"{plain}[share={share:g}]" for share in self._shares]
+        grids = []
+        if labelled:
+            ways = [f"import:{path}" for path in copies.values()]
+            grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
+            if self.defenses != "none":
+                grids.append(Grid(**common | {"protectors": plain, "defenses": self.defenses}))
+        if self.tasks:
+            sources = {} if labelled else {"source_tasks": self.tasks.split(",")[0]}
+            grids.append(Grid(**common | {"protectors": plain, "tasks": self.tasks, **sources}))
+        if not grids:
+            raise UsageError("there is nothing to learn: no labels, and no --tasks.")
+        return grids
+
+    def _held_out(self, data: Path) -> int:
+        import numpy as np
+
+        with np.load(data, allow_pickle=False) as table:
+            return len(table["x_train"]) // 6
+
+    def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path) -> None:
+        if self.json:
+            terminal.show_json({"verdict": text, "losses": [asdict(loss) for loss in losses], "required": demands})
+            return
+        for sentence in [*text, *demands]:
+            terminal.out(sentence)
+        terminal.say(f"page: {page}")
+
+
+def _losses(groups: "list[Group]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
+    """Return what learners without defense lose: classification as it is, other ways, shares, other tasks."""
+    from howfar.photos.verdict import Loss
+
+    found = []
+    for row, chance in ((row, group.chance) for group in groups for row in group.rows):
+        label, _, share = row.protector.partition("[share=")
+        label = label.partition(" ← ")[0]
+        if row.defense != "none" or label not in names:
+            continue
+        way = f"{float(share.partition(']')[0]):.0%}" if share else names[label]
+        low = -math.inf if row.drop_low is None else row.drop_low
+        high = math.inf if row.drop_high is None else row.drop_high
+        learned = row.clean - chance
+        kept = (row.poisoned - chance) / learned if learned else math.nan
+        found.append(Loss(row.task, way, row.metric, row.clean, row.poisoned, row.drop, low, high, kept))
+    order = [*names.values(), *(f"{share:.0%}" for share in shares)]
+    return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))

@@ -1,0 +1,84 @@
+"""Photographs and their protected copies as a learner sees them: small, of one size, by way of whatever uploads do."""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from howfar.data.pictures import read_rgb
+from howfar.errors import HowfarError, UsageError
+from howfar.photos.folder import MANIFEST
+from howfar.photos.listing import labels_by_folder, photos_in
+
+Pair = tuple[str, str, str]  # name of the original, name of the protected one, label
+Way = Callable[[Image.Image], Image.Image]
+
+
+def pairs_of(photos: Path, protected: Path) -> list[Pair]:
+    """Return which protected file belongs to which photograph: by the manifest, else by their names.
+
+    Raises:
+        UsageError: if none does.
+    """
+    names = photos_in(photos)
+    try:
+        entries = json.loads((protected / MANIFEST).read_text(encoding="utf-8"))["photos"]
+        known = {str(e["name"]): (str(e["output"]), str(e["label"])) for e in entries if e["status"] != "skipped"}
+    except FileNotFoundError:
+        outputs = {_stem(name): name for name in photos_in(protected)}
+        labels = labels_by_folder(names)
+        known = {name: (outputs[_stem(name)], labels.get(name, "")) for name in names if _stem(name) in outputs}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HowfarError(f"{protected / MANIFEST} is damaged ({error}). Protect the photographs again.") from None
+    found = [(name, *known[name]) for name in names if name in known]
+    if not found:
+        raise UsageError(
+            f"no file in {protected} belongs to one in {photos}. Give the folder that howfar protect wrote."
+        )
+    return found
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def seen(files: Sequence[Path], size: int, way: Way, *, workers: int) -> NDArray[np.uint8]:
+    """Return files as a learner reads them: (n, size, size, 3), the middle of the shorter side.
+
+    Args:
+        files: images.
+        size: side in pixels.
+        way: what happens to each before, at its own size.
+        workers: files at a time.
+    """
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        small = ImageOps.fit(way(read_rgb(path)[0]), (size, size), Image.Resampling.LANCZOS)
+        return np.asarray(small, np.uint8)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return np.stack(list(pool.map(read, files)))
+
+
+def _jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def _scaled(image: Image.Image, share: float) -> Image.Image:
+    width, height = (max(round(side * share), 1) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+WAYS: Mapping[str, Way] = {
+    "as-is": lambda image: image,
+    "jpeg-75": lambda image: _jpeg(image, 75),
+    "halved": lambda image: _scaled(image, 0.5),
+    "screenshot": lambda image: _jpeg(_scaled(image, 0.7), 90),
+}

@@ -1,0 +1,100 @@
+"""A verdict on photographs whose protection is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from howfar.data import DATASETS
+from howfar.errors import UsageError
+from howfar.photos.pairs import pairs_of
+from howfar.photos.verdict import Loss, required, sentences
+
+from ..test_cli import inside
+
+QUICK = [
+    "--size", "16", "--model", "linear", "--defenses", "none", "--tasks", "", "--shares", "", "--seeds", "0-1",
+    "--epochs", "8", "--workers", "0", "--json",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits as photographs, and their protected copies."""
+    root = tmp_path_factory.mktemp("verify")
+    chosen = DATASETS["digits"]().train.take(torch.arange(300))
+    for place, (pixels, label) in enumerate(zip(chosen.pixels, chosen.targets["label"].tolist(), strict=True)):
+        folder = root / "photos" / f"digit {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels[0].numpy()).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
+        image.save(folder / f"{place}.png")
+    code, _, errors = inside(
+        "protect", str(root / "photos"), "-o", str(root / "protected"), "-p", "lsp[eps=48/255]", "--json"
+    )
+    assert code == 0, errors
+    return root
+
+
+def verified(root: Path, protected: Path, *flags: str) -> tuple[int, dict[str, object]]:
+    runs = ["--runs", str(root / f"verify-{protected.name}")]
+    code, output, errors = inside("verify", str(root / "photos"), str(protected), *QUICK, *runs, *flags)
+    assert output, errors
+    return code, json.loads(output)
+
+
+def test_strong_protection_is_found_with_its_number(photos: Path) -> None:
+    code, found = verified(photos, photos / "protected", "--require", "drop>=20")
+    first = found["losses"][0]  # type: ignore[index]
+    assert first["way"] == "as-is"
+    assert first["value"] > 0.2
+    assert "it loses" in found["verdict"][0]  # type: ignore[index]
+    assert [loss["way"] for loss in found["losses"]] == ["as-is", "jpeg-75", "halved", "screenshot"]  # type: ignore[attr-defined]
+    assert code == 0
+    page = (photos / "verify-protected" / "report.html").read_text()
+    assert "it loses" in page
+    assert "people who hold the originals" in page
+    assert verified(photos, photos / "protected", "--require", "drop>=99")[0] == 4
+
+
+def test_photographs_that_were_not_protected_lose_nothing(photos: Path) -> None:
+    code, found = verified(photos, photos / "photos", "--require", "drop>=20")
+    first = found["losses"][0]  # type: ignore[index]
+    assert first["value"] == 0
+    assert "There is no protection to be seen" in found["verdict"][0]  # type: ignore[index]
+    assert code == 4
+
+
+def test_files_are_paired_by_manifest_or_name(photos: Path, tmp_path: Path) -> None:
+    by_manifest = pairs_of(photos / "photos", photos / "protected")
+    by_name = pairs_of(photos / "photos", photos / "photos")
+    assert len(by_manifest) == len(by_name) == 300
+    assert {label for *_, label in by_manifest} == {f"digit {k}" for k in range(10)}
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
+    with pytest.raises(UsageError, match="no file in"):
+        pairs_of(photos / "photos", tmp_path)
+
+
+def test_the_verdict_says_what_was_measured() -> None:
+    def loss(value: float, way: str = "as-is", task: str = "classification", retention: float = 0.0) -> Loss:
+        return Loss(task, way, "accuracy", 0.8, 0.8 - value, value, value - 0.04, value + 0.04, retention)
+
+    text = sentences(
+        [loss(0.61), loss(0.23, "jpeg-75"), loss(0.1, "50%"), loss(0.0, task="edge_texture", retention=0.97)],
+        "resnet8", ("jpeg", 0.5, 0.4, 0.1),
+    )  # fmt: skip
+    assert text[0].startswith("The protection holds: a resnet8")
+    assert text[0].endswith("it loses 61 ± 4 points.")
+    assert text[1] == "After JPEG 75 it loses 23 ± 4 points."
+    assert text[2] == "If 50% of the photographs are protected, it loses 10 ± 4 points."
+    assert "40 ± 10 % of the protection are kept" in text[3]
+    assert text[4].startswith("Remains learnable: edge_texture (97 %)")
+
+
+def test_requirements() -> None:
+    assert required("drop>=30", {"drop": 31.0}) == (True, "drop is 31.0, required >= 30: met")
+    assert not required("kept <= 5", {"kept": 31.0})[0]
+    for text in ("drop", "other>=3", "drop>=much"):
+        with pytest.raises(UsageError, match="no requirement"):
+            required(text, {"drop": 1.0})
