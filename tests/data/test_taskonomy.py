@@ -136,7 +136,7 @@ def test_broken_files_are_named_or_left_out(root: Path) -> None:
     path = root / "depth_euclidean" / "beechwood" / "point_11_view_0_domain_depth_euclidean.png"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(HowfarError, match=r"point_11_view_0_domain_depth_euclidean.png cannot be read"):
+    with pytest.raises(HowfarError, match=r"point_11_view_0_domain_depth_euclidean.png is no readable image"):
         load(root)
     splits = load(root, skip_broken=True)
     assert len(splits.train) + len(splits.test) == 5

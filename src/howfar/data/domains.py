@@ -109,9 +109,9 @@ def _vector(path: Path) -> Pixel:
     try:
         vector: Pixel = np.load(path, allow_pickle=False)
     except Exception as error:  # parsers fail in many ways
-        raise HowfarError(f"{path} cannot be read ({error}).") from None
+        raise HowfarError(f"{path} cannot be read ({error}). Repair or remove it.") from None
     if not isinstance(vector, np.ndarray) or vector.ndim != 1 or not np.issubdtype(vector.dtype, np.floating):
-        raise HowfarError(f"{path} holds no vector of numbers.")
+        raise HowfarError(f"{path} holds no vector of numbers. Repair or remove it.")
     return vector
 
 
@@ -131,7 +131,9 @@ def decoded(name: str, path: Path, size: int) -> Tensor:
     assert domain is not None  # noqa: S101 - `_wanted` has checked
     values: Pixel = np.asarray(square)
     if not domain.fits(values):
-        raise HowfarError(f"{path} is no {name}: its pixels are {values.dtype} of shape {values.shape}.")
+        raise HowfarError(
+            f"{path} is no {name}: its pixels are {values.dtype} of shape {values.shape}. Repair or remove it."
+        )
     return _shrunk(domain.decode(values), size, smooth=domain.smooth)
 
 

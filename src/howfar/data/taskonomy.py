@@ -161,7 +161,7 @@ def _read(root: Path, chosen: list[View], domains: tuple[str, ...], size: int, s
         with ThreadPoolExecutor(arrays.cores()) as pool:
             list(pool.map(fill, rows))
         if faults and not skip_broken:
-            raise HowfarError(f"{faults[min(faults)]} Repair it, or leave it out with skip_broken=true.")
+            raise HowfarError(f"{faults[min(faults)]} Or leave such files out with skip_broken=true.")
         cache.mark(rows, faults)
         LOG.info("read %d of %d views of %s", int((cache.marks == 1).sum()), len(chosen), root.name)
     columns, good = cache.columns()
