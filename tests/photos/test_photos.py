@@ -280,7 +280,7 @@ def test_the_command_line_shows_what_it_would_do_and_does_it(album: Path, tmp_pa
     assert inside("protect", str(album))[0] == 2
 
 
-@pytest.mark.parametrize("size", [16, 48])
+@pytest.mark.parametrize("size", [16, pytest.param(48, marks=pytest.mark.slow)])
 def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(size: int, tmp_path: Path) -> None:
     splits = DATASETS["digits"]()
     chosen = splits.train.take(torch.arange(800))
