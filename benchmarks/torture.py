@@ -66,8 +66,11 @@ def killed(root: Path, whole: Path, kills: int, longest: float, dice: random.Ran
     steps: dict[Path, tuple[int, int]] = {}
     while done < kills or not finished:
         with started(*GRID, runs=runs) as run:
+            start = time.perf_counter()
             try:
-                ended = run.wait(dice.uniform(0.0, longest)) == 0
+                code = run.wait(dice.uniform(0.0, longest))
+                check(code == 0, f"a run ended with exit code {code}")
+                ended, longest = True, min(longest, time.perf_counter() - start + 1.0)  # later kills, not idle ends
             except subprocess.TimeoutExpired:
                 ended = False
                 run.kill()
