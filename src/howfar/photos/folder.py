@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -208,7 +209,7 @@ def _manifest(photos: Sequence[Photo], order: Order, journal: Journal) -> dict[s
             status: sum(e["status"] == status for e in entries) for status in ("protected", "copied", "skipped")
         },
         "linf": max((entry["linf"] for entry in changes), default=0.0),
-        "psnr": None if square == 0 else round(10 * float(torch.log10(torch.tensor(255.0**2 / square))), 2),
+        "psnr": None if square == 0 else round(10 * math.log10(255.0**2 / square), 2),
         "ssim": sum(seen) / len(seen) if seen else None,
         "photos": entries,
     }

@@ -43,7 +43,7 @@ class Team:
         """Replace tensors by their sums over all processes, in one exchange."""
         from accelerate.utils import reduce
 
-        parts = [part for part in parts if part is not None]
+        parts = list(parts)
         flat = reduce(torch.cat([part.detach().flatten().float() for part in parts]), reduction="sum")
         for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
             part.copy_(total.view_as(part))
