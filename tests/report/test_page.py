@@ -1,7 +1,5 @@
 """The page in a real browser: no errors, no requests, sorting works, names stay names."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from howfar.report.profile import as_markdown as profiles_as_markdown
 from howfar.report.scenery import Panel, Scene
 from howfar.report.verdict import verdict
 from howfar.score import Trials, dose_response, retention, worst_case
+
+from .conftest import serious
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
@@ -77,20 +77,6 @@ def scene(name: str) -> Scene:
     return Scene(name, name, "frozen", name, 8, [0.6, 0.3], [panel])
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=chromium, args=flags)
-        yield running
-        running.close()
-
-
 @pytest.mark.parametrize("name", ["em", HOSTILE])
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_page_opens_without_errors_or_requests(
@@ -124,21 +110,106 @@ def _counts(message: Any) -> bool:
     return message.type in ("error", "warning") and not slow
 
 
-def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
+def opened(browser: Any, tmp_path: Path, text: str, **how: Any) -> Any:
     path = tmp_path / "report.html"
-    path.write_text(render(page()), encoding="utf-8")
-    tab = browser.new_page()
+    path.write_text(text, encoding="utf-8")
+    tab = browser.new_page(**how)
     tab.goto(path.as_uri())
+    return tab
 
-    def poisoned() -> list[str]:
-        return [cell.inner_text() for cell in tab.query_selector_all("table >> nth=2 >> tbody td:nth-child(3)")]
 
-    tab.click("table >> nth=2 >> th:nth-child(3) button")
-    assert poisoned() == ["20.0", "50.0", "90.0"]
-    tab.focus("table >> nth=2 >> th:nth-child(3) button")
+def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
+    tab = opened(browser, tmp_path, render(page()))
+    board = "#leaderboard table"
+
+    def column(place: int) -> list[str]:
+        return tab.locator(f"{board} tbody tr > :nth-child({place})").all_inner_texts()
+
+    tab.click(f"{board} >> th:nth-child(3) button")
+    assert column(3) == ["20.0", "50.0", "90.0"]
+    tab.focus(f"{board} >> th:nth-child(3) button")
     tab.keyboard.press("Enter")
-    assert poisoned() == ["90.0", "50.0", "20.0"]
-    assert tab.get_attribute("table >> nth=2 >> th:nth-child(3)", "aria-sort") == "descending"
+    assert column(3) == ["90.0", "50.0", "20.0"]
+    assert tab.get_attribute(f"{board} >> th:nth-child(3)", "aria-sort") == "descending"
+    tab.click(f"{board} >> th:nth-child(9) button")
+    assert column(9) == ["30.0", "30.0", "∞"]
+    tab.click(f"{board} >> th:nth-child(1) button")
+    assert column(1) == ["b", "clean", "em"]
+    tab.close()
+
+
+def test_what_is_unknown_stays_below(browser: Any, tmp_path: Path) -> None:
+    whole = page()
+    rows = [row(ud=None), row("b", ud=0.2), row("clean", ud=10.0)]
+    tab = opened(browser, tmp_path, render(replace(whole, groups=[replace(whole.groups[0], rows=rows)])))
+    orders = []
+    for _ in range(2):
+        tab.click("#leaderboard table >> th:nth-child(5) button")
+        orders.append(tab.locator("#leaderboard tbody th").all_inner_texts())
+    assert orders == [["b", "clean", "em"], ["clean", "b", "em"]]
+    tab.close()
+
+
+def test_one_filter_serves_all_tables(browser: Any, tmp_path: Path) -> None:
+    tab = opened(browser, tmp_path, render(page("sem")))
+    tab.fill("#filter", "SEM accuracy-nowhere")
+    assert tab.locator("tbody tr:visible").count() == 0
+    assert tab.locator(".block:visible").count() == 0
+    tab.fill("#filter", "defense sem b")
+    assert tab.locator("#leaderboard tbody tr:visible th").all_inner_texts() == ["b"]
+    assert tab.inner_text("#matches") == "2 of 11"  # here, and in the table of all defenses
+    tab.fill("#filter", "")
+    assert tab.locator("#leaderboard tbody tr:visible").count() == 3
+    assert tab.inner_text("#matches") == ""
+    tab.close()
+
+
+def test_slider_uncovers_clean_images_by_key(browser: Any, tmp_path: Path) -> None:
+    tab = opened(browser, tmp_path, render(page()))
+    slider = tab.locator("input[type=range]")
+    cut = "getComputedStyle(document.querySelector('.pair img + img')).clipPath"
+    before = tab.evaluate(cut)
+    slider.focus()
+    tab.keyboard.press("End")
+    assert before != tab.evaluate(cut) == "inset(0px 0px 0px 100%)"
+    sizes = tab.evaluate("[...document.querySelectorAll('.pair img')].map(i => [i.clientWidth, i.clientHeight])")
+    assert sizes[0] == sizes[1]
+    tab.close()
+
+
+def test_links_lead_somewhere(browser: Any, tmp_path: Path) -> None:
+    tab = opened(browser, tmp_path, render(page()))
+    targets = tab.evaluate("[...document.querySelectorAll('a[href]')].map(link => link.getAttribute('href'))")
+    assert "#leaderboard" in targets
+    assert all(tab.query_selector(target) for target in targets)
+    bare = render(Page([page().groups[0]], []))
+    assert 'href="#worst"' not in bare
+    assert 'href="#pictures"' not in bare
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_serves_readers_who_do_not_see_it(browser: Any, tmp_path: Path, scheme: str) -> None:
+    tab = opened(browser, tmp_path, render(page()), color_scheme=scheme)
+    for chart in tab.query_selector_all(".chart"):
+        chart.scroll_into_view_if_needed()
+        chart.wait_for_selector(".main-svg")
+    assert serious(tab) == []
+    tab.close()
+
+
+def test_charts_follow_the_colours_of_the_page(browser: Any, tmp_path: Path) -> None:
+    tab = opened(browser, tmp_path, render(page()), color_scheme="light")
+    tab.wait_for_selector("#profile-0 .main-svg")
+    colour = "document.querySelector('#profile-0').layout.font.color"
+    light = tab.evaluate(colour)
+    tab.emulate_media(color_scheme="dark")
+    for _ in range(50):
+        if tab.evaluate(colour) != light:
+            break
+        tab.wait_for_timeout(100)
+    assert tab.evaluate(colour) != light
+    assert tab.evaluate(f"{colour} === getComputedStyle(document.documentElement).getPropertyValue('--soft').trim()")
     tab.close()
 
 

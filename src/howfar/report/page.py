@@ -1,11 +1,8 @@
 """The page: one self-contained HTML file that opens offline."""
 
-import base64
-import io
 import json
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -13,15 +10,14 @@ from numpy.typing import NDArray
 
 from howfar.report import crosstask, figures, profile, surfaces, verdict
 from howfar.report.crosstask import Matrix
+from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
 from howfar.report.numbers import shown, unit
-from howfar.report.packing import packed, policy
-from howfar.report.pictures import sheet
+from howfar.report.packing import packed
+from howfar.report.pictures import GAIN, compared, sheet
 from howfar.report.profile import Profile
 from howfar.report.scenery import Scene
 from howfar.score import DoseResponse
-
-GAIN = 10  # by how much the difference is amplified in the strips
 
 
 @dataclass(frozen=True)
@@ -179,12 +175,37 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML; every name is escaped."""
-    import jinja2
     import plotly.offline
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(_text("template.html"))
-    library, script = _plotly(plotly.offline.get_plotlyjs), _text("page.js")
+    scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
+    strips = [(entry, seen) for entry in page.protected if (seen := compared(entry.clean, entry.protected))]
+    galleries = [(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries]
+    return rendered(
+        "page.html",
+        scripts,
+        page=page,
+        sections=_sections(page, pictures=bool(strips or galleries)),
+        verdict=page.opening or verdict.verdict(page.groups, page.profiles),
+        findings=verdict.findings,
+        header=HEADER,
+        worst_header=profile.HEADER,
+        rows=lambda group: map(cells, group.rows),
+        shown=shown,
+        unit=unit,
+        strips=strips,
+        gain=GAIN,
+        visibility=_visibility,
+        galleries=galleries,
+        costs=[_cost(entry) for entry in page.protected],
+        charts=packed(_charts(page)),
+        tables=scripts[0],
+        plotly=scripts[1],
+        script=scripts[2],
+    )
+
+
+def _charts(page: Page) -> dict[str, figures.Figure]:
+    """Return every chart by the name of its place."""
     charts = {
         f"{kind}-{index}": figure
         for index, group in enumerate(page.groups)
@@ -195,62 +216,40 @@ def render(page: Page) -> str:
     charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices)}
     charts |= {f"scene-{index}": surfaces.scene(entry) for index, entry in enumerate(page.scenes)}
     reliefs = {f"relief-{index}": surfaces.relief(entry) for index, entry in enumerate(page.scenes)}
-    charts |= {name: figure for name, figure in reliefs.items() if figure}
-    return template.render(
-        page=page,
-        verdict=page.opening or verdict.verdict(page.groups, page.profiles),
-        findings=verdict.findings,
-        header=HEADER,
-        worst_header=profile.HEADER,
-        cells=cells,
-        shown=shown,
-        unit=unit,
-        sort_keys=_sort_keys,
-        strips=[(entry, strip) for entry in page.protected if (strip := _strip(entry))],
-        gain=GAIN,
-        galleries=[(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries],
-        charts=packed(charts),
-        policy=policy(library, script),
-        plotly=library,
-        script=script,
+    return charts | {name: figure for name, figure in reliefs.items() if figure}
+
+
+def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
+    """Return anchor and title of the sections that there are."""
+    controls = any(group.controls for group in page.groups)
+    places = (
+        ("verdict", "Verdict", True),
+        ("worst", "Worst case", bool(page.profiles)),
+        ("tasks", "Tasks", bool(page.matrices)),
+        ("leaderboard", "Leaderboard", True),
+        ("why", "Why", True),
+        ("landscapes", "Landscapes", bool(page.scenes)),
+        ("controls", "Controls", controls),
+        ("pictures", "Pictures", pictures),
+        ("cost", "Cost", True),
+        ("failures", f"Failures ({len(page.failures)})" if page.failures else "Failures", True),
+        ("reproduce", "Reproduce", True),
     )
+    return [(name, title) for name, title, there in places if there]
 
 
-@cache
-def _text(name: str) -> str:
-    return files("howfar.report").joinpath(name).read_text(encoding="utf-8")
+def _visibility(entry: Protected) -> str:
+    """Return how much is to be seen, for a caption."""
+    seen = entry.visibility
+    if not seen:
+        return ""
+    psnr = "∞" if seen["psnr"] is None else f"{seen['psnr']:.1f} dB"
+    return f": L∞ {seen['linf']}/255, PSNR {psnr}, SSIM {seen['ssim']:.3f}"
 
 
-def _sort_keys(row: Row) -> tuple[object, ...]:
-    keys = (
-        row.protector,
-        row.clean,
-        row.poisoned,
-        row.drop,
-        row.ud,
-        row.linf,
-        row.l2,
-        row.l0,
-        row.psnr,
-        row.ssim,
-    )
-    return tuple("" if key is None else key for key in (*keys, row.needs_labels))
-
-
-def _strip(entry: Protected) -> str | None:
-    """Return a PNG data URL: clean images above protected ones above the amplified difference."""
-    from PIL import Image
-
-    if entry.clean is None or entry.protected is None:
-        return None
-    difference = GAIN * (entry.protected.astype(int) - entry.clean.astype(int)) + 128
-    grid = np.stack([entry.clean, entry.protected, difference.clip(0, 255).astype(np.uint8)])
-    rows, columns, channels, height, width = grid.shape
-    padded = np.pad(grid, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), constant_values=128)
-    picture = padded.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
-    file = io.BytesIO()
-    Image.fromarray(picture.squeeze(2) if channels == 1 else picture).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def _cost(entry: Protected) -> tuple[str, ...]:
+    curve = "error " + " → ".join(f"{value:.2f}" for value in entry.curve) if entry.curve else "–"
+    return entry.protector, entry.dataset, f"{1000 * entry.seconds_per_image:.3f}", curve
 
 
 @cache

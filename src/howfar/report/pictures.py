@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 Values = NDArray[np.generic]
 GOLDEN = 0.6180339887  # neighbouring classes get hues far apart
 VOID = 255
+GAIN = 10  # by how much differences are amplified
+DECADES = 6.0  # of power that a spectrum spans from black to white
 
 
 def picture(name: str, values: Values, like: Values | None = None) -> NDArray[np.uint8]:
@@ -22,8 +25,7 @@ def picture(name: str, values: Values, like: Values | None = None) -> NDArray[np
     if values.ndim == 3:
         return _palette()[values.astype(np.int64)]
     if values.dtype == np.uint8:
-        colours = values.transpose(0, 2, 3, 1)
-        return np.repeat(colours, 3, -1).astype(np.uint8) if colours.shape[-1] == 1 else colours.astype(np.uint8)
+        return _colours(values.astype(np.uint8))
     numbers = values.astype(np.float32)
     if name == "normal":
         low, high = -1.0, 1.0
@@ -47,6 +49,54 @@ def sheet(rows: list[NDArray[np.uint8]]) -> str:
     file = io.BytesIO()
     Image.fromarray(whole).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Clean and protected images, one row each, and what lies between them, as PNG data URLs.
+
+    Attributes:
+        clean: the images.
+        protected: the same after protection.
+        difference: amplified by ``GAIN`` around gray.
+        spectrum: log power of the clean images, and of the difference beside it; the middle is the lowest frequency.
+    """
+
+    clean: str
+    protected: str
+    difference: str
+    spectrum: str
+
+
+def compared(clean: NDArray[np.uint8] | None, protected: NDArray[np.uint8] | None) -> Compared | None:
+    """Return pictures of what a protector did; None where no images were kept, or none was changed.
+
+    Args:
+        clean: (n, channels, height, width).
+        protected: the same images, protected.
+    """
+    if clean is None or protected is None or np.array_equal(clean, protected):
+        return None
+    change = protected.astype(np.float64) - clean
+    amplified = (GAIN * change + 128).clip(0, 255).astype(np.uint8)
+    rows = [sheet([_colours(images)]) for images in (clean, protected, amplified)]
+    spectra = np.concatenate([_spectrum(clean.astype(np.float64)), _spectrum(change)], 1)
+    return Compared(rows[0], rows[1], rows[2], sheet([_colours(spectra[None, None])]))
+
+
+def _spectrum(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return log power over frequencies, (height, width), mean over images and channels, the mean value left out."""
+    around = values - values.mean((2, 3), keepdims=True)
+    power = np.fft.fftshift((np.abs(np.fft.fft2(around)) ** 2).mean((0, 1)))
+    shares = 1 + np.log10(np.maximum(power, 1e-40) / max(power.max(), 1e-30)) / DECADES
+    found: NDArray[np.uint8] = (shares.clip(0, 1) * 255).round().astype(np.uint8)
+    return found
+
+
+def _colours(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (n, channels, height, width) as RGB, (n, height, width, 3)."""
+    last = images.transpose(0, 2, 3, 1)
+    return np.repeat(last, 3, -1) if last.shape[-1] == 1 else last
 
 
 def _palette() -> NDArray[np.uint8]:

@@ -53,17 +53,16 @@ class Profile:
         """Return whether not every defense was tried, so that even less may be left."""
         return len(self.quality[protector]) < len(self.defenses)
 
-    def sort_keys(self) -> list[tuple[object, ...]]:
-        """Return what the columns of ``lines`` sort by."""
-        return [
-            (name, found.kept, found.poisoned.quality, found.poisoned.defense, found.clean.quality,
-             found.clean.defense, found.poisoned.tried, found.poisoned.seeds)
-            for name, found in self.worst.items()
-        ]  # fmt: skip
-
     def lines(self) -> list[tuple[str, ...]]:
         """Return the ranking as a person reads it."""
         return [self._line(name, self.worst[name]) for name in self.quality if name in self.worst]
+
+    def qualities(self) -> list[tuple[str, ...]]:
+        """Return mean quality under every defense, one line a protector, in the order of ``defenses``."""
+        return [
+            (name, *(shown(self.metric, values[d]) if d in values else "–" for d in self.defenses))
+            for name, values in self.quality.items()
+        ]
 
     def _line(self, protector: str, found: WorstCase) -> tuple[str, ...]:
         most = "≤ " if self.stopped(protector) else ""
