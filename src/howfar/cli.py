@@ -18,7 +18,7 @@ from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.protect import Protect
-from howfar.commands.report import Leaderboard, Report
+from howfar.commands.report import Leaderboard, Report, Submit
 from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, StoreTools
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
@@ -46,6 +46,7 @@ Command = (
     | Annotated[Show, subcommand("show")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
+    | Annotated[Submit, subcommand("submit")]
     | Annotated[Report, subcommand("report")]
     | Annotated[StoreTools, subcommand("store")]
     | Annotated[Compare, subcommand("compare")]
@@ -53,7 +54,7 @@ Command = (
 COMMANDS: dict[str, type[Common]] = {
     "bench": Bench, "protect": Protect, "verify": Verify, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
     "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
-    "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "report": Report,
+    "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "submit": Submit, "report": Report,
     "store check": Check, "store gc": Gc, "store export": ExportStore, "store import": ImportStore, "compare": Compare,
 }  # fmt: skip
 

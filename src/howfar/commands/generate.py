@@ -106,17 +106,20 @@ class Generate(Source):
 class Validate(Source):
     """Check a protected set: digests, ids, labels, budget, broken images, lost signs, shared noise.
 
-    With --dataset, the clean images are compared as well. Exit code 1 if anything is wrong.
+    With --dataset, the clean images are compared as well. Of a row of a leaderboard, a file, this is checked: does what
+    it says follow from its runs? Exit code 1 if anything is wrong.
     """
 
     folder: Positional[Path]
-    """What howfar generate wrote."""
+    """What howfar generate wrote, or a row that howfar submit wrote."""
     json: bool = False
     """Print as JSON."""
 
     def __call__(self) -> int:
         from howfar import artefact
 
+        if self.folder.is_file():
+            return self._row()
         found = artefact.read(self.folder)
         clean = None if self.dataset is None else self.experiment("clean", 0).splits.train
         wrong = list(artefact.faults(found, clean))
@@ -128,6 +131,21 @@ class Validate(Source):
             if not wrong:
                 compared = "" if clean is None else " and compared with the clean set"
                 terminal.out(f"{self.folder}: {len(found.data)} images checked{compared}, nothing is wrong.")
+        return 1 if wrong else 0
+
+    def _row(self) -> int:
+        from howfar.report.entry import faults, read
+
+        wrong = list(faults(self.folder))
+        doubts = [] if wrong else read(self.folder).doubts()
+        if self.json:
+            terminal.show_json({"row": str(self.folder), "faults": wrong, "unreliable": doubts})
+        else:
+            for fault in wrong:
+                terminal.out(f"{self.folder}: {fault}")
+            if not wrong:
+                flag = f" It is unreliable: {'; '.join(doubts)}." if doubts else ""
+                terminal.out(f"{self.folder}: what it says follows from its runs.{flag}")
         return 1 if wrong else 0
 
 

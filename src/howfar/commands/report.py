@@ -1,6 +1,6 @@
-"""``howfar leaderboard`` and ``howfar report``."""
+"""``howfar leaderboard``, ``howfar submit`` and ``howfar report``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,22 +9,79 @@ from tyro.conf import Positional, arg
 from howfar import terminal
 from howfar.commands.common import Common
 from howfar.commands.store import opened
+from howfar.errors import UsageError
 
 if TYPE_CHECKING:
+    from howfar.report.entry import Entry
     from howfar.report.page import Page
 
 
 @dataclass(kw_only=True)
 class Leaderboard(Common):
-    """Print the leaderboard of all runs in a store."""
+    """Print the leaderboard of all runs in a store, or of rows that howfar submit wrote."""
 
     runs: Positional[str] = "runs"
-    """Folder or URL of the store."""
+    """Folder or URL of the store, or a folder of rows."""
+    html: Path | None = None
+    """Folder for a static site: a page that ranks by the worst case, and one JSON file a row."""
     json: bool = False
     """Print as JSON."""
 
     def __call__(self) -> int:
-        terminal.show_leaderboard(_page(self.runs, brief=True), as_json=self.json)
+        if self.html is None and not _rows_of(self.runs):
+            terminal.show_leaderboard(_page(self.runs, brief=True), as_json=self.json)
+            return 0
+        from howfar.report import site
+
+        entries = _entries(self.runs)
+        if self.html is not None:
+            _write(self.html / "rows", entries)
+            _text(self.html / "index.html", site.render(entries))
+            terminal.say(f"site: {self.html / 'index.html'}, {len(entries)} rows")
+        elif self.json:
+            terminal.out("[" + ",".join(entry.as_json() for entry in entries) + "]")
+        else:
+            for victim, rows in site.ranked(entries).items():
+                terminal.out(f"\n{victim}")
+                terminal.show_table(list(site.HEADER), [list(site.cells(row)) for row in rows])
+        return 0
+
+
+@dataclass(kw_only=True)
+class Submit(Common):
+    """Write the rows of a store for a public leaderboard: one JSON file a protector and victim, seed by seed."""
+
+    runs: Positional[str] = "runs"
+    """Folder or URL of the store."""
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("rows")
+    """Folder to write the rows to."""
+    only: str = ""
+    """Protectors, comma-separated; all if empty."""
+    reported: float | None = None
+    """Quality that others report for a learner without defense, e.g. 0.2078; needs --only NAME and --source."""
+    source: str = ""
+    """Where it is reported, e.g. "APBench, June 2023"."""
+    dry_run: bool = False
+    """Show what would be written; write nothing."""
+
+    def __call__(self) -> int:
+        from howfar.report.entry import Reported
+        from howfar.spec import split_list
+
+        names = split_list(self.only) if self.only else []
+        entries = [entry for entry in _entries(self.runs) if not names or entry.protector in names]
+        missing = sorted(set(names) - {entry.protector for entry in entries})
+        if missing:
+            raise UsageError(f"{self.runs} holds no runs of {', '.join(missing)}. See howfar leaderboard {self.runs}.")
+        if self.reported is not None:
+            if len(names) != 1 or not self.source:
+                raise UsageError("--reported is about one protector and has a source. Give --only NAME and --source.")
+            entries = [replace(entry, reported=Reported(self.reported, self.source)) for entry in entries]
+        for entry in entries:
+            doubts = f" (unreliable: {'; '.join(entry.doubts())})" if entry.doubts() else ""
+            terminal.out(f"{self.output / entry.name}{doubts}")
+        if not self.dry_run:
+            _write(self.output, entries)
         return 0
 
 
@@ -50,3 +107,29 @@ def _page(runs: str, *, brief: bool = False) -> "Page":
     from howfar.results import collect
 
     return collect(opened(runs), brief=brief)
+
+
+def _rows_of(runs: str) -> list[Path]:
+    """Return the rows in a folder; none if it is a store."""
+    folder = Path(runs)
+    return [] if "://" in runs or (folder / "victim").is_dir() else sorted(folder.glob("*.json"))
+
+
+def _entries(runs: str) -> "list[Entry]":
+    from howfar.report.entry import read
+    from howfar.results.entries import entries
+
+    rows = _rows_of(runs)
+    return [read(path) for path in rows] if rows else entries(opened(runs))
+
+
+def _write(folder: Path, entries: "list[Entry]") -> None:
+    for entry in entries:
+        _text(folder / entry.name, entry.as_json())
+
+
+def _text(path: Path, text: str) -> None:
+    from howfar.store import write_text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)

@@ -1,0 +1,240 @@
+"""One row of a public leaderboard, a file of its own: what was measured, seed by seed, so that anybody can check it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from howfar.errors import HowfarError
+from howfar.report.numbers import scale
+from howfar.score import Drop, Trials, WorstCase, drop, worst_case
+
+FORMAT = "howfar-row-1"
+LARGEST = 4 << 20  # bytes of a file
+SEEDS = 3  # fewer are unreliable
+LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
+CLOSE = 1e-6  # numbers are written with six decimals
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What learners with one defense got, one entry a seed.
+
+    Attributes:
+        seeds: of the pairs.
+        clean: quality on clean test images after learning from clean ones.
+        protected: quality on clean test images after learning from protected ones.
+        validation: the same two on clean images kept back to choose a defense by; None where none were.
+    """
+
+    __pydantic_config__ = STRICT
+
+    seeds: list[int]
+    clean: list[float]
+    protected: list[float]
+    validation: tuple[list[float], list[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What others say they measured.
+
+    Attributes:
+        quality: of a learner without defense, trained on the protected images.
+        source: paper or table.
+    """
+
+    __pydantic_config__ = STRICT
+
+    quality: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One protector against one victim, under every defense that was tried.
+
+    Attributes:
+        protector: label.
+        dataset: label.
+        task: what the victim learned.
+        model: the victim.
+        metric: name of the quality.
+        higher_is_better: its direction.
+        chance: quality of a constant guess.
+        train_images: number of them.
+        test_images: number of them.
+        recipe: how the victim was trained.
+        settings: of the protector.
+        norm: what bounds the change.
+        visibility: how much was changed: L∞ in 1/255, mean L2, share of pixels, PSNR in dB, SSIM.
+        needs_labels: whether the protector must know the targets.
+        runs: by defense.
+        ud: unlearnable distance, ends of its 95 % interval, threshold in nats; None where it was not measured.
+        made: versions and device.
+        commands: what asked for the runs.
+        reported: what others measured.
+    """
+
+    __pydantic_config__ = STRICT
+
+    protector: str
+    dataset: str
+    task: str
+    model: str
+    metric: str
+    higher_is_better: bool
+    chance: float
+    train_images: int
+    test_images: int
+    recipe: dict[str, Any]
+    settings: dict[str, Any]
+    norm: str
+    visibility: dict[str, int | float | None]
+    needs_labels: bool
+    runs: dict[str, Runs]
+    ud: tuple[float, float, float, float] | None
+    made: dict[str, str]
+    commands: list[str]
+    reported: Reported | None = None
+
+    @property
+    def victim(self) -> str:
+        """What the row is to be compared within, for a heading."""
+        return f"{self.dataset} · {self.task} · {self.model}"
+
+    @property
+    def name(self) -> str:
+        """Name of its file: readable, safe everywhere, another one for every row."""
+        whole = " ".join((self.dataset, self.task, self.model, self.protector, json.dumps(self.recipe, sort_keys=True)))
+        parts = (self.dataset, self.task, self.model, self.protector)
+        readable = "_".join(re.sub(r"[^A-Za-z0-9.=-]+", "-", part).strip("-.")[:40] for part in parts)
+        return f"{readable}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}.json"
+
+    @cached_property
+    def loss(self) -> Drop | None:
+        """The drop without defense, paired by seed."""
+        plain = self.runs.get("none")
+        return drop(plain.clean, plain.protected, higher_is_better=self.higher_is_better) if plain else None
+
+    @cached_property
+    def worst(self) -> WorstCase | None:
+        """What is left when the learner chooses its defense; None where nothing says which to take."""
+        tried = [(name, runs, runs.validation) for name, runs in self.runs.items() if runs.validation]
+        clean = {name: Trials(validation[0], runs.clean) for name, runs, validation in tried}
+        protected = {name: Trials(validation[1], runs.protected) for name, runs, validation in tried}
+        try:
+            direction = self.higher_is_better
+            return worst_case(clean, protected, chance=self.chance, higher_is_better=direction) if tried else None
+        except HowfarError:  # nothing was learned from the clean images
+            return None
+
+    def doubts(self) -> list[str]:
+        """Return why the row is unreliable, if it is."""
+        found = []
+        few = min((len(runs.seeds) for runs in self.runs.values()), default=0)
+        if few < SEEDS:
+            found.append(f"{few} seed{'' if few == 1 else 's'}, fewer than {SEEDS}")
+        eps, linf = self.settings.get("eps"), self.visibility.get("linf")
+        if self.norm == "L∞" and isinstance(eps, float) and linf is not None and linf > int(eps * 255 + 1e-6):
+            found.append(f"changed by {linf:g}/255, more than its eps of {eps * 255:.4g}/255")
+        if self.loss and scale(self.metric) > 1 and self.loss.clean - self.chance < LEARNED:
+            found.append("the clean images were hardly learned")
+        return found
+
+    def as_json(self) -> str:
+        """Return the file's text; what follows from the runs stands in it for readers."""
+        found = {"format": FORMAT, **asdict(self), "summary": self.summary(), "unreliable": self.doubts()}
+        return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what follows from the runs; ends of intervals that one seed leaves open are None."""
+        found: dict[str, Any] = {}
+        if self.loss:
+            ends = (self.loss.low, self.loss.high) if self.loss.seeds > 1 else (None, None)
+            found |= {"drop": self.loss.value, "drop_low": ends[0], "drop_high": ends[1]}
+        if self.worst:
+            best = self.worst.poisoned
+            found |= {"kept": self.worst.kept, "kept_low": self.worst.low, "kept_high": self.worst.high}
+            found |= {"worst_quality": best.quality, "worst_defense": best.defense, "tried": best.tried}
+        short: dict[str, Any] = _short(found)
+        return short
+
+
+def read(path: Path) -> Entry:
+    """Read a row.
+
+    Raises:
+        HowfarError: if the file is no row.
+    """
+    return _parsed(path)[0]
+
+
+def faults(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a row: numbers that do not follow from its runs, and impossible ones.
+
+    Raises:
+        HowfarError: if the file is no row.
+    """
+    entry, said = _parsed(path)
+    for name, runs in entry.runs.items():
+        lists = (runs.seeds, runs.clean, runs.protected, *(runs.validation or ()))
+        if not runs.seeds or len({len(values) for values in lists}) != 1:
+            yield f"the runs with defense '{name}' are not one a seed."
+            return
+        if len(set(runs.seeds)) < len(runs.seeds):
+            yield f"a seed stands twice among the runs with defense '{name}'."
+        if scale(entry.metric) > 1 and not all(0 <= value <= 1 for values in lists[1:] for value in values):
+            yield f"with defense '{name}', {entry.metric} is outside 0 to 1."
+    if not entry.runs:
+        yield "there are no runs."
+        return
+    for key, value in entry.summary().items():
+        if not _same(said.get("summary", {}).get(key), value):
+            yield f"{key} is said to be {said.get('summary', {}).get(key)}; from the runs follows {value}."
+    for key in sorted(set(said.get("summary", {})) - set(entry.summary())):
+        yield f"{key} does not follow from the runs."
+    if said.get("unreliable") != entry.doubts():
+        yield f"'unreliable' should be {entry.doubts()}."
+
+
+def _parsed(path: Path) -> tuple[Entry, dict[str, Any]]:
+    """Return the row, and what the file says follows from it."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise HowfarError(f"{path} has {path.stat().st_size >> 20} MiB; a row has at most {LARGEST >> 20}.")
+        whole = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HowfarError(f"{path} cannot be read as JSON: {error}. Write rows with howfar submit.") from error
+    if not isinstance(whole, dict) or whole.pop("format", None) != FORMAT:
+        raise HowfarError(f"{path} is no row of the format {FORMAT}. Write rows with howfar submit.")
+    said = {key: whole.pop(key, None) for key in ("summary", "unreliable")}
+    said["summary"] = said["summary"] if isinstance(said["summary"], dict) else {}
+    try:
+        return TypeAdapter(Entry).validate_python(whole), said
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise HowfarError(f"{path}: {place}: {first['msg']}. Write rows with howfar submit.") from error
+
+
+def _same(said: Any, value: Any) -> bool:
+    if isinstance(value, float) and isinstance(said, int | float):
+        return abs(said - value) <= CLOSE
+    return bool(said == value)
+
+
+def _short(value: Any) -> Any:
+    """Return JSON values with six decimals, which is more than the numbers mean; infinite ones become None."""
+    if isinstance(value, float):
+        return round(value, 6) if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    return [_short(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,92 @@
+"""Rows of a public leaderboard, from the records of a store."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError
+from howfar.report.entry import Entry, Runs
+from howfar.results.cells import CLEAN, Cells, Distances, grouped
+from howfar.store import Record, Store
+
+
+def entries(store: Store) -> list[Entry]:
+    """Return one row a protector and victim: all defenses that both clean and protected images met.
+
+    Raises:
+        HowfarError: if there is not one pair of finished victims.
+    """
+    done = [record for record in store.records("victim") if record.status == "done"]
+    protects = {canonical(r.spec): r for r in store.records("protect") if r.status == "done"}
+    commands = [(set(r.spec["victims"]), r.spec["command"]) for r in store.records("bench")]
+    distances = Distances(store.index)
+    victims: dict[str, list[Cells]] = defaultdict(list)
+    for cells in grouped(done):
+        victims[canonical({key: value for key, value in cells.spec.items() if key != "defense"})].append(cells)
+    rows = []
+    for members in victims.values():
+        for label in sorted({label for cells in members for label in cells.runs} - {CLEAN}):
+            pairs = {cells.labels["defense"]: _pairs(cells, label) for cells in members}
+            pairs = {defense: found for defense, found in pairs.items() if found}
+            if pairs:
+                made = protects.get(canonical(_crafted_from(next(iter(pairs.values()))[0][1])))
+                keys = {record.key for found in pairs.values() for pair in found for record in pair}
+                asked = sorted({command for known, command in commands if keys & known})
+                rows.append(_entry(label, members[0], pairs, made, distances, asked))
+    distances.keep()
+    if not rows:
+        raise HowfarError(f"{store.root} holds no pair of clean and protected victims. Run howfar bench first.")
+    return rows
+
+
+def _pairs(cells: Cells, label: str) -> list[tuple[Record, Record]]:
+    clean, protected = cells.runs.get(CLEAN, {}), cells.runs.get(label, {})
+    return [(clean[seed], protected[seed]) for seed in sorted(set(clean) & set(protected))]
+
+
+def _crafted_from(victim: Record) -> dict[str, Any]:
+    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
+
+
+def _entry(
+    label: str,
+    cells: Cells,
+    pairs: dict[str, list[tuple[Record, Record]]],
+    made: Record | None,
+    distances: Distances,
+    commands: list[str],
+) -> Entry:
+    victim = next(iter(pairs.values()))[0][1]
+    names, result = cells.labels, victim.result
+    seen: Mapping[str, Any] = made.result if made else {"visibility": {}, "norm": "", "needs_labels": True}
+    plain = list(zip(*pairs.get("none", []), strict=True))
+    return Entry(
+        protector=label,
+        dataset=names["dataset"],
+        task=names["task"],
+        model=names["model"],
+        metric=result["metric"],
+        higher_is_better=result["higher_is_better"],
+        chance=result["chance"],
+        train_images=result["train_images"],
+        test_images=result["test_images"],
+        recipe=cells.spec["recipe"],
+        settings={key: value for key, value in victim.spec["protector"].items() if key != "label"},
+        norm=seen["norm"],
+        visibility=seen["visibility"],
+        needs_labels=seen["needs_labels"],
+        runs={defense: _runs(found) for defense, found in pairs.items()},
+        ud=distances.of(*plain) if plain else None,
+        made={key: str(victim.made[key]) for key in ("torch", "python", "system", "machine", "device")},
+        commands=commands,
+    )
+
+
+def _runs(pairs: Sequence[tuple[Record, Record]]) -> Runs:
+    kept = all("validation" in record.result for pair in pairs for record in pair)
+    columns = list(zip(*pairs, strict=True))
+    clean, protected = ([record.result["quality"] for record in column] for column in columns)
+    validation = [[record.result["validation"] for record in column] for column in columns] if kept else None
+    seeds = [record.spec["seed"] for record in columns[0]]
+    return Runs(seeds, clean, protected, (validation[0], validation[1]) if validation else None)
