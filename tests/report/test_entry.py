@@ -178,5 +178,5 @@ def test_from_runs_to_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     code, out = call("leaderboard", rows, "--json")
     assert {row["protector"] for row in json.loads(out)} == {"lsp", "random[eps=16/255]"}
     assert all(len(row["runs"]) == 2 for row in json.loads(out))
-    assert call("submit", runs, "-o", rows, "--only", "nothing")[0] == 1
+    assert call("submit", runs, "-o", rows, "--only", "nothing")[0] == 2
     assert call("submit", runs, "-o", rows, "--reported", "0.1")[0] == 2
