@@ -112,3 +112,13 @@ def test_distances_are_noted_and_believed(tmp_path: Path) -> None:
     first.keep()
     assert Distances(Store(tmp_path).index).of(clean, [victim("p", float("nan"))]) == found, "taken from the notes"
     assert Distances().of(clean, [victim("p", float("nan"))]) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed on Linux only")
+def test_nothing_of_the_store_is_held_open(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    assert len(list(store.records("step"))) == 5
+    assert (tmp_path / NAME).exists()
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    held = [str(link.readlink()) for link in links if link.is_symlink()]
+    assert [path for path in held if path.startswith(str(tmp_path))] == []

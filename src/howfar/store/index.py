@@ -50,7 +50,6 @@ class Index:
 
     def __init__(self, root: Path) -> None:
         self._path = root / NAME
-        self._open: sqlite3.Connection | None = None
 
     def known(self, step: str) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the stamp and the short record of every key of a step."""
@@ -77,18 +76,20 @@ class Index:
         rows = [(kind, name, *_summed(value)) for name, value in values.items()]
         self._write("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", rows)
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._open is None:
-            self._open = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
-            if self._open.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                self._open.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")
-                self._open.execute(f"PRAGMA user_version = {VERSION}")
-            self._open.executescript(TABLES)
-        return self._open
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Give the file for one question or order; nobody holds it in between, so that its folder can be unmounted."""
+        with contextlib.closing(sqlite3.connect(self._path, timeout=1.0, isolation_level=None)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                connection.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.executescript(TABLES)
+            yield connection
 
     def _all(self, question: str, *values: str) -> list[tuple[Any, ...]]:
         try:
-            return self._connection().execute(question, values).fetchall()
+            with self._opened() as connection:
+                return connection.execute(question, values).fetchall()
         except sqlite3.Error as error:
             self._give_up(error)
             return []
@@ -97,16 +98,13 @@ class Index:
         if not rows:
             return
         try:
-            with self._connection() as connection:
+            with self._opened() as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(order, rows)
         except sqlite3.Error as error:
             self._give_up(error)
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
         if type(error) is sqlite3.DatabaseError:  # the file is no database any more: a new one next time
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
