@@ -119,6 +119,6 @@ def test_nothing_of_the_store_is_held_open(tmp_path: Path) -> None:
     store = filled(tmp_path)
     assert len(list(store.records("step"))) == 5
     assert (tmp_path / NAME).exists()
-    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    links = list(Path("/proc/self/fd").iterdir())
     held = [str(link.readlink()) for link in links if link.is_symlink()]
     assert [path for path in held if path.startswith(str(tmp_path))] == []
