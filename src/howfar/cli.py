@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, subcommand
 
 from howfar import __version__, terminal
 from howfar.commands.ablate import AblateUd
+from howfar.commands.audit import Audit
 from howfar.commands.bench import Bench
 from howfar.commands.common import Common
 from howfar.commands.generate import Export, Generate, Validate
@@ -34,6 +35,7 @@ Command = (
     Annotated[Bench, subcommand("bench")]
     | Annotated[Protect, subcommand("protect")]
     | Annotated[Verify, subcommand("verify")]
+    | Annotated[Audit, subcommand("audit")]
     | Annotated[Ud, subcommand("ud")]
     | Annotated[AblateUd, subcommand("ablate-ud")]
     | Annotated[Trajectory, subcommand("trajectory")]
@@ -52,10 +54,11 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
 )
 COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "protect": Protect, "verify": Verify, "ud": Ud, "ablate-ud": AblateUd, "trajectory": Trajectory,
-    "landscape": Landscape, "curvature": Curvature, "generate": Generate, "validate": Validate, "export": Export,
-    "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard, "submit": Submit, "report": Report,
-    "store check": Check, "store gc": Gc, "store export": ExportStore, "store import": ImportStore, "compare": Compare,
+    "bench": Bench, "protect": Protect, "verify": Verify, "audit": Audit, "ud": Ud, "ablate-ud": AblateUd,
+    "trajectory": Trajectory, "landscape": Landscape, "curvature": Curvature, "generate": Generate,
+    "validate": Validate, "export": Export, "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard,
+    "submit": Submit, "report": Report, "store check": Check, "store gc": Gc, "store export": ExportStore,
+    "store import": ImportStore, "compare": Compare,
 }  # fmt: skip
 
 

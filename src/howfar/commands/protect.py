@@ -13,6 +13,7 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from howfar.photos import Order, Photo
 
+CLUSTERS = 10  # that stand in for labels
 STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
 
@@ -34,7 +35,7 @@ class Protect(Common):
     eps: str | None = None
     """The same as a number, e.g. 6/255."""
     labels: str | None = None
-    """What they show, if not by subfolders: a CSV with name and label in every line."""
+    """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
     share: float = 1.0
     """Share of the photographs that are protected, chosen by the seed."""
     format: str = "png"
@@ -68,7 +69,7 @@ class Protect(Common):
         check(order)
         device = engine.choose_device(self.device)
         labels = sorted({photo.label for photo in photos} - {""})
-        kinds = f"{len(labels)} labels" if labels else "no labels"
+        kinds = f"{order.clusters} clusters" if order.clusters else f"{len(labels) or 'no'} labels"
         terminal.say(f"{len(photos)} photographs, {kinds}: {order.label}, written as {order.encoding.kind}")
         if self.dry_run:
             if self.json:
@@ -87,14 +88,20 @@ class Protect(Common):
         if self.output is None:
             raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
         names = photos_in(self.photos)
-        labels = labels_by_table(Path(self.labels), names) if self.labels else labels_by_folder(names)
+        clusters = CLUSTERS if self.labels == "clusters" else 0
+        if self.labels and not clusters:
+            labels = labels_by_table(Path(self.labels), names)
+        else:
+            labels = {} if clusters else labels_by_folder(names)
         spec = parse(self.protector, PROTECTORS, "protector")
         given: dict[str, Any] = {} if self.share == 1.0 else {"share": self.share}
         if "eps" in spec.settings and "eps=" not in self.protector:
             given["eps"] = self.eps or STRENGTHS[self.strength]
         spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
-        order = Order(self.photos, self.output, spec.label, spec.build(), encoding, self.seed, self.broken)
+        order = Order(
+            self.photos, self.output, spec.label, spec.build(), encoding, self.seed, self.broken, clusters=clusters
+        )
         return order, arranged(names, encoding.suffix, labels)
 
     def _tell(self, manifest: dict[str, Any]) -> None:
@@ -114,6 +121,8 @@ class Protect(Common):
         for entry in manifest["photos"]:
             if entry["status"] != "protected":
                 terminal.say(f"{entry['status']}: {entry['name']}: {entry['why']}")
+        if manifest["clusters"]:
+            terminal.say("clusters stood in for labels: the protection is weaker than with labels. Try howfar verify.")
         terminal.say(f"protected photographs and manifest.json: {self.output}")
 
     def _checked(self) -> int:

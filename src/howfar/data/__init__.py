@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from howfar.data.camvid import camvid
 from howfar.data.cifar import cifar10, cifar100
+from howfar.data.clusters import clustered
 from howfar.data.digits import digits
 from howfar.data.folder import folder
 from howfar.data.idx import fashion_mnist, mnist
@@ -29,4 +30,4 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "npz": npz,
 }
 
-__all__ = ["DATASETS", "Data", "Splits", "balanced", "halves", "held_back", "read_splits", "write_splits"]
+__all__ = ["DATASETS", "Data", "Splits", "balanced", "clustered", "halves", "held_back", "read_splits", "write_splits"]

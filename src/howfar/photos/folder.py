@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from howfar import arrays
 from howfar.arrays import Pixels
+from howfar.data import clustered
 from howfar.errors import HowfarError, UsageError
 from howfar.photos.encoding import Encoding, decoded, encoded
 from howfar.photos.journal import Journal
@@ -45,6 +46,7 @@ class Order:
         seed: of all randomness.
         broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
         ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
+        clusters: number of clusters that stand in for labels; 0 takes the labels of the photographs.
     """
 
     source: Path
@@ -55,10 +57,11 @@ class Order:
     seed: int = 0
     broken: Broken = "stop"
     ssim_photos: int = 20
+    clusters: int = 0
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """Return what must be the same for work to go on."""
-        content = [self.label, self.seed, asdict(self.encoding), [asdict(photo) for photo in photos]]
+        content = [self.label, self.seed, self.clusters, asdict(self.encoding), [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
 
 
@@ -97,6 +100,8 @@ def protect_folder(
     pixels, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
     labels, draft = [photo.label for photo in whole], Draft(notes / "crafting.draft")
+    if order.clusters:
+        labels = [f"cluster {number}" for number in clustered(pixels, order.clusters, seed=order.seed).tolist()]
     plates = yield from crafted(pixels, labels, order.protector, seed=order.seed, device=device, draft=draft)
     draft.discard()
     places = {photo.name: place for place, photo in enumerate(whole)}
@@ -204,6 +209,7 @@ def _manifest(photos: Sequence[Photo], order: Order, journal: Journal) -> dict[s
         "format": FORMAT,
         "protector": order.label,
         "seed": order.seed,
+        "clusters": order.clusters,
         "encoding": asdict(order.encoding),
         "counts": {
             status: sum(e["status"] == status for e in entries) for status in ("protected", "copied", "skipped")

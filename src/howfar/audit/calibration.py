@@ -1,0 +1,138 @@
+"""What the scores of detectors mean: learned from sets that are known to be clean, noisy or protected."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from howfar.errors import HowfarError
+
+RATE = 0.05  # of clean sets that may be called protected
+STRENGTH = 1.0  # inverse strength of the L2 penalty
+REACH = 8.0  # standardised scores are cut here, so that one detector cannot drown all others
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set of which the truth is known.
+
+    Attributes:
+        base: the data set it was made from.
+        family: kind of protection; empty for clean and merely noisy sets.
+        scores: by detector.
+    """
+
+    base: str
+    family: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How to read scores.
+
+    Attributes:
+        middle: median score of unprotected sets, by detector.
+        scale: half the width of the middle 80 % of unprotected sets, by detector.
+        thresholds: score that ``RATE`` of the unprotected sets exceed, by detector.
+        weights: of the standardised scores in the suspicion, by detector.
+        offset: of the suspicion, a logit.
+        threshold: suspicion above which a set is called protected.
+        families: weights and offset of every kind of protection, a multinomial logit.
+        false_alarms: share of unprotected sets called protected, each judged by a calibration without its base.
+        cases: number of sets it was learned from.
+    """
+
+    middle: dict[str, float]
+    scale: dict[str, float]
+    thresholds: dict[str, float]
+    weights: dict[str, float]
+    offset: float
+    threshold: float
+    families: dict[str, tuple[dict[str, float], float]]
+    false_alarms: float
+    cases: int
+
+    def suspicion(self, scores: Mapping[str, float]) -> float:
+        """Return how much all scores together look like protection, 0 to 1."""
+        return 1 / (1 + math.exp(-self._sum(scores, self.weights, self.offset)))
+
+    def family(self, scores: Mapping[str, float]) -> tuple[str, float]:
+        """Return the kind of protection that the scores look most like, and its probability among those known."""
+        logits = {name: self._sum(scores, weights, offset) for name, (weights, offset) in self.families.items()}
+        best = max(logits, key=lambda name: logits[name])
+        return best, 1 / sum(math.exp(value - logits[best]) for value in logits.values())
+
+    def _sum(self, scores: Mapping[str, float], weights: Mapping[str, float], offset: float) -> float:
+        return offset + sum(weights[name] * self._standard(name, scores[name]) for name in weights)
+
+    def _standard(self, name: str, score: float) -> float:
+        return float(np.clip((score - self.middle[name]) / self.scale[name], -REACH, REACH))
+
+    def as_json(self) -> str:
+        """Return the text of its file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+@cache
+def calibrated() -> Calibration:
+    """Return the calibration that comes with the package.
+
+    Raises:
+        HowfarError: if its file is damaged.
+    """
+    try:
+        values = json.loads(files("howfar.audit").joinpath("calibration.json").read_text(encoding="utf-8"))
+        values["families"] = {name: (weights, offset) for name, (weights, offset) in values["families"].items()}
+        return Calibration(**values)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HowfarError(f"howfar's audit calibration is damaged ({error}). Install howfar again.") from error
+
+
+def fit(cases: Sequence[Case]) -> Calibration:
+    """Return the calibration that cases give; its false alarms are those of bases that were left out.
+
+    Args:
+        cases: protected and unprotected sets of two bases or more.
+    """
+    whole = _fitted(cases)
+    alarms = [
+        part.suspicion(case.scores) > part.threshold
+        for base in sorted({case.base for case in cases})
+        for part in [_fitted([case for case in cases if case.base != base])]
+        for case in cases
+        if case.base == base and not case.family
+    ]
+    return Calibration(**{**whole.__dict__, "false_alarms": float(np.mean(alarms))})
+
+
+def _fitted(cases: Sequence[Case]) -> Calibration:
+    from sklearn.linear_model import LogisticRegression
+
+    free = [case for case in cases if not case.family]
+    names = list(cases[0].scores)
+    columns = {name: np.array([case.scores[name] for case in free]) for name in names}
+    spread = {name: np.quantile(values, (0.1, 0.9)) for name, values in columns.items()}
+    empty = Calibration(
+        middle={name: float(np.median(values)) for name, values in columns.items()},
+        scale={name: float(max((high - low) / 2, 1e-3)) for name, (low, high) in spread.items()},
+        thresholds={name: float(np.quantile(values, 1 - RATE)) for name, values in columns.items()},
+        weights=dict.fromkeys(names, 0.0), offset=0.0, threshold=0.5, families={}, false_alarms=RATE, cases=len(cases),
+    )  # fmt: skip
+    inputs = np.array([[empty._standard(name, case.scores[name]) for name in names] for case in cases])
+    truth = np.array([bool(case.family) for case in cases])
+    model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=5000).fit(inputs, truth)
+    weights = dict(zip(names, map(float, model.coef_[0]), strict=True))
+    part = Calibration(**{**empty.__dict__, "weights": weights, "offset": float(model.intercept_[0])})
+    threshold = float(np.quantile([part.suspicion(case.scores) for case in free], 1 - RATE))
+    kinds = np.array([case.family for case in cases])
+    kind = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=5000).fit(inputs[truth], kinds[truth])
+    families = {
+        str(name): (dict(zip(names, map(float, row), strict=True)), float(offset))
+        for name, row, offset in zip(kind.classes_, kind.coef_, kind.intercept_, strict=True)
+    }
+    return Calibration(**{**part.__dict__, "threshold": max(threshold, 0.5), "families": families})

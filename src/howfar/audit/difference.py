@@ -1,0 +1,62 @@
+"""What was changed, where the originals are at hand."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from howfar.audit.noise import alike
+from howfar.data import Data
+from howfar.score import Visibility, visibility
+
+BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 1.0)}  # cycles a pixel, of the larger axis
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What lies between clean and suspected images.
+
+    Attributes:
+        changed: share of the images that differ at all.
+        budget: L∞ in 1/255, mean L2, share of pixels, PSNR in dB, SSIM; over all images.
+        by_class: mean L2 norm of the change, images in [0, 1], by label.
+        largest: L∞ of every image, in 1/255: smallest, median and largest over the changed ones.
+        bands: share of the change's energy in each band of frequencies; the mean value of an image counts as low.
+        shared: how alike the mean changes of one class are in two halves, less how alike those of two classes are:
+            near 1 for noise that a class shares, near 0 for noise of every image's own.
+    """
+
+    changed: float
+    budget: Visibility
+    by_class: dict[int, float]
+    largest: tuple[int, int, int]
+    bands: dict[str, float]
+    shared: float
+
+
+def difference(clean: Data, suspect: Data) -> Difference:
+    """Return what was changed.
+
+    Args:
+        clean: the originals, with a ``label`` each.
+        suspect: the same images in the same order.
+    """
+    change = (suspect.pixels.numpy().astype(np.float64) - clean.pixels.numpy()) / 255
+    labels = clean.targets["label"].numpy()
+    norms = np.sqrt((change**2).sum((1, 2, 3)))
+    largest = np.abs(change).max((1, 2, 3)) * 255
+    touched = largest > 0
+    own = largest[touched] if touched.any() else np.zeros(1)
+    power = (np.abs(np.fft.fft2(change)) ** 2).sum((0, 1))
+    rows, columns = (np.abs(np.fft.fftfreq(side)) for side in change.shape[2:])
+    place = np.maximum(rows[:, None], columns[None])
+    total = max(float(power.sum()), 1e-30)
+    return Difference(
+        changed=float(touched.mean()),
+        budget=visibility(clean, suspect),
+        by_class={int(label): float(norms[labels == label].mean()) for label in np.unique(labels)},
+        largest=(round(own.min()), round(float(np.median(own))), round(own.max())),
+        bands={
+            name: float(power[(place >= low) & (place < high)].sum()) / total for name, (low, high) in BANDS.items()
+        },
+        shared=alike(change[::2], labels[::2], change[1::2], labels[1::2]) if touched.any() else 0.0,
+    )

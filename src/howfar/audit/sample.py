@@ -1,0 +1,117 @@
+"""The images under suspicion, small and in two halves, and what all detectors share."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data, balanced, halves
+from howfar.defend import DEFENSES, Learner
+from howfar.models import MODELS, build
+from howfar.tasks import classification
+from howfar.train import Recipe, evaluate, train
+
+Values = NDArray[np.float64]
+MOST = 2000  # images that are looked at
+QUALITY = 10  # of the JPEG that takes most protection away
+EPOCHS = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A small network after a few epochs on the first half.
+
+    Attributes:
+        model: the network.
+        losses: mean training loss of every epoch, nats.
+        accuracy: on the second half, as it is.
+    """
+
+    model: nn.Module
+    losses: list[float]
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images of one size with labels, split into two halves with as many of every class; nothing is known of them.
+
+    Attributes:
+        data: the images, ``label`` among the targets.
+        seed: of the halves and of training.
+    """
+
+    data: Data
+    seed: int = 0
+
+    @classmethod
+    def of(cls, data: Data, *, seed: int = 0) -> "Sample":
+        """Return at most ``MOST`` images of a set, as many of every class."""
+        return cls(balanced(data, MOST, seed=seed, target="label"), seed)
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return int(self.data.targets["label"].max()) + 1
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of the most frequent label."""
+        counts = torch.bincount(self.data.targets["label"])
+        return float(counts.max() / counts.sum())
+
+    @cached_property
+    def halves(self) -> tuple[Data, Data]:
+        """Two disjoint halves."""
+        return halves(self.data, 0.5, seed=self.seed)
+
+    @cached_property
+    def purified(self) -> "Sample":
+        """The same images after a strong JPEG, which leaves what they show and takes most noise."""
+        return Sample(purified(self.data, f"jpeg[quality={QUALITY}]"), self.seed)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """A small network that has learned the first half."""
+        first, second = self.halves
+        task = classification()(self.data)
+        generator = arrays.seeded(self.seed, "audit")
+        model = build(MODELS["resnet8"](width=8), self.data.shape, task.outputs, generator=generator)
+        recipe = Recipe(
+            epochs=EPOCHS, batch_size=32, optimizer="adam", lr=0.005, crop=0, flip=False, precision="float32"
+        )
+        losses = [epoch.loss for epoch in train(model, task, first, recipe, seed=self.seed)]
+        return Trained(model, losses, evaluate(model, task, second)["accuracy"])
+
+    def judged(self, data: Data) -> float:
+        """Return the accuracy of the trained network on changed images."""
+        return evaluate(self.trained.model, classification()(self.data), data)["accuracy"]
+
+
+def purified(data: Data, defense: str) -> Data:
+    """Return images as a defense makes them."""
+    from howfar.spec import parse
+
+    return parse(defense, DEFENSES, "defense").build().purify(data, Learner(classification()(data)))
+
+
+def pixels_of(data: Data) -> Values:
+    """Return images in [0, 1], (n, channels, height, width)."""
+    return data.pixels.numpy().astype(np.float64) / 255
+
+
+def labels_of(data: Data) -> NDArray[np.int64]:
+    """Return the labels."""
+    return data.targets["label"].numpy()
+
+
+def residual(images: Values) -> Values:
+    """Return what a median over 3×3 pixels takes away."""
+    from scipy.ndimage import median_filter
+
+    removed: Values = images - median_filter(images, size=(1, 1, 3, 3), mode="nearest")
+    return removed
