@@ -10,7 +10,7 @@ from tyro.conf import Positional, UseAppendAction
 from howfar import terminal
 from howfar.commands.common import Common
 from howfar.commands.grid import Grid
-from howfar.errors import UsageError
+from howfar.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from howfar.photos.verdict import Loss
@@ -41,6 +41,8 @@ class Verify(Common):
     """What learners try against the protection; none leaves them out."""
     tasks: str = "edge_texture,autoencoding"
     """Tasks that need no label, to be looked at as well; empty leaves them out."""
+    ways: str = "as-is,jpeg-75,halved,screenshot"
+    """What happens to the photographs on their way to the learner; the first one counts for --require."""
     shares: str = "0.5"
     """Shares of protected photographs to be looked at besides all of them; empty leaves them out."""
     seeds: str = "0-2"
@@ -81,7 +83,9 @@ class Verify(Common):
         page = collect(store, keys)
         names = {f"import:{path}": way for way, path in copies.items()}
         losses = _losses(page.groups, names, self._shares)
-        worst = next((p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == "as-is"), None)
+        worst = next(
+            (p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == self._ways[0]), None
+        )
         told = None
         if worst is not None:
             told = worst.poisoned.defense, worst.poisoned.quality, worst.kept, worst.high - worst.kept
@@ -99,6 +103,18 @@ class Verify(Common):
             return [float(share) for share in self.shares.split(",") if share.strip()]
         except ValueError:
             raise UsageError(f"'{self.shares}' are no shares. Write e.g. 0.2,0.5.") from None
+
+    @property
+    def _ways(self) -> list[str]:
+        from howfar.photos.pairs import WAYS
+
+        found = [way for way in self.ways.split(",") if way.strip()]
+        for way in found:
+            if way not in WAYS:
+                raise unknown("way", way, WAYS)
+        if not found:
+            raise UsageError("--ways is empty. Take as-is at least.")
+        return found
 
     def _prepared(self, root: Path) -> tuple[Path, dict[str, Path], bool]:
         """Write the photographs as a learner sees them; returns their file, the copies, whether labels are known."""
@@ -128,10 +144,10 @@ class Verify(Common):
         }
         np.savez(folder / "originals.npz", **table)
         copies = {}
-        for way, change in WAYS.items():
+        for way in self._ways:
             files = [self.protected / pairs[place][1] for place in train.ids.tolist()]
             copies[way] = folder / f"{way}.npy"
-            np.save(copies[way], seen(files, self.size, change, workers=workers))
+            np.save(copies[way], seen(files, self.size, WAYS[way], workers=workers))
         return folder / "originals.npz", copies, labelled
 
     def _grids(self, data: Path, copies: dict[str, Path], *, labelled: bool) -> list[Grid]:
@@ -142,7 +158,7 @@ class Verify(Common):
             "suite": "standard", "limit_train": "all", "limit_test": "all", "tasks": "classification",
             "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip
-        plain = f"import:{copies['as-is']}"
+        plain = f"import:{copies[self._ways[0]]}"
         some = [f"{plain}[share={share:g}]" for share in self._shares]
         grids = []
         if labelled:

@@ -1,0 +1,115 @@
+"""Which protection of photographs reaches a learner: protectors × the size it trains at × what uploads do.
+
+Photographs are images of a data set, enlarged (bicubic) to ``--native`` pixels, so that classes are known; they are
+protected and verified by the commands themselves. Finished cells are kept under ``--work``; what was found is
+written to ``--results``, one small file a protector and size.
+Run: ``python benchmarks/photos_survive.py --data cifar10.npz``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from PIL import Image
+
+from howfar.data import balanced
+from howfar.data.npz import npz
+from howfar.spec import split_list
+from howfar.store import write_text
+
+WAYS = ("as-is", "jpeg-75", "halved", "screenshot")
+PROTECTORS = "random,random[granularity=class],lsp,em,em:class,tap[epochs=15],ar"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="images with classes, as .npz")
+    parser.add_argument("--photos", type=int, default=1000)
+    parser.add_argument("--native", type=int, default=256, help="side of the photographs")
+    parser.add_argument("--protectors", default=PROTECTORS)
+    parser.add_argument("--strength", default="mid")
+    parser.add_argument("--format", default="png")
+    parser.add_argument("--sizes", default="32,64", help="that learners train at")
+    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("--work", type=Path, default=Path("survive"))
+    parser.add_argument("--results", type=Path, default=Path("results/photos"))
+    parser.add_argument("--finished", action="store_true", help="show what the files hold, and try nothing")
+    options = parser.parse_args()
+    if not options.finished:
+        photos = options.work / f"photos-{options.data.stem}-{options.photos}-{options.native}"
+        if not photos.exists():
+            photographed(options.data, options.photos, options.native, photos)
+        for protector in split_list(options.protectors):
+            for number, size in enumerate(options.sizes.split(",")):
+                tried(photos, protector, size, ",".join(WAYS) if number == 0 else WAYS[0], options)
+    show([json.loads(path.read_text()) for path in sorted(options.results.glob("*.json"))])
+
+
+def photographed(source: Path, count: int, side: int, folder: Path) -> None:
+    """Write enlarged images, one subfolder a class."""
+    data = balanced(npz(source).train, count, target="label")
+    new = folder.with_suffix(".tmp")
+    for place, (pixels, label) in enumerate(zip(data.pixels, data.targets["label"].tolist(), strict=True)):
+        path = new / f"class-{label}" / f"{place:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        image.resize((side, side), Image.Resampling.BICUBIC).save(path, compress_level=1)
+    new.rename(folder)
+
+
+def tried(photos: Path, protector: str, size: str, ways: str, options: argparse.Namespace) -> None:
+    """Protect the photographs, verify the protection at one size, and keep what was found."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in f"{protector} {options.strength} {options.format}")
+    path = options.results / f"{photos.name}_{name}_{size}.json"
+    if path.exists():
+        return
+    out = options.work / name
+    howfar("protect", photos, "-o", out, "-p", protector, "--strength", options.strength, "--format", options.format)
+    seen = json.loads((out / "manifest.json").read_text())
+    told = howfar(
+        "verify", photos, out, "--size", size, "--ways", ways, "--defenses", "none", "--tasks", "", "--shares", "",
+        "--seeds", options.seeds, "--runs", options.work / f"runs-{name}-{size}", "--workers", "1", "--json",
+    )  # fmt: skip
+    found = {
+        "photos": photos.name, "protector": protector, "strength": options.strength, "format": options.format,
+        "size": int(size), "linf": seen["linf"], "psnr": seen["psnr"], "ssim": seen["ssim"],
+        "losses": json.loads(told)["losses"], "torch": torch.__version__,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(found, indent=1) + "\n")
+    print(path.name, file=sys.stderr, flush=True)
+
+
+def howfar(*words: object) -> str:
+    """Run a command; returns what it prints."""
+    command = [sys.executable, "-m", "howfar", *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def show(rows: "list[dict[str, object]]") -> None:
+    """Print drops in points, with half of their 95 % intervals."""
+    columns = ("photographs", "protector", "strength, file", "learner's size", "SSIM", "clean", *WAYS)
+    print(f"| {' | '.join(columns)} |\n|{' - |' * len(columns)}")
+    for row in rows:
+        losses = {loss["way"]: loss for loss in row["losses"]}  # type: ignore[attr-defined]
+        drops = [drop(losses.get(way)) for way in WAYS]
+        clean = f"{100 * np.mean([loss['clean'] for loss in losses.values()]):.0f} %"
+        made = f"{row['strength']}, {row['format']}"
+        head = (row["photos"], row["protector"], made, row["size"], f"{row['ssim']:.3f}")
+        print(f"| {' | '.join(map(str, (*head, clean, *drops)))} |")
+
+
+def drop(loss: "dict[str, float] | None") -> str:
+    """Return a drop as a person reads it."""
+    return "–" if loss is None else f"{100 * loss['value']:.1f} ± {50 * (loss['high'] - loss['low']):.1f}"
+
+
+if __name__ == "__main__":
+    main()
