@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from howfar.audit.calibration import Calibration, calibrated
+from howfar.audit.flat import flat, texture
 from howfar.audit.learning import early, fragile, gain, shifted
 from howfar.audit.noise import one_pixel, shared, spectrum
 from howfar.audit.sample import MOST, Sample
@@ -20,6 +21,8 @@ DETECTORS: Mapping[str, Detector] = {
     "filters": filters,
     "spectrum": spectrum,
     "shared": shared,
+    "flat": flat,
+    "texture": texture,
     "one-pixel": one_pixel,
     "early": early,
     "gain": gain,

@@ -72,7 +72,8 @@ class Sample:
     @cached_property
     def purified(self) -> "Sample":
         """The same images after a strong JPEG, which leaves what they show and takes most noise."""
-        return Sample(purified(self.data, f"jpeg[quality={QUALITY}]"), self.seed)
+        learner = Learner(classification()(self.data))
+        return Sample(DEFENSES["jpeg"](quality=QUALITY).purify(self.data, learner), self.seed)
 
     @cached_property
     def trained(self) -> Trained:
@@ -90,13 +91,6 @@ class Sample:
     def judged(self, data: Data) -> float:
         """Return the accuracy of the trained network on changed images."""
         return evaluate(self.trained.model, classification()(self.data), data)["accuracy"]
-
-
-def purified(data: Data, defense: str) -> Data:
-    """Return images as a defense makes them."""
-    from howfar.spec import parse
-
-    return parse(defense, DEFENSES, "defense").build().purify(data, Learner(classification()(data)))
 
 
 def pixels_of(data: Data) -> Values:

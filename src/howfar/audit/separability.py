@@ -15,8 +15,8 @@ from howfar.audit.sample import Sample, Values, labels_of, pixels_of, residual
 from howfar.data import Data
 
 PENALTY = 0.1  # of ridge regression, relative to the mean eigenvalue
-HIDDEN = 256
-PASSES = 15
+HIDDEN = 128
+PASSES = 10
 
 
 def linear(sample: Sample) -> float:
