@@ -49,6 +49,8 @@ def difference(clean: Data, suspect: Data) -> Difference:
     power = (np.abs(np.fft.fft2(change)) ** 2).sum((0, 1))
     rows, columns = (np.abs(np.fft.fftfreq(side)) for side in change.shape[2:])
     place = np.maximum(rows[:, None], columns[None])
+    order = np.argsort(labels, kind="stable")
+    one, other = order[::2], order[1::2]
     total = max(float(power.sum()), 1e-30)
     return Difference(
         changed=float(touched.mean()),
@@ -58,5 +60,5 @@ def difference(clean: Data, suspect: Data) -> Difference:
         bands={
             name: float(power[(place >= low) & (place < high)].sum()) / total for name, (low, high) in BANDS.items()
         },
-        shared=alike(change[::2], labels[::2], change[1::2], labels[1::2]) if touched.any() else 0.0,
+        shared=alike(change[one], labels[one], change[other], labels[other]) if touched.any() else 0.0,
     )

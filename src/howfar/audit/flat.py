@@ -17,7 +17,7 @@ LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 
 
 def flat(sample: Sample) -> float:
-    """How alike the mean residuals of one class are in flat places, less how alike those of two classes are: cosines."""
+    """How alike mean residuals of one class are in flat places, less how alike those of two classes are: cosines."""
     (first, labels), (second, others) = ((_residuals(half), labels_of(half)) for half in sample.halves)
     return alike(first, labels, second, others)
 

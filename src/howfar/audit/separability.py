@@ -73,7 +73,7 @@ def _two_layers(sample: Sample) -> float:
         (pixels_of(half).reshape(len(half), -1) - 0.5, labels_of(half)) for half in sample.halves
     )
     network = MLPClassifier(
-        (HIDDEN,), max_iter=15, batch_size=64, random_state=sample.seed, tol=0.0, n_iter_no_change=99
+        (HIDDEN,), max_iter=15, batch_size=min(64, len(labels)), random_state=sample.seed, tol=0.0, n_iter_no_change=99
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many steps are meant
