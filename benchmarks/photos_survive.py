@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--protectors", default=PROTECTORS)
     parser.add_argument("--strength", default="mid")
     parser.add_argument("--format", default="png")
+    parser.add_argument("--side", default="64", help="of the small versions that noise is crafted on")
     parser.add_argument("--sizes", default="32,64", help="that learners train at")
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--work", type=Path, default=Path("survive"))
@@ -66,12 +67,16 @@ def photographed(source: Path, count: int, side: int, folder: Path) -> None:
 
 def tried(photos: Path, protector: str, size: str, ways: str, options: argparse.Namespace) -> None:
     """Protect the photographs, verify the protection at one size, and keep what was found."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in f"{protector} {options.strength} {options.format}")
+    name = "".join(
+        letter if letter.isalnum() else "-"
+        for letter in f"{protector} {options.side} {options.strength} {options.format}"
+    )
     path = options.results / f"{photos.name}_{name}_{size}.json"
     if path.exists():
         return
     out = options.work / name
-    howfar("protect", photos, "-o", out, "-p", protector, "--strength", options.strength, "--format", options.format)
+    how = ("--strength", options.strength, "--format", options.format, "--side", options.side)
+    howfar("protect", photos, "-o", out, "-p", protector, *how)
     seen = json.loads((out / "manifest.json").read_text())
     told = howfar(
         "verify", photos, out, "--size", size, "--ways", ways, "--defenses", "none", "--tasks", "", "--shares", "",
@@ -79,6 +84,7 @@ def tried(photos: Path, protector: str, size: str, ways: str, options: argparse.
     )  # fmt: skip
     found = {
         "photos": photos.name, "protector": protector, "strength": options.strength, "format": options.format,
+        "side": int(options.side),
         "size": int(size), "linf": seen["linf"], "psnr": seen["psnr"], "ssim": seen["ssim"],
         "losses": json.loads(told)["losses"], "torch": torch.__version__,
     }  # fmt: skip
@@ -95,13 +101,13 @@ def howfar(*words: object) -> str:
 
 def show(rows: "list[dict[str, object]]") -> None:
     """Print drops in points, with half of their 95 % intervals."""
-    columns = ("photographs", "protector", "strength, file", "learner's size", "SSIM", "clean", *WAYS)
+    columns = ("photographs", "protector", "side, strength, file", "learner's size", "SSIM", "clean", *WAYS)
     print(f"| {' | '.join(columns)} |\n|{' - |' * len(columns)}")
     for row in rows:
         losses = {loss["way"]: loss for loss in row["losses"]}  # type: ignore[attr-defined]
         drops = [drop(losses.get(way)) for way in WAYS]
         clean = f"{100 * np.mean([loss['clean'] for loss in losses.values()]):.0f} %"
-        made = f"{row['strength']}, {row['format']}"
+        made = f"{row['side']}, {row['strength']}, {row['format']}"
         head = (row["photos"], row["protector"], made, row["size"], f"{row['ssim']:.3f}")
         print(f"| {' | '.join(map(str, (*head, clean, *drops)))} |")
 

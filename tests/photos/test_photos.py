@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from howfar.arrays import finished
 from howfar.data import DATASETS
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
@@ -133,7 +134,7 @@ def rich(path: Path) -> None:
     image.save(path, quality=95, exif=exif, icc_profile=profile)
 
 
-@pytest.mark.parametrize("kind", ["png", "webp", "jpeg:95"])
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff", "jpeg:95"])
 @pytest.mark.parametrize("metadata", ["keep", "strip-gps", "strip-all"])
 def test_what_belongs_to_a_photograph_stays_as_asked(kind: str, metadata: Any, tmp_path: Path) -> None:
     rich(tmp_path / "a.jpg")
@@ -149,6 +150,39 @@ def test_what_belongs_to_a_photograph_stays_as_asked(kind: str, metadata: Any, t
     assert bool(exif.get_ifd(GPS)) == (metadata == "keep")
     assert PROHIBITED.encode() in raw
     assert read.size == (40, 60)
+
+
+def test_heic_is_read_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="howfar[heic] is not installed")
+    album = tmp_path / "album"
+    for label in ("cats", "dogs"):
+        (album / label).mkdir(parents=True)
+        exif = Image.Exif()
+        exif[0x010F] = "Maker"
+        file = heif.from_pillow(scene(90, 61))
+        file.save(album / label / "a.heic", quality=90, exif=exif.tobytes())
+    order = Order(album, tmp_path / "out", "lsp", PROTECTORS["lsp"](), Encoding.parse("png", "keep", opt_out=False))
+    names = photos_in(album)
+    work = protect_folder(arranged(names, ".png", labels_by_folder(names)), order, device=CPU, workers=1)
+    manifest = finished(work)
+    assert manifest["counts"]["protected"] == 2
+    written = Image.open(tmp_path / "out" / "cats" / "a.png")
+    assert written.size == (90, 61)
+    assert written.getexif()[0x010F] == "Maker"
+
+
+def test_clusters_stand_in_for_labels(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for number in range(12):
+        scene(40, 30, seed=number % 2).save(album / f"{number}.png")
+    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), "--labels", "clusters")
+    assert code == 0
+    assert "weaker" in said
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["clusters"] == 10
+    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "other"))
+    assert code == 2
+    assert "--labels clusters" in said
 
 
 def test_names_never_collide_and_labels_come_from_folders_or_a_table(tmp_path: Path) -> None:

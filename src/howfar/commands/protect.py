@@ -13,6 +13,7 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from howfar.photos import Order, Photo
 
+SIDE = 64
 CLUSTERS = 10  # that stand in for labels
 STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
@@ -34,6 +35,8 @@ class Protect(Common):
     """How strong the noise is: 4/255, 8/255 or 16/255."""
     eps: str | None = None
     """The same as a number, e.g. 6/255."""
+    side: int = SIDE
+    """Side in pixels of the small versions that noise is crafted on: coarser noise reaches learners of small images."""
     labels: str | None = None
     """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
     share: float = 1.0
@@ -85,6 +88,8 @@ class Protect(Common):
         from howfar.protect import PROTECTORS
         from howfar.spec import parse
 
+        if not 8 <= self.side <= 256:
+            raise UsageError(f"--side {self.side} makes no sense. Take 32 or 64.")
         if self.output is None:
             raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
         names = photos_in(self.photos)
@@ -100,7 +105,15 @@ class Protect(Common):
         spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
         order = Order(
-            self.photos, self.output, spec.label, spec.build(), encoding, self.seed, self.broken, clusters=clusters
+            self.photos,
+            self.output,
+            spec.label,
+            spec.build(),
+            encoding,
+            self.seed,
+            self.broken,
+            clusters=clusters,
+            side=self.side,
         )
         return order, arranged(names, encoding.suffix, labels)
 

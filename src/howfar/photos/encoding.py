@@ -9,7 +9,7 @@ from PIL import Image
 from howfar.errors import HowfarError
 
 Metadata = Literal["keep", "strip-gps", "strip-all"]
-GPS, ORIENTATION = 0x8825, 0x0112
+GPS, ORIENTATION, XMP = 0x8825, 0x0112, 700
 PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
 STATEMENT = (
     '<rdf:Description rdf:about="" xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" '
@@ -84,7 +84,11 @@ def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> by
             file, "WEBP", lossless=True, quality=0, method=0, exact=True, **extra
         )
     elif encoding.kind == "tiff":
-        image.save(file, "TIFF", compression="tiff_deflate", **{k: v for k, v in extra.items() if k != "xmp"})
+        tags = Image.Exif()
+        tags.load(extra.pop("exif", b""))
+        if xmp:
+            tags[XMP] = extra.pop("xmp")
+        image.save(file, "TIFF", exif=tags, **extra)  # raw: Pillow cannot compress a TIFF that has a GPS part
     else:
         flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
         flat.save(file, "JPEG", quality=encoding.quality, subsampling=0, **extra)

@@ -47,6 +47,7 @@ class Order:
         broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
         ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
         clusters: number of clusters that stand in for labels; 0 takes the labels of the photographs.
+        side: of the small versions that noise is crafted on, pixels.
     """
 
     source: Path
@@ -58,10 +59,12 @@ class Order:
     broken: Broken = "stop"
     ssim_photos: int = 20
     clusters: int = 0
+    side: int = SIDE
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """Return what must be the same for work to go on."""
-        content = [self.label, self.seed, self.clusters, asdict(self.encoding), [asdict(photo) for photo in photos]]
+        how = [self.label, self.seed, self.clusters, self.side, asdict(self.encoding)]
+        content = [*how, [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
 
 
@@ -121,11 +124,11 @@ def _looked_at(
     photos: Sequence[Photo], order: Order, workers: int
 ) -> Generator[Progress, None, tuple[Pixels, dict[str, str]]]:
     """Return small versions of the photographs that can be protected, and why the others cannot."""
-    pixels, faults, count = arrays.empty_pixels((len(photos), 3, SIDE, SIDE)), dict[str, str](), 0
+    pixels, faults, count = arrays.empty_pixels((len(photos), 3, order.side, order.side)), dict[str, str](), 0
 
     def look(photo: Photo) -> NDArray[np.uint8] | str:
         try:
-            return glimpse(order.source / photo.name, SIDE)
+            return glimpse(order.source / photo.name, order.side)
         except HowfarError as error:
             return str(error)
 
@@ -210,6 +213,7 @@ def _manifest(photos: Sequence[Photo], order: Order, journal: Journal) -> dict[s
         "protector": order.label,
         "seed": order.seed,
         "clusters": order.clusters,
+        "side": order.side,
         "encoding": asdict(order.encoding),
         "counts": {
             status: sum(e["status"] == status for e in entries) for status in ("protected", "copied", "skipped")
