@@ -5,6 +5,7 @@ from collections.abc import Callable
 from howfar.protect.aap import AugmentedAdversarial
 from howfar.protect.ar import Autoregressive
 from howfar.protect.aue import AugmentedErrorMinimizing
+from howfar.protect.carriers import TargetCarriers
 from howfar.protect.clean import Clean
 from howfar.protect.cp import ContrastivePoisoning
 from howfar.protect.cuda import ConvolutionBased
@@ -41,6 +42,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "cuda": ConvolutionBased,
     "pil": PerturbationInducedLinearization,
     "ntga": NeuralTangent,
+    "carriers": TargetCarriers,
     # against a surrogate that is trained first
     "tap": TargetedPoisoning,
     "aap": AugmentedAdversarial,

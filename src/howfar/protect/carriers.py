@@ -1,0 +1,159 @@
+"""Carriers of targets: every pixel says what it is to be learned as, so that no task need look at the picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting, Protector, add_noise, patterned
+from howfar.spec import Eps, Number
+from howfar.tasks import Task
+
+VERSION = 1
+CANDIDATES = 512  # patterns that are drawn for each one that is taken
+SAMPLE = 200_000  # values that quantiles are taken from
+
+
+@dataclass(frozen=True)
+class TargetCarriers(Protector):
+    """Carriers of targets (howfar, 2026).
+
+    Every value of a target gets a pattern of ±eps on a small tile, and every pixel carries, at its place on the tile,
+    the pattern of its own value: texture says what a network shall answer, locally, so that dense tasks find a shortcut
+    too. A class of the whole image is a value of all its pixels; real values are cut into levels by their quantiles.
+    Several targets (source task ``joint:a+b``) share the budget.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+        tile: side of a pattern in cells.
+        cell: side of a cell in pixels; larger ones survive blur, JPEG and smaller sizes.
+        colour: ``rgb`` for patterns of their own in every channel, ``luma`` for one in all, which survives gray.
+        mirrored: patterns that look the same when they are mirrored, for learners that flip.
+        levels: into how many a real target is cut; one of several channels gets a root of it for each.
+        sharing: ``places`` gives every tile to one of several targets; ``sum`` adds up all patterns and takes the sign.
+        whole: share of the tiles that classes of whole images get beside maps, if by places.
+    """
+
+    norm: ClassVar[str] = "L∞"
+    needs_labels: ClassVar[bool] = True
+    cost: ClassVar[str] = "seconds"
+    sources: ClassVar[Literal["classes", "maps", "any"]] = "any"
+
+    eps: Eps = 8 / 255
+    tile: Annotated[int, Field(ge=2, le=16)] = 4
+    cell: Annotated[int, Field(ge=1)] = 1
+    colour: Literal["rgb", "luma"] = "rgb"
+    mirrored: bool = False
+    levels: Annotated[int, Field(ge=2, le=255)] = 16
+    sharing: Literal["places", "sum"] = "places"
+    whole: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+
+    @property
+    def passes(self) -> float:
+        """No gradients at all."""
+        return 0.0
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Draw the patterns, and give every pixel its own."""
+        rng = arrays.rng_of(arrays.draw_seed(generator), -1)
+        answers = data.answers(task.target)
+        targets = answers if isinstance(answers, Mapping) else {task.target: answers}
+        codes = [_codes(values, name, self.levels, rng) for name, values in sorted(targets.items())]
+        carriers = [self._patterns(count, data.shape, rng) for _, count in codes]
+        places = self._places([values.ndim == 1 for values, _ in codes], data.shape[1:], rng)
+
+        def noise_of(part: slice) -> Tensor:
+            each = [patterned(pattern, values[part]) for pattern, (values, _) in zip(carriers, codes, strict=True)]
+            if self.sharing == "sum":
+                return self.eps * torch.stack(each).sum(0).sign()
+            whole = torch.zeros_like(each[0])
+            for number, noise in enumerate(each):
+                whole = torch.where(places == number, noise, whole)
+            return self.eps * whole
+
+        return (yield from add_noise(data, noise_of, eps=self.eps))
+
+    def _patterns(self, count: int, shape: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
+        """Return one pattern of ±1 a value, all over an image: (count, channels, height, width)."""
+        channels, height, width = shape
+        planes = channels if self.colour == "rgb" else 1
+        tiles = _apart(count, planes, self.tile, rng, mirrored=self.mirrored)
+        rows, columns = (torch.arange(side) // self.cell % self.tile for side in (height, width))
+        found = torch.from_numpy(tiles)[:, :, rows[:, None], columns]
+        return found.expand(-1, channels, -1, -1).contiguous()
+
+    def _places(self, wholes: Sequence[bool], size: tuple[int, int], rng: np.random.Generator) -> Tensor:
+        """Return which target every pixel serves, (height, width): tiles are dealt out evenly, in a random order."""
+        shares = np.ones(len(wholes))
+        if any(wholes) and not all(wholes):
+            alike = np.array(wholes)
+            shares = np.where(alike, self.whole / alike.sum(), (1 - self.whole) / (~alike).sum())
+        side = self.tile * self.cell
+        rows, columns = (-(-length // side) for length in size)
+        ends = np.cumsum(shares / shares.sum())
+        dealt = np.searchsorted(ends, (np.arange(rows * columns) + 0.5) / (rows * columns))
+        grid = torch.from_numpy(rng.permutation(dealt).reshape(rows, columns))
+        return grid.repeat_interleave(side, 0).repeat_interleave(side, 1)[: size[0], : size[1]]
+
+
+def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+    """Return a target as classes of images, (n,), or pixels, (n, height, width), and their number; 255 is none.
+
+    Raises:
+        UsageError: if there is no value at all.
+    """
+    if not values.is_floating_point() and values.ndim in (1, 3):
+        known = values[values != arrays.VOID] if values.ndim == 3 else values
+        if not known.numel():
+            raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
+        return values, int(known.max()) + 1
+    channels = values.movedim(1, 0) if values.ndim > 3 else values[None]
+    each = max(round(levels ** (1 / len(channels))), 2)
+    code = torch.zeros(channels.shape[1:], dtype=torch.int64)
+    for channel in channels:
+        finite = channel[channel.isfinite()].double() if channel.is_floating_point() else channel.double().flatten()
+        if not finite.numel():
+            raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
+        some = finite[torch.from_numpy(rng.integers(0, len(finite), min(SAMPLE, len(finite))))]
+        bounds = some.quantile(torch.arange(1, each, dtype=torch.float64) / each)
+        code = code * each + torch.bucketize(channel.double().nan_to_num(), bounds)
+    void = ~channels.isfinite().all(0) if channels.is_floating_point() else torch.zeros_like(code, dtype=torch.bool)
+    return code.masked_fill(void, arrays.VOID), each ** len(channels)
+
+
+def _apart(
+    count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool
+) -> NDArray[np.float32]:  # fmt: skip
+    """Return patterns of ±1 with as many of each, (count, planes, side, side), far from one another at every shift.
+
+    One after the other is taken: the drawn one whose least distance to those taken, over all cyclic shifts, is largest.
+    """
+    taken: list[NDArray[np.float32]] = []
+    for _ in range(count):
+        drawn = np.stack([_balanced(planes, side, rng, mirrored=mirrored) for _ in range(CANDIDATES if taken else 1)])
+        if taken:
+            turns = [np.roll(taken, shift, (2, 3)) for shift in np.ndindex(side, side)]
+            shifts = np.concatenate(turns).reshape(-1, drawn[0].size)
+            alike = (drawn.reshape(len(drawn), -1) @ shifts.T).max(1)
+            drawn = drawn[[int(alike.argmin())]]
+        taken.append(drawn[0])
+    return np.stack(taken)
+
+
+def _balanced(planes: int, side: int, rng: np.random.Generator, *, mirrored: bool) -> NDArray[np.float32]:
+    """Return one pattern, every plane of which has as many +1 as −1."""
+    half = -(-side // 2) if mirrored else side
+    cells = np.resize(np.array([1.0, -1.0], np.float32), (planes, side * half))
+    found = rng.permuted(cells, axis=1).reshape(planes, side, half)
+    return np.concatenate([found, found[:, :, : side - half][:, :, ::-1]], 2) if mirrored else found

@@ -1,0 +1,92 @@
+"""Carriers: every pixel says its own value, by a texture that survives what it promises to survive."""
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.protect import PROTECTORS
+from howfar.protect.carriers import _apart
+from howfar.tasks import TASKS
+
+
+def rooms_like(count: int = 12) -> Data:
+    rng = np.random.default_rng(0)
+    segments = torch.from_numpy(rng.integers(0, 5, (count, 4, 4))).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    depth = torch.from_numpy(rng.uniform(1, 9, (count, 1, 32, 32)).astype(np.float32))
+    depth[0, 0, :4] = torch.nan
+    return Data(
+        torch.full((count, 3, 32, 32), 128, dtype=torch.uint8),
+        {"segment_semantic": segments, "depth_euclidean": depth, "class_scene": torch.arange(count) % 4},
+        torch.arange(count),
+    )
+
+
+def noise(data: Data, source: str, **settings: object) -> torch.Tensor:
+    from howfar.spec import parse
+
+    task = parse(source, TASKS, "task").build()(data)
+    method = PROTECTORS["carriers"](**settings)
+    after = method.protect(task.prepare(data), task, generator=arrays.seeded(0))
+    return after.pixels.int() - data.pixels.int()
+
+
+def test_pixels_of_one_value_carry_one_pattern_and_others_another() -> None:
+    data = rooms_like()
+    found = noise(data, "segment_semantic")
+    assert set(found.unique().tolist()) == {-8, 8}
+    segments = data.targets["segment_semantic"]
+    tiles = found.unfold(2, 4, 4).unfold(3, 4, 4)[:, :, ::2, ::2].permute(0, 2, 3, 1, 4, 5).reshape(-1, 48)
+    values = segments[:, ::8, ::8].reshape(-1)
+    for value in range(5):
+        assert len(tiles[values == value].unique(dim=0)) == 1
+    assert len(tiles.unique(dim=0)) == 5
+
+
+def test_mirrored_and_luma_patterns_stay_what_they_are() -> None:
+    data = rooms_like()
+    found = noise(data, "class_scene", mirrored=True, colour="luma", cell=2)
+    assert (found == found.flip(3)).all(), "a pattern of 8 pixels fits 32 evenly"
+    assert (found[:, 0] == found[:, 1]).all()
+    small = found[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert (small == found).all(), "cells are two pixels wide"
+
+
+def test_targets_share_the_budget_by_places_or_by_sum() -> None:
+    data = rooms_like()
+    by_places = noise(data, "joint:class_scene+segment_semantic")
+    assert set(by_places.unique().tolist()) == {-8, 8}
+    calm = torch.zeros_like(data.targets["segment_semantic"])
+    calm[-1] = 1
+    flat = Data(data.pixels, {**data.targets, "segment_semantic": calm}, data.ids)
+    whole = noise(flat, "joint:class_scene+segment_semantic")
+    assert (whole[0] == whole[4]).all(), "the same scene"
+    alike = (whole[0] == whole[1]).float().mean()
+    assert 0.75 < float(alike) < 1.0, "a quarter of the tiles says what scene it is"
+    by_sum = noise(data, "joint:class_scene+segment_semantic", sharing="sum")
+    assert set(by_sum.unique().tolist()) <= {-8, 0, 8}
+
+
+def test_real_values_are_cut_into_levels_and_unknown_ones_carry_nothing() -> None:
+    data = rooms_like()
+    found = noise(data, "depth_euclidean", levels=4)
+    assert (found[0, :, :4] == 0).all()
+    assert (found[1:] != 0).all()
+    corner = found[:, :, 4::4, ::4]
+    depth = data.targets["depth_euclidean"][:, 0, 4::4, ::4]
+    order = depth.flatten().argsort()
+    lowest, highest = (corner.permute(0, 2, 3, 1).reshape(-1, 3)[part] for part in (order[:20], order[-20:]))
+    assert len(lowest.unique(dim=0)) == 1
+    assert len(highest.unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_patterns_are_balanced_and_far_apart_at_every_shift(mirrored: bool) -> None:
+    rng = np.random.default_rng(0)
+    found = _apart(12, 3, 4, rng, mirrored=mirrored)
+    assert (found.sum((2, 3)) == 0).all()
+    for one in range(12):
+        for other in range(one):
+            for shift in np.ndindex(4, 4):
+                assert (found[one] * np.roll(found[other], shift, (1, 2))).mean() < 0.75
