@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--format", default="png")
     parser.add_argument("--side", default="64", help="of the small versions that noise is crafted on")
     parser.add_argument("--sizes", default="32,64", help="that learners train at")
+    parser.add_argument("--ways", default=",".join(WAYS), help="of uploading, at the first size")
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--work", type=Path, default=Path("survive"))
     parser.add_argument("--results", type=Path, default=Path("results/photos"))
@@ -49,7 +50,7 @@ def main() -> None:
             photographed(options.data, options.photos, options.native, photos)
         for protector in split_list(options.protectors):
             for number, size in enumerate(options.sizes.split(",")):
-                tried(photos, protector, size, ",".join(WAYS) if number == 0 else WAYS[0], options)
+                tried(photos, protector, size, options.ways if number == 0 else WAYS[0], options)
     show([json.loads(path.read_text()) for path in sorted(options.results.glob("*.json"))])
 
 

@@ -1,0 +1,106 @@
+"""``howfar audit`` on real images, clean and protected."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from howfar import arrays
+from howfar.audit import calibrated
+from howfar.data import Data, balanced
+from howfar.data.npz import npz
+from howfar.protect import PROTECTORS
+from howfar.spec import parse
+from howfar.tasks import classification
+
+from ..test_cli import inside
+
+
+def photographs(shared: Path, count: int = 600) -> Data:
+    return balanced(npz(shared / "cifar10.npz").test, count, target="label")
+
+
+def protected(data: Data, protector: str) -> Data:
+    method = parse(protector, PROTECTORS, "protector").build()
+    return method.protect(data, classification()(data), generator=arrays.seeded(0))
+
+
+def saved(data: Data, path: Path) -> Path:
+    images, labels = data.pixels.permute(0, 2, 3, 1).numpy(), data.targets["label"].numpy()
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:20], y_test=labels[:20])
+    return path
+
+
+def foldered(data: Data, root: Path) -> Path:
+    for place, (pixels, label) in enumerate(zip(data.pixels, data.targets["label"].tolist(), strict=True)):
+        path = root / f"kind {label}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path)
+    return root
+
+
+def test_clean_photographs_raise_no_alarm(shared: Path, tmp_path: Path) -> None:
+    path = saved(photographs(shared), tmp_path / "suspect.npz")
+    code, out, errors = inside("audit", str(path), "--require", "clean")
+    assert code == 0, errors
+    assert "No protection was found (600 images in 10 classes" in out
+    code, out, _ = inside("audit", str(path), "--require", "protected", "--json")
+    assert code == 4
+    assert json.loads(out)["protected"] is False
+
+
+@pytest.mark.parametrize(("protector", "family"), [("lsp[eps=8/255]", "patches"), ("ops", "single pixels")])
+def test_protected_photographs_are_found_and_named(shared: Path, tmp_path: Path, protector: str, family: str) -> None:
+    clean = photographs(shared)
+    suspect, originals = (
+        foldered(protected(clean, protector), tmp_path / "suspect"),
+        foldered(clean, tmp_path / "clean"),
+    )
+    code, out, errors = inside("audit", str(suspect), "--reference", str(originals), "--json")
+    assert code == 0, errors
+    found = json.loads(out)
+    assert found["protected"] is True
+    assert found["family"] == family
+    assert found["labelled"] is True
+    assert found["difference"]["changed"] == 1.0
+    assert found["difference"]["shared"] > 0.5
+
+
+def test_reference_and_suspect_must_belong_together(shared: Path, tmp_path: Path) -> None:
+    some = saved(photographs(shared, 40), tmp_path / "a.npz")
+    code, _, errors = inside("audit", str(some), "--reference", str(shared / "cifar10.npz"))
+    assert code == 2
+    assert "Give the same images" in errors
+    code, _, errors = inside("audit", str(some), "--size", "4")
+    assert code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "camvid_96x128", "rooms"])
+def test_other_clean_sets_raise_no_alarm(shared: Path, tmp_path: Path, name: str) -> None:
+    from howfar.data import DATASETS
+
+    if name == "rooms":
+        rooms = DATASETS["rooms"](train=600, test=10, size=32).train
+        data = Data(rooms.pixels, {"label": rooms.targets["class_scene"].long()}, rooms.ids)
+    elif name == "mnist":
+        data = balanced(npz(shared / "mnist.npz").train, 1000, target="label")
+    else:
+        frames = torch.from_numpy(np.load(shared / f"{name}.npz", allow_pickle=False)["x_train"]).permute(0, 3, 1, 2)
+        small = torch.nn.functional.interpolate(frames.float(), (32, 32), mode="bilinear", antialias=True)
+        data = Data(small.round().to(torch.uint8), {}, torch.arange(len(small)))
+        path = tmp_path / "frames"
+        for place, pixels in enumerate(data.pixels):
+            path.mkdir(exist_ok=True)
+            Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path / f"{place:04d}.png")
+        assert inside("audit", str(path), "--require", "clean")[0] == 0
+        return
+    assert inside("audit", str(saved(data, tmp_path / "set.npz")), "--require", "clean")[0] == 0
+
+
+def test_the_calibration_keeps_its_rate() -> None:
+    assert calibrated().false_alarms <= 0.1
+    assert calibrated().cases > 50
