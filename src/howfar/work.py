@@ -46,7 +46,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     if data.pixels is not clean.pixels:
         raise UsageError(f"'{experiment.source_task.label}' changes the images itself. Take another source task.")
     generator = arrays.seeded(experiment.seed, "protect")
-    draft = Draft(store.draft("protect", step.key))
+    draft = Draft(store.draft("protect", step.key), shelf=store.root / "surrogate")
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
     protected = yield from work
     made = clock.stop()

@@ -65,7 +65,7 @@ class AugmentedAdversarial(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             recipe = Recipe(epochs=self.epochs, lr=self.lr, crop=0, flip=False)
-            yield from trained(model, data, task, recipe, seed=seed, loss=self._on_views)
+            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=self._on_views)
         freeze(model)
         sign, shift = (1, 1) if self.mode == "targeted" else (-1, 0)
 

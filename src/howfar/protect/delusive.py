@@ -67,7 +67,7 @@ class Delusive(Protector):
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
-            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, draft=draft)
         freeze(model)
         shift = 1 if self.kind in ("p1", "p3") else 0
         step_size = (self.step_size or self.eps / 5) * radius / self.eps

@@ -24,13 +24,14 @@ class Draft:
     Args:
         path: a file of the caller's; written whole or not at all.
         every: seconds between two writings, at least.
+        shelf: folder for what several craftings have in common; None shares nothing.
 
     Attributes:
         curve: the readings of all rounds so far, those before a kill included, such as a surrogate's error.
     """
 
-    def __init__(self, path: Path | None = None, *, every: float = EVERY) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path | None = None, *, every: float = EVERY, shelf: Path | None = None) -> None:
+        self.path, self.every, self.shelf = path, every, shelf
         self._stage, self._parts, self._written = "", dict[str, Part](), 0.0
         self.curve: list[float] = []
 
@@ -70,6 +71,24 @@ class Draft:
         if time.monotonic() - self._written >= self.every:
             self._write(rounds)
 
+    def fetch(self, name: str, part: nn.Module) -> bool:
+        """Return whether another crafting has made this already; if so, it is put in place, bit by bit."""
+        if self.shelf is None or not (self.shelf / f".{name}.draft").is_file():
+            return False
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            part.load_state_dict(load_file(self.shelf / f".{name}.draft"))
+        except (SafetensorError, RuntimeError, OSError):  # spoilt or gone: make it anew
+            return False
+        return True
+
+    def share(self, name: str, part: nn.Module) -> None:
+        """Leave what was made for other craftings, whole or not at all."""
+        if self.shelf is not None:
+            _save(self.shelf / f".{name}.draft", _state(part), {})
+
     def discard(self) -> None:
         """Remove the file, and what a killed writer left beside it: the work is done."""
         if self.path is not None:
@@ -91,14 +110,20 @@ class Draft:
     def _write(self, rounds: int) -> None:
         if self.path is None:
             return
-        from safetensors.torch import save_file
-
         tensors = {f"{name}/{key}": t for name, part in self._parts.items() for key, t in _state(part).items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        save_file(tensors, draft, {"stage": self._stage, "rounds": str(rounds), "curve": json.dumps(self.curve)})
-        draft.replace(self.path)
+        notes = {"stage": self._stage, "rounds": str(rounds), "curve": json.dumps(self.curve)}
+        _save(self.path, tensors, notes)
         self._written = time.monotonic()
+
+
+def _save(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+    """Write a file whole or not at all."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, draft, notes)
+    draft.replace(path)
 
 
 def _state(part: Part) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ class EntangledFeatures(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             loss = partial(adversarial, eps=self.robust)
-            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, loss=loss)
+            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, draft=draft, loss=loss)
         freeze(model)
         middles: list[torch.Tensor] = []
 

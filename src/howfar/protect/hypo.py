@@ -67,7 +67,9 @@ class Hypocritical(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             loss = partial(adversarial, eps=self.robust)
-            yield from trained(model, data, task, Recipe(epochs=self.epochs, flip=self.flip), seed=seed, loss=loss)
+            yield from trained(
+                model, data, task, Recipe(epochs=self.epochs, flip=self.flip), seed=seed, draft=draft, loss=loss
+            )
         freeze(model)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:

@@ -62,7 +62,7 @@ class PerturbationInducedLinearization(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             recipe = Recipe(epochs=self.epochs, lr=0.003, weight_decay=0.0, batch_size=512, crop=0, flip=False)
-            yield from trained(model, data, task, recipe, seed=seed)
+            yield from trained(model, data, task, recipe, seed=seed, draft=draft)
         freeze(model)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:

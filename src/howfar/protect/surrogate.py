@@ -1,21 +1,24 @@
 """What protectors with a surrogate share: training one, crafting batch by batch, walking a set in rounds."""
 
+import hashlib
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import __version__, arrays, pgd
 from howfar.arrays import Images, Targets
 from howfar.data import Data
-from howfar.models import MODELS, build
+from howfar.models import MODELS, build, channels_last
 from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress
 from howfar.spec import parse
 from howfar.tasks import Task
 from howfar.train import Loss, Recipe, plain, train
+from howfar.train.loop import VERSION
 
 CRAFTING = 128  # images crafted at a time
 
@@ -31,9 +34,9 @@ def new_surrogate(
 
 
 def trained(
-    model: nn.Module, data: Data, task: Task, recipe: Recipe, *, seed: int, loss: Loss = plain
+    model: nn.Module, data: Data, task: Task, recipe: Recipe, *, seed: int, draft: Draft, loss: Loss = plain
 ) -> Generator[Progress, None, None]:
-    """Train a surrogate on clean images.
+    """Train a surrogate on clean images, unless another crafting has trained the very same one.
 
     Args:
         model: changes in place.
@@ -41,11 +44,31 @@ def trained(
         task: the source task.
         recipe: how.
         seed: of batches and augmentation.
+        draft: keeps it for other craftings, such as those with another eps.
         loss: ``plain``, or adversarial training.
     """
     recipe = replace(recipe, batch_size=min(recipe.batch_size, max(len(data) // 2, 1)))
+    name = _name(model, data, task, recipe, seed, loss)
+    if name and draft.fetch(name, model):
+        channels_last(model)
+        yield Progress(recipe.epochs, recipe.epochs, "surrogate at hand")
+        return
     for epoch in train(model, task, data, recipe, loss=loss, seed=seed):
         yield Progress(epoch.number, recipe.epochs, f"surrogate, loss {epoch.loss:.3f}")
+    if name:
+        draft.share(name, model)
+
+
+def _name(model: nn.Module, data: Data, task: Task, recipe: Recipe, seed: int, loss: Loss) -> str:
+    """Return what tells a trained surrogate from all others; empty for a loss that does not say what it does."""
+    settings = loss.keywords if isinstance(loss, partial) else {}
+    what = loss.func if isinstance(loss, partial) else loss
+    if hasattr(what, "__self__") or "<" in what.__qualname__:
+        return ""
+    weights = arrays.digest(*(values.cpu() for values in model.state_dict().values()))
+    told = [type(model).__qualname__, weights, data.digest(), asdict(recipe), seed, VERSION, __version__]
+    told += [type(task).__qualname__, task.target, str(task.outputs), what.__module__, what.__qualname__, settings]
+    return hashlib.sha256(arrays.canonical(told).encode()).hexdigest()[:20]
 
 
 def freeze(model: nn.Module) -> None:

@@ -74,7 +74,9 @@ class TargetedPoisoning(Protector):
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
-            yield from trained(model, data, task, Recipe(epochs=self.epochs, lr=0.1, flip=self.flip), seed=seed)
+            yield from trained(
+                model, data, task, Recipe(epochs=self.epochs, lr=0.1, flip=self.flip), seed=seed, draft=draft
+            )
         freeze(model)
 
         def attack(images: Images, target: Targets, part: slice) -> Images:

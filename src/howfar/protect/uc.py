@@ -72,7 +72,7 @@ class UnlearnableClusters(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("noise"):
             recipe = Recipe(epochs=self.epochs, lr=0.1, crop=0, flip=False)
-            yield from trained(model, data, task, recipe, seed=seed, loss=_contrastive)
+            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=_contrastive)
         count = min(self.clusters, len(data))
         theta = torch.zeros(count, *data.shape, device=device, requires_grad=True)
         optimizer = torch.optim.Adam([theta], lr=self.lr)
