@@ -25,7 +25,7 @@ from howfar.spec import split_list
 from howfar.store import write_text
 
 WAYS = ("as-is", "jpeg-75", "halved", "screenshot")
-PROTECTORS = "random,random[granularity=class],lsp,em,em:class,tap[epochs=15],ar"
+PROTECTORS = "random,random[granularity=class],lsp,em:class,carriers[cell=2,mirrored=true]"
 
 
 def main() -> None:

@@ -96,11 +96,14 @@ def test_other_clean_sets_raise_no_alarm(shared: Path, tmp_path: Path, name: str
         for place, pixels in enumerate(data.pixels):
             path.mkdir(exist_ok=True)
             Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path / f"{place:04d}.png")
-        assert inside("audit", str(path), "--require", "clean")[0] == 0
+        code, out, _ = inside("audit", str(path))
+        assert code == 0
+        assert "No verdict (367 images in" in out
+        assert "--labels" in out
         return
     assert inside("audit", str(saved(data, tmp_path / "set.npz")), "--require", "clean")[0] == 0
 
 
 def test_the_calibration_keeps_its_rate() -> None:
     assert calibrated().false_alarms <= 0.1
-    assert calibrated().cases > 50
+    assert calibrated().cases >= 60

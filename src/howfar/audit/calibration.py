@@ -13,7 +13,8 @@ from howfar.errors import HowfarError
 
 RATE = 0.05  # of clean sets that may be called protected
 STRENGTH = 1.0  # inverse strength of the L2 penalty
-REACH = 8.0  # standardised scores are cut here, so that one detector cannot drown all others
+FLOOR = 0.4  # a smaller suspicion is none, however rare it is among unprotected sets
+LEAST = 0.03  # scale of a detector that hardly varies among unprotected sets
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Calibration:
         return offset + sum(weights[name] * self._standard(name, scores[name]) for name in weights)
 
     def _standard(self, name: str, score: float) -> float:
-        return float(np.clip((score - self.middle[name]) / self.scale[name], -REACH, REACH))
+        """Return how far a score lies above that of unprotected sets, on a scale that lets no detector drown others."""
+        return math.log1p(max((score - self.middle[name]) / self.scale[name], 0.0))
 
     def as_json(self) -> str:
         """Return the text of its file."""
@@ -119,7 +121,7 @@ def _fitted(cases: Sequence[Case]) -> Calibration:
     spread = {name: np.quantile(values, (0.1, 0.9)) for name, values in columns.items()}
     empty = Calibration(
         middle={name: float(np.median(values)) for name, values in columns.items()},
-        scale={name: float(max((high - low) / 2, 1e-3)) for name, (low, high) in spread.items()},
+        scale={name: float(max((high - low) / 2, LEAST)) for name, (low, high) in spread.items()},
         thresholds={name: float(np.quantile(values, 1 - RATE)) for name, values in columns.items()},
         weights=dict.fromkeys(names, 0.0), offset=0.0, threshold=0.5, families={}, false_alarms=RATE, cases=len(cases),
     )  # fmt: skip
@@ -135,4 +137,4 @@ def _fitted(cases: Sequence[Case]) -> Calibration:
         str(name): (dict(zip(names, map(float, row), strict=True)), float(offset))
         for name, row, offset in zip(kind.classes_, kind.coef_, kind.intercept_, strict=True)
     }
-    return Calibration(**{**part.__dict__, "threshold": max(threshold, 0.5), "families": families})
+    return Calibration(**{**part.__dict__, "threshold": max(threshold, FLOOR), "families": families})

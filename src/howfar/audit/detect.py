@@ -42,7 +42,8 @@ class Finding:
         scores: by detector; larger is more like protection.
         above: detectors that alone would call it protected.
         suspicion: of all together, 0 to 1.
-        protected: whether the suspicion is above the threshold.
+        protected: whether the suspicion is above the threshold; None is no verdict, as labels are not known: clusters
+            follow the pictures, and what pictures of a cluster share looks like shared noise.
         family: which kind of protection it looks most like.
         sure: probability of that family, given that it is protected by one that is known.
         false_alarms: how often clean sets are called protected, by the calibration.
@@ -53,7 +54,7 @@ class Finding:
     scores: dict[str, float]
     above: list[str]
     suspicion: float
-    protected: bool
+    protected: bool | None
     family: str
     sure: float
     false_alarms: float
@@ -77,12 +78,15 @@ def scored(data: Data, *, seed: int = 0) -> Iterator[tuple[str, float]]:
         yield name, detector(sample)
 
 
-def audit(data: Data, *, seed: int = 0, calibration: Calibration | None = None) -> Generator[Progress, None, Finding]:
+def audit(
+    data: Data, *, seed: int = 0, labelled: bool = True, calibration: Calibration | None = None
+) -> Generator[Progress, None, Finding]:
     """Look for protection in a labelled set of small images, 32×32 best; yields progress, returns the finding.
 
     Args:
         data: images with a ``label`` each; at most ``MOST`` are looked at.
         seed: of the halves and of training.
+        labelled: whether labels are known; False if clusters stand in for them.
         calibration: what scores mean; None takes the one that comes with the package.
 
     Raises:
@@ -101,7 +105,7 @@ def audit(data: Data, *, seed: int = 0, calibration: Calibration | None = None) 
         scores=scores,
         above=[name for name, score in scores.items() if score > known.thresholds[name]],
         suspicion=suspicion,
-        protected=suspicion > known.threshold,
+        protected=suspicion > known.threshold if labelled else None,
         family=family,
         sure=sure,
         false_alarms=known.false_alarms,

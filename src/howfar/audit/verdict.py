@@ -4,22 +4,25 @@ from howfar.audit.detect import Finding
 from howfar.audit.difference import Difference
 
 
-def sentences(finding: Finding, *, labelled: bool) -> list[str]:
+def sentences(finding: Finding) -> list[str]:
     """Return the verdict in plain words."""
+    labelled = finding.protected is not None
     about = f"{finding.images} images in {finding.classes} {'classes' if labelled else 'clusters'}"
     alarms = f"{100 * finding.false_alarms:.0f} % of clean sets are called protected by mistake"
-    if finding.protected:
-        found = f"This looks protected ({about}; suspicion {finding.suspicion:.2f}; {alarms})."
-        kind = f"It looks most like {finding.family} (probability {finding.sure:.2f} among the kinds that are known)."
-        told = [found, kind]
-    else:
-        told = [
-            f"No protection was found ({about}; suspicion {finding.suspicion:.2f}; {alarms}). Kinds that the detectors "
-            "were not calibrated on may escape them."
-        ]
     if not labelled:
-        told.append("Labels are not known, and clusters stood in for them: protection by class can escape.")
-    return told
+        return [
+            f"No verdict ({about}): labels are not known, and what pictures of a cluster share looks like noise that a "
+            "class shares. Sort the images into subfolders, or give --labels FILE.csv."
+        ]
+    if finding.protected:
+        return [
+            f"This looks protected ({about}; suspicion {finding.suspicion:.2f}; {alarms}).",
+            f"It looks most like {finding.family} (probability {finding.sure:.2f} among the kinds that are known).",
+        ]
+    return [
+        f"No protection was found ({about}; suspicion {finding.suspicion:.2f}; {alarms}). Kinds that the detectors "
+        "were not calibrated on may escape them."
+    ]
 
 
 def changes(change: Difference) -> list[str]:

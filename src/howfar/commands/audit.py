@@ -45,7 +45,7 @@ class Audit(Common):
             raise UsageError(f"--size {self.size} makes no sense. Take 32.")
         labels = Path(self.labels) if self.labels else None
         found = suspects(self.suspect, size=self.size, labels=labels, seed=self.seed)
-        finding = terminal.watch(audit(found.data, seed=self.seed), "audit")
+        finding = terminal.watch(audit(found.data, seed=self.seed, labelled=found.labelled), "audit")
         change = None
         if self.reference is not None:
             originals = suspects(self.reference, size=self.size, seed=self.seed)
@@ -54,14 +54,14 @@ class Audit(Common):
             about = {"labelled": found.labelled, "difference": asdict(change) if change else None}
             terminal.show_json({**asdict(finding), **about})
         else:
-            self._tell(finding, change, labelled=found.labelled)
-        met = self.require is None or finding.protected == (self.require == "protected")
+            self._tell(finding, change)
+        met = self.require is None or finding.protected is (self.require == "protected")
         return 0 if met else UNMET
 
-    def _tell(self, finding: "Finding", change: "Difference | None", *, labelled: bool) -> None:
+    def _tell(self, finding: "Finding", change: "Difference | None") -> None:
         from howfar.audit.verdict import changes, sentences
 
-        for sentence in sentences(finding, labelled=labelled):
+        for sentence in sentences(finding):
             terminal.out(sentence)
         rows = [
             [name, f"{score:.3f}", "yes" if name in finding.above else "–"] for name, score in finding.scores.items()

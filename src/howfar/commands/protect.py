@@ -29,8 +29,8 @@ class Protect(Common):
     """Folder with the photographs, best with a subfolder for each thing they show; with --check, the protected one."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Folder to write: the same tree, protected."""
-    protector: Annotated[str, arg(aliases=["-p"])] = "lsp"
-    """Any protector that adds noise, e.g. lsp, random:class, em (see: howfar list protectors)."""
+    protector: Annotated[str, arg(aliases=["-p"])] = "carriers[cell=2,mirrored=true]"
+    """Any protector that adds noise, e.g. carriers, em:class, lsp (see: howfar list protectors)."""
     strength: Literal["low", "mid", "high"] = "mid"
     """How strong the noise is: 4/255, 8/255 or 16/255."""
     eps: str | None = None

@@ -69,8 +69,8 @@ def crafted(
     """
     if protector.norm not in ("L∞", "L2"):
         raise UsageError(
-            f"{type(protector).__name__} changes images otherwise than by noise, so it cannot be enlarged. Choose lsp, "
-            "random:class, em or another one that adds noise."
+            f"{type(protector).__name__} changes images otherwise than by noise, so it cannot be enlarged. Choose "
+            "carriers, em:class or another one that adds noise."
         )
     names = sorted(set(labels))
     if protector.uses_labels and (len(names) < 2 or "" in names):
