@@ -45,11 +45,11 @@ class Audit(Common):
             raise UsageError(f"--size {self.size} makes no sense. Take 32.")
         labels = Path(self.labels) if self.labels else None
         found = suspects(self.suspect, size=self.size, labels=labels, seed=self.seed)
-        finding = terminal.watch(audit(found.data, seed=self.seed, labelled=found.labelled), "audit")
         change = None
         if self.reference is not None:
             originals = suspects(self.reference, size=self.size, seed=self.seed)
             change = difference(*matched(originals, found))
+        finding = terminal.watch(audit(found.data, seed=self.seed, labelled=found.labelled), "audit")
         if self.json:
             about = {"labelled": found.labelled, "difference": asdict(change) if change else None}
             terminal.show_json({**asdict(finding), **about})
