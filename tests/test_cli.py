@@ -355,6 +355,11 @@ def test_a_store_is_checked_exported_taken_in_and_compared(
     lines = Path("all.csv").read_text().splitlines()
     assert lines[0].startswith("key,dataset,protector")
     assert len(lines) == 1 + len(list(Store("runs").records("victim")))
+    parquet = pytest.importorskip("pyarrow.parquet", reason="howfar[parquet] is not installed")
+    assert inside("store", "export", "all.parquet")[0] == 0
+    table = parquet.read_table("all.parquet")
+    assert table.column_names == lines[0].split(",")
+    assert table.num_rows == len(lines) - 1
     code, _, errors = inside("store", "export", "all.xlsx")
     assert (code, ".parquet" in errors) == (2, True)
     assert inside("store", "import", "runs", "--runs", "other")[0] == 0
