@@ -376,6 +376,21 @@ def test_a_store_is_checked_exported_taken_in_and_compared(
     assert (code, "there is no store" in errors) == (2, True)
 
 
+def test_a_damaged_record_is_watched_and_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert inside(*TINY)[0] == 0
+    victim = sorted(Path("runs", "victim").glob("*/record.json"))[0]
+    whole = json.loads(victim.read_text())["result"]
+    victim.write_text(victim.read_text() + "x")
+    code, out, errors = inside(*TINY, "--watch", "--json")
+    assert code == 0, errors
+    assert len(json.loads(out)["left"]) == 1
+    assert inside("leaderboard", "runs")[0] == 1, "tables refuse it"
+    code, _, errors = inside(*TINY)
+    assert code == 0, errors
+    assert json.loads(victim.read_text())["result"]["quality"] == whole["quality"]
+
+
 def test_a_time_limit_is_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for wrong in ("soon", "10ms", "-3s", "0"):

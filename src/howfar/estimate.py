@@ -28,7 +28,7 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
     """
     seen: dict[str, list[float]] = defaultdict(list)
     for name in {step.name for step in steps}:
-        for record in store.records(name):
+        for record in store.records(name, damaged=True):
             if record.status == "done":
                 seen[_like(name, record.spec)].append(record.made["wall_seconds"])
     known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
@@ -39,7 +39,7 @@ def memory(steps: list[Step], store: Store) -> dict[str, int]:
     """Return the bytes that steps need, by their key, where like ones were done before."""
     seen: dict[str, int] = {}
     for name in {step.name for step in steps}:
-        for record in store.records(name):
+        for record in store.records(name, damaged=True):
             like, peak = _like(name, record.spec), record.made.get("peak_bytes")
             seen[like] = max(seen.get(like, 0), peak or 0)
     found = {step.key: seen.get(_like(step.name, step.spec), 0) for step in steps}

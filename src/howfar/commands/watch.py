@@ -88,9 +88,19 @@ def look(experiments: "list[Experiment]", store: "Store", seconds: "Mapping[str,
     left, ready = plan(experiments, store)
     claims = {claim.key: claim for claim in store.claims() if not claim.orphaned}
     at_work = [claims[step.key] for step in left if step.key in claims]
-    records = (store.find(step.name, step.key) for step in left)
+    records = (_found(store, step) for step in left)
     failed = [record for record in records if record is not None and record.status == "failed"]
     gone = {record.key for record in failed}
     ahead = sum(seconds.get(step.key, 0.0) for step in left if step.key not in gone)
     done = sum(seconds.get(claim.key, 0.0) * claim.share for claim in at_work)
     return Sight(at_work, left, len(left) + len(ready), failed, (ahead - done) / max(len(at_work), 1))
+
+
+def _found(store: "Store", step: "Step") -> "Record | None":
+    """Return a step's record; None where there is none, or a damaged one, which is made again."""
+    from howfar.store.records import DamagedError
+
+    try:
+        return store.find(step.name, step.key)
+    except DamagedError:
+        return None

@@ -140,8 +140,16 @@ class Store:
             return False
         return record is not None and record.status == "done"
 
-    def records(self, step: str) -> list[Record]:
-        """Return all records of a step, sorted by key; long parts of results are read when they are asked for."""
+    def records(self, step: str, *, damaged: bool = False) -> list[Record]:
+        """Return all records of a step, sorted by key; long parts of results are read when they are asked for.
+
+        Args:
+            step: name of the step.
+            damaged: pass over damaged records, which are made again sooner or later.
+
+        Raises:
+            HowfarError: if a record is damaged, unless they are passed over.
+        """
         folder, names = self.root / step, Store.keys(self, step)
         known = self.index.known(step) if names else {}
         fresh: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -153,7 +161,12 @@ class Store:
                 continue
             then, short = known.get(name, ("", {}))
             if then != now:
-                members = self._load(step, name)
+                try:
+                    members = self._load(step, name)
+                except DamagedError:
+                    if not damaged:
+                        raise
+                    members = None
                 if members is None:
                     continue
                 short, changed = shortened(members), changed or bool(then)

@@ -93,10 +93,10 @@ class RemoteStore(Store):
         self._copy(step, key, raw)
         return super().find(step, key)
 
-    def records(self, step: str) -> list[Record]:
+    def records(self, step: str, *, damaged: bool = False) -> list[Record]:
         """Return all records of a step, sorted by key; those that this machine lacks are fetched together."""
         names = set(self.keys(step))
-        done = {record.key for record in super().records(step) if record.status == "done"}
+        done = {record.key for record in super().records(step, damaged=True) if record.status == "done"}
         paths = {f"{self._prefix}/{step}/{name}/{RECORD}": name for name in sorted(names - done)}
         with self._reaching():
             fetched = self._files.cat(list(paths), on_error="omit") if paths else {}
@@ -104,7 +104,7 @@ class RemoteStore(Store):
             fetched = dict.fromkeys(paths, fetched)
         for path, raw in fetched.items():
             self._copy(step, path.split("/")[-2], raw)
-        return [record for record in super().records(step) if record.key in names]
+        return [record for record in super().records(step, damaged=damaged) if record.key in names]
 
     def has_arrays(self, step: str, key: str) -> bool:
         """Return whether the arrays of a step are there."""
