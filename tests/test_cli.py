@@ -145,7 +145,8 @@ def test_a_killed_run_ends_with_the_same_bytes(finished: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "howfar", *SUITE]
+    many = ["0-29" if part == "0-1" else part for part in SUITE]  # not over before a signal is pressed again
+    command = [sys.executable, "-m", "howfar", *many]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/victim/*/record.json")) and time.monotonic() < deadline:

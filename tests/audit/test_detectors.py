@@ -100,16 +100,16 @@ def test_difference_tells_shared_noise_from_own() -> None:
     assert abs(difference(clean, protected(clean, "random")).shared) < 0.3
 
 
-PLACES = {"": 0.0, "x": 0.0, "y": -4.0, "z": 4.0}
-
-
 def cases(shift: float) -> list[Case]:
     rng = np.random.default_rng(0)
+
+    def drawn(family: str) -> dict[str, float]:
+        means = {"a": shift * bool(family), "b": 6.0 * (family == "y"), "c": 6.0 * (family == "z")}
+        return {name: rng.normal(mean) for name, mean in means.items()}
+
+    families = ("", "", "x", "y", "z")
     return [
-        Case(base, family, {"a": rng.normal(shift * bool(family)), "b": rng.normal(PLACES[family])})
-        for base in ("one", "two", "three")
-        for family in ("", "", "x", "y", "z")
-        for _ in range(60)
+        Case(base, family, drawn(family)) for base in ("one", "two", "three") for family in families for _ in range(60)
     ]
 
 

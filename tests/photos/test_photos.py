@@ -260,7 +260,7 @@ def test_other_settings_are_refused_and_the_same_ones_go_on(album: Path, tmp_pat
 def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
     for number in range(30):
         scene(700, 500, seed=number).save(album / "cats" / f"more {number}.jpg")
-    command = [sys.executable, "-m", "howfar", "protect", str(album), "-o", "out"]
+    command = [sys.executable, "-m", "howfar", "protect", str(album), "-o", "out", "-p", "lsp"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "out" / ".howfar" / "journal.jsonl"
     end = time.monotonic() + 60
