@@ -30,9 +30,9 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
         entries = json.loads((protected / MANIFEST).read_text(encoding="utf-8"))["photos"]
         known = {str(e["name"]): (str(e["output"]), str(e["label"])) for e in entries if e["status"] != "skipped"}
     except FileNotFoundError:
-        outputs = {_stem(name): name for name in photos_in(protected)}
+        outputs = {stem(name): name for name in photos_in(protected)}
         labels = labels_by_folder(names)
-        known = {name: (outputs[_stem(name)], labels.get(name, "")) for name in names if _stem(name) in outputs}
+        known = {name: (outputs[stem(name)], labels.get(name, "")) for name in names if stem(name) in outputs}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HowfarError(f"{protected / MANIFEST} is damaged ({error}). Protect the photographs again.") from None
     found = [(name, *known[name]) for name in names if name in known]
@@ -43,7 +43,8 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
     return found
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """Return a name without its suffix: what a photograph and its protected copy share."""
     return PurePosixPath(name).with_suffix("").as_posix()
 
 

@@ -1,7 +1,7 @@
 """Images under suspicion, and the originals they may come from: folders, archives, data sets."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -11,7 +11,7 @@ from howfar.arrays import Pixels
 from howfar.data import DATASETS, Data, clustered
 from howfar.errors import UsageError
 from howfar.photos.listing import labels_by_folder, labels_by_table, photos_in
-from howfar.photos.pairs import WAYS, seen
+from howfar.photos.pairs import WAYS, seen, stem
 from howfar.spec import parse
 
 CLUSTERS = 8  # that stand in for labels
@@ -70,8 +70,8 @@ def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
         if clean.pixels.shape != data.pixels.shape:
             raise UsageError(f"the reference has {len(clean)} images, the suspect {len(data)}. Give the same images.")
         return data.with_pixels(clean.pixels), data
-    places = {_stem(name): place for place, name in enumerate(reference.names)}
-    pairs = [(places[_stem(name)], place) for place, name in enumerate(suspect.names) if _stem(name) in places]
+    places = {stem(name): place for place, name in enumerate(reference.names)}
+    pairs = [(places[stem(name)], place) for place, name in enumerate(suspect.names) if stem(name) in places]
     if not pairs:
         raise UsageError("no image of the suspect has the name of one of the reference.")
     first, second = (torch.tensor(side) for side in zip(*pairs, strict=True))
@@ -87,7 +87,3 @@ def _shrunk(pixels: Pixels, size: int) -> Pixels:
         images = functional.interpolate(pixels[part].float(), (size, size), mode="bilinear", antialias=True)
         small[part] = images.round().clamp(0, 255).to(torch.uint8)
     return small
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()

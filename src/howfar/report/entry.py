@@ -12,13 +12,12 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from howfar.errors import HowfarError
-from howfar.report.numbers import scale
+from howfar.report.numbers import LEARNED, rounded, scale
 from howfar.score import Drop, Trials, WorstCase, drop, worst_case
 
 FORMAT = "howfar-row-1"
 LARGEST = 4 << 20  # bytes of a file
 SEEDS = 3  # fewer are unreliable
-LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
 CLOSE = 1e-6  # numbers are written with six decimals
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -164,7 +163,7 @@ class Entry:
             best = self.worst.poisoned
             found |= {"kept": self.worst.kept, "kept_low": self.worst.low, "kept_high": self.worst.high}
             found |= {"worst_quality": best.quality, "worst_defense": best.defense, "tried": best.tried}
-        short: dict[str, Any] = _short(found)
+        short: dict[str, Any] = rounded(found)
         return short
 
 
@@ -229,12 +228,3 @@ def _same(said: Any, value: Any) -> bool:
     if isinstance(value, float) and isinstance(said, int | float):
         return abs(said - value) <= CLOSE
     return bool(said == value)
-
-
-def _short(value: Any) -> Any:
-    """Return JSON values with six decimals, which is more than the numbers mean; infinite ones become None."""
-    if isinstance(value, float):
-        return round(value, 6) if abs(value) < float("inf") else None
-    if isinstance(value, dict):
-        return {key: _short(inner) for key, inner in value.items()}
-    return [_short(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import shown, unit
+from howfar.report.numbers import rounded, shown, unit
 from howfar.score import WorstCase
 
 HEADER = ("protector", "protection kept (95 %)", "best learner gets", "by", "clean gets", "by", "tried", "seeds")
@@ -83,7 +83,7 @@ class Profile:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the profile as JSON values; infinite ends of intervals become None."""
-        found: dict[str, Any] = _rounded(asdict(self))
+        found: dict[str, Any] = rounded(asdict(self))
         return found
 
 
@@ -119,12 +119,3 @@ def _escape(text: str) -> str:
 
 def _reach(value: float, high: float) -> str:
     return "" if math.isinf(high) else f" ± {100 * (high - value):.1f}"
-
-
-def _rounded(value: Any) -> Any:
-    """Return JSON values with six decimals, which is more than the numbers mean."""
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return value

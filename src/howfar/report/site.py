@@ -6,7 +6,7 @@ from typing import Any
 
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
-from howfar.report.numbers import shown, unit
+from howfar.report.numbers import scale, shown, unit
 
 HEADER = (
     "protector",
@@ -47,7 +47,7 @@ def cells(entry: Entry) -> tuple[str, ...]:
         f"{100 * worst.kept:.0f} %{_reach(100 * (worst.high - worst.kept))}" if worst else "–",
         shown(entry.metric, best.quality) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
-        f"{shown(entry.metric, loss.value)}{_reach(_half(entry, loss.high - loss.low))}" if loss else "–",
+        f"{shown(entry.metric, loss.value)}{_reach(scale(entry.metric) * (loss.high - loss.low) / 2)}" if loss else "–",
         f"{entry.ud[0]:.2f} ({entry.ud[1]:.2f}–{entry.ud[2]:.2f})" if entry.ud else "–",
         "–" if linf is None else f"{linf:g}",
         "–" if ssim is None else f"{ssim:.3f}",
@@ -70,10 +70,6 @@ def render(entries: Sequence[Entry]) -> str:
     ]
     values: dict[str, Any] = {"groups": groups, "header": HEADER, "shown": shown, "unit": unit, "tables": scripts[0]}
     return rendered("site.html", scripts, **values)
-
-
-def _half(entry: Entry, width: float) -> float:
-    return width / 2 * (100 if shown(entry.metric, 1.0) == "100.0" else 1)
 
 
 def _reach(half: float) -> str:

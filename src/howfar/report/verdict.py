@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from howfar.report.leaderboard import Row
-from howfar.report.numbers import scale, shown, unit
+from howfar.report.numbers import LEARNED, scale, shown, unit
 from howfar.score import Correlation, DoseResponse, WorstCase
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from howfar.report.profile import Profile
 
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
-LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
 
 
 def findings(response: DoseResponse) -> list[str]:

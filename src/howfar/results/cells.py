@@ -50,6 +50,19 @@ def grouped(victims: Sequence[Record]) -> list[Cells]:
     return sorted(groups.values(), key=_place)
 
 
+def by_victim(groups: Sequence[Cells]) -> list[list[Cells]]:
+    """Return the tables that differ in their defense only, together."""
+    victims: dict[str, list[Cells]] = defaultdict(list)
+    for cells in groups:
+        victims[canonical({key: value for key, value in cells.spec.items() if key != "defense"})].append(cells)
+    return list(victims.values())
+
+
+def protect_spec(victim: Record) -> dict[str, Any]:
+    """Return the specification of the protected set that a victim learned from."""
+    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
+
+
 def crafted(victim: Record) -> str:
     """Return the protector's label, with the task that it was crafted against where that is another one."""
     label, source = victim.spec["protector"]["label"], victim.spec["source_task"]

@@ -10,7 +10,7 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.report import Row
 from howfar.report.page import Gallery, Group, Page, Protected, Series
-from howfar.results.cells import CLEAN, Cells, Distances, Ud, drop_of, grouped, readings_of
+from howfar.results.cells import CLEAN, Cells, Distances, Ud, drop_of, grouped, protect_spec, readings_of
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
@@ -90,7 +90,7 @@ def _group(
         pairs = sorted(set(clean) & set(runs))
         if pairs:
             first = runs[pairs[0]]
-            made = protects.get((first.spec["protector"]["label"], canonical(_protect_spec(first))))
+            made = protects.get((first.spec["protector"]["label"], canonical(protect_spec(first))))
             before, after = [clean[seed] for seed in pairs], [runs[seed] for seed in pairs]
             rows.append(_row(cells, label, drop_of(before, after), distances.of(before, after), first, made))
         if not brief:
@@ -166,7 +166,7 @@ def _protected(
     """Return one entry a protector and data set, from its lowest seed."""
     shown: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for spec in sorted(
-        {canonical(_protect_spec(r)): _protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]
+        {canonical(protect_spec(r)): protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]
     ):
         record = protects.get((spec["protector"]["label"], canonical(spec)))
         if record is not None and record.status == "done":
@@ -191,10 +191,6 @@ def _protected(
             )
         )
     return entries
-
-
-def _protect_spec(victim: Record) -> dict[str, Any]:
-    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
 
 
 def _circumstances(victims: list[Record]) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Rows of a public leaderboard, from the records of a store."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.report.entry import Entry, Runs
-from howfar.results.cells import CLEAN, Cells, Distances, grouped
+from howfar.results.cells import CLEAN, Cells, Distances, by_victim, grouped, protect_spec
 from howfar.store import Record, Store
 
 
@@ -21,16 +20,13 @@ def entries(store: Store) -> list[Entry]:
     protects = {canonical(r.spec): r for r in store.records("protect") if r.status == "done"}
     commands = [(set(r.spec["victims"]), r.spec["command"]) for r in store.records("bench")]
     distances = Distances(store.index)
-    victims: dict[str, list[Cells]] = defaultdict(list)
-    for cells in grouped(done):
-        victims[canonical({key: value for key, value in cells.spec.items() if key != "defense"})].append(cells)
     rows = []
-    for members in victims.values():
+    for members in by_victim(grouped(done)):
         for label in sorted({label for cells in members for label in cells.runs} - {CLEAN}):
             pairs = {cells.labels["defense"]: _pairs(cells, label) for cells in members}
             pairs = {defense: found for defense, found in pairs.items() if found}
             if pairs:
-                made = protects.get(canonical(_crafted_from(next(iter(pairs.values()))[0][1])))
+                made = protects.get(canonical(protect_spec(next(iter(pairs.values()))[0][1])))
                 keys = {record.key for found in pairs.values() for pair in found for record in pair}
                 asked = sorted({command for known, command in commands if keys & known})
                 rows.append(_entry(label, members[0], pairs, made, distances, asked))
@@ -43,10 +39,6 @@ def entries(store: Store) -> list[Entry]:
 def _pairs(cells: Cells, label: str) -> list[tuple[Record, Record]]:
     clean, protected = cells.runs.get(CLEAN, {}), cells.runs.get(label, {})
     return [(clean[seed], protected[seed]) for seed in sorted(set(clean) & set(protected))]
-
-
-def _crafted_from(victim: Record) -> dict[str, Any]:
-    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
 
 
 def _entry(

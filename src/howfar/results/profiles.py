@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.report.profile import Profile
-from howfar.results.cells import CLEAN, Cells, grouped
+from howfar.results.cells import CLEAN, Cells, by_victim, grouped
 from howfar.score import Trials, WorstCase, worst_case
 from howfar.store import Record
 
@@ -21,10 +20,7 @@ def profiles(groups: Sequence[Cells]) -> list[Profile]:
     Args:
         groups: tables of one victim and defense each.
     """
-    victims: dict[str, list[Cells]] = defaultdict(list)
-    for cells in groups:
-        victims[canonical({key: value for key, value in cells.spec.items() if key != "defense"})].append(cells)
-    return [_profile(members) for members in victims.values() if len(members) > 1]
+    return [_profile(members) for members in by_victim(groups) if len(members) > 1]
 
 
 def _profile(members: Sequence[Cells]) -> Profile:
