@@ -71,8 +71,8 @@ class Verify(Common):
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
         store = open_store(self.runs)
-        data, copies, labelled = self._prepared(store.root)
-        grids = self._grids(data, copies, labelled=labelled)
+        data, copies, count, labelled = self._prepared(store.root)
+        grids = self._grids(data, copies, count, labelled=labelled)
         keys: list[str] = []
         for grid in grids:
             experiments = grid.experiments()
@@ -116,8 +116,11 @@ class Verify(Common):
             raise UsageError("--ways is empty. Take as-is at least.")
         return found
 
-    def _prepared(self, root: Path) -> tuple[Path, dict[str, Path], bool]:
-        """Write the photographs as a learner sees them; returns their file, the copies, whether labels are known."""
+    def _prepared(self, root: Path) -> tuple[Path, dict[str, Path], int, bool]:
+        """Write the photographs as a learner sees them.
+
+        Returns their file, the copies, the number of training images, and whether labels are known.
+        """
         import numpy as np
         import torch
 
@@ -148,10 +151,10 @@ class Verify(Common):
             files = [self.protected / pairs[place][1] for place in train.ids.tolist()]
             copies[way] = folder / f"{way}.npy"
             np.save(copies[way], seen(files, self.size, WAYS[way], workers=workers))
-        return folder / "originals.npz", copies, labelled
+        return folder / "originals.npz", copies, len(train), labelled
 
-    def _grids(self, data: Path, copies: dict[str, Path], *, labelled: bool) -> list[Grid]:
-        held = f"held_out={self._held_out(data)}"
+    def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labelled: bool) -> list[Grid]:
+        held = f"held_out={count // 6}"
         common: dict[str, Any] = {
             "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
             "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
@@ -172,12 +175,6 @@ class Verify(Common):
         if not grids:
             raise UsageError("there is nothing to learn: no labels, and no --tasks.")
         return grids
-
-    def _held_out(self, data: Path) -> int:
-        import numpy as np
-
-        with np.load(data, allow_pickle=False) as table:
-            return len(table["x_train"]) // 6
 
     def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path) -> None:
         if self.json:
