@@ -30,6 +30,7 @@ from howfar.photos import (
     protect_folder,
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
+from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import changed, is_gray, upright
 from howfar.protect import PROTECTORS
 from howfar.spec import parse
@@ -348,3 +349,16 @@ def test_unreadable_files_are_named(album: Path, tmp_path: Path) -> None:
         pytest.skip("root reads everything")
     with pytest.raises(HowfarError, match="no readable image"):
         run(album, tmp_path / "out")
+
+
+def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_path: Path) -> None:
+    run(album, tmp_path / "out")
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for outside in ("../secret.png", str(tmp_path / "secret.png")):
+        manifest["photos"][0]["output"] = outside
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(HowfarError, match="leads out of the folder"):
+            checked(tmp_path / "out")
+        with pytest.raises(HowfarError, match="leads out of the folder"):
+            pairs_of(album, tmp_path / "out")

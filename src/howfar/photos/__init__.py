@@ -1,8 +1,9 @@
 """Photographs in, protected photographs out."""
 
 from howfar.photos.encoding import Encoding
-from howfar.photos.folder import Order, check, checked, protect_folder
+from howfar.photos.folder import Order, check, protect_folder
 from howfar.photos.listing import Photo, arranged, labels_by_folder, labels_by_table, photos_in
+from howfar.photos.manifest import checked
 
 __all__ = [
     "Encoding", "Order", "Photo", "arranged", "check", "checked", "labels_by_folder", "labels_by_table", "photos_in",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,14 +20,14 @@ from howfar.errors import HowfarError, UsageError
 from howfar.photos.encoding import Encoding, decoded, encoded
 from howfar.photos.journal import Journal
 from howfar.photos.listing import Photo
+from howfar.photos.manifest import MANIFEST, digest_of, summary
 from howfar.photos.noise import SIDE, Plates, crafted
 from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
 from howfar.protect import Draft, Progress, Protector
 from howfar.store import write_text
 from howfar.store.writing import write_bytes
 
-FORMAT = 1
-MANIFEST, NOTES = "manifest.json", ".howfar"
+NOTES = ".howfar"
 Broken = Literal["stop", "skip", "copy"]
 AHEAD = 2  # photographs a worker may be ahead of what is noted: bounds the memory
 
@@ -60,6 +59,16 @@ class Order:
     ssim_photos: int = 20
     clusters: int = 0
     side: int = SIDE
+
+    def described(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {
+            "protector": self.label,
+            "seed": self.seed,
+            "clusters": self.clusters,
+            "side": self.side,
+            "encoding": asdict(self.encoding),
+        }
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """Return what must be the same for work to go on."""
@@ -115,7 +124,7 @@ def protect_folder(
             journal.add(entry)
             done += 1
             yield Progress(done, len(photos), entry["name"])
-    manifest = _manifest(photos, order, journal)
+    manifest = {**order.described(), **summary([journal.entries[photo.name] for photo in photos])}
     write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
 
@@ -179,7 +188,7 @@ def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[s
     _write(output, content, source)
     return {
         "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
-        "before": _digest(source.read_bytes()), "after": _digest(content), **asdict(change),
+        "before": digest_of(source.read_bytes()), "after": digest_of(content), **asdict(change),
     }  # fmt: skip
 
 
@@ -190,63 +199,10 @@ def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
         return entry
     content = source.read_bytes()
     _write(order.output / photo.name, content, source)
-    return {**entry, "status": "copied", "before": _digest(content), "after": _digest(content)}
+    return {**entry, "status": "copied", "before": digest_of(content), "after": digest_of(content)}
 
 
 def _write(output: Path, content: bytes, source: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content)
     keep_times(source, output)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _manifest(photos: Sequence[Photo], order: Order, journal: Journal) -> dict[str, Any]:
-    entries = [journal.entries[photo.name] for photo in photos]
-    changes = [entry for entry in entries if entry["status"] == "protected"]
-    seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
-    square = sum(entry["square"] for entry in changes) / max(len(changes), 1)
-    return {
-        "format": FORMAT,
-        "protector": order.label,
-        "seed": order.seed,
-        "clusters": order.clusters,
-        "side": order.side,
-        "encoding": asdict(order.encoding),
-        "counts": {
-            status: sum(e["status"] == status for e in entries) for status in ("protected", "copied", "skipped")
-        },
-        "linf": max((entry["linf"] for entry in changes), default=0.0),
-        "psnr": None if square == 0 else round(10 * math.log10(255.0**2 / square), 2),
-        "ssim": sum(seen) / len(seen) if seen else None,
-        "photos": entries,
-    }
-
-
-def checked(output: Path) -> list[str]:
-    """Return a sentence for everything in a protected folder that is not as its manifest says.
-
-    Raises:
-        HowfarError: if the manifest is missing or damaged.
-    """
-    path = output / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        entries = [(str(e["output"]), e["status"], e.get("after")) for e in manifest["photos"]]
-    except FileNotFoundError:
-        raise UsageError(f"{output} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
-    faults = []
-    for name, status, digest in entries:
-        if status == "skipped":
-            continue
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            faults.append(f"{name} leads out of the folder.")
-        elif not (output / name).is_file():
-            faults.append(f"{name} is missing.")
-        elif _digest((output / name).read_bytes()) != digest:
-            faults.append(f"{name} is not what was written: its digest differs.")
-    return faults

@@ -1,7 +1,6 @@
 """Photographs and their protected copies as a learner sees them: small, of one size, by way of whatever uploads do."""
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from howfar.data.pictures import read_rgb
-from howfar.errors import HowfarError, UsageError
-from howfar.photos.folder import MANIFEST
+from howfar.errors import UsageError
 from howfar.photos.listing import labels_by_folder, photos_in
+from howfar.photos.manifest import MANIFEST, entries_of
 
 Pair = tuple[str, str, str]  # name of the original, name of the protected one, label
 Way = Callable[[Image.Image], Image.Image]
@@ -24,17 +23,16 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
 
     Raises:
         UsageError: if none does.
+        HowfarError: if the manifest is damaged or leads out of the folder.
     """
     names = photos_in(photos)
-    try:
-        entries = json.loads((protected / MANIFEST).read_text(encoding="utf-8"))["photos"]
-        known = {str(e["name"]): (str(e["output"]), str(e["label"])) for e in entries if e["status"] != "skipped"}
-    except FileNotFoundError:
+    if (protected / MANIFEST).is_file():
+        entries = [entry for entry in entries_of(protected) if entry["status"] != "skipped"]
+        known = {entry["name"]: (entry["output"], str(entry.get("label", ""))) for entry in entries}
+    else:
         outputs = {stem(name): name for name in photos_in(protected)}
         labels = labels_by_folder(names)
         known = {name: (outputs[stem(name)], labels.get(name, "")) for name in names if stem(name) in outputs}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HowfarError(f"{protected / MANIFEST} is damaged ({error}). Protect the photographs again.") from None
     found = [(name, *known[name]) for name in names if name in known]
     if not found:
         raise UsageError(

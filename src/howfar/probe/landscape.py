@@ -20,7 +20,7 @@ from howfar.errors import UsageError
 from howfar.models import channels_last
 from howfar.probe.fold import folded
 from howfar.probe.plane import Plane
-from howfar.probe.refine import filled, further, lattice
+from howfar.probe.refine import Refinement
 from howfar.tasks import Task
 
 GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
@@ -99,9 +99,8 @@ def scanning(
         raise UsageError(f"the plane has {len(plane.axes)} axes, but coordinates are given for {len(rows)}.")
     shape = tuple(len(row) for row in rows)
     loss, quality, computed = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
-    sparse = share < 1 and len(shape) == 2
-    most = int(share * computed.size)
-    wanted: Iterable[tuple[int, ...]] = lattice(shape, most) if sparse else np.ndindex(*shape)
+    part = Refinement(shape, int(share * computed.size)) if share < 1 and min(shape) > 1 and len(shape) == 2 else None
+    wanted: Iterable[tuple[int, ...]] = part.lattice() if part else np.ndindex(*shape)
     done = 0
     with _judges(model, task, data, plane, norms) as judged:
         while wanted := list(wanted):
@@ -111,9 +110,9 @@ def scanning(
                 computed[index] = True
                 done += 1
                 yield done
-            wanted = further(computed, loss, most) if sparse else ()
-    if sparse:
-        loss, quality = filled(computed, loss), filled(computed, quality, smooth=False)
+            wanted = part.further(computed, loss) if part else ()
+    if part:
+        loss, quality = part.filled(computed, loss), part.filled(computed, quality, smooth=False)
     return Landscape(rows, loss, quality, task.metric, computed)
 
 

@@ -1,4 +1,11 @@
-"""Which places of a grid are worth asking at: where a smooth surface through the known ones bends most."""
+"""A grid from a part of its places: most of them a lattice, the others where the surface through it bends most.
+
+Losses are smooth but for the kinks of many small pieces: a cubic spline through a regular lattice follows them better
+than any surface through scattered places, so scattered ones only correct it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,63 +13,78 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = tuple[int, ...]
-START = 0.4  # of the places that may be asked for are a coarse lattice
+START = 0.8  # of the places that may be asked for are the lattice
 ROUNDS = 8  # in which the others are chosen
 APART = 1.5  # places of one round lie further apart than that, in steps of the grid
+CUBIC = 3
 
 
-def lattice(shape: tuple[int, ...], most: int) -> list[Index]:
-    """Return a coarse lattice of places, with all four corners.
+@dataclass(frozen=True)
+class Refinement:
+    """How a plane is filled from some of its places.
 
-    Args:
-        shape: of the grid.
+    Attributes:
+        shape: of the grid, two axes.
         most: places in all.
     """
-    side = max(int((START * most) ** 0.5), 2)
-    rows, columns = (np.unique(np.linspace(0, count - 1, min(side, count)).round().astype(int)) for count in shape)
-    return [(int(row), int(column)) for row in rows for column in columns]
 
+    shape: tuple[int, ...]
+    most: int
 
-def further(computed: Mask, values: Floats, most: int) -> list[Index]:
-    """Return the next places: where a cubic and a linear surface through the known places differ most.
+    @cached_property
+    def axes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the lattice, both ends among them."""
+        side = max(int((START * self.most) ** 0.5), 2)
+        rows, columns = (
+            np.unique(np.linspace(0, count - 1, min(side, count)).round().astype(np.intp)) for count in self.shape
+        )
+        return rows, columns
 
-    Args:
-        computed: which places are known.
-        values: there.
-        most: places in all.
-    """
-    room = most - int(computed.sum())
-    if room <= 0:
-        return []
-    doubt = np.abs(filled(computed, values) - filled(computed, values, smooth=False))
-    doubt[computed] = 0
-    wanted = min(max(int(most * (1 - START) / ROUNDS), 1), room)
-    chosen: list[Index] = []
-    steps = np.indices(doubt.shape)
-    while len(chosen) < wanted and doubt.max() > 0:
-        index = np.unravel_index(int(doubt.argmax()), doubt.shape)
-        chosen.append((int(index[0]), int(index[1])))
-        near = (steps[0] - index[0]) ** 2 + (steps[1] - index[1]) ** 2 < APART**2
-        doubt[near] = 0
-    return chosen
+    def lattice(self) -> list[Index]:
+        """Return the places to begin with."""
+        rows, columns = self.axes
+        return [(int(row), int(column)) for row in rows for column in columns]
 
+    def further(self, computed: Mask, values: Floats) -> list[Index]:
+        """Return the next places: where a cubic and a linear surface through the known places differ most.
 
-def filled(computed: Mask, values: Floats, *, smooth: bool = True) -> Floats:
-    """Return the values of the whole grid, interpolated where they are not known.
+        Args:
+            computed: which places are known, the lattice among them.
+            values: there.
+        """
+        room = self.most - int(computed.sum())
+        if room <= 0:
+            return []
+        doubt = np.abs(self.filled(computed, values) - self.filled(computed, values, smooth=False))
+        doubt[computed] = 0
+        wanted = min(max(int(self.most * (1 - START) / ROUNDS), 1), room)
+        chosen: list[Index] = []
+        steps = np.indices(doubt.shape)
+        while len(chosen) < wanted and doubt.max() > 0:
+            index = np.unravel_index(int(doubt.argmax()), doubt.shape)
+            chosen.append((int(index[0]), int(index[1])))
+            near = (steps[0] - index[0]) ** 2 + (steps[1] - index[1]) ** 2 < APART**2
+            doubt[near] = 0
+        return chosen
 
-    Args:
-        computed: which places are known, the corners among them.
-        values: there.
-        smooth: by a surface with continuous slopes (Clough and Tocher), else linearly.
-    """
-    from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
+    def filled(self, computed: Mask, values: Floats, *, smooth: bool = True) -> Floats:
+        """Return the values of the whole grid, interpolated where they are not known.
 
-    places = np.argwhere(computed)
-    known = values[computed]
-    if smooth:
-        surface = CloughTocher2DInterpolator(places, known, tol=1e-3 * max(float(np.ptp(known)), 1e-12), maxiter=50)
-    else:
-        surface = LinearNDInterpolator(places, known)
-    between = surface(*np.indices(computed.shape)).clip(known.min(), known.max())  # a smooth surface may overshoot
-    found: Floats = np.where(computed, values, between)
-    return found
+        Args:
+            computed: which places are known, the lattice among them.
+            values: there.
+            smooth: by surfaces with continuous slopes, else linearly.
+        """
+        from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator, RectBivariateSpline
+
+        rows, columns = self.axes
+        down, across = (min(CUBIC if smooth else 1, len(axis) - 1) for axis in self.axes)
+        spline = RectBivariateSpline(rows, columns, values[np.ix_(rows, columns)], kx=down, ky=across, s=0)
+        between = spline(*map(np.arange, self.shape))
+        if computed.sum() > len(rows) * len(columns):
+            kind = CloughTocher2DInterpolator if smooth else LinearNDInterpolator
+            missed = (values - between)[computed]
+            between = between + kind(np.argwhere(computed), missed)(*np.indices(self.shape))
+        known = values[computed]
+        found: Floats = np.where(computed, values, between.clip(known.min(), known.max()))  # splines may overshoot
+        return found

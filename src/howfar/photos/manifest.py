@@ -1,0 +1,73 @@
+"""``manifest.json``: what was done with every photograph, and whether it still is so."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from howfar.errors import HowfarError, UsageError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATES = ("protected", "copied", "skipped")
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the entries of all photographs, and above them what they come to."""
+    changes = [entry for entry in entries if entry["status"] == "protected"]
+    seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
+    square = sum(entry["square"] for entry in changes) / max(len(changes), 1)
+    return {
+        "format": FORMAT,
+        "counts": {status: sum(entry["status"] == status for entry in entries) for status in STATES},
+        "linf": max((entry["linf"] for entry in changes), default=0.0),
+        "psnr": None if square == 0 else round(10 * math.log10(255.0**2 / square), 2),
+        "ssim": sum(seen) / len(seen) if seen else None,
+        "photos": list(entries),
+    }
+
+
+def entries_of(folder: Path) -> list[dict[str, Any]]:
+    """Return what the manifest of a protected folder says of every photograph: ``name``, ``output``, ``status``.
+
+    Raises:
+        UsageError: if there is none.
+        HowfarError: if it is damaged, or names a file outside the folder.
+    """
+    path = folder / MANIFEST
+    try:
+        found = [dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["photos"]]
+        names = [str(entry[key]) for entry in found for key in ("name", "output", "status")]
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise HowfarError(f"{path}: {name} leads out of the folder. Do not trust it.")
+    return found
+
+
+def checked(folder: Path) -> list[str]:
+    """Return a sentence for everything in a protected folder that is not as its manifest says.
+
+    Raises:
+        HowfarError: as ``entries_of``.
+    """
+    faults = []
+    for entry in entries_of(folder):
+        name = entry["output"]
+        if entry["status"] == "skipped":
+            continue
+        if not (folder / name).is_file():
+            faults.append(f"{name} is missing.")
+        elif digest_of((folder / name).read_bytes()) != entry.get("after"):
+            faults.append(f"{name} is not what was written: its digest differs.")
+    return faults
