@@ -38,7 +38,7 @@ except SystemExit as end:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=1000)
-    parser.add_argument("--protector", default="lsp")
+    parser.add_argument("--protector", default="carriers[cell=2,mirrored=true]")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     workers, alone, protecting, memory = os.cpu_count() or 1, [], [], 0
@@ -67,7 +67,7 @@ def photographed(folder: Path, count: int) -> None:
         scene = Image.fromarray(scenes[number % len(scenes)])
         width = int(rng.integers(200, min(scene.size)))
         left = int(rng.integers(0, scene.width - width + 1))
-        top = int(rng.integers(0, scene.height - width * 3 // 4 + 1))
+        top = int(rng.integers(0, scene.height - -(-width * 3 // 4) + 1))
         crop = scene.resize(SIZE, Image.Resampling.BICUBIC, box=(left, top, left + width, top + width * 0.75))
         path = folder / f"kind {number % 8}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
