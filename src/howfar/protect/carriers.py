@@ -14,7 +14,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, patterned
+from howfar.protect.protector import Crafting, Protector, add_noise
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
@@ -70,28 +70,35 @@ class TargetCarriers(Protector):
         answers = data.answers(task.target)
         targets = answers if isinstance(answers, Mapping) else {task.target: answers}
         codes = [_codes(values, name, self.levels, rng) for name, values in sorted(targets.items())]
-        carriers = [self._patterns(count, data.shape, rng) for _, count in codes]
+        tables = [self._table(count, data.shape[0], rng) for _, count in codes]
         places = self._places([values.ndim == 1 for values, _ in codes], data.shape[1:], rng)
+        rows, columns = (torch.arange(side) % (self.tile * self.cell) for side in data.shape[1:])
+        spot = rows[:, None] * (self.tile * self.cell) + columns  # of every pixel on its tile
+
+        def said(part: slice, number: int) -> Tensor:
+            """Return where in the table of a target its pixels' entries are, (n, height, width)."""
+            values = codes[number][0][part]
+            return (values if values.ndim > 1 else values[:, None, None]) * (self.tile * self.cell) ** 2 + spot
 
         def noise_of(part: slice) -> Tensor:
-            each = [patterned(pattern, values[part]) for pattern, (values, _) in zip(carriers, codes, strict=True)]
             if self.sharing == "sum":
-                return self.eps * torch.stack(each).sum(0).sign()
-            whole = torch.zeros_like(each[0])
-            for number, noise in enumerate(each):
-                whole = torch.where(places == number, noise, whole)
-            return self.eps * whole
+                total = torch.stack([_looked_up(table, said(part, number)) for number, table in enumerate(tables)])
+                return self.eps * total.sum(0).sign()
+            starts = [sum(table.shape[1] for table in tables[:number]) for number in range(len(tables))]
+            index = said(part, 0)
+            for number in range(1, len(tables)):
+                index = torch.where(places == number, said(part, number) + starts[number], index)
+            return self.eps * _looked_up(torch.cat(tables, 1), index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 
-    def _patterns(self, count: int, shape: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
-        """Return one pattern of ±1 a value, all over an image: (count, channels, height, width)."""
-        channels, height, width = shape
+    def _table(self, count: int, channels: int, rng: np.random.Generator) -> Tensor:
+        """Return the patterns of ±1 of all values, cell by cell, and zeros for none: (channels, entries)."""
         planes = channels if self.colour == "rgb" else 1
-        tiles = _apart(count, planes, self.tile, rng, mirrored=self.mirrored)
-        rows, columns = (torch.arange(side) // self.cell % self.tile for side in (height, width))
-        found = torch.from_numpy(tiles)[:, :, rows[:, None], columns]
-        return found.expand(-1, channels, -1, -1).contiguous()
+        tiles = torch.from_numpy(_apart(count, planes, self.tile, rng, mirrored=self.mirrored))
+        large = tiles.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)
+        with_none = torch.cat([large, torch.zeros_like(large[:1])])
+        return with_none.expand(-1, channels, -1, -1).transpose(0, 1).flatten(1).contiguous()
 
     def _places(self, wholes: Sequence[bool], size: tuple[int, int], rng: np.random.Generator) -> Tensor:
         """Return which target every pixel serves, (height, width): tiles are dealt out evenly, in a random order."""
@@ -107,29 +114,35 @@ class TargetCarriers(Protector):
         return grid.repeat_interleave(side, 0).repeat_interleave(side, 1)[: size[0], : size[1]]
 
 
+def _looked_up(table: Tensor, index: Tensor) -> Tensor:
+    """Return the entries of every channel, (n, channels, height, width)."""
+    return torch.stack([channel.take(index) for channel in table], 1)
+
+
 def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """Return a target as classes of images, (n,), or pixels, (n, height, width), and their number; 255 is none.
+    """Return a target as classes of images, (n,), or pixels, (n, height, width), and their number, which means none.
 
     Raises:
         UsageError: if there is no value at all.
     """
     if not values.is_floating_point() and values.ndim in (1, 3):
-        known = values[values != arrays.VOID] if values.ndim == 3 else values
-        if not known.numel():
+        void = values == arrays.VOID if values.ndim == 3 else torch.zeros_like(values, dtype=torch.bool)
+        count = int(values.masked_fill(void, -1).max()) + 1
+        if not count:
             raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
-        return values, int(known.max()) + 1
+        return values.long().masked_fill_(void, count), count
     channels = values.movedim(1, 0) if values.ndim > 3 else values[None]
     each = max(round(levels ** (1 / len(channels))), 2)
-    code = torch.zeros(channels.shape[1:], dtype=torch.int64)
-    for channel in channels:
-        finite = channel[channel.isfinite()].double() if channel.is_floating_point() else channel.double().flatten()
+    code, void = torch.zeros(channels.shape[1:], dtype=torch.int64), torch.zeros(channels.shape[1:], dtype=torch.bool)
+    for channel in channels.float():
+        some = channel.flatten()[torch.from_numpy(rng.integers(0, channel.numel(), min(SAMPLE, channel.numel())))]
+        finite = some[some.isfinite()]
         if not finite.numel():
             raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
-        some = finite[torch.from_numpy(rng.integers(0, len(finite), min(SAMPLE, len(finite))))]
-        bounds = some.quantile(torch.arange(1, each, dtype=torch.float64) / each)
-        code = code * each + torch.bucketize(channel.double().nan_to_num(), bounds)
-    void = ~channels.isfinite().all(0) if channels.is_floating_point() else torch.zeros_like(code, dtype=torch.bool)
-    return code.masked_fill(void, arrays.VOID), each ** len(channels)
+        bounds = finite.quantile(torch.arange(1, each) / each)
+        code.mul_(each).add_(torch.bucketize(channel.contiguous(), bounds))
+        void |= ~channel.isfinite()
+    return code.masked_fill_(void, each ** len(channels)), each ** len(channels)
 
 
 def _apart(
@@ -141,7 +154,7 @@ def _apart(
     """
     taken: list[NDArray[np.float32]] = []
     for _ in range(count):
-        drawn = np.stack([_balanced(planes, side, rng, mirrored=mirrored) for _ in range(CANDIDATES if taken else 1)])
+        drawn = _balanced(CANDIDATES if taken else 1, planes, side, rng, mirrored=mirrored)
         if taken:
             turns = [np.roll(taken, shift, (2, 3)) for shift in np.ndindex(side, side)]
             shifts = np.concatenate(turns).reshape(-1, drawn[0].size)
@@ -151,9 +164,9 @@ def _apart(
     return np.stack(taken)
 
 
-def _balanced(planes: int, side: int, rng: np.random.Generator, *, mirrored: bool) -> NDArray[np.float32]:
-    """Return one pattern, every plane of which has as many +1 as −1."""
+def _balanced(count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool) -> NDArray[np.float32]:
+    """Return patterns, every plane of which has as many +1 as −1."""
     half = -(-side // 2) if mirrored else side
-    cells = np.resize(np.array([1.0, -1.0], np.float32), (planes, side * half))
-    found = rng.permuted(cells, axis=1).reshape(planes, side, half)
-    return np.concatenate([found, found[:, :, : side - half][:, :, ::-1]], 2) if mirrored else found
+    cells = np.resize(np.array([1.0, -1.0], np.float32), (count, planes, side * half))
+    found = rng.permuted(cells, axis=2).reshape(count, planes, side, half)
+    return np.concatenate([found, found[..., : side - half][..., ::-1]], 3) if mirrored else found
