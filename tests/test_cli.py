@@ -144,22 +144,24 @@ def test_a_killed_run_ends_with_the_same_bytes(finished: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path) -> None:
-    many = ["0-29" if part == "0-1" else part for part in SUITE]  # not over before a signal is pressed again
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_says_that_nothing_is_lost(presses: int, tmp_path: Path) -> None:
+    many = ["0-9" if part == "0-1" else part for part in SUITE]  # not over before a signal comes
     command = [sys.executable, "-m", "howfar", *many]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/victim/*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    errors = ""
-    for _ in range(10):  # a signal that meets Python in a destructor is lost: whoever waits presses again
+    run.send_signal(signal.SIGINT)
+    if presses > 1:
+        time.sleep(0.2)
         run.send_signal(signal.SIGINT)
-        try:
-            _, errors = run.communicate(timeout=5)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    assert run.returncode == 130
+    try:
+        _, errors = run.communicate(timeout=30)
+    except subprocess.TimeoutExpired:  # a signal that meets Python in a destructor is lost: whoever waits presses again
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=30)
+    assert run.returncode in ((130,) if presses == 1 else (130, -signal.SIGINT)), "Python hears no signal in its end"
     assert "run the same command again" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.glob("runs/victim/*/record.json"))

@@ -1,10 +1,14 @@
 """The command line: parse, call, print. Nothing here computes, and torch is loaded only when work starts."""
 
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import tyro
@@ -25,6 +29,8 @@ from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.commands.verify import Verify
 from howfar.errors import HowfarError
+
+INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to go on."
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
 # torchmetrics imports Matplotlib where it is installed, and that would make folders in the user's home.
@@ -79,14 +85,15 @@ def main(arguments: list[str] | None = None) -> None:
 def _guarded(command: Callable[[], int]) -> int:
     terminal.show_log()
     try:
-        return command()
+        with _second_interrupt_ends():
+            return command()
     except HowfarError as error:
         if getattr(command, "debug", False):
             raise
         terminal.say(f"howfar: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
-        terminal.say("interrupted. Finished cells are kept: run the same command again to go on.")
+        terminal.say(INTERRUPTED)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,3 +106,27 @@ def _guarded(command: Callable[[], int]) -> int:
             style="red",
         )
         return 1
+
+
+@contextmanager
+def _second_interrupt_ends() -> Iterator[None]:
+    """Let the first Ctrl-C stop the work in order, and another one end the process at once, whatever it is at."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            os.write(2, f"\n{INTERRUPTED}\n".encode())
+            os._exit(130)
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        if not pressed:  # else the process is about to end, and shall end well if it is pressed again
+            signal.signal(signal.SIGINT, before)
