@@ -160,7 +160,7 @@ def _answers(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] | No
     model.eval()
     images = arrays.to_images(few.pixels, next(model.parameters()).device)
     said = task.answer(model(images)).cpu()
-    return {"images": few.pixels, "truth": few.targets[task.target], "said": said.contiguous()}
+    return {"images": few.pixels, "truth": few.targets[task.target].clone(), "said": said.contiguous()}
 
 
 def _by_class(data: Data) -> Tensor:

@@ -66,6 +66,13 @@ def test_photographs_that_were_not_protected_lose_nothing(photos: Path) -> None:
     assert code == 4
 
 
+def test_tasks_without_labels_are_judged_too(photos: Path) -> None:
+    tasks = ["--tasks", "edge_texture,autoencoding", "--model", "resnet8[width=4]", "--epochs", "1", "--seeds", "0"]
+    _, found = verified(photos, photos / "protected", *tasks, "--ways", "as-is", "--require", "drop>=-100")
+    assert {loss["task"] for loss in found["losses"]} == {"classification", "edge_texture", "autoencoding"}  # type: ignore[attr-defined]
+    assert any(sentence.startswith(("Remains", "Is taken")) for sentence in found["verdict"])  # type: ignore[attr-defined]
+
+
 def test_files_are_paired_by_manifest_or_name(photos: Path, tmp_path: Path) -> None:
     by_manifest = pairs_of(photos / "photos", photos / "protected")
     by_name = pairs_of(photos / "photos", photos / "photos")
