@@ -362,3 +362,15 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
             checked(tmp_path / "out")
         with pytest.raises(HowfarError, match="leads out of the folder"):
             pairs_of(album, tmp_path / "out")
+
+
+def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_path: Path) -> None:
+    root, scripts = tmp_path / "album", ("naïve", "снимок", "写真", "صورة", "ภาพ", "🐈 photo", "a'b\"c", "x;y&z")
+    root.mkdir()
+    content = [encoded(tile := scene(8, 8, seed), tile, Encoding()) for seed in range(2)]
+    for number in range(10_000):
+        (root / f"{scripts[number % len(scripts)]} {number}.png").write_bytes(content[number % 2])
+    manifest = run(root, tmp_path / "out", "random[eps=8/255]", side=8, ssim_photos=20)
+    assert manifest["counts"] == {"protected": 10_000, "copied": 0, "skipped": 0}
+    assert len(photos_in(tmp_path / "out")) == 10_000
+    assert checked(tmp_path / "out") == []

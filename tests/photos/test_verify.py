@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from howfar.data import DATASETS
+from howfar.data import DATASETS, balanced
+from howfar.data.npz import npz
 from howfar.errors import UsageError
 from howfar.photos.pairs import pairs_of
 from howfar.photos.verdict import Loss, required, sentences
@@ -71,6 +72,19 @@ def test_tasks_without_labels_are_judged_too(photos: Path) -> None:
     _, found = verified(photos, photos / "protected", *tasks, "--ways", "as-is", "--require", "drop>=-100")
     assert {loss["task"] for loss in found["losses"]} == {"classification", "edge_texture", "autoencoding"}  # type: ignore[attr-defined]
     assert any(sentence.startswith(("Remains", "Is taken")) for sentence in found["verdict"])  # type: ignore[attr-defined]
+
+
+def test_cifar_images_as_a_folder_of_pngs_lose_most_of_what_they_teach(shared: Path, tmp_path: Path) -> None:
+    images = balanced(npz(shared / "cifar10.npz").train, 1000, target="label")
+    for place, (pixels, label) in enumerate(zip(images.pixels, images.targets["label"].tolist(), strict=True)):
+        folder = tmp_path / "photos" / f"kind {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(folder / f"{place}.png")
+    assert inside("protect", str(tmp_path / "photos"), "-o", str(tmp_path / "protected"), "--side", "32")[0] == 0
+    how = ("--model", "resnet8[width=8]", "--size", "32", "--ways", "as-is", "--epochs", "20", "--workers", "2")
+    code, found = verified(tmp_path, tmp_path / "protected", *how, "--require", "drop>=12")
+    assert code == 0, found["verdict"]
+    assert str(found["verdict"][0]).startswith("The protection holds")  # type: ignore[index]
 
 
 def test_files_are_paired_by_manifest_or_name(photos: Path, tmp_path: Path) -> None:
