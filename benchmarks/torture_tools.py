@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from howfar.store import Store, differences
-from howfar.store.records import SUM
+from howfar.store.record import SUM
 
 GRID = [
     "bench", "--dataset", "digits", "--protectors", "random,lsp[eps=32/255],em[rounds=3]", "--models", "linear,lenet5",

@@ -17,7 +17,7 @@ from howfar.results import collect
 from howfar.results.cells import Distances
 from howfar.results.crosstask import matrices
 from howfar.store import Record, Store
-from howfar.store.records import ARRAYS
+from howfar.store.record import ARRAYS
 from howfar.suite import check_data, make_suite
 
 TINY = {

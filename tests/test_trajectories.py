@@ -14,7 +14,7 @@ from howfar.experiment import Experiment, Walk
 from howfar.probe import Trajectory
 from howfar.results.trajectories import departures
 from howfar.store import Store
-from howfar.store.records import ARRAYS
+from howfar.store.record import ARRAYS
 from howfar.suite import make_suite
 
 

@@ -19,7 +19,7 @@ from howfar.results import collect
 from howfar.results.curvatures import bends, overview
 from howfar.results.landscapes import scenes
 from howfar.store import Store
-from howfar.store.records import ARRAYS
+from howfar.store.record import ARRAYS
 from howfar.suite import make_suite
 from howfar.views import View, bent, look
 

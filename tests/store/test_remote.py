@@ -14,7 +14,7 @@ import torch
 from howfar.errors import HowfarError, UsageError
 from howfar.store import Onlooker, Record, Store, absolute, check, is_url, merge, open_store
 from howfar.store.objects import ObjectSlot
-from howfar.store.records import RECORD
+from howfar.store.record import RECORD
 from howfar.store.remote import RemoteStore
 
 from ..test_cli import TINY, howfar

@@ -98,7 +98,7 @@ def look(experiments: "list[Experiment]", store: "Store", seconds: "Mapping[str,
 
 def _found(store: "Store", step: "Step") -> "Record | None":
     """Return a step's record; None where there is none, or a damaged one, which is made again."""
-    from howfar.store.records import DamagedError
+    from howfar.store import DamagedError
 
     try:
         return store.find(step.name, step.key)

@@ -2,7 +2,8 @@
 
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, Onlooker, Slot
-from howfar.store.records import DamagedError, Record, Store
+from howfar.store.record import DamagedError, Record
+from howfar.store.records import Store
 from howfar.store.remote import absolute, is_url, open_store
 from howfar.store.upkeep import Finding, check, clean, differences, merge, remove
 from howfar.store.writing import write_text

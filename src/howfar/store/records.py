@@ -12,54 +12,19 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
 from torch import Tensor
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.store.index import Index, Short, shortened, stamp
 from howfar.store.lease import Claim, FileSlot, Lease, Slot
-from howfar.store.seal import sealed, sha256, unsealed
+from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record, read_record
+from howfar.store.seal import sealed, sha256
 from howfar.store.writing import alive, flush, write_text
-
-RECORD, ARRAYS = "record.json", "arrays.safetensors"
-SUM = "arrays_sha256"  # in what a record says about its making
-
-
-class DamagedError(HowfarError):
-    """A record or its arrays are not what was written."""
-
-    def __init__(self, path: Path | str, why: object) -> None:
-        super().__init__(f"{path} is damaged ({why}). Delete {str(path).rpartition('/')[0]} and run again.")
-        self.why = str(why)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One finished step.
-
-    Attributes:
-        step: kind of work, the folder it lies in.
-        key: hash of ``spec``.
-        spec: everything that determines the result.
-        status: ``done`` or ``failed``.
-        result: what came out, as JSON.
-        made: circumstances that must not change the result: device, versions, seconds, memory.
-    """
-
-    step: str
-    key: str
-    spec: Mapping[str, Any]
-    status: str
-    result: Mapping[str, Any]
-    made: Mapping[str, Any]
-
-
-MEMBERS = {member.name for member in fields(Record)}
 
 
 class Store:
@@ -115,22 +80,8 @@ class Store:
         Raises:
             HowfarError: if the record is damaged.
         """
-        members = self._load(step, key)
+        members = read_record(f"{self.root}/{step}/{key}/{RECORD}")
         return None if members is None else Record(**members)
-
-    def _load(self, step: str, key: str) -> dict[str, Any] | None:
-        path = f"{self.root}/{step}/{key}/{RECORD}"
-        try:
-            with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
-                members: dict[str, Any] = from_json(unsealed(file.read()))
-            parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
-            if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
-                raise ValueError("it is no record")
-            return members
-        except FileNotFoundError:
-            return None
-        except (ValueError, OSError) as error:
-            raise DamagedError(Path(path), error) from None
 
     def done(self, step: str, key: str) -> bool:
         """Return whether the step is finished and did not fail; what cannot be read any more is to do again."""
@@ -162,7 +113,7 @@ class Store:
             then, short = known.get(name, ("", {}))
             if then != now:
                 try:
-                    members = self._load(step, name)
+                    members = read_record(f"{folder}/{name}/{RECORD}")
                 except DamagedError:
                     if not damaged:
                         raise

@@ -18,7 +18,8 @@ from torch import Tensor
 from howfar.errors import HowfarError, UsageError
 from howfar.store.lease import Claim, Slot
 from howfar.store.objects import ObjectSlot
-from howfar.store.records import ARRAYS, RECORD, SUM, DamagedError, Record, Store
+from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record
+from howfar.store.records import Store
 from howfar.store.seal import unsealed
 from howfar.store.writing import write_bytes
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from howfar.errors import HowfarError
 from howfar.store.lease import FileSlot
-from howfar.store.records import ARRAYS, DamagedError, Record, Store
+from howfar.store.record import ARRAYS, DamagedError, Record
+from howfar.store.records import Store
 
 PASSING = "seconds"  # times in results differ from run to run
 

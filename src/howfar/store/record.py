@@ -1,0 +1,65 @@
+"""One finished step, and how its file is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from howfar.errors import HowfarError
+from howfar.store.seal import unsealed
+
+RECORD, ARRAYS = "record.json", "arrays.safetensors"
+SUM = "arrays_sha256"  # in what a record says about its making
+
+
+class DamagedError(HowfarError):
+    """A record or its arrays are not what was written."""
+
+    def __init__(self, path: Path | str, why: object) -> None:
+        super().__init__(f"{path} is damaged ({why}). Delete {str(path).rpartition('/')[0]} and run again.")
+        self.why = str(why)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished step.
+
+    Attributes:
+        step: kind of work, the folder it lies in.
+        key: hash of ``spec``.
+        spec: everything that determines the result.
+        status: ``done`` or ``failed``.
+        result: what came out, as JSON.
+        made: circumstances that must not change the result: device, versions, seconds, memory.
+    """
+
+    step: str
+    key: str
+    spec: Mapping[str, Any]
+    status: str
+    result: Mapping[str, Any]
+    made: Mapping[str, Any]
+
+
+MEMBERS = {member.name for member in fields(Record)}
+
+
+def read_record(path: str) -> dict[str, Any] | None:
+    """Return the members of a record as they stand in its file, or None where there is none.
+
+    Raises:
+        DamagedError: if it is not what was written.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
+            members: dict[str, Any] = from_json(unsealed(file.read()))
+        parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
+        if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
+            raise ValueError("it is no record")
+        return members
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise DamagedError(Path(path), error) from None
