@@ -11,11 +11,12 @@ from howfar import work
 from howfar.engine import plan
 from howfar.errors import UsageError
 from howfar.experiment import Experiment
-from howfar.report.crosstask import as_json, as_markdown
+from howfar.report.crosstask import Cell, as_json, as_markdown
 from howfar.report.page import Page, render
 from howfar.results import collect
 from howfar.results.cells import Distances
-from howfar.results.crosstask import matrices
+from howfar.results.crosstask import _summary, matrices
+from howfar.score import retention
 from howfar.store import Record, Store
 from howfar.store.record import ARRAYS
 from howfar.suite import check_data, make_suite
@@ -81,6 +82,19 @@ def test_the_matrix_has_a_row_a_source_and_a_column_a_task(page: Page) -> None:
         others = {task: value for task, value in kept.items() if task.partition(" (")[0] != source}
         assert summary.worst == max(others.values())
         assert summary.score == pytest.approx(1 - summary.worst)
+        assert summary.own == max((kept[task] for task in kept if task not in others), default=None)
+
+
+def test_tasks_of_a_joint_source_are_its_own() -> None:
+    row = {
+        name: Cell(0.9, after, retention([0.9, 0.8], [after, after], chance=0.1))
+        for name, after in (("class_scene", 0.2), ("normal", 0.3), ("depth_euclidean", 0.7), ("keypoints2d", 0.8))
+    }
+    summary = _summary(row, "joint:class_scene+normal")
+    assert summary is not None
+    assert summary.own == row["normal"].retention.value
+    assert (summary.worst, summary.task) == (row["keypoints2d"].retention.value, "keypoints2d")
+    assert summary.mean == pytest.approx((summary.worst + row["depth_euclidean"].retention.value) / 2)
 
 
 def test_retention_is_what_the_records_say(finished: tuple[Store, list[Experiment]], page: Page) -> None:

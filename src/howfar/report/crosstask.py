@@ -72,12 +72,15 @@ class Summary:
         worst: the largest one.
         task: where that is.
         score: 1 − worst: the cross-task score; 1 is unlearnable for every task.
+        own: largest retention over the tasks that it *was* made for, those of a joint one among them; None where none
+            of them was learned.
     """
 
     mean: float
     worst: float
     task: str
     score: float
+    own: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,19 +120,21 @@ class Matrix:
 
     def header(self) -> tuple[str, ...]:
         """Return the headings of ``lines``."""
-        return ("protector", *(column.title for column in self.columns), "mean retention", "worst", "cross-task score")
+        last = ("own tasks, worst", "mean of others", "worst of others", "cross-task score")
+        return ("protector", *(column.title for column in self.columns), *last)
 
     def lines(self) -> list[tuple[str, ...]]:
         """Return the clean row, then one a protector: quality, and in brackets what is retained, in percent."""
         known = {name: cell for row in self.cells.values() for name, cell in row.items()}
-        clean = ["clean", *(_clean(column, known.get(column.name)) for column in self.columns), "100", "100", "0"]
+        clean = ["clean", *(_clean(column, known.get(column.name)) for column in self.columns), "–", "100", "100", "0"]
         return [tuple(clean), *(self._line(name) for name in self.cells)]
 
     def _line(self, name: str) -> tuple[str, ...]:
         row, found = self.cells[name], self.summaries.get(name)
-        last = ("–", "–", "–")
+        last = ("–", "–", "–", "–")
         if found is not None:
-            last = (f"{100 * found.mean:.0f}", f"{100 * found.worst:.0f} ({found.task})", f"{found.score:.2f}")
+            own = "–" if found.own is None else f"{100 * found.own:.0f}"
+            last = (own, f"{100 * found.mean:.0f}", f"{100 * found.worst:.0f} ({found.task})", f"{found.score:.2f}")
         return (name, *(_text(column, row.get(column.name)) for column in self.columns), *last)
 
     def distances(self) -> list[tuple[str, ...]]:

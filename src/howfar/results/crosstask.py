@@ -14,6 +14,7 @@ from howfar.models.heads import OWN
 from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
 from howfar.results.cells import CLEAN, Distances, knows_targets, source_of
 from howfar.score import retention
+from howfar.spec import parse
 from howfar.store import Record
 from howfar.tasks import TASKS
 
@@ -161,9 +162,14 @@ def _cosine(first: list[Vector] | None, second: list[Vector] | None) -> float | 
 
 
 def _summary(row: Mapping[str, Cell], source: str) -> Summary | None:
-    """Return retention over the tasks that a protector was not made for."""
-    others = {name: cell.retention.value for name, cell in row.items() if name.partition(" (")[0] != source}
+    """Return retention over the tasks that a protector was not made for, and over those that it was made for."""
+    parts = str(parse(source, TASKS, "task").settings.get("tasks", source)) if source else ""
+    made_for = set(parts.split("+"))
+    kept = {name: cell.retention.value for name, cell in row.items()}
+    own = {name for name in kept if name.partition(" (")[0] in made_for}
+    others = {name: value for name, value in kept.items() if name not in own}
     if not others:
         return None
     worst = max(others, key=lambda name: others[name])
-    return Summary(sum(others.values()) / len(others), others[worst], worst, 1 - others[worst])
+    strongest = max((kept[name] for name in own), default=None)
+    return Summary(sum(others.values()) / len(others), others[worst], worst, 1 - others[worst], strongest)
