@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from howfar.report.page import render
+from howfar.report.render import render
 from howfar.results import collect
 from howfar.store import Store
 

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from rich.progress import track
 
+from howfar.report.render import outputs
 from howfar.results import collect
 from howfar.store import Record, Store
 
@@ -39,7 +40,7 @@ def main() -> None:
         print("leaderboard", timed(lambda: collect(Store(folder), brief=True)))
         page = collect(Store(folder))
         print("page written", timed(page.outputs))
-        print(f"page: {len(page.outputs()['report.html'].encode()) / 1e6:.1f} MB, {len(page.rows)} rows")
+        print(f"page: {len(outputs(page)['report.html'].encode()) / 1e6:.1f} MB, {len(page.rows)} rows")
 
 
 def fill(store: Store, source: Store, count: int) -> float:

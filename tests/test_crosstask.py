@@ -12,7 +12,8 @@ from howfar.engine import plan
 from howfar.errors import UsageError
 from howfar.experiment import Experiment
 from howfar.report.crosstask import Cell, as_json, as_markdown
-from howfar.report.page import Page, render
+from howfar.report.page import Page
+from howfar.report.render import render
 from howfar.results import collect
 from howfar.results.cells import Distances
 from howfar.results.crosstask import _summary, matrices

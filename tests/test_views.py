@@ -14,7 +14,7 @@ from howfar import arrays, engine
 from howfar.cli import main
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Walk
-from howfar.report.page import render
+from howfar.report.render import render
 from howfar.results import collect
 from howfar.results.curvatures import bends, overview
 from howfar.results.landscapes import scenes

@@ -10,7 +10,7 @@ import torch
 from howfar import experiment, work
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError, UsageError
-from howfar.report.page import render
+from howfar.report.render import render
 from howfar.results import collect
 from howfar.store import Store
 from howfar.suite import make_suite

@@ -9,10 +9,11 @@ import pytest
 
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
-from howfar.report.page import Control, Gallery, Group, Page, Protected, Series, render
+from howfar.report.page import Control, Gallery, Group, Page, Protected, Series
 from howfar.report.profile import Profile
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
+from howfar.report.render import render
 from howfar.report.scenery import Panel, Scene
 from howfar.report.verdict import verdict
 from howfar.score import Trials, dose_response, retention, worst_case

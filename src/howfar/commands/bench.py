@@ -29,6 +29,7 @@ class Bench(Grid):
     """Show what other runs of this grid are at, how long they will take and what failed; run nothing."""
 
     def __call__(self) -> int:
+        from howfar.report.render import outputs
         from howfar.results import collect
         from howfar.store import Record, open_store, write_text
 
@@ -45,7 +46,7 @@ class Bench(Grid):
             return 0
         if any(store.done("victim", key) for key in victims):
             page = collect(store, victims)
-            for name, text in page.outputs().items():
+            for name, text in outputs(page).items():
                 write_text(store.root / name, text)
             terminal.show_leaderboard(page, as_json=self.json)
             terminal.say(f"page: {store.root / 'report.html'}")

@@ -72,8 +72,8 @@ class Landscape(_Walked):
 
     def __call__(self) -> int:
         from howfar import engine, views
-        from howfar.report.page import render
         from howfar.report.paper import check_figure, save
+        from howfar.report.render import render
         from howfar.results import collect
         from howfar.results.landscapes import as_arrays, scenes
         from howfar.store import write_text

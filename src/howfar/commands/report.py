@@ -95,7 +95,7 @@ class Report(Common):
     """The file to write."""
 
     def __call__(self) -> int:
-        from howfar.report.page import render
+        from howfar.report.render import render
         from howfar.store import write_text
 
         write_text(self.output, render(_page(self.runs)))

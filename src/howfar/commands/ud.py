@@ -57,7 +57,7 @@ class Ud(Common):
 
     def __call__(self) -> int:
         from howfar.compare import compare
-        from howfar.report.page import render
+        from howfar.report.render import render
         from howfar.store import open_store, write_text
 
         if not 0 < self.confidence < 1:

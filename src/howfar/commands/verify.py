@@ -64,7 +64,7 @@ class Verify(Common):
 
     def __call__(self) -> int:
         from howfar.photos.verdict import required, sentences
-        from howfar.report.page import render
+        from howfar.report.render import render
         from howfar.results import collect
         from howfar.store import open_store, write_text
 

@@ -1,20 +1,13 @@
-"""The page: one self-contained HTML file that opens offline."""
+"""All that leaderboard and page show."""
 
-import json
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report import crosstask, figures, profile, surfaces, verdict
 from howfar.report.crosstask import Matrix
-from howfar.report.html import rendered, text_of
-from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, cells
-from howfar.report.numbers import shown, unit
-from howfar.report.packing import packed
-from howfar.report.pictures import GAIN, compared, sheet
+from howfar.report.leaderboard import Row
 from howfar.report.profile import Profile
 from howfar.report.scenery import Scene
 from howfar.score import DoseResponse
@@ -157,102 +150,3 @@ class Page:
                 for s in g.series
             },
         }
-
-    def outputs(self) -> dict[str, str]:
-        """Return the text of every file that a run leaves: leaderboard in three forms, worst cases, costs, page."""
-        return {
-            "leaderboard.json": as_json(self.rows),
-            "leaderboard.csv": as_csv(self.rows),
-            "leaderboard.md": crosstask.as_markdown(self.matrices)
-            + profile.as_markdown(self.profiles)
-            + as_markdown(self.rows),
-            "worst_case.json": profile.as_json(self.profiles),
-            "crosstask.json": crosstask.as_json(self.matrices),
-            "cost.json": json.dumps(self.costs, indent=1) + "\n",
-            "report.html": render(self),
-        }
-
-
-def render(page: Page) -> str:
-    """Return the page as HTML; every name is escaped."""
-    import plotly.offline
-
-    scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
-    strips = [(entry, seen) for entry in page.protected if (seen := compared(entry.clean, entry.protected))]
-    galleries = [(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries]
-    return rendered(
-        "page.html",
-        scripts,
-        page=page,
-        sections=_sections(page, pictures=bool(strips or galleries)),
-        verdict=page.opening or verdict.verdict(page.groups, page.profiles),
-        findings=verdict.findings,
-        header=HEADER,
-        worst_header=profile.HEADER,
-        rows=lambda group: map(cells, group.rows),
-        shown=shown,
-        unit=unit,
-        strips=strips,
-        gain=GAIN,
-        visibility=_visibility,
-        galleries=galleries,
-        costs=[_cost(entry) for entry in page.protected],
-        charts=packed(_charts(page)),
-        tables=scripts[0],
-        plotly=scripts[1],
-        script=scripts[2],
-    )
-
-
-def _charts(page: Page) -> dict[str, figures.Figure]:
-    """Return every chart by the name of its place."""
-    charts = {
-        f"{kind}-{index}": figure
-        for index, group in enumerate(page.groups)
-        for kind, figure in figures.of_group(group).items()
-    }
-    charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
-    charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
-    charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices)}
-    charts |= {f"scene-{index}": surfaces.scene(entry) for index, entry in enumerate(page.scenes)}
-    reliefs = {f"relief-{index}": surfaces.relief(entry) for index, entry in enumerate(page.scenes)}
-    return charts | {name: figure for name, figure in reliefs.items() if figure}
-
-
-def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
-    """Return anchor and title of the sections that there are."""
-    controls = any(group.controls for group in page.groups)
-    places = (
-        ("verdict", "Verdict", True),
-        ("worst", "Worst case", bool(page.profiles)),
-        ("tasks", "Tasks", bool(page.matrices)),
-        ("leaderboard", "Leaderboard", True),
-        ("why", "Why", True),
-        ("landscapes", "Landscapes", bool(page.scenes)),
-        ("controls", "Controls", controls),
-        ("pictures", "Pictures", pictures),
-        ("cost", "Cost", True),
-        ("failures", f"Failures ({len(page.failures)})" if page.failures else "Failures", True),
-        ("reproduce", "Reproduce", True),
-    )
-    return [(name, title) for name, title, there in places if there]
-
-
-def _visibility(entry: Protected) -> str:
-    """Return how much is to be seen, for a caption."""
-    seen = entry.visibility
-    if not seen:
-        return ""
-    psnr = "∞" if seen["psnr"] is None else f"{seen['psnr']:.1f} dB"
-    return f": L∞ {seen['linf']}/255, PSNR {psnr}, SSIM {seen['ssim']:.3f}"
-
-
-def _cost(entry: Protected) -> tuple[str, ...]:
-    curve = "error " + " → ".join(f"{value:.2f}" for value in entry.curve) if entry.curve else "–"
-    return entry.protector, entry.dataset, f"{1000 * entry.seconds_per_image:.3f}", curve
-
-
-@cache
-def _plotly(source: Any) -> str:
-    text: str = source()
-    return text

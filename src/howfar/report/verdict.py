@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from howfar.report.leaderboard import Row
 from howfar.report.numbers import LEARNED, scale, shown, unit
+from howfar.report.page import Group
+from howfar.report.profile import Profile
 from howfar.score import Correlation, DoseResponse, WorstCase
-
-if TYPE_CHECKING:
-    from howfar.report.page import Group
-    from howfar.report.profile import Profile
 
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
 
@@ -38,7 +35,7 @@ def verdict(groups: "Sequence[Group]", profiles: "Sequence[Profile]" = ()) -> li
     return sentences + _plain(groups, set(weakest))
 
 
-def _worst(protector: str, profile: "Profile", found: WorstCase) -> str:
+def _worst(protector: str, profile: Profile, found: WorstCase) -> str:
     reach = "" if math.isinf(found.high) else f" ± {100 * (found.high - found.kept):.0f}"
     most = "at most " if profile.stopped(protector) else ""
     best, how = found.poisoned, f"with defense {found.poisoned.defense}"
