@@ -39,7 +39,7 @@ def main() -> None:
         print("leaderboard, first time", timed(lambda: collect(Store(folder), brief=True)))
         print("leaderboard", timed(lambda: collect(Store(folder), brief=True)))
         page = collect(Store(folder))
-        print("page written", timed(page.outputs))
+        print("page written", timed(lambda: outputs(page)))
         print(f"page: {len(outputs(page)['report.html'].encode()) / 1e6:.1f} MB, {len(page.rows)} rows")
 
 
