@@ -74,6 +74,7 @@ def test_tasks_without_labels_are_judged_too(photos: Path) -> None:
     assert any(sentence.startswith(("Remains", "Is taken")) for sentence in found["verdict"])  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_cifar_images_as_a_folder_of_pngs_lose_most_of_what_they_teach(shared: Path, tmp_path: Path) -> None:
     images = balanced(npz(shared / "cifar10.npz").train, 1000, target="label")
     for place, (pixels, label) in enumerate(zip(images.pixels, images.targets["label"].tolist(), strict=True)):
