@@ -60,7 +60,7 @@ class Landscape(_Walked):
     norms: Literal["re-estimated", "frozen"] = "re-estimated"
     """Statistics of batch normalisation: taken anew at every place, or those of the network."""
     share: float = 1.0
-    """Compute at most this share of the places, where the loss bends most, and interpolate the rest; 0.2 is enough."""
+    """Compute at most this share of the places, a lattice and where the loss bends, and lay a spline; 0.2 is enough."""
     draws: int = 3
     """Random planes around every victim."""
     layer: str = ""

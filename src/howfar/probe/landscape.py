@@ -72,8 +72,8 @@ def landscape(
         coordinates: one row an axis of the plane, ascending.
         norms: what batch normalisation does at other weights: keep the statistics of ``model`` (or of the plane, if
             it moves them), or take those of ``data`` there.
-        share: of the places of a plane at which the network is asked, at most; they are chosen where the loss bends
-            most, and the others are interpolated.
+        share: of the places of a plane at which the network is asked, at most: a lattice and where the loss bends; the
+            others are interpolated by a spline.
 
     Raises:
         UsageError: if the number of axes does not match, or the network lacks the plane's weights.

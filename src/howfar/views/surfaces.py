@@ -33,6 +33,7 @@ from howfar.store import Record, Store
 from howfar.views.runs import TEST, Run, together
 
 VERSION = 1
+FILLING = 2  # version of what is interpolated where places are left out
 CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
 Work = Generator[Progress, None, list[str]]
 Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
@@ -214,7 +215,8 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
     panels = [(scene, panel) for scene in scenes for panel in scene.panels()]
     keys: list[str] = []
     for number, (scene, panel) in enumerate(panels):
-        spec = {"scene": scene.spec, "panel": asdict(panel), "version": VERSION}
+        version = VERSION if view.share == 1 else [VERSION, FILLING]
+        spec = {"scene": scene.spec, "panel": asdict(panel), "version": version}
         key = Store.key("landscape", spec)
         keys.append(key)
         if store.whole("landscape", key):
