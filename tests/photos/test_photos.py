@@ -362,6 +362,9 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
             checked(tmp_path / "out")
         with pytest.raises(HowfarError, match="leads out of the folder"):
             pairs_of(album, tmp_path / "out")
+    manifest["photos"][0]["output"] = 5
+    path.write_text(json.dumps(manifest))
+    assert checked(tmp_path / "out") == ["5 is missing."]
 
 
 def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_path: Path) -> None:

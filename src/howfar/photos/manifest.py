@@ -43,13 +43,13 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / MANIFEST
     try:
-        found = [dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["photos"]]
-        names = [str(entry[key]) for entry in found for key in ("name", "output", "status")]
+        entries = json.loads(path.read_text(encoding="utf-8"))["photos"]
+        found = [{**entry, **{key: str(entry[key]) for key in ("name", "output", "status")}} for entry in entries]
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
-    for name in names:
+    for name in (entry[key] for entry in found for key in ("name", "output")):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise HowfarError(f"{path}: {name} leads out of the folder. Do not trust it.")
     return found

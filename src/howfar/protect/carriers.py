@@ -74,21 +74,22 @@ class TargetCarriers(Protector):
         places = self._places([values.ndim == 1 for values, _ in codes], data.shape[1:], rng)
         rows, columns = (torch.arange(side) % (self.tile * self.cell) for side in data.shape[1:])
         spot = rows[:, None] * (self.tile * self.cell) + columns  # of every pixel on its tile
+        table, starts = torch.cat(tables, 1), np.cumsum([0, *(own.shape[1] for own in tables)]).tolist()
 
-        def said(part: slice, number: int) -> Tensor:
-            """Return where in the table of a target its pixels' entries are, (n, height, width)."""
+        def entries(part: slice, number: int) -> Tensor:
+            """Return where in the table the entries of a target's pixels are, (n, height, width)."""
             values = codes[number][0][part]
-            return (values if values.ndim > 1 else values[:, None, None]) * (self.tile * self.cell) ** 2 + spot
+            wide = values if values.ndim > 1 else values[:, None, None]
+            return wide * (self.tile * self.cell) ** 2 + spot + starts[number]
 
         def noise_of(part: slice) -> Tensor:
             if self.sharing == "sum":
-                total = torch.stack([_looked_up(table, said(part, number)) for number, table in enumerate(tables)])
-                return self.eps * total.sum(0).sign()
-            starts = [sum(table.shape[1] for table in tables[:number]) for number in range(len(tables))]
-            index = said(part, 0)
-            for number in range(1, len(tables)):
-                index = torch.where(places == number, said(part, number) + starts[number], index)
-            return self.eps * _looked_up(torch.cat(tables, 1), index)
+                each = torch.stack([_looked_up(table, entries(part, number)) for number in range(len(codes))])
+                return self.eps * each.sum(0).sign()
+            index = entries(part, 0)
+            for number in range(1, len(codes)):
+                index = torch.where(places == number, entries(part, number), index)
+            return self.eps * _looked_up(table, index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 
