@@ -74,7 +74,8 @@ class TargetCarriers(Protector):
         places = self._places([values.ndim == 1 for values, _ in codes], data.shape[1:], rng)
         rows, columns = (torch.arange(side) % (self.tile * self.cell) for side in data.shape[1:])
         spot = rows[:, None] * (self.tile * self.cell) + columns  # of every pixel on its tile
-        table, starts = torch.cat(tables, 1), np.cumsum([0, *(own.shape[1] for own in tables)]).tolist()
+        table, ends = torch.cat(tables, 1), np.cumsum([own.shape[1] for own in tables])
+        starts: list[int] = [0, *ends.tolist()]
 
         def entries(part: slice, number: int) -> Tensor:
             """Return where in the table the entries of a target's pixels are, (n, height, width)."""
