@@ -42,7 +42,7 @@ def page(name: str = "em") -> Page:
     group = Group(
         dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
         test_images=5, seeds=[0, 1, 2], recipe={"lr": 0.1},
-        rows=[row(name), row("b", 0.5), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
+        rows=[row("b", 0.5), row(name), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
         controls=[Control(name, "eps", dose_response({0.1: [0.2, 0.3]}, {0.1: [0.9, 1.0]}))],
     )  # fmt: skip
     clean = {defense: Trials([0.9, 0.8], [0.9, 0.8]) for defense in ("none", name)}
@@ -92,9 +92,11 @@ def test_page_opens_without_errors_or_requests(
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("request", lambda request: requests.append(request.url))
     tab.goto(path.as_uri())
+    before = tab.evaluate("document.documentElement.scrollHeight")
     for chart in tab.query_selector_all(".chart"):
         chart.scroll_into_view_if_needed()
         chart.wait_for_selector(".main-svg")
+    assert tab.evaluate("document.documentElement.scrollHeight") == before, "what is drawn moves what is read"
     assert tab.title() == "How far from unlearnable?"
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []

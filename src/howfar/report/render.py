@@ -34,6 +34,7 @@ def render(page: Page) -> str:
 
     scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
     strips = [(entry, seen) for entry in page.protected if (seen := compared(entry.clean, entry.protected))]
+    charts = _charts(page)
     galleries = [(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries]
     return rendered(
         "page.html",
@@ -52,7 +53,8 @@ def render(page: Page) -> str:
         visibility=_visibility,
         galleries=galleries,
         costs=[_cost(entry) for entry in page.protected],
-        charts=packed(_charts(page)),
+        charts=packed(charts),
+        heights={name: figure["layout"]["height"] for name, figure in charts.items()},  # nothing moves when drawn
         tables=scripts[0],
         plotly=scripts[1],
         script=scripts[2],

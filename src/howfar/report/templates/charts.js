@@ -5,7 +5,6 @@ const ready = new Response(unpacked).json();
 const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
 const show = (node, more) => ready.then(charts => {
   const {data, layout} = charts[node.id];
-  node.style.minHeight = 0;
   return Plotly.newPlot(node, data, {...layout, font: {...layout.font, color: ink()}}, more);
 });
 const draw = new IntersectionObserver(entries => {
