@@ -19,7 +19,7 @@ CLOSE = 1e-3  # by which outputs may differ, relative to their norm
 
 
 @contextmanager
-def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter] | None) -> Iterator[int]:
+def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> Iterator[int]:
     """Let every convolution do the work of the batch normalisation that alone reads its output; count them.
 
     Module classes other than torch's own, modules that are called twice, that carry hooks or a moving scale or shift,
@@ -28,17 +28,17 @@ def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter] | No
     Args:
         model: in eval mode.
         images: a few, to watch the network work.
-        moving: parameters that will change. None: any may, so scale and shift are taken anew every time.
+        moving: parameters that will change.
     """
-    fixed = {id(parameter) for parameter in moving or ()}
+    fixed = {id(parameter) for parameter in moving}
     pairs: list[tuple[Any, Any]] = []
     try:
         with torch.no_grad():
             plain = model(images)
             pairs = [(conv, norm) for conv, norm in _pairs(model, images) if not _own(norm) & fixed]
             for conv, norm in pairs:
-                _fold(conv, norm, anew=moving is None)
-            if pairs and not _alike(plain, model(images)):
+                _fold(conv, norm)
+            if pairs and not alike(plain, model(images)):
                 _unfold(pairs)
                 pairs = []
         yield len(pairs)
@@ -71,7 +71,7 @@ class _Watch(TorchFunctionMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.plain = {module for module in model.modules() if _untouched(module)}
+        self.plain = {module for module in model.modules() if untouched(module)}
         self.running: list[nn.Module] = []
         self.calls: list[nn.Module] = []
         self.made: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so that no id is used twice
@@ -103,7 +103,7 @@ class _Watch(TorchFunctionMode):
         return found
 
 
-def _untouched(module: nn.Module) -> bool:
+def untouched(module: nn.Module) -> bool:
     """Return whether a module does what its class says, and no more."""
     known = type(module) in CONVOLUTIONS or (type(module) in NORMS and module.running_mean is not None)
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
@@ -114,12 +114,11 @@ def _own(module: nn.Module) -> set[int]:
     return {id(parameter) for parameter in module.parameters(recurse=False)}
 
 
-def _fold(conv: Any, norm: Any, *, anew: bool) -> None:
+def _fold(conv: Any, norm: Any) -> None:
     shape = (-1, *[1] * (conv.weight.ndim - 1))
-    kept = _scale_and_shift(norm)
+    scale, shift = scale_and_shift(norm)
 
     def forward(images: Tensor) -> Any:
-        scale, shift = _scale_and_shift(norm) if anew else kept
         bias = shift if conv.bias is None else shift + conv.bias * scale
         return conv._conv_forward(images, conv.weight * scale.view(shape), bias)
 
@@ -127,7 +126,8 @@ def _fold(conv: Any, norm: Any, *, anew: bool) -> None:
     norm.__dict__["forward"] = lambda images: images
 
 
-def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return by what an eval-mode batch normalisation multiplies each channel, and what it adds then."""
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
@@ -139,7 +139,8 @@ def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
         module.__dict__.pop("forward", None)
 
 
-def _alike(first: Any, second: Any) -> bool:
+def alike(first: Any, second: Any) -> bool:
+    """Return whether two outputs are the same, as far as a change of the order of sums allows."""
     pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(second), strict=True)
     tensors = [(one.double(), other.double()) for one, other in pairs if isinstance(one, Tensor)]
     return all(bool((one - other).norm() <= CLOSE * one.norm()) for one, other in tensors)

@@ -18,7 +18,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models import channels_last
-from howfar.probe.fold import folded
+from howfar.probe.fuse import fused
 from howfar.probe.plane import Plane
 from howfar.probe.refine import Refinement
 from howfar.tasks import Task
@@ -26,7 +26,7 @@ from howfar.tasks import Task
 GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
 NORM_BATCH = 256  # images over which batch normalisation takes its statistics
 RESIDENT = 2**30  # bytes of images that are kept as the network wants them
-TRIAL = 8  # images on which folding is tried
+TRIAL = 8  # images on which the faster network is tried
 Norms = Literal["frozen", "re-estimated"]
 Floats = NDArray[np.float64]
 
@@ -61,8 +61,8 @@ def landscape(
 ) -> Landscape:
     """Return loss and quality of the eval-mode network on a grid of a plane.
 
-    On a CPU every core works on a place of its own, with a copy of the network whose batch normalisations are folded
-    into its convolutions.
+    On a CPU every core works on a place of its own, with a copy of the network, whose convolutions do
+    the work of the batch normalisations, additions and ReLUs behind them.
 
     Args:
         model: gives the architecture, the weights that the plane leaves out, and buffers; it is not touched.
@@ -154,7 +154,7 @@ def _judges(model: nn.Module, task: Task, data: Data, plane: Plane, norms: Norms
 
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         for _ in range(workers):
-            free.put(stack.enter_context(_Judge(model, task, images, plane, norms).ready()))
+            free.put(_Judge(model, task, images, plane, norms))
         if workers > 1:
             torch.set_num_threads(1)  # one core a place, instead of all cores at one place after the other
             stack.callback(torch.set_num_threads, threads)
@@ -189,17 +189,10 @@ class _Judge:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         channels_last(self.model)
         self.task, self.images, self.norms = task, images, norms
+        few, _ = next(iter(images))
+        self.outputs = fused(self.model, few[:TRIAL])
         state = self.model.state_dict()
         self.weights = [state[name] for name in plane.names]
-
-    @contextmanager
-    def ready(self) -> Iterator["_Judge"]:
-        """Fold batch normalisations while their statistics stay as they are."""
-        with ExitStack() as stack:
-            if self.norms == "frozen":
-                few, _ = next(iter(self.images))
-                stack.enter_context(folded(self.model, few[:TRIAL], None))
-            yield self
 
     @torch.no_grad()
     def __call__(self, values: Tensor) -> tuple[float, float]:
@@ -210,7 +203,7 @@ class _Judge:
             re_estimate(self.model, self.images.data)
         losses, found = 0.0, None
         for images, target in self.images:
-            output = self.model(images)
+            output = self.outputs(images)
             losses += float(self.task.loss(output, target).double().sum())
             some = self.task.statistics(output, target)
             found = some if found is None else pytree.tree_map(torch.add, found, some)

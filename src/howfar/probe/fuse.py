@@ -1,0 +1,137 @@
+"""Let every convolution do what follows it too, without gradients: batch normalisation, addition, ReLU.
+
+On a CPU, oneDNN does all of it while a result is still in the cache. A landscape asks nothing else of a network.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from howfar.probe.fold import alike, scale_and_shift, untouched
+
+ADDITIONS = (operator.add, torch.add)
+RELUS = (functional.relu, torch.relu, "relu")
+KERNELS: Any = torch.ops.mkldnn
+
+
+class Fused(nn.Module):
+    """A convolution, and the batch normalisation, the summand and the ReLU that follow it, as far as they do.
+
+    Weights, statistics, scale and shift are taken anew at every call.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm: nn.BatchNorm2d | None = None
+        self.relu = self.overwrites = False
+
+    def forward(self, images: Tensor, summand: Tensor | None = None) -> Any:
+        """Return the result, in the summand's memory if that ``overwrites``."""
+        conv, weight, bias = self.conv, self.conv.weight, self.conv.bias
+        if self.norm is not None:
+            scale, shift = scale_and_shift(self.norm)
+            weight = weight * scale[:, None, None, None]
+            bias = shift if bias is None else shift + bias * scale
+        if not _has_kernels(images):
+            output = conv._conv_forward(images, weight, bias)
+            output = output if summand is None else output.add_(summand)
+            return output.relu_() if self.relu else output
+        sizes = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        if summand is None:
+            last: tuple[Any, ...] = "relu" if self.relu else "none", [], ""
+            return KERNELS._convolution_pointwise(images, weight, bias, *sizes, *last)
+        last = "add", 1.0, "relu" if self.relu else None, [], ""
+        if self.overwrites:
+            return KERNELS._convolution_pointwise_.binary(summand, images, weight, bias, *sizes, *last)
+        return KERNELS._convolution_pointwise.binary(images, summand, weight, bias, *sizes, *last)
+
+
+def _has_kernels(images: Tensor) -> bool:
+    plain = images.device.type == "cpu" and images.dtype == torch.float32
+    return plain and torch.backends.mkldnn.is_available()
+
+
+@torch.no_grad()
+def fused(model: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
+    """Return what gives the outputs of an eval-mode network faster, whatever its weights and buffers become.
+
+    Args:
+        model: is given back itself if ``torch.fx`` cannot follow it, or other outputs would come out.
+        images: a few, on which outputs are compared.
+    """
+    plain = model(images)
+    try:
+        traced = fx.symbolic_trace(model)
+        _rewrite(traced)
+        return traced if alike(plain, traced(images)) else model
+    except Exception:  # networks that cannot be followed fail in many ways, and all work without
+        return model
+
+
+def _rewrite(traced: fx.GraphModule) -> None:
+    """Put one module in place of every convolution and of what follows it."""
+    modules = dict(traced.named_modules())
+    summing: dict[fx.Node, Fused] = {}
+    for node in list(traced.graph.nodes):
+        if type(_called(node, modules)) is nn.Identity:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            traced.graph.erase_node(node)
+    for number, node in enumerate(list(traced.graph.nodes)):
+        conv = _called(node, modules)
+        if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            continue
+        if not untouched(conv):
+            continue
+        module, chain = Fused(conv), [node]
+        args: tuple[Any, ...] = node.args
+        reader = _only_reader(node)
+        norm = _called(reader, modules)
+        if type(norm) is nn.BatchNorm2d and untouched(norm):
+            module.norm = norm
+            chain.append(reader)
+            reader = _only_reader(reader)
+        if reader.target in ADDITIONS and len(reader.all_input_nodes) == 2 and not reader.kwargs:
+            args = *args, *(each for each in reader.all_input_nodes if each is not chain[-1])
+            chain.append(reader)
+            reader = _only_reader(reader)
+        if reader.target in RELUS or type(_called(reader, modules)) is nn.ReLU:
+            module.relu = True
+            chain.append(reader)
+        new = _replaced(traced, chain, f"fused_{number}", module, args)
+        if len(args) > 1:
+            summing[new] = module
+    places = {node: place for place, node in enumerate(traced.graph.nodes)}
+    for node, module in summing.items():
+        summand = node.all_input_nodes[-1]
+        own = (
+            len(node.all_input_nodes) == 2 and summand.op == "call_module" and str(summand.target).startswith("fused_")
+        )
+        module.overwrites = own and all(places[reader] <= places[node] for reader in summand.users)
+    traced.recompile()
+
+
+def _replaced(
+    traced: fx.GraphModule, chain: list[fx.Node], name: str, module: Fused, args: tuple[Any, ...]
+) -> fx.Node:  # fmt: skip
+    traced.add_submodule(name, module)
+    with traced.graph.inserting_before(chain[-1]):
+        new = traced.graph.call_module(name, args)
+    chain[-1].replace_all_uses_with(new)
+    for node in reversed(chain):
+        traced.graph.erase_node(node)
+    return new
+
+
+def _only_reader(node: fx.Node) -> fx.Node:
+    """Return the node that alone reads this one; itself if there is none or more."""
+    readers = list(node.users)
+    return readers[0] if len(readers) == 1 else node
+
+
+def _called(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    return modules.get(str(node.target)) if node.op == "call_module" else None

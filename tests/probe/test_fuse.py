@@ -1,0 +1,106 @@
+"""What is fused gives the outputs of the network, wherever its weights and statistics go."""
+
+from collections.abc import Callable, Iterator
+
+import jaxtyping
+import pytest
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.models import MODELS, build
+from howfar.probe.fuse import Fused, fused
+from tests.probe.test_fold import IMAGES, SMALL, shaken
+
+CONVOLUTIONS = {"resnet8": 9, "resnet18": 20, "densenet121": 120, "mobilenetv2": 53, "lenet5": 2}
+
+
+@pytest.fixture(autouse=True)
+def _unchecked() -> Iterator[None]:
+    """Networks are followed by what is no tensor, which the types that tests check would refuse."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def made(name: str) -> nn.Module:
+    shape = (3, 32, 32) if name == "lenet5" else (3, 8, 8)
+    return shaken(build(MODELS[name](**SMALL.get(name, {})), shape, 10, generator=arrays.seeded(0)))
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@torch.no_grad()
+def test_outputs_follow_weights_and_statistics(name: str) -> None:
+    model = made(name)
+    images = torch.rand(4, 3, 32, 32, generator=arrays.seeded(0)) if name == "lenet5" else IMAGES
+    fast = fused(model, images)
+    assert isinstance(fast, nn.Module)
+    assert sum(isinstance(module, Fused) for module in fast.modules()) == CONVOLUTIONS[name]
+    assert close(model(images), fast(images))
+    before = model(images)
+    for number, tensor in enumerate(model.state_dict().values()):
+        if tensor.is_floating_point():
+            tensor.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=arrays.seeded(number)))
+    assert not close(before, model(images))
+    assert close(model(images), fast(images))
+
+
+@torch.no_grad()
+def test_residual_sums_are_made_in_place_and_followed_by_relu() -> None:
+    fast = fused(made("resnet8"), IMAGES)
+    assert isinstance(fast, nn.Module)
+    parts = [module for module in fast.modules() if isinstance(module, Fused)]
+    assert sum(part.overwrites for part in parts) == 3
+    assert sum(part.relu for part in parts) == 7, "all but the two on shortcuts"
+    assert all(part.norm for part in parts)
+
+
+class Two(nn.Module):
+    """Two convolutions, used in the way that ``between`` says."""
+
+    def __init__(self, between: Callable[["Two", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.active = nn.BatchNorm2d(6), nn.ReLU(inplace=True)
+        self.between = between
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.between(self, images)
+
+
+@pytest.mark.parametrize(
+    ("between", "count"),
+    [
+        (lambda net, x: (y := net.first(x), net.second(y) + y)[1], 2),
+        (lambda net, x: (y := net.first(x), torch.add(net.second(y), y, alpha=2))[1], 2),
+        (lambda net, x: (y := net.first(x), z := net.second(y) + y, z + y)[2], 2),  # y is read again
+        (lambda net, x: (y := net.first(x), net.second(y) + net.second(net.active(net.norm(y))))[1], 3),
+        (lambda net, x: (y := net.first(x), net.active(y) + y)[1], 1),
+        (lambda net, x: net.norm(net.active(net.first(x))).relu(), 1),
+        (lambda net, x: net.first(x) + 1, 1),
+        (lambda net, x: net.first(x) + x.mean((1, 2, 3), keepdim=True), 1),  # of another shape
+        (lambda net, x: net.first(x) if x.sum() > 0 else x, 0),  # cannot be followed
+    ],
+)
+@torch.no_grad()
+def test_other_ways_to_use_a_convolution_stay_right(between: Callable[[Two, Tensor], Tensor], count: int) -> None:
+    model = shaken(Two(between))
+    fast = fused(model, IMAGES)
+    assert isinstance(fast, nn.Module)
+    assert sum(isinstance(module, Fused) for module in fast.modules()) == count
+    others = 1 - IMAGES
+    assert close(model(others), fast(others))
+
+
+@torch.no_grad()
+def test_what_is_hooked_or_double_is_right() -> None:
+    model = made("resnet8")
+    doubled = fused(model.double(), IMAGES.double())
+    assert close(model(IMAGES.double()), doubled(IMAGES.double()))
+    model.float().get_submodule("conv1").register_forward_hook(lambda module, args, output: 2 * output)
+    assert close(model(IMAGES), fused(model, IMAGES)(IMAGES))
