@@ -19,24 +19,18 @@ KERNELS: Any = torch.ops.mkldnn
 
 
 class Fused(nn.Module):
-    """A convolution, and the batch normalisation, the summand and the ReLU that follow it, as far as they do.
-
-    Weights, statistics, scale and shift are taken anew at every call.
-    """
+    """A convolution, and the batch normalisation, the summand and the ReLU that follow it, as far as they do."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
         self.norm: nn.BatchNorm2d | None = None
         self.relu = self.overwrites = False
+        self._made: tuple[Any, Tensor, Tensor | None] | None = None
 
     def forward(self, images: Tensor, summand: Tensor | None = None) -> Any:
         """Return the result, in the summand's memory if that ``overwrites``."""
-        conv, weight, bias = self.conv, self.conv.weight, self.conv.bias
-        if self.norm is not None:
-            scale, shift = scale_and_shift(self.norm)
-            weight = weight * scale[:, None, None, None]
-            bias = shift if bias is None else shift + bias * scale
+        conv, (weight, bias) = self.conv, self._weight_and_bias()
         if not _has_kernels(images):
             output = conv._conv_forward(images, weight, bias)
             output = output if summand is None else output.add_(summand)
@@ -49,6 +43,19 @@ class Fused(nn.Module):
         if self.overwrites:
             return KERNELS._convolution_pointwise_.binary(summand, images, weight, bias, *sizes, *last)
         return KERNELS._convolution_pointwise.binary(images, summand, weight, bias, *sizes, *last)
+
+    def _weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
+        """Return what convolves and normalises at once, made anew only where something has changed."""
+        weight, bias, norm = self.conv.weight, self.conv.bias, self.norm
+        if norm is None:
+            return weight, bias
+        sources = weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+        state = [(each.data_ptr(), each._version) for each in sources if each is not None]
+        if self._made is None or self._made[0] != state:
+            scale, shift = scale_and_shift(norm)
+            bias = shift if bias is None else shift + bias * scale
+            self._made = state, weight * scale[:, None, None, None], bias
+        return self._made[1:]
 
 
 def _has_kernels(images: Tensor) -> bool:

@@ -23,7 +23,7 @@ from howfar.probe.plane import Plane
 from howfar.probe.refine import Refinement
 from howfar.tasks import Task
 
-GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
+GPU_BATCH, CPU_BATCH = 512, 128  # a CPU is fastest while activations stay in its caches
 NORM_BATCH = 256  # images over which batch normalisation takes its statistics
 RESIDENT = 2**30  # bytes of images that are kept as the network wants them
 TRIAL = 8  # images on which the faster network is tried
