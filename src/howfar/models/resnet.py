@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -63,7 +64,9 @@ class Subsample(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.avg_pool2d(x, kernel_size=1, stride=self.stride)  # slicing is slow to differentiate
+        if torch.is_grad_enabled():
+            return functional.avg_pool2d(x, kernel_size=1, stride=self.stride)  # slices are slow to differentiate
+        return x[..., :: self.stride, :: self.stride].clone()
 
 
 class Basic(nn.Module):
