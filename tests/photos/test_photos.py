@@ -367,6 +367,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
     assert checked(tmp_path / "out") == ["5 is missing."]
 
 
+@pytest.mark.slow
 def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_path: Path) -> None:
     root, scripts = tmp_path / "album", ("naïve", "снимок", "写真", "صورة", "ภาพ", "🐈 photo", "a'b\"c", "x;y&z")
     root.mkdir()
