@@ -82,56 +82,50 @@ def fused(model: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
 
 def _rewrite(traced: fx.GraphModule) -> None:
     """Put one module in place of every convolution and of what follows it."""
-    modules = dict(traced.named_modules())
-    summing: dict[fx.Node, Fused] = {}
+    modules, made = dict(traced.named_modules()), list[tuple[fx.Node, Fused]]()
     for node in list(traced.graph.nodes):
         if type(_called(node, modules)) is nn.Identity:
             node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
     for number, node in enumerate(list(traced.graph.nodes)):
         conv = _called(node, modules)
-        if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-            continue
-        if not untouched(conv):
-            continue
-        module, chain = Fused(conv), [node]
-        args: tuple[Any, ...] = node.args
-        reader = _only_reader(node)
-        norm = _called(reader, modules)
-        if type(norm) is nn.BatchNorm2d and untouched(norm):
-            module.norm = norm
-            chain.append(reader)
-            reader = _only_reader(reader)
-        if reader.target in ADDITIONS and len(reader.all_input_nodes) == 2 and not reader.kwargs:
-            args = *args, *(each for each in reader.all_input_nodes if each is not chain[-1])
-            chain.append(reader)
-            reader = _only_reader(reader)
-        if reader.target in RELUS or type(_called(reader, modules)) is nn.ReLU:
-            module.relu = True
-            chain.append(reader)
-        new = _replaced(traced, chain, f"fused_{number}", module, args)
-        if len(args) > 1:
-            summing[new] = module
-    places = {node: place for place, node in enumerate(traced.graph.nodes)}
-    for node, module in summing.items():
-        summand = node.all_input_nodes[-1]
-        own = (
-            len(node.all_input_nodes) == 2 and summand.op == "call_module" and str(summand.target).startswith("fused_")
-        )
-        module.overwrites = own and all(places[reader] <= places[node] for reader in summand.users)
+        plain = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+        if isinstance(conv, nn.Conv2d) and plain and untouched(conv):
+            module, chain, inputs = _followed(node, Fused(conv), modules)
+            name = f"fused_{number}"
+            traced.add_submodule(name, module)
+            with traced.graph.inserting_before(chain[-1]):
+                new = traced.graph.call_module(name, tuple(inputs))
+            chain[-1].replace_all_uses_with(new)
+            for old in reversed(chain):
+                traced.graph.erase_node(old)
+            made.append((new, module))
+    places, own = {node: place for place, node in enumerate(traced.graph.nodes)}, {node for node, _ in made}
+    for node, module in made:
+        *_, last = node.all_input_nodes
+        last_reader = max(places[reader] for reader in last.users)
+        module.overwrites = len(node.all_input_nodes) == 2 and last in own and last_reader == places[node]
     traced.recompile()
 
 
-def _replaced(
-    traced: fx.GraphModule, chain: list[fx.Node], name: str, module: Fused, args: tuple[Any, ...]
-) -> fx.Node:  # fmt: skip
-    traced.add_submodule(name, module)
-    with traced.graph.inserting_before(chain[-1]):
-        new = traced.graph.call_module(name, args)
-    chain[-1].replace_all_uses_with(new)
-    for node in reversed(chain):
-        traced.graph.erase_node(node)
-    return new
+def _followed(
+    node: fx.Node, module: Fused, modules: Mapping[str, nn.Module]
+) -> tuple[Fused, list[fx.Node], list[fx.Node]]:
+    """Return the module that does what follows a convolution too, the nodes that it stands for, and what it takes."""
+    chain, inputs, reader = [node], node.all_input_nodes, _only_reader(node)
+    norm = _called(reader, modules)
+    if type(norm) is nn.BatchNorm2d and untouched(norm):
+        module.norm = norm
+        chain.append(reader)
+        reader = _only_reader(reader)
+    if reader.target in ADDITIONS and len(reader.all_input_nodes) == 2 and not reader.kwargs:
+        inputs = inputs + [each for each in reader.all_input_nodes if each is not chain[-1]]
+        chain.append(reader)
+        reader = _only_reader(reader)
+    if reader.target in RELUS or type(_called(reader, modules)) is nn.ReLU:
+        module.relu = True
+        chain.append(reader)
+    return module, chain, inputs
 
 
 def _only_reader(node: fx.Node) -> fx.Node:
