@@ -41,6 +41,7 @@ QUICK = {
     "mi-ue": f"mi-ue[rounds=2,steps=2,{SMALL}]",
     "pue": f"pue[rounds=2,train_steps=2,noise_levels=2,{SMALL}]",
     "tue": f"tue[rounds=2,steps=2,{SMALL}]",
+    "taught-carriers": "taught-carriers[rooms=32,epochs=1,teacher=resnet8[width=2]]",
     "cp": f"cp[rounds=2,steps=2,{SMALL}]",
     "cp:class": f"cp:class[rounds=2,steps=2,{SMALL}]",
     "uc": f"uc[epochs=1,steps=3,clusters=3,{SMALL}]",

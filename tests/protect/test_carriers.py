@@ -1,14 +1,20 @@
 """Carriers: every pixel says its own value, by a texture that survives what it promises to survive."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from howfar import arrays
 from howfar.data import Data
+from howfar.data.rooms import rooms
+from howfar.errors import UsageError
+from howfar.models import MODELS, build
 from howfar.protect import PROTECTORS
-from howfar.protect.carriers import _apart
+from howfar.protect.carriers import _apart, _codes
 from howfar.tasks import TASKS
+from howfar.train import Recipe, evaluate, train
 
 
 def rooms_like(count: int = 12) -> Data:
@@ -90,3 +96,46 @@ def test_patterns_are_balanced_and_far_apart_at_every_shift(mirrored: bool) -> N
         for other in range(one):
             for shift in np.ndindex(4, 4):
                 assert (found[one] * np.roll(found[other], shift, (1, 2))).mean() < 0.75
+
+
+def test_pixels_without_a_class_carry_nothing_and_cost_no_pattern() -> None:
+    segments = torch.arange(3).repeat(2, 4, 1).to(torch.uint8)
+    segments[0] = arrays.VOID
+    codes, count = _codes(segments, "segment_semantic", 16, np.random.default_rng(0))
+    assert count == 3
+    assert (codes[0] == 3).all()
+    assert torch.equal(codes[1], segments[1].long())
+    with pytest.raises(UsageError, match="says nothing"):
+        _codes(segments[:1], "segment_semantic", 16, np.random.default_rng(0))
+
+
+def test_a_teacher_needs_no_label_and_says_alike_things_of_alike_places() -> None:
+    data = rooms_like(8)
+    data.pixels[:, :, :16], data.pixels[:, :, 16:] = 40, 220
+    method = PROTECTORS["taught-carriers"](rooms=64, epochs=2, teacher="resnet8[width=2]")
+
+    def after(source: str, some: Data) -> torch.Tensor:
+        task = TASKS[source]()(some)
+        return method.protect(some, task, generator=arrays.seeded(0)).pixels
+
+    found = after("segment_semantic", data)
+    others = replace(data, targets={"class_scene": torch.arange(len(data)).flip(0) % 2})
+    assert torch.equal(found, after("class_scene", others)), "targets are not looked at"
+    assert all(torch.equal(image, found[0]) for image in found), "images are alike, and so is what they carry"
+
+
+@pytest.mark.slow
+def test_rooms_that_carry_what_a_teacher_saw_teach_neither_scenes_nor_depth() -> None:
+    splits = rooms(size=32, train=1500, test=500)
+    scenes = TASKS["class_scene"]()(splits.train)
+    protected = PROTECTORS["taught-carriers"]().protect(splits.train, scenes, generator=arrays.seeded(0))
+    for name in ("class_scene", "depth_euclidean"):
+        task = TASKS[name]()(splits.train)
+        quality = {}
+        for kind, data in (("clean", splits.train), ("protected", protected)):
+            architecture = MODELS["resnet8"](width=8)
+            model = build(architecture, data.shape, task.outputs, generator=arrays.seeded(0))
+            list(train(model, task, data, Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)))
+            quality[kind] = evaluate(model, task, splits.test)[task.metric]
+        retained = (quality["protected"] - task.chance) / (quality["clean"] - task.chance)
+        assert retained < 0.35, f"{name}: {quality}, chance {task.chance}"

@@ -29,6 +29,7 @@ from howfar.protect.rem import RobustErrorMinimizing
 from howfar.protect.sem import StableErrorMinimizing
 from howfar.protect.sep import SelfEnsemble
 from howfar.protect.tap import TargetedPoisoning
+from howfar.protect.taught_carriers import TaughtCarriers
 from howfar.protect.tue import TransferableUnlearnable
 from howfar.protect.uc import UnlearnableClusters
 
@@ -62,6 +63,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "dc": DeepConfuse,
     "gue": GameUnlearnable,
     # without labels
+    "taught-carriers": TaughtCarriers,
     "cp": ContrastivePoisoning,
     "uc": UnlearnableClusters,
     # from elsewhere

@@ -18,7 +18,7 @@ from howfar.protect.protector import Crafting, Protector, add_noise
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2
 CANDIDATES = 512  # patterns that are drawn for each one that is taken
 SAMPLE = 200_000  # values that quantiles are taken from
 
@@ -129,9 +129,10 @@ def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> 
     """
     if not values.is_floating_point() and values.ndim in (1, 3):
         void = values == arrays.VOID if values.ndim == 3 else torch.zeros_like(values, dtype=torch.bool)
-        count = int(values.masked_fill(void, -1).max()) + 1
-        if not count:
+        known = values[~void]
+        if not known.numel():
             raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
+        count = int(known.max()) + 1
         return values.long().masked_fill_(void, count), count
     channels = values.movedim(1, 0) if values.ndim > 3 else values[None]
     each = max(round(levels ** (1 / len(channels))), 2)

@@ -1,0 +1,70 @@
+"""Carriers for images that nobody labelled: a network that learned to see rooms says what every pixel is."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.data import Data, files
+from howfar.data.rooms.load import kept
+from howfar.protect.carriers import TargetCarriers
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting
+from howfar.protect.surrogate import new_surrogate, trained
+from howfar.tasks import Task
+from howfar.tasks.segmentation import segment_semantic
+from howfar.train import Recipe
+
+VERSION = 1
+SEED = 2**31 - 1  # of the teacher's rooms, which nobody is judged on
+SIDES = 16, 64  # of its rooms, at least and at most
+
+
+@dataclass(frozen=True)
+class TaughtCarriers(TargetCarriers):
+    """Carriers of what a teacher sees (howfar, 2026).
+
+    A network learns to segment rooms, which howfar draws itself, with labels; then it tells what it takes every pixel
+    of the images for, and the pixel carries the pattern of that, as in ``carriers``. It need not be right: what counts
+    is that it says alike things of alike places. No label of the images is used, whatever the source task.
+
+    Attributes:
+        rooms: how many the teacher learns from.
+        epochs: how long.
+        teacher: an entry of the models' table.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    cost: ClassVar[str] = "a minute for the teacher, then seconds"
+
+    rooms: Annotated[int, Field(ge=32)] = 1500
+    epochs: Annotated[int, Field(ge=1)] = 12
+    teacher: str = "resnet8[width=16]"
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Train the teacher, unless another crafting has; ask it; let every pixel carry its answer."""
+        low, high = SIDES
+        lessons = kept(files.default_root("rooms"), min(max(*data.shape[1:], low), high), SEED, 0, self.rooms)
+        subject = segment_semantic()(lessons)
+        model = new_surrogate(self.teacher, lessons, subject.outputs, generator=arrays.seeded(SEED), device=device)
+        recipe = Recipe(self.epochs, batch_size=32, lr=0.05, crop=0, flip=True)
+        yield from trained(model, lessons, subject, recipe, seed=SEED, draft=draft)
+        told = Data(data.pixels, {subject.target: _answers(model, subject, data, device)}, data.ids)
+        protected = yield from super().craft(told, subject, generator=generator, device=device, draft=draft)
+        return data.with_pixels(protected.pixels)
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, subject: Task, data: Data, device: torch.device) -> Tensor:
+    """Return the classes that the teacher takes the pixels for, (n, height, width)."""
+    model.eval()
+    found = []
+    for part in arrays.chunks(len(data), 128):
+        images = arrays.to_images(data.pixels[part], device)
+        found.append(subject.answer(model(images.expand(-1, 3, -1, -1))).cpu().to(torch.uint8))
+    return torch.cat(found)
