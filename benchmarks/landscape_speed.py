@@ -60,9 +60,11 @@ class PilImages(Dataset[tuple[torch.Tensor, int]]):
         return image.sub_(mean).div_(deviation), self.labels[index]
 
 
-def usual(model: nn.Module, plane: Plane, places: list[tuple[float, float]], loader: "DataLoader[Any]") -> list[float]:
-    """Return the loss at every place; the accuracy is worked out as well, as the released code does."""
-    losses, accuracies = [], []
+def usual(
+    model: nn.Module, plane: Plane, places: list[tuple[float, float]], loader: "DataLoader[Any]"
+) -> list[tuple[float, float]]:
+    """Return loss and accuracy at every place."""
+    pairs = []
     for place in places:
         values = plane.at(*place)
         for weight in model.parameters():
@@ -74,9 +76,9 @@ def usual(model: nn.Module, plane: Plane, places: list[tuple[float, float]], loa
                 found = model(images.to(DEVICE))
                 total += float(functional.cross_entropy(found, labels.to(DEVICE), reduction="sum"))
                 right += int((found.argmax(1) == labels.to(DEVICE)).sum())
-        accuracies.append(right / len(loader.dataset))  # type: ignore[arg-type]
-        losses.append(total / len(loader.dataset))  # type: ignore[arg-type]
-    return losses
+        count = len(loader.dataset)  # type: ignore[arg-type]
+        pairs.append((total / count, right / count))
+    return pairs
 
 
 def main() -> None:
@@ -140,7 +142,7 @@ def measured(name: str, path: Path, options: argparse.Namespace) -> tuple[float,
     for number in np.linspace(0, options.points - 1, options.rows).round().astype(int):
         places = [(float(row[number]), float(column)) for column in row]
         start = time.perf_counter()
-        theirs = usual(other, plane, places, loader)
+        theirs = np.array(usual(other, plane, places, loader))[:, 0]
         seconds["usual"].append(time.perf_counter() - start)
         start = time.perf_counter()
         ours = landscape(model, task, data, plane, [row[number]], row).loss[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from howfar import arrays
+from howfar.arrays import Heads, PerPixel
 from howfar.models import MODELS, build
 from howfar.probe.fuse import Fused, fused
 from tests.probe.test_fold import IMAGES, SMALL, shaken
@@ -48,6 +49,19 @@ def test_outputs_follow_weights_and_statistics(name: str) -> None:
             tensor.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=arrays.seeded(number)))
     assert not close(before, model(images))
     assert close(model(images), fast(images))
+
+
+@pytest.mark.parametrize(("name", "count"), [("resnet8", 9), ("mobilenetv2", 53)])
+@torch.no_grad()
+def test_networks_with_dense_heads_are_followed_too(name: str, count: int) -> None:
+    outputs = Heads({"scene": 6, "segments": PerPixel(4)})
+    model = shaken(build(MODELS[name](**SMALL[name]), (3, 8, 8), outputs, generator=arrays.seeded(0)))
+    fast = fused(model, IMAGES)
+    assert isinstance(fast, nn.Module)
+    assert sum(isinstance(module, Fused) for module in fast.modules()) > count
+    others = 1 - IMAGES[:3]
+    found = fast(others)
+    assert all(close(values, found[head]) for head, values in model(others).items())
 
 
 @torch.no_grad()

@@ -115,12 +115,10 @@ def _own(module: nn.Module) -> set[int]:
 
 
 def _fold(conv: Any, norm: Any) -> None:
-    shape = (-1, *[1] * (conv.weight.ndim - 1))
     scale, shift = scale_and_shift(norm)
 
     def forward(images: Tensor) -> Any:
-        bias = shift if conv.bias is None else shift + conv.bias * scale
-        return conv._conv_forward(images, conv.weight * scale.view(shape), bias)
+        return conv._conv_forward(images, *rescaled(conv, scale, shift))
 
     conv.__dict__["forward"] = forward
     norm.__dict__["forward"] = lambda images: images
@@ -132,6 +130,12 @@ def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
     return scale, shift if norm.bias is None else shift + norm.bias
+
+
+def rescaled(conv: Any, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weight and bias that multiply and shift the channels of a convolution's output as well."""
+    weight = conv.weight * scale.view(-1, *[1] * (conv.weight.ndim - 1))
+    return weight, shift if conv.bias is None else shift + conv.bias * scale
 
 
 def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from howfar.probe.fold import alike, scale_and_shift, untouched
+from howfar.probe.fold import alike, rescaled, scale_and_shift, untouched
 
 ADDITIONS = (operator.add, torch.add)
 RELUS = (functional.relu, torch.relu, "relu")
@@ -26,7 +26,7 @@ class Fused(nn.Module):
         self.conv = conv
         self.norm: nn.BatchNorm2d | None = None
         self.relu = self.overwrites = False
-        self._made: tuple[Any, Tensor, Tensor | None] | None = None
+        self._made: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, images: Tensor, summand: Tensor | None = None) -> Any:
         """Return the result, in the summand's memory if that ``overwrites``."""
@@ -46,16 +46,14 @@ class Fused(nn.Module):
 
     def _weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
         """Return what convolves and normalises at once, made anew only where something has changed."""
-        weight, bias, norm = self.conv.weight, self.conv.bias, self.norm
+        conv, norm = self.conv, self.norm
         if norm is None:
-            return weight, bias
-        sources = weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+            return conv.weight, conv.bias
+        sources = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
         state = [(each.data_ptr(), each._version) for each in sources if each is not None]
         if self._made is None or self._made[0] != state:
-            scale, shift = scale_and_shift(norm)
-            bias = shift if bias is None else shift + bias * scale
-            self._made = state, weight * scale[:, None, None, None], bias
-        return self._made[1:]
+            self._made = state, rescaled(conv, *scale_and_shift(norm))
+        return self._made[1]
 
 
 def _has_kernels(images: Tensor) -> bool:
@@ -73,11 +71,45 @@ def fused(model: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
     """
     plain = model(images)
     try:
-        traced = fx.symbolic_trace(model)
+        traced = fx.GraphModule(model, _Tracer(images).trace(model))
         _rewrite(traced)
         return traced if alike(plain, traced(images)) else model
     except Exception:  # networks that cannot be followed fail in many ways, and all work without
         return model
+
+
+class _Tracer(fx.Tracer):
+    """Follows a network that asks about sizes, as decoders do: they are those of the images given."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images, self.answers = images, False
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Return the answer, unless it depends on what is in the images."""
+        if not _is_about_sizes(obj.node):
+            return super().to_bool(obj)
+        asked, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        asked.graph_copy(obj.node.graph, copies)
+        asked.output(copies[obj.node])
+        self.answers = True  # what runs now is no part of what is followed
+        try:
+            return bool(fx.GraphModule(self.root, asked)(self.images))
+        finally:
+            self.answers = False
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Return what a module gives: a node, or a value while a question is answered."""
+        return forward(*args, **kwargs) if self.answers else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Return a weight: a node, or itself while a question is answered."""
+        return attr_val if self.answers else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def _is_about_sizes(node: fx.Node) -> bool:
+    size = node.target is getattr and node.args[1] in ("shape", "ndim")
+    return size or (bool(node.all_input_nodes) and all(map(_is_about_sizes, node.all_input_nodes)))
 
 
 def _rewrite(traced: fx.GraphModule) -> None:
@@ -89,9 +121,8 @@ def _rewrite(traced: fx.GraphModule) -> None:
             traced.graph.erase_node(node)
     for number, node in enumerate(list(traced.graph.nodes)):
         conv = _called(node, modules)
-        plain = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-        if isinstance(conv, nn.Conv2d) and plain and untouched(conv):
-            module, chain, inputs = _followed(node, Fused(conv), modules)
+        if isinstance(conv, nn.Conv2d) and _is_plain(conv):
+            module, chain, inputs = _followed(node, conv, modules)
             name = f"fused_{number}"
             traced.add_submodule(name, module)
             with traced.graph.inserting_before(chain[-1]):
@@ -109,10 +140,10 @@ def _rewrite(traced: fx.GraphModule) -> None:
 
 
 def _followed(
-    node: fx.Node, module: Fused, modules: Mapping[str, nn.Module]
+    node: fx.Node, conv: nn.Conv2d, modules: Mapping[str, nn.Module]
 ) -> tuple[Fused, list[fx.Node], list[fx.Node]]:
     """Return the module that does what follows a convolution too, the nodes that it stands for, and what it takes."""
-    chain, inputs, reader = [node], node.all_input_nodes, _only_reader(node)
+    module, chain, inputs, reader = Fused(conv), [node], node.all_input_nodes, _only_reader(node)
     norm = _called(reader, modules)
     if type(norm) is nn.BatchNorm2d and untouched(norm):
         module.norm = norm
@@ -126,6 +157,11 @@ def _followed(
         module.relu = True
         chain.append(reader)
     return module, chain, inputs
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    """Return whether it pads with as many zeros as it says, and does no more."""
+    return untouched(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _only_reader(node: fx.Node) -> fx.Node:

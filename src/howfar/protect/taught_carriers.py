@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from howfar import arrays
-from howfar.data import Data, files
-from howfar.data.rooms.load import kept
+from howfar.data import Data
+from howfar.data.rooms import rooms
 from howfar.protect.carriers import TargetCarriers
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting
@@ -49,7 +49,7 @@ class TaughtCarriers(TargetCarriers):
     ) -> Crafting:
         """Train the teacher, unless another crafting has; ask it; let every pixel carry its answer."""
         low, high = SIDES
-        lessons = kept(files.default_root("rooms"), min(max(*data.shape[1:], low), high), SEED, 0, self.rooms)
+        lessons = rooms(min(max(*data.shape[1:], low), high), self.rooms, test=1, seed=SEED).train
         subject = segment_semantic()(lessons)
         model = new_surrogate(self.teacher, lessons, subject.outputs, generator=arrays.seeded(SEED), device=device)
         recipe = Recipe(self.epochs, batch_size=32, lr=0.05, crop=0, flip=True)
@@ -66,5 +66,5 @@ def _answers(model: nn.Module, subject: Task, data: Data, device: torch.device) 
     found = []
     for part in arrays.chunks(len(data), 128):
         images = arrays.to_images(data.pixels[part], device)
-        found.append(subject.answer(model(images.expand(-1, 3, -1, -1))).cpu().to(torch.uint8))
+        found.append(subject.answer(model(images.expand(-1, 3, -1, -1))).cpu())
     return torch.cat(found)
