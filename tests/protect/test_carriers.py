@@ -12,7 +12,8 @@ from howfar.data.rooms import rooms
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.protect import PROTECTORS
-from howfar.protect.carriers import _apart, _codes
+from howfar.protect.carriers import _apart
+from howfar.protect.codes import coded
 from howfar.tasks import TASKS
 from howfar.train import Recipe, evaluate, train
 
@@ -98,15 +99,48 @@ def test_patterns_are_balanced_and_far_apart_at_every_shift(mirrored: bool) -> N
                 assert (found[one] * np.roll(found[other], shift, (1, 2))).mean() < 0.75
 
 
+def test_ordered_codes_change_cell_by_cell_from_a_pattern_to_its_negative() -> None:
+    rng = np.random.default_rng(0)
+    depth = torch.from_numpy(rng.uniform(1, 9, (12, 1, 8, 8)).astype(np.float32))
+    depth[0, 0, 0, :2] = torch.tensor([1.0, 9.0])
+    wide = depth.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    data = replace(rooms_like(), targets={"depth_euclidean": wide})
+    found = noise(data, "depth_euclidean", codes="ordered", levels=9).float() / 8
+    tiles = found.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(-1, 48)
+    assert (tiles[0] == -tiles[1]).all(), "the least and the largest"
+    assert (tiles.reshape(-1, 3, 16).sum((1, 2)).abs() <= 2).all(), "balanced"
+    read = tiles @ tiles[0]
+    ranks = depth.flatten().argsort().argsort().float()
+    assert np.corrcoef(read, ranks)[0, 1] < -0.98, "one filter reads off which level it is"
+
+
+def test_bands_give_further_targets_larger_cells_and_those_of_images_the_largest() -> None:
+    data = rooms_like()
+    halves = torch.zeros(12, 32, 32, dtype=torch.long)
+    halves[:, :, 16:] = 1
+    both = noise(
+        replace(data, targets={**data.targets, "segment_semantic": halves}), "joint:class_scene+segment_semantic",
+        sharing="bands",
+    )  # fmt: skip
+    assert set(both.unique().tolist()) == {-8, 0, 8}, "where the two disagree there is nothing"
+    assert (both[0] == both[4]).all(), "the same scene"
+    assert (both[0] != both[1]).any(), "another scene"
+    cells = both.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    assert not ((cells > 0).any(4) & (cells < 0).any(4)).any(), "those of scenes are two pixels wide"
+    left = both[..., :16].unfold(2, 4, 4).unfold(3, 4, 4).permute(1, 4, 5, 0, 2, 3).flatten(3)
+    assert not ((left > 0).any(3) & (left < 0).any(3)).any(), "those of segments repeat every four pixels"
+
+
 def test_pixels_without_a_class_carry_nothing_and_cost_no_pattern() -> None:
     segments = torch.arange(3).repeat(2, 4, 1).to(torch.uint8)
     segments[0] = arrays.VOID
-    codes, count = _codes(segments, "segment_semantic", 16, np.random.default_rng(0))
-    assert count == 3
-    assert (codes[0] == 3).all()
-    assert torch.equal(codes[1], segments[1].long())
+    rng = np.random.default_rng(0)
+    (codes,) = coded(segments, "segment_semantic", levels=16, rng=rng)
+    assert codes.count == 3
+    assert (codes.values[0] == 3).all()
+    assert torch.equal(codes.values[1], segments[1].long())
     with pytest.raises(UsageError, match="says nothing"):
-        _codes(segments[:1], "segment_semantic", 16, np.random.default_rng(0))
+        coded(segments[:1], "segment_semantic", levels=16, rng=rng)
 
 
 def test_a_teacher_needs_no_label_and_says_alike_things_of_alike_places() -> None:

@@ -19,12 +19,14 @@ from howfar.protect.hypo import Hypocritical
 from howfar.protect.imported import Imported
 from howfar.protect.lsp import LinearlySeparable
 from howfar.protect.mi_ue import MutualInformation
+from howfar.protect.mtl_ue import MultiTaskUnlearnable
 from howfar.protect.ntga import NeuralTangent
 from howfar.protect.ops import OnePixelShortcut
 from howfar.protect.pil import PerturbationInducedLinearization
 from howfar.protect.protector import Progress, Protector
 from howfar.protect.pue import ProvablyUnlearnable
 from howfar.protect.random_noise import RandomNoise
+from howfar.protect.refined_carriers import RefinedCarriers
 from howfar.protect.rem import RobustErrorMinimizing
 from howfar.protect.sem import StableErrorMinimizing
 from howfar.protect.sep import SelfEnsemble
@@ -59,9 +61,11 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "mi-ue": MutualInformation,
     "pue": ProvablyUnlearnable,
     "tue": TransferableUnlearnable,
+    "refined-carriers": RefinedCarriers,
     # with a generator
     "dc": DeepConfuse,
     "gue": GameUnlearnable,
+    "mtl-ue": MultiTaskUnlearnable,
     # without labels
     "taught-carriers": TaughtCarriers,
     "cp": ContrastivePoisoning,

@@ -1,6 +1,6 @@
 """Carriers of targets: every pixel says what it is to be learned as, so that no task need look at the picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.errors import UsageError
+from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise
 from howfar.spec import Eps, Number
@@ -20,7 +20,6 @@ from howfar.tasks import Task
 
 VERSION = 2
 CANDIDATES = 512  # patterns that are drawn for each one that is taken
-SAMPLE = 200_000  # values that quantiles are taken from
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,9 @@ class TargetCarriers(Protector):
     too. A class of the whole image is a value of all its pixels; real values are cut into levels by their quantiles.
     Several targets (source task ``joint:a+b``) share the budget.
 
+    Patterns of classes, and of levels by default, are as far apart as those of any two; ``ordered`` patterns of levels
+    change from one to its negative cell by cell, so that one filter reads the value off.
+
     Attributes:
         eps: L∞ radius, images in [0, 1].
         tile: side of a pattern in cells.
@@ -39,7 +41,9 @@ class TargetCarriers(Protector):
         colour: ``rgb`` for patterns of their own in every channel, ``luma`` for one in all, which survives gray.
         mirrored: patterns that look the same when they are mirrored, for learners that flip.
         levels: into how many a real target is cut; one of several channels gets a root of it for each.
-        sharing: ``places`` gives every tile to one of several targets; ``sum`` adds up all patterns and takes the sign.
+        codes: of real targets: ``apart`` or ``ordered``.
+        sharing: ``places`` gives every tile to one of several targets; ``sum`` adds up all patterns and takes the sign;
+            ``bands`` does so with cells that are twice as large for every further target, those of whole images last.
         whole: share of the tiles that classes of whole images get beside maps, if by places.
     """
 
@@ -54,7 +58,8 @@ class TargetCarriers(Protector):
     colour: Literal["rgb", "luma"] = "rgb"
     mirrored: bool = False
     levels: Annotated[int, Field(ge=2, le=255)] = 16
-    sharing: Literal["places", "sum"] = "places"
+    codes: Literal["apart", "ordered"] = "apart"
+    sharing: Literal["places", "sum", "bands"] = "places"
     whole: Annotated[Number, Field(gt=0, lt=1)] = 0.25
 
     @property
@@ -67,24 +72,22 @@ class TargetCarriers(Protector):
     ) -> Crafting:
         """Draw the patterns, and give every pixel its own."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
-        answers = data.answers(task.target)
-        targets = answers if isinstance(answers, Mapping) else {task.target: answers}
-        codes = [_codes(values, name, self.levels, rng) for name, values in sorted(targets.items())]
-        tables = [self._table(count, data.shape[0], rng) for _, count in codes]
-        places = self._places([values.ndim == 1 for values, _ in codes], data.shape[1:], rng)
-        rows, columns = (torch.arange(side) % (self.tile * self.cell) for side in data.shape[1:])
-        spot = rows[:, None] * (self.tile * self.cell) + columns  # of every pixel on its tile
+        codes = coded(data.answers(task.target), task.target, levels=self.levels, rng=rng)
+        cells = self._cells(codes)
+        tables = [self._table(own, data.shape[0], cell, rng) for own, cell in zip(codes, cells, strict=True)]
+        places = self._places([own.values.ndim == 1 for own in codes], data.shape[1:], rng)
+        spots = [self._spots(data.shape[1:], cell) for cell in cells]
         table, ends = torch.cat(tables, 1), np.cumsum([own.shape[1] for own in tables])
         starts: list[int] = [0, *ends.tolist()]
 
         def entries(part: slice, number: int) -> Tensor:
             """Return where in the table the entries of a target's pixels are, (n, height, width)."""
-            values = codes[number][0][part]
+            values = codes[number].values[part]
             wide = values if values.ndim > 1 else values[:, None, None]
-            return wide * (self.tile * self.cell) ** 2 + spot + starts[number]
+            return wide * (self.tile * cells[number]) ** 2 + spots[number] + starts[number]
 
         def noise_of(part: slice) -> Tensor:
-            if self.sharing == "sum":
+            if self.sharing != "places":
                 each = torch.stack([_looked_up(table, entries(part, number)) for number in range(len(codes))])
                 return self.eps * each.sum(0).sign()
             index = entries(part, 0)
@@ -94,11 +97,28 @@ class TargetCarriers(Protector):
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 
-    def _table(self, count: int, channels: int, rng: np.random.Generator) -> Tensor:
+    def _cells(self, codes: Sequence[Codes]) -> list[int]:
+        """Return the side of every target's cells in pixels."""
+        if self.sharing != "bands":
+            return [self.cell] * len(codes)
+        order = sorted(range(len(codes)), key=lambda number: codes[number].values.ndim == 1)
+        return [self.cell * 2 ** order.index(number) for number in range(len(codes))]
+
+    def _spots(self, size: tuple[int, int], cell: int) -> Tensor:
+        """Return the place of every pixel on its tile, (height, width)."""
+        side = self.tile * cell
+        rows, columns = (torch.arange(length) % side for length in size)
+        return rows[:, None] * side + columns
+
+    def _table(self, codes: Codes, channels: int, cell: int, rng: np.random.Generator) -> Tensor:
         """Return the patterns of ±1 of all values, cell by cell, and zeros for none: (channels, entries)."""
         planes = channels if self.colour == "rgb" else 1
-        tiles = torch.from_numpy(_apart(count, planes, self.tile, rng, mirrored=self.mirrored))
-        large = tiles.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)
+        if self.codes == "ordered" and codes.channels:
+            patterns = _ordered(codes, planes, self.tile, rng, mirrored=self.mirrored)
+        else:
+            patterns = _apart(codes.count, planes, self.tile, rng, mirrored=self.mirrored)
+        tiles = torch.from_numpy(patterns)
+        large = tiles.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
         with_none = torch.cat([large, torch.zeros_like(large[:1])])
         return with_none.expand(-1, channels, -1, -1).transpose(0, 1).flatten(1).contiguous()
 
@@ -121,33 +141,6 @@ def _looked_up(table: Tensor, index: Tensor) -> Tensor:
     return torch.stack([channel.take(index) for channel in table], 1)
 
 
-def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """Return a target as classes of images, (n,), or pixels, (n, height, width), and their number, which means none.
-
-    Raises:
-        UsageError: if there is no value at all.
-    """
-    if not values.is_floating_point() and values.ndim in (1, 3):
-        void = values == arrays.VOID if values.ndim == 3 else torch.zeros_like(values, dtype=torch.bool)
-        known = values[~void]
-        if not known.numel():
-            raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
-        count = int(known.max()) + 1
-        return values.long().masked_fill_(void, count), count
-    channels = values.movedim(1, 0) if values.ndim > 3 else values[None]
-    each = max(round(levels ** (1 / len(channels))), 2)
-    code, void = torch.zeros(channels.shape[1:], dtype=torch.int64), torch.zeros(channels.shape[1:], dtype=torch.bool)
-    for channel in channels.float():
-        some = channel.flatten()[torch.from_numpy(rng.integers(0, channel.numel(), min(SAMPLE, channel.numel())))]
-        finite = some[some.isfinite()]
-        if not finite.numel():
-            raise UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
-        bounds = finite.quantile(torch.arange(1, each) / each)
-        code.mul_(each).add_(torch.bucketize(channel.contiguous(), bounds))
-        void |= ~channel.isfinite()
-    return code.masked_fill_(void, each ** len(channels)), each ** len(channels)
-
-
 def _apart(
     count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool
 ) -> NDArray[np.float32]:  # fmt: skip
@@ -165,6 +158,26 @@ def _apart(
             drawn = drawn[[int(alike.argmin())]]
         taken.append(drawn[0])
     return np.stack(taken)
+
+
+def _ordered(
+    codes: Codes, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool
+) -> NDArray[np.float32]:  # fmt: skip
+    """Return patterns of ±1, (count, planes, side, side), that follow the order of the levels.
+
+    Every channel of the target has cells of its own, and the higher its level, the more of them are turned round.
+    """
+    first = _balanced(1, planes, side, rng, mirrored=mirrored)[0]
+    half = first[..., : -(-side // 2)] if mirrored else first
+    above, below = (rng.permutation(np.flatnonzero(half.ravel() == sign)) for sign in (1, -1))
+    turns = np.concatenate([np.arange(len(above)), np.arange(len(below)) + 0.5]).argsort()
+    cells = np.concatenate([above, below])[turns]  # by turns, so that a pattern stays balanced
+    turned = np.zeros((codes.count, half.size), bool)
+    for channel, own in enumerate(np.array_split(cells, codes.channels)):
+        many = np.rint(codes.digits()[:, channel].numpy() * len(own))
+        turned[:, own] = np.arange(len(own)) < many[:, None]
+    found = np.where(turned.reshape(-1, *half.shape), -half, half)
+    return np.concatenate([found, found[..., : side // 2][..., ::-1]], 3) if mirrored else found
 
 
 def _balanced(count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool) -> NDArray[np.float32]:

@@ -90,16 +90,19 @@ class ErrorMinimizing(Protector):
             seed = arrays.draw_seed(generator)
             limit = max(round(SUBSET * len(data)), min(len(data), 10 * len(labels.unique())))
             part = balanced(data, limit, seed=seed, target=task.target)
-            noise = yield from self._rounds(part, labels_of(part, task), model, task, generator, draft)
+            noise = torch.zeros(int(labels.max()) + 1, *data.shape)
+            yield from self.rounds_on(noise, part, labels_of(part, task), model, task, generator, draft)
             return (yield from add_noise(data, lambda part: noise[labels[part]], eps=self.eps))
-        noise = yield from self._rounds(data, torch.arange(len(data)), model, task, generator, draft)
+        noise = torch.zeros(data.pixels.shape)
+        yield from self.rounds_on(noise, data, torch.arange(len(data)), model, task, generator, draft)
         return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))
 
-    def _rounds(
-        self, data: Data, rows: Tensor, model: nn.Module, task: Task, generator: torch.Generator, draft: Draft
-    ) -> Generator[Progress, None, Tensor]:
-        """Alternate on images whose noise stands in these rows; returns the noise."""
-        noise, error = torch.zeros(int(rows.max()) + 1, *data.shape), torch.ones(())
+    def rounds_on(
+        self, noise: Tensor, data: Data, rows: Tensor, model: nn.Module, task: Task, generator: torch.Generator,
+        draft: Draft,
+    ) -> Generator[Progress, None, None]:  # fmt: skip
+        """Alternate between a surrogate and noise, in place, on images whose noise stands in these rows."""
+        error = torch.ones(())
         batches = shuffled(len(data), self.batch_size, generator)
         optimizer = torch.optim.SGD(model.parameters(), lr=self.lr, momentum=0.9, weight_decay=5e-4)
         done = draft.enter("rounds", noise=noise, error=error, model=model, optimizer=optimizer)
@@ -116,7 +119,6 @@ class ErrorMinimizing(Protector):
             error.fill_(_error(data, task, batches, noise, rows, model))
             draft.keep(number, float(error))
             yield Progress(number, self.rounds, f"error {float(error):.3f}")
-        return noise
 
     def _train_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task,

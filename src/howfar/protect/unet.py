@@ -12,22 +12,23 @@ class NoiseNet(nn.Module):
     """U-Net with two levels (Ronneberger et al., MICCAI 2015, arXiv:1505.04597); its output is eps·tanh.
 
     Args:
-        channels: of an image.
+        channels: of what it sees.
         width: channels at full resolution.
         eps: L∞ radius of the noise.
+        outputs: channels of the noise; as many as it sees if not given.
     """
 
-    def __init__(self, channels: int, width: int, eps: float) -> None:
+    def __init__(self, channels: int, width: int, eps: float, outputs: int | None = None) -> None:
         super().__init__()
         self.eps = eps
         self.first, self.second = _block(channels, width), _block(width, 2 * width)
         self.bottom = _block(2 * width, 4 * width)
         self.up_second, self.up_first = _block(6 * width, 2 * width), _block(3 * width, width)
-        self.out = nn.Conv2d(width, channels, 1)
+        self.out = nn.Conv2d(width, outputs or channels, 1)
 
-    def forward(self, images: Images) -> Images:
-        """Return noise for each image."""
-        full = self.first(images)
+    def forward(self, seen: Tensor) -> Images:
+        """Return noise for each image, (n, channels, height, width)."""
+        full = self.first(seen)
         half = self.second(functional.max_pool2d(full, 2))
         quarter = self.bottom(functional.max_pool2d(half, 2))
         half = self.up_second(torch.cat([_resized(quarter, half), half], 1))

@@ -1,0 +1,55 @@
+"""Carriers that error-minimizing rounds have fitted to a network."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from howfar.data import Data
+from howfar.protect.carriers import TargetCarriers
+from howfar.protect.draft import Draft
+from howfar.protect.em import PUBLISHED_STEPS, ErrorMinimizing
+from howfar.protect.protector import Crafting, add_noise
+from howfar.protect.surrogate import new_surrogate
+from howfar.tasks import Task
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RefinedCarriers(TargetCarriers):
+    """Carriers of targets, refined by error-minimizing rounds (howfar, 2026).
+
+    ``carriers`` are where the noise starts from; then ``em`` goes on from there, against a surrogate that learns the
+    source task, or several of them at once.
+
+    Attributes:
+        rounds: at most so many.
+        step_size: of a signed step; 0 takes eps/10.
+        surrogate: an entry of the models' table.
+    """
+
+    cost: ClassVar[str] = "rounds × 20 passes with gradients over the set"
+
+    rounds: Annotated[int, Field(ge=1)] = 5
+    step_size: Annotated[float, Field(ge=0, le=1)] = 0.0
+    surrogate: str = "resnet8[width=8]"
+
+    @property
+    def passes(self) -> float:
+        """Every round walks the set once for each signed step."""
+        return self.rounds * PUBLISHED_STEPS["sample"]
+
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Let every pixel carry its pattern, then refine."""
+        start = yield from super().craft(data, task, generator=generator, device=device, draft=draft)
+        noise = (start.pixels.float() - data.pixels.float()) / 255
+        method = ErrorMinimizing(
+            eps=self.eps, rounds=self.rounds, step_size=self.step_size, stop_error=0.0, surrogate=self.surrogate
+        )
+        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
+        yield from method.rounds_on(noise, data, torch.arange(len(data)), model, task, generator, draft)
+        return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))
