@@ -167,6 +167,18 @@ def test_ctrl_c_says_that_nothing_is_lost(presses: int, tmp_path: Path) -> None:
     assert list(tmp_path.glob("runs/victim/*/record.json"))
 
 
+@pytest.mark.parametrize("arguments", [["landscape", "--help"], ["show", "em"]])
+def test_a_reader_that_has_seen_enough_ends_a_command_in_peace(arguments: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(
+        [sys.executable, "-m", "howfar", *arguments], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def bad_inputs(folder: Path) -> dict[str, tuple[list[str], int, str]]:
     """Return name -> (arguments, exit code, what the message must say)."""
     np.savez(folder / "one.npz", x_train=np.zeros((9, 8, 8), np.uint8), y_train=np.zeros(9, int),

@@ -75,10 +75,13 @@ def main(arguments: list[str] | None = None) -> None:
         terminal.out(f"howfar {__version__}")
         sys.exit(0)
     description = "How far is this data from being truly unlearnable? Start with: howfar bench"
-    command: Callable[[], int] = tyro.cli(
-        Command,
-        prog="howfar", description=description, args=arguments or ["--help"], config=(FlagCreatePairsOff,),
-    )  # fmt: skip
+    try:
+        command: Callable[[], int] = tyro.cli(
+            Command,
+            prog="howfar", description=description, args=arguments or ["--help"], config=(FlagCreatePairsOff,),
+        )  # fmt: skip
+    except BrokenPipeError:
+        sys.exit(_unread())
     sys.exit(_guarded(command))
 
 
@@ -96,8 +99,7 @@ def _guarded(command: Callable[[], int]) -> int:
         terminal.say(INTERRUPTED)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
     except OSError as error:
         if getattr(command, "debug", False):
             raise
@@ -106,6 +108,12 @@ def _guarded(command: Callable[[], int]) -> int:
             style="red",
         )
         return 1
+
+
+def _unread() -> int:
+    """Let what is left to print go nowhere: whoever read the output has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 @contextmanager
