@@ -96,6 +96,10 @@ def test_tasks_of_a_joint_source_are_its_own() -> None:
     assert summary.own == row["normal"].retention.value
     assert (summary.worst, summary.task) == (row["keypoints2d"].retention.value, "keypoints2d")
     assert summary.mean == pytest.approx((summary.worst + row["depth_euclidean"].retention.value) / 2)
+    row["depth_euclidean"] = Cell(0.9, 0.0, retention([0.9, 0.8], [0.0, 0.0], chance=0.1))
+    below = _summary(row, "joint:class_scene+normal")
+    assert below is not None
+    assert below.mean == pytest.approx(summary.worst / 2), "what is worse than chance makes up for no other"
 
 
 def test_retention_is_what_the_records_say(finished: tuple[Store, list[Experiment]], page: Page) -> None:

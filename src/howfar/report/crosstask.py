@@ -68,7 +68,7 @@ class Summary:
     """A protector over the tasks that it was not made for.
 
     Attributes:
-        mean: retention, mean over these tasks.
+        mean: retention, mean over these tasks; one that is left below chance makes up for no other and counts as 0.
         worst: the largest one.
         task: where that is.
         score: 1 − worst: the cross-task score; 1 is unlearnable for every task.

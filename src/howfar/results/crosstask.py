@@ -172,4 +172,5 @@ def _summary(row: Mapping[str, Cell], source: str) -> Summary | None:
         return None
     worst = max(others, key=lambda name: others[name])
     strongest = max((kept[name] for name in own), default=None)
-    return Summary(sum(others.values()) / len(others), others[worst], worst, 1 - others[worst], strongest)
+    mean = sum(max(value, 0.0) for value in others.values()) / len(others)
+    return Summary(mean, others[worst], worst, 1 - others[worst], strongest)
