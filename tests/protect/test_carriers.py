@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
 from howfar import arrays
@@ -12,7 +13,7 @@ from howfar.data.rooms import rooms
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.protect import PROTECTORS
-from howfar.protect.carriers import _apart
+from howfar.protect.carriers import TargetCarriers, _apart
 from howfar.protect.codes import coded
 from howfar.tasks import TASKS
 from howfar.train import Recipe, evaluate, train
@@ -91,12 +92,25 @@ def test_real_values_are_cut_into_levels_and_unknown_ones_carry_nothing() -> Non
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_patterns_are_balanced_and_far_apart_at_every_shift(mirrored: bool) -> None:
     rng = np.random.default_rng(0)
-    found = _apart(12, 3, 4, rng, mirrored=mirrored)
+    found = _apart(12, lambda count: TargetCarriers(mirrored=mirrored)._draw(count, 3, rng))
     assert (found.sum((2, 3)) == 0).all()
     for one in range(12):
         for other in range(one):
             for shift in np.ndindex(4, 4):
                 assert (found[one] * np.roll(found[other], shift, (1, 2))).mean() < 0.75
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_smooth_patterns_live_where_jpeg_and_blur_look(mirrored: bool) -> None:
+    rng = np.random.default_rng(0)
+    kept = {}
+    for smooth in (0, 3):
+        drawn = TargetCarriers(tile=8, smooth=smooth, mirrored=mirrored)._draw(50, 1, rng)
+        assert (drawn.sum((2, 3)) == 0).all()
+        assert not mirrored or (drawn == drawn[..., ::-1]).all()
+        power = scipy.fft.dctn(drawn, axes=(2, 3), norm="ortho") ** 2
+        kept[smooth] = power[..., :4, : 4 + 3 * mirrored].sum() / power.sum()
+    assert kept[0] < 0.5 < 0.65 < kept[3]
 
 
 def test_ordered_codes_change_cell_by_cell_from_a_pattern_to_its_negative() -> None:

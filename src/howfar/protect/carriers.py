@@ -1,6 +1,6 @@
 """Carriers of targets: every pixel says what it is to be learned as, so that no task need look at the picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
 VERSION = 2
+Patterns = NDArray[np.float32]  # of ±1, (count, planes, side, side) or of a half of them
 CANDIDATES = 512  # patterns that are drawn for each one that is taken
 
 
@@ -38,6 +39,8 @@ class TargetCarriers(Protector):
         eps: L∞ radius, images in [0, 1].
         tile: side of a pattern in cells.
         cell: side of a cell in pixels; larger ones survive blur, JPEG and smaller sizes.
+        smooth: 0 draws every cell of a pattern for itself; k takes the signs of a random sum of cosines of at most k
+            half periods a tile, which JPEG and blur keep.
         colour: ``rgb`` for patterns of their own in every channel, ``luma`` for one in all, which survives gray.
         mirrored: patterns that look the same when they are mirrored, for learners that flip.
         levels: into how many a real target is cut; one of several channels gets a root of it for each.
@@ -55,6 +58,7 @@ class TargetCarriers(Protector):
     eps: Eps = 8 / 255
     tile: Annotated[int, Field(ge=2, le=16)] = 4
     cell: Annotated[int, Field(ge=1)] = 1
+    smooth: Annotated[int, Field(ge=0)] = 0
     colour: Literal["rgb", "luma"] = "rgb"
     mirrored: bool = False
     levels: Annotated[int, Field(ge=2, le=255)] = 16
@@ -114,13 +118,29 @@ class TargetCarriers(Protector):
         """Return the patterns of ±1 of all values, cell by cell, and zeros for none: (channels, entries)."""
         planes = channels if self.colour == "rgb" else 1
         if self.codes == "ordered" and codes.channels:
-            patterns = _ordered(codes, planes, self.tile, rng, mirrored=self.mirrored)
+            patterns = _ordered(codes, self._draw(1, planes, rng)[0], rng, mirrored=self.mirrored)
         else:
-            patterns = _apart(codes.count, planes, self.tile, rng, mirrored=self.mirrored)
+            patterns = _apart(codes.count, lambda count: self._draw(count, planes, rng))
         tiles = torch.from_numpy(patterns)
         large = tiles.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
         with_none = torch.cat([large, torch.zeros_like(large[:1])])
         return with_none.expand(-1, channels, -1, -1).transpose(0, 1).flatten(1).contiguous()
+
+    def _draw(self, count: int, planes: int, rng: np.random.Generator) -> Patterns:
+        """Return patterns, every plane of which has as many +1 as −1."""
+        side, half = self.tile, -(-self.tile // 2) if self.mirrored else self.tile
+        if self.smooth:
+            waves = np.arange(self.smooth + 1)[:, None] * np.pi / side
+            rows = np.cos(waves * (np.arange(side) + 0.5))
+            columns = np.cos((1 + self.mirrored) * waves * (np.arange(half) + 0.5))
+            weights = rng.standard_normal((count, planes, self.smooth + 1, self.smooth + 1))
+            weights[..., 0, 0] = 0
+            ranks = (rows.T @ weights @ columns).reshape(count, planes, -1).argsort(2).argsort(2)
+            cells = np.where(ranks < ranks.shape[2] // 2, -1, 1).astype(np.float32)
+        else:
+            cells = rng.permuted(np.resize(np.array([1.0, -1.0], np.float32), (count, planes, side * half)), axis=2)
+        found = cells.reshape(count, planes, side, half)
+        return _whole(found, side) if self.mirrored else found
 
     def _places(self, wholes: Sequence[bool], size: tuple[int, int], rng: np.random.Generator) -> Tensor:
         """Return which target every pixel serves, (height, width): tiles are dealt out evenly, in a random order."""
@@ -141,33 +161,27 @@ def _looked_up(table: Tensor, index: Tensor) -> Tensor:
     return torch.stack([channel.take(index) for channel in table], 1)
 
 
-def _apart(
-    count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool
-) -> NDArray[np.float32]:  # fmt: skip
-    """Return patterns of ±1 with as many of each, (count, planes, side, side), far from one another at every shift.
+def _apart(count: int, draw: Callable[[int], Patterns]) -> Patterns:
+    """Return patterns, (count, planes, side, side), far from one another at every shift.
 
     One after the other is taken: the drawn one whose least distance to those taken, over all cyclic shifts, is largest.
     """
-    taken: list[NDArray[np.float32]] = []
-    for _ in range(count):
-        drawn = _balanced(CANDIDATES if taken else 1, planes, side, rng, mirrored=mirrored)
-        if taken:
-            turns = [np.roll(taken, shift, (2, 3)) for shift in np.ndindex(side, side)]
-            shifts = np.concatenate(turns).reshape(-1, drawn[0].size)
-            alike = (drawn.reshape(len(drawn), -1) @ shifts.T).max(1)
-            drawn = drawn[[int(alike.argmin())]]
-        taken.append(drawn[0])
+    taken = [draw(1)[0]]
+    for _ in range(count - 1):
+        drawn = draw(CANDIDATES)
+        turns = [np.roll(taken, shift, (2, 3)) for shift in np.ndindex(drawn.shape[2:])]
+        shifts = np.concatenate(turns).reshape(-1, drawn[0].size)
+        alike = (drawn.reshape(len(drawn), -1) @ shifts.T).max(1)
+        taken.append(drawn[int(alike.argmin())])
     return np.stack(taken)
 
 
-def _ordered(
-    codes: Codes, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool
-) -> NDArray[np.float32]:  # fmt: skip
-    """Return patterns of ±1, (count, planes, side, side), that follow the order of the levels.
+def _ordered(codes: Codes, first: Patterns, rng: np.random.Generator, *, mirrored: bool) -> Patterns:
+    """Return patterns, (count, planes, side, side), that follow the order of the levels, from a first one.
 
     Every channel of the target has cells of its own, and the higher its level, the more of them are turned round.
     """
-    first = _balanced(1, planes, side, rng, mirrored=mirrored)[0]
+    side = first.shape[2]
     half = first[..., : -(-side // 2)] if mirrored else first
     above, below = (rng.permutation(np.flatnonzero(half.ravel() == sign)) for sign in (1, -1))
     turns = np.concatenate([np.arange(len(above)), np.arange(len(below)) + 0.5]).argsort()
@@ -177,12 +191,9 @@ def _ordered(
         many = np.rint(codes.digits()[:, channel].numpy() * len(own))
         turned[:, own] = np.arange(len(own)) < many[:, None]
     found = np.where(turned.reshape(-1, *half.shape), -half, half)
-    return np.concatenate([found, found[..., : side // 2][..., ::-1]], 3) if mirrored else found
+    return _whole(found, side) if mirrored else found
 
 
-def _balanced(count: int, planes: int, side: int, rng: np.random.Generator, *, mirrored: bool) -> NDArray[np.float32]:
-    """Return patterns, every plane of which has as many +1 as −1."""
-    half = -(-side // 2) if mirrored else side
-    cells = np.resize(np.array([1.0, -1.0], np.float32), (count, planes, side * half))
-    found = rng.permuted(cells, axis=2).reshape(count, planes, side, half)
-    return np.concatenate([found, found[..., : side - half][..., ::-1]], 3) if mirrored else found
+def _whole(halves: Patterns, side: int) -> Patterns:
+    """Return patterns from their left halves, which the right ones mirror."""
+    return np.concatenate([halves, halves[..., : side // 2][..., ::-1]], 3)
