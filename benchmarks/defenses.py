@@ -24,6 +24,7 @@ from howfar.report.page import Page
 from howfar.report.profile import Profile
 from howfar.results import collect
 from howfar.score.intervals import mean_interval
+from howfar.score.worst_case import BASELINES
 from howfar.store import Record, Store
 from howfar.suite import check_data, make_suite
 
@@ -139,11 +140,14 @@ def relative_seconds(page: Page) -> dict[str, float]:
 
 def show_ensemble(profile: Profile, cost: Mapping[str, float]) -> None:
     """Print the cheapest defenses that stay within two points of the best of all, for every protector."""
-    others = [name for name in profile.defenses if name != "none" and name in cost]
-    best = {name: max(row.values()) for name, row in profile.quality.items()}
-    enough = [
-        {defense for defense, value in row.items() if value >= best[name] - MARGIN}
+    quality = {
+        name: {defense: value for defense, value in row.items() if defense not in BASELINES}
         for name, row in profile.quality.items()
+    }
+    others = [name for name in profile.defenses if name not in ("none", *BASELINES) and name in cost]
+    best = {name: max(row.values()) for name, row in quality.items()}
+    enough = [
+        {defense for defense, value in row.items() if value >= best[name] - MARGIN} for name, row in quality.items()
     ]
     sets = (("none", *chosen) for size in range(MOST) for chosen in combinations(others, size))
     reaching = [chosen for chosen in sets if all(good.intersection(chosen) for good in enough)]
@@ -151,12 +155,12 @@ def show_ensemble(profile: Profile, cost: Mapping[str, float]) -> None:
         print(f"\nno {MOST} defenses stay within {100 * MARGIN:.0f} points of the best of all for every protector")
         return
     cheapest = min(reaching, key=lambda chosen: sum(cost[name] for name in chosen))
-    gaps = {name: best[name] - max(row[d] for d in cheapest if d in row) for name, row in profile.quality.items()}
-    whole = sum(cost[name] for name in profile.defenses)
+    gaps = {name: best[name] - max(row[d] for d in cheapest if d in row) for name, row in quality.items()}
+    whole = sum(cost[name] for name in ("none", *others))
     total = sum(cost[name] for name in cheapest)
     print(f"\ncheapest ensemble within {100 * MARGIN:.0f} points of the best of all: {', '.join(cheapest)}")
     print(f"largest gap {100 * max(gaps.values()):.1f} points ({max(gaps, key=lambda name: gaps[name])})")
-    print(f"costs {total:.1f} trainings without defense; all {len(profile.defenses)} defenses {whole:.1f}")
+    print(f"costs {total:.1f} trainings without defense; all {len(others) + 1} defenses {whole:.1f}")
 
 
 if __name__ == "__main__":

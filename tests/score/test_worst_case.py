@@ -20,6 +20,12 @@ def test_the_choice_is_made_on_validation_and_valued_on_test() -> None:
     assert (found.poisoned.tried, found.poisoned.seeds) == (2, 2)
 
 
+def test_what_learns_nothing_from_protected_images_is_no_defense() -> None:
+    alone = {"clean-only": Trials([0.99, 0.99], [0.99, 0.99])}
+    poisoned = {"none": Trials([0.2, 0.2], [0.2, 0.2])}
+    assert worst_case(CLEAN | alone, poisoned | alone, chance=0.1) == worst_case(CLEAN, poisoned, chance=0.1)
+
+
 def test_lower_errors_are_better_where_they_are() -> None:
     clean = {"none": Trials([1.0], [1.0]), "jpeg": Trials([2.0], [0.5])}
     poisoned = {"none": Trials([4.0], [4.0]), "jpeg": Trials([3.0], [2.0])}

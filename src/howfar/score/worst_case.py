@@ -9,6 +9,7 @@ import numpy as np
 from howfar.errors import UsageError
 
 CONFIDENCE = 0.95
+BASELINES = frozenset({"clean-only"})  # what learns nothing from protected images undoes no protection
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def worst_case(
     The defense is chosen by its mean quality over seeds on validation images; its value is the mean on test images.
     The same networks are judged on both, so one that was lucky in its training is lucky twice; therefore intervals
     hold for all defenses at once (Šidák, with one variance pooled over all defenses). That of the protection kept
-    follows from both by the delta method. With a single seed all intervals are infinite.
+    follows from both by the delta method. With a single seed all intervals are infinite. ``clean-only`` is no defense
+    but a baseline, and left out.
 
     Args:
         clean: what every defense gets from clean images.
@@ -89,6 +91,9 @@ def worst_case(
     Raises:
         UsageError: if a defense has no trials, or the clean images were not learned at all.
     """
+    clean, poisoned = (
+        {name: runs for name, runs in trials.items() if name not in BASELINES} for trials in (clean, poisoned)
+    )
     sign = 1.0 if higher_is_better else -1.0
     first, error = _best(clean, sign, confidence)
     second, other = _best(poisoned, sign, confidence)
