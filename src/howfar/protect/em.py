@@ -14,7 +14,7 @@ from howfar.data import Data, balanced
 from howfar.protect.draft import Draft
 from howfar.protect.minmin import share
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise, labels_of
-from howfar.protect.surrogate import load, new_surrogate, shuffled
+from howfar.protect.surrogate import clipped_step, load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
 from howfar.tasks import Task, gain
 
@@ -112,22 +112,14 @@ class ErrorMinimizing(Protector):
             model.train()
             first = (number - 1) * self.train_steps % len(batches)
             for batch in itertools.islice(itertools.cycle(batches), first, first + self.train_steps):
-                self._train_step(model, optimizer, task, *_load(data, task, batch, noise[rows[batch]], model))
+                images, delta, target = _load(data, task, batch, noise[rows[batch]], model)
+                clipped_step(model, optimizer, task.loss(model((images + delta).clamp(0, 1)), target).mean())
             model.eval()
             for batch in batches:
                 share(noise, rows[batch], self._descend(data, task, batch, noise[rows[batch]], model), self.eps)
             error.fill_(_error(data, task, batches, noise, rows, model))
             draft.keep(number, float(error))
             yield Progress(number, self.rounds, f"error {float(error):.3f}")
-
-    def _train_step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task,
-        images: Tensor, noise: Tensor, target: Tensor,
-    ) -> None:  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        task.loss(model((images + noise).clamp(0, 1)), target).mean().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
 
     def _descend(self, data: Data, task: Task, batch: Tensor, start: Tensor, model: nn.Module) -> Tensor:
         images, noise, target = _load(data, task, batch, start, model)

@@ -12,7 +12,7 @@ from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Progress
-from howfar.protect.surrogate import load, shuffled
+from howfar.protect.surrogate import clipped_step, load, shuffled
 from howfar.tasks import Task
 
 Learn = Callable[[Images, Targets], PerExample]  # protected images, targets
@@ -74,10 +74,7 @@ def alternate(
                 group["lr"] = lr * (1 + math.cos(math.pi * part)) / 2
             images, target = load(data, task, batch, device)
             loss = learn((images + noise[rows[batch]].to(device)).clamp(0, 1), target).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
+            clipped_step(model, optimizer, loss)
             total += float(loss.detach()) * len(batch)
         model.eval()
         for batch in batches:

@@ -17,7 +17,7 @@ from howfar.models import build
 from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise
-from howfar.protect.surrogate import freeze, load, new_surrogate, shuffled
+from howfar.protect.surrogate import clipped_step, freeze, load, new_surrogate, shuffled
 from howfar.protect.unet import NoiseNet
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
@@ -129,10 +129,7 @@ class MultiTaskUnlearnable(Protector):
                 images, target = load(data, task, batch, device)
                 with torch.no_grad():
                     protected = (images + maker(images, _told(codes, batch, device))).clamp(0, 1)
-                follower.zero_grad(set_to_none=True)
-                task.loss(model(protected), target).mean().backward()
-                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-                follower.step()
+                clipped_step(model, follower, task.loss(model(protected), target).mean())
             draft.keep(number, total / len(data))
             yield Progress(number, self.rounds, f"loss {total / len(data):.3f}")
 

@@ -116,6 +116,14 @@ def centroids(model: nn.Module, data: Data, labels: Tensor, count: int, device: 
     return total / labels.bincount(minlength=count).to(device)[:, None]
 
 
+def clipped_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Move a surrogate down the loss, whose gradients are clipped to norm 5, as in EM's released code."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    optimizer.step()
+
+
 def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
     """Return the places of a set in random batches; the last one has at least two, as BatchNorm cannot train on one."""
     batches = list(torch.randperm(count, generator=generator).split(size))
