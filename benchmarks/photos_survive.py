@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--protectors", default=PROTECTORS)
     parser.add_argument("--strength", default="mid")
     parser.add_argument("--format", default="png")
-    parser.add_argument("--side", default="64", help="of the small versions that noise is crafted on")
+    parser.add_argument("--side", default="64", help="of the small versions that noise is crafted on, e.g. 64,224")
     parser.add_argument("--sizes", default="32,64", help="that learners train at")
     parser.add_argument("--ways", default=",".join(WAYS), help="of uploading, at the first size")
     parser.add_argument("--seeds", default="0-2")
@@ -85,7 +85,7 @@ def tried(photos: Path, protector: str, size: str, ways: str, options: argparse.
     )  # fmt: skip
     found = {
         "photos": photos.name, "protector": protector, "strength": options.strength, "format": options.format,
-        "side": int(options.side),
+        "side": options.side,
         "size": int(size), "linf": seen["linf"], "psnr": seen["psnr"], "ssim": seen["ssim"],
         "losses": json.loads(told)["losses"], "torch": torch.__version__,
     }  # fmt: skip

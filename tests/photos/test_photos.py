@@ -367,6 +367,31 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
     assert checked(tmp_path / "out") == ["5 is missing."]
 
 
+def test_sizes_take_turns_in_the_squares_of_a_board(tmp_path: Path) -> None:
+    root = tmp_path / "album"
+    root.mkdir()
+    Image.new("RGB", (256, 128), "gray").save(root / "plain.png")
+    change = {}
+    for sides in ((16,), (64,), (16, 64)):
+        output = tmp_path / str(sides)
+        manifest = run(root, output, "random[eps=8/255]", sides=sides)
+        assert manifest["linf"] <= 8
+        change[sides] = np.asarray(Image.open(output / "plain.png")).astype(int) - 128
+    coarse, fine, both = change.values()
+    rows, columns = np.arange(128) // 16, np.arange(256) // 32
+    first = (rows[:, None] + columns) % 2 == 0
+    assert (both[first] == coarse[first]).all()
+    assert (both[~first] == fine[~first]).all()
+    assert (both[~first] != coarse[~first]).mean() > 0.5
+
+
+@pytest.mark.parametrize("side", ["4", "64,64", "large", ""])
+def test_sizes_that_make_no_sense_are_refused(album: Path, tmp_path: Path, side: str) -> None:
+    code, _, errors = inside("protect", str(album), "-o", str(tmp_path / "out"), "--side", side)
+    assert code == 2
+    assert "8 to 256" in errors
+
+
 @pytest.mark.slow
 def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_path: Path) -> None:
     root, scripts = tmp_path / "album", ("naïve", "снимок", "写真", "صورة", "ภาพ", "🐈 photo", "a'b\"c", "x;y&z")

@@ -13,7 +13,7 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from howfar.photos import Order, Photo
 
-SIDE = 64
+SIDES = "64"
 CLUSTERS = 10  # that stand in for labels
 STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
@@ -35,8 +35,9 @@ class Protect(Common):
     """How strong the noise is: 4/255, 8/255 or 16/255."""
     eps: str | None = None
     """The same as a number, e.g. 6/255."""
-    side: int = SIDE
-    """Side in pixels of the small versions that noise is crafted on: coarser noise reaches learners of small images."""
+    side: str = SIDES
+    """Side in pixels of the small versions that noise is crafted on, about that of a learner's images; several, e.g.
+    64,224, share each photograph."""
     labels: str | None = None
     """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
     share: float = 1.0
@@ -88,8 +89,6 @@ class Protect(Common):
         from howfar.protect import PROTECTORS
         from howfar.spec import parse
 
-        if not 8 <= self.side <= 256:
-            raise UsageError(f"--side {self.side} makes no sense. Take 32 or 64.")
         if self.output is None:
             raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
         names = photos_in(self.photos)
@@ -113,9 +112,17 @@ class Protect(Common):
             self.seed,
             self.broken,
             clusters=clusters,
-            side=self.side,
+            sides=self._sides(),
         )
         return order, arranged(names, encoding.suffix, labels)
+
+    def _sides(self) -> tuple[int, ...]:
+        from howfar.spec import split_list
+
+        sides = [int(side) if side.isdecimal() else 0 for side in split_list(self.side)]
+        if not sides or not all(8 <= side <= 256 for side in sides) or len(set(sides)) < len(sides):
+            raise UsageError(f"--side {self.side} makes no sense. Take one or several of 8 to 256, e.g. 64,224.")
+        return tuple(sides)
 
     def _tell(self, manifest: dict[str, Any]) -> None:
         if self.json:

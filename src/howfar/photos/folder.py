@@ -21,7 +21,7 @@ from howfar.photos.encoding import Encoding, decoded, encoded
 from howfar.photos.journal import Journal
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import MANIFEST, digest_of, summary
-from howfar.photos.noise import SIDE, Plates, crafted
+from howfar.photos.noise import SIDES, Plates, crafted
 from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
 from howfar.protect import Draft, Progress, Protector
 from howfar.store import write_text
@@ -46,7 +46,7 @@ class Order:
         broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
         ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
         clusters: number of clusters that stand in for labels; 0 takes the labels of the photographs.
-        side: of the small versions that noise is crafted on, pixels.
+        sides: of the small versions that noise is crafted on, pixels.
     """
 
     source: Path
@@ -58,7 +58,7 @@ class Order:
     broken: Broken = "stop"
     ssim_photos: int = 20
     clusters: int = 0
-    side: int = SIDE
+    sides: tuple[int, ...] = SIDES
 
     def described(self) -> dict[str, Any]:
         """Return what the manifest says of it."""
@@ -66,13 +66,13 @@ class Order:
             "protector": self.label,
             "seed": self.seed,
             "clusters": self.clusters,
-            "side": self.side,
+            "sides": self.sides,
             "encoding": asdict(self.encoding),
         }
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """Return what must be the same for work to go on."""
-        how = [self.label, self.seed, self.clusters, self.side, asdict(self.encoding)]
+        how = [self.label, self.seed, self.clusters, self.sides, asdict(self.encoding)]
         content = [*how, [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
 
@@ -109,13 +109,17 @@ def protect_folder(
     notes = order.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)
     journal = Journal(notes / "journal.jsonl", order.digest(photos))
-    pixels, faults = yield from _looked_at(photos, order, workers)
+    small, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
-    labels, draft = [photo.label for photo in whole], Draft(notes / "crafting.draft")
+    labels = [photo.label for photo in whole]
     if order.clusters:
-        labels = [f"cluster {number}" for number in clustered(pixels, order.clusters, seed=order.seed).tolist()]
-    plates = yield from crafted(pixels, labels, order.protector, seed=order.seed, device=device, draft=draft)
-    draft.discard()
+        labels = [f"cluster {number}" for number in clustered(small[0], order.clusters, seed=order.seed).tolist()]
+    after = []
+    for side, before in zip(order.sides, small, strict=True):
+        draft = Draft(notes / f"crafting-{side}.draft")
+        after.append((yield from crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)))
+        draft.discard()
+    plates = Plates(list(zip(small, after, strict=True)))
     places = {photo.name: place for place, photo in enumerate(whole)}
     left = [photo for photo in photos if not journal.holds(photo, order.output)]
     done = len(photos) - len(left)
@@ -131,13 +135,14 @@ def protect_folder(
 
 def _looked_at(
     photos: Sequence[Photo], order: Order, workers: int
-) -> Generator[Progress, None, tuple[Pixels, dict[str, str]]]:
-    """Return small versions of the photographs that can be protected, and why the others cannot."""
-    pixels, faults, count = arrays.empty_pixels((len(photos), 3, order.side, order.side)), dict[str, str](), 0
+) -> Generator[Progress, None, tuple[list[Pixels], dict[str, str]]]:
+    """Return small versions of the photographs that can be protected, size by size, and why the others cannot."""
+    small = [arrays.empty_pixels((len(photos), 3, side, side)) for side in order.sides]
+    faults, count = dict[str, str](), 0
 
-    def look(photo: Photo) -> NDArray[np.uint8] | str:
+    def look(photo: Photo) -> list[NDArray[np.uint8]] | str:
         try:
-            return glimpse(order.source / photo.name, order.side)
+            return glimpse(order.source / photo.name, order.sides)
         except HowfarError as error:
             return str(error)
 
@@ -151,13 +156,14 @@ def _looked_at(
                     )
                 faults[photo.name] = seen
             else:
-                pixels[count] = torch.from_numpy(seen)
+                for pixels, square in zip(small, seen, strict=True):
+                    pixels[count] = torch.from_numpy(square)
                 count += 1
             if number % 20 == 0:
                 yield Progress(number, len(photos), "looking at all photographs")
     if not count:
         raise HowfarError("none of the photographs can be protected.")
-    return pixels[:count], faults
+    return [pixels[:count] for pixels in small], faults
 
 
 def _in_order(

@@ -1,14 +1,18 @@
 """Noise for photographs of any size: crafted on small versions of all of them, enlarged to each.
 
 Learners see photographs at 32 to 224 pixels, whatever their size: noise that shall reach them is coarse. Crafted on
-small versions, it is as fine as those, and any protector whose change is noise can make it.
+small versions, it is as fine as those, and any protector whose change is noise can make it. Too fine noise is lost on
+the way to a learner's size, and a learner does not find what is too coarse: small versions of several sizes take turns
+in the squares of a board.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from howfar import arrays
@@ -19,45 +23,57 @@ from howfar.photos.picture import Noise
 from howfar.protect import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
-SIDE = 64  # of the small versions, pixels
+SIDES = (64,)  # of the small versions, pixels
+BOARD = 8  # squares along each side of a photograph
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow makes gray
 
 
 @dataclass(frozen=True)
 class Plates:
-    """Noise of all photographs at their small size.
+    """Small versions of all photographs before and after protection, (n, 3, side, side) each, a pair for every size."""
 
-    Attributes:
-        values: protected − clean, int16, (n, 3, side, side), in 1/255.
-        limit: largest change after enlargement, in 1/255.
-    """
-
-    values: torch.Tensor
-    limit: int
+    pairs: Sequence[tuple[Pixels, Pixels]]
 
     def __len__(self) -> int:
         """Return the number of photographs."""
-        return len(self.values)
+        return len(self.pairs[0][0])
+
+    @cached_property
+    def limit(self) -> int:
+        """Largest change, in 1/255, which enlargement keeps to."""
+        parts = [(pair, part) for pair in self.pairs for part in arrays.chunks(len(self), 256)]
+        return max(int((after[part].short() - before[part]).abs().max()) for (before, after), part in parts)
 
     def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Noise:
         """Return the noise of one photograph at its own size, rounded; of a gray one, that of its luminance."""
-        small = self.values[place].to(torch.float32).numpy()
-        planes = np.tensordot(LUMA, small, 1)[None] if gray else small
-        noise: Noise = np.empty((len(planes), height, width), np.int16)
-        for number, plane in enumerate(planes):
-            large = np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
-            np.rint(large, out=large)
-            noise[number] = np.clip(large, -self.limit, self.limit, out=large)
+        noise: Noise = np.empty((1 if gray else 3, height, width), np.int16)
+        for (before, after), where in zip(self.pairs, _squares(len(self.pairs), width, height), strict=True):
+            small = (after[place].float() - before[place].float()).numpy()
+            planes = np.tensordot(LUMA, small, 1)[None] if gray else small
+            for own, plane in zip(noise, planes, strict=True):
+                large = np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
+                np.rint(large, out=large)
+                np.clip(large, -self.limit, self.limit, out=large)
+                np.copyto(own, large, where=where, casting="unsafe")
         return noise
+
+
+def _squares(count: int, width: int, height: int) -> list[NDArray[np.bool_] | bool]:
+    """Return where on a board each of several sizes has its squares, (height, width); one has all of them."""
+    if count == 1:
+        return [True]
+    rows, columns = (np.arange(length) * BOARD // length for length in (height, width))
+    turns = (rows[:, None] + columns) % count
+    return [turns == turn for turn in range(count)]
 
 
 def crafted(
     pixels: Pixels, labels: Sequence[str], protector: Protector, *, seed: int, device: torch.device, draft: Draft
-) -> Generator[Progress, None, Plates]:  # fmt: skip
-    """Craft the noise of all photographs.
+) -> Generator[Progress, None, Pixels]:  # fmt: skip
+    """Protect small versions of all photographs.
 
     Args:
-        pixels: small versions of all photographs.
+        pixels: small versions of all photographs, of one size.
         labels: what each shows; empty strings where nobody says.
         protector: whose change is noise.
         seed: of all randomness.
@@ -82,5 +98,4 @@ def crafted(
     protected = yield from protector.progress(
         task.prepare(data), task, generator=arrays.seeded(seed, "photos"), device=device, draft=draft
     )
-    values = protected.pixels.to(torch.int16) - data.pixels.to(torch.int16)
-    return Plates(values, int(values.abs().max()))
+    return protected.pixels

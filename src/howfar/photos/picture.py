@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,17 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
     return turned
 
 
-def glimpse(path: Path, side: int) -> NDArray[np.uint8]:
-    """Return the whole of a photograph as a small square, (3, side, side); of JPEG, no more than needed is decoded.
+def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Return the whole of a photograph as small squares, (3, side, side); of JPEG, no more than needed is decoded.
 
     Raises:
         HowfarError: as ``upright``.
     """
-    image = upright(path, least=2 * side)
+    image = upright(path, least=2 * max(sides))
     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
-    rgb = image.convert("RGB").resize((side, side), Image.Resampling.BOX, reducing_gap=2.0)
-    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+    rgb = image.convert("RGB")
+    small = [rgb.resize((side, side), Image.Resampling.BOX, reducing_gap=2.0) for side in sides]
+    return [np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)) for square in small]
 
 
 def is_gray(image: Image.Image) -> bool:

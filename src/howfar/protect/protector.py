@@ -1,5 +1,6 @@
 """What every protector is, and the two helpers they share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -160,8 +161,9 @@ def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1
         data: clean images.
         noise_of: noise of these images, in units of [0, 1].
         eps: L∞ radius that holds after rounding.
-        size: images in a piece; changes nothing in the result.
+        size: images of 32×32 in a piece, and fewer of larger ones; changes nothing in the result.
     """
+    size = max(size * 32**2 // math.prod(data.shape[1:]), 1)
     pixels = arrays.empty_pixels(data.pixels.shape)
     for part in arrays.chunks(len(data), size):
         pixels[part] = pgd.add_rounded(data.pixels[part], noise_of(part), eps=eps)
