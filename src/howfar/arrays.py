@@ -55,7 +55,7 @@ class Heads(dict[str, int]):
 
 Outputs = int | Heads
 
-IN_MEMORY_BYTES = 2**30  # larger pixel arrays live in an unlinked temporary file, mapped into memory
+IN_MEMORY_BYTES = 2**27  # larger pixel arrays live in an unlinked temporary file, mapped into memory
 
 
 def cores() -> int:

@@ -30,6 +30,7 @@ from howfar.photos import (
     protect_folder,
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
+from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import changed, is_gray, upright
 from howfar.protect import PROTECTORS
@@ -315,8 +316,18 @@ def test_the_command_line_shows_what_it_would_do_and_does_it(album: Path, tmp_pa
     assert inside("protect", str(album))[0] == 2
 
 
-@pytest.mark.parametrize("size", [16, pytest.param(48, marks=pytest.mark.slow)])
-def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("protector", "sides", "size"),
+    [
+        ("lsp[eps=16/255]", (64,), 16),
+        pytest.param("lsp[eps=16/255]", (64,), 48, marks=pytest.mark.slow),
+        ("carriers[cell=2,mirrored=true]", SIDES, 32),
+        pytest.param("carriers[cell=2,mirrored=true]", SIDES, 112, marks=pytest.mark.slow),
+    ],
+)
+def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(
+    protector: str, sides: tuple[int, ...], size: int, tmp_path: Path
+) -> None:
     splits = DATASETS["digits"]()
     chosen = splits.train.take(torch.arange(800))
     for place, (pixels, label) in enumerate(zip(chosen.pixels, chosen.targets["label"].tolist(), strict=True)):
@@ -325,7 +336,7 @@ def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(s
         Image.fromarray(pixels[0].numpy()).convert("RGB").resize((120, 96), Image.Resampling.BICUBIC).save(
             folder / f"{place}.png"
         )
-    run(tmp_path / "clean", tmp_path / "protected", "lsp[eps=16/255]")
+    run(tmp_path / "clean", tmp_path / "protected", protector, sides=sides)
     found = {}
     for name in ("clean", "protected"):
         learned = DATASETS["folder"](root=tmp_path / name, size=size).train

@@ -32,7 +32,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = Image.fromarray(pixels[0].numpy()).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
         image.save(folder / f"{place}.png")
     code, _, errors = inside(
-        "protect", str(root / "photos"), "-o", str(root / "protected"), "-p", "lsp[eps=48/255]", "--json"
+        "protect",
+        str(root / "photos"),
+        "-o",
+        str(root / "protected"),
+        "-p",
+        "lsp[eps=48/255]",
+        "--side",
+        "64",
+        "--json",
     )
     assert code == 0, errors
     return root

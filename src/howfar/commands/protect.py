@@ -13,7 +13,7 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from howfar.photos import Order, Photo
 
-SIDES = "64"
+SIDES = "64,224"  # as in photos.noise
 CLUSTERS = 10  # that stand in for labels
 STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
@@ -36,8 +36,8 @@ class Protect(Common):
     eps: str | None = None
     """The same as a number, e.g. 6/255."""
     side: str = SIDES
-    """Side in pixels of the small versions that noise is crafted on, about that of a learner's images; several, e.g.
-    64,224, share each photograph."""
+    """Sides in pixels of the small versions that noise is crafted on, about those of learners' images; they share each
+    photograph."""
     labels: str | None = None
     """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
     share: float = 1.0

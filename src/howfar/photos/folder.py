@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from howfar import arrays
-from howfar.arrays import Pixels
 from howfar.data import clustered
 from howfar.errors import HowfarError, UsageError
 from howfar.photos.encoding import Encoding, decoded, encoded
@@ -135,7 +134,7 @@ def protect_folder(
 
 def _looked_at(
     photos: Sequence[Photo], order: Order, workers: int
-) -> Generator[Progress, None, tuple[list[Pixels], dict[str, str]]]:
+) -> Generator[Progress, None, tuple[list[torch.Tensor], dict[str, str]]]:
     """Return small versions of the photographs that can be protected, size by size, and why the others cannot."""
     small = [arrays.empty_pixels((len(photos), 3, side, side)) for side in order.sides]
     faults, count = dict[str, str](), 0

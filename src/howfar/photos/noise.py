@@ -23,16 +23,16 @@ from howfar.photos.picture import Noise
 from howfar.protect import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
-SIDES = (64,)  # of the small versions, pixels
+SIDES = (64, 224)  # of the small versions, pixels: reach learners of 32 to 224
 BOARD = 8  # squares along each side of a photograph
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow makes gray
 
 
 @dataclass(frozen=True)
 class Plates:
-    """Small versions of all photographs before and after protection, (n, 3, side, side) each, a pair for every size."""
+    """Small versions of all photographs, (n, 3, side, side) uint8, before and after protection, a pair a size."""
 
-    pairs: Sequence[tuple[Pixels, Pixels]]
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]
 
     def __len__(self) -> int:
         """Return the number of photographs."""
