@@ -20,7 +20,7 @@ from howfar.photos.encoding import Encoding, decoded, encoded
 from howfar.photos.journal import Journal
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import MANIFEST, digest_of, summary
-from howfar.photos.noise import SIDES, Plates, crafted
+from howfar.photos.noise import SIDES, Plates, crafted, together
 from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
 from howfar.protect import Draft, Progress, Protector
 from howfar.store import write_text
@@ -118,7 +118,8 @@ def protect_folder(
         draft = Draft(notes / f"crafting-{side}.draft")
         after.append((yield from crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)))
         draft.discard()
-    plates = Plates(list(zip(small, after, strict=True)))
+    plates = together(small, after)
+    del small, after
     places = {photo.name: place for place, photo in enumerate(whole)}
     left = [photo for photo in photos if not journal.holds(photo, order.output)]
     done = len(photos) - len(left)

@@ -8,12 +8,12 @@ in the squares of a board.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from howfar import arrays
 from howfar.arrays import Pixels
@@ -30,41 +30,53 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow ma
 
 @dataclass(frozen=True)
 class Plates:
-    """Small versions of all photographs, (n, 3, side, side) uint8, before and after protection, a pair a size."""
+    """Noise of all photographs at a small size.
 
-    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    Attributes:
+        values: int8, (n, 3, side, side), in 1/255.
+        limit: largest change, which enlargement keeps to.
+    """
+
+    values: Tensor
+    limit: int
 
     def __len__(self) -> int:
         """Return the number of photographs."""
-        return len(self.pairs[0][0])
-
-    @cached_property
-    def limit(self) -> int:
-        """Largest change, in 1/255, which enlargement keeps to."""
-        parts = [(pair, part) for pair in self.pairs for part in arrays.chunks(len(self), 256)]
-        return max(int((after[part].short() - before[part]).abs().max()) for (before, after), part in parts)
+        return len(self.values)
 
     def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Noise:
         """Return the noise of one photograph at its own size, rounded; of a gray one, that of its luminance."""
-        noise: Noise = np.empty((1 if gray else 3, height, width), np.int16)
-        for (before, after), where in zip(self.pairs, _squares(len(self.pairs), width, height), strict=True):
-            small = (after[place].float() - before[place].float()).numpy()
-            planes = np.tensordot(LUMA, small, 1)[None] if gray else small
-            for own, plane in zip(noise, planes, strict=True):
-                large = np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
-                np.rint(large, out=large)
-                np.clip(large, -self.limit, self.limit, out=large)
-                np.copyto(own, large, where=where, casting="unsafe")
+        small = self.values[place].float().numpy()
+        planes = np.tensordot(LUMA, small, 1)[None] if gray else small
+        noise: Noise = np.empty((len(planes), height, width), np.int16)
+        for number, plane in enumerate(planes):
+            large = np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
+            np.rint(large, out=large)
+            noise[number] = np.clip(large, -self.limit, self.limit, out=large)
         return noise
 
 
-def _squares(count: int, width: int, height: int) -> list[NDArray[np.bool_] | bool]:
-    """Return where on a board each of several sizes has its squares, (height, width); one has all of them."""
-    if count == 1:
-        return [True]
-    rows, columns = (np.arange(length) * BOARD // length for length in (height, width))
-    turns = (rows[:, None] + columns) % count
-    return [turns == turn for turn in range(count)]
+def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
+    """Put the noise of all sizes into the squares of a board, at the largest size; more than ±127 is cut off.
+
+    Args:
+        before: small versions of all photographs, uint8, (n, 3, side, side), size by size.
+        after: the same protected; the largest gives its memory away.
+    """
+    sides = [pixels.shape[3] for pixels in before]
+    side, limit = max(sides), 0
+    values = after[sides.index(side)].view(torch.int8)
+    row = torch.arange(side) * BOARD // side
+    turns = (row[:, None] + row) % len(sides)
+    for part in arrays.chunks(len(values), 32):
+        whole = torch.zeros(values[part].shape)
+        for turn, (old, new) in enumerate(zip(before, after, strict=True)):
+            change = (new[part].short() - old[part]).clamp_(-127, 127).float()
+            limit = max(limit, int(change.abs().max()))
+            large = functional.interpolate(change, (side, side), mode="bicubic") if old.shape[3] < side else change
+            whole = torch.where(turns == turn, large, whole)
+        values[part] = whole.round_().clamp_(-limit, limit).to(torch.int8)
+    return Plates(values, limit)
 
 
 def crafted(

@@ -67,7 +67,7 @@ def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
     Raises:
         HowfarError: as ``upright``.
     """
-    image = upright(path, least=2 * max(sides))
+    image = upright(path, least=max(2 * min(sides), max(sides)))
     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
     rgb = image.convert("RGB")
     small = [rgb.resize((side, side), Image.Resampling.BOX, reducing_gap=2.0) for side in sides]
