@@ -122,9 +122,13 @@ class Protector(ABC):
         chosen = order[self._chosen(data.ids[order], generator.initial_seed())]
         if not len(chosen):
             return data
+        as_it_is = torch.equal(chosen, torch.arange(len(data)))  # then no copy is needed
         protected = yield from self.craft(
-            data.take(chosen), task, generator=generator, device=torch.device(device), draft=draft or Draft()
-        )
+            data if as_it_is else data.take(chosen), task,
+            generator=generator, device=torch.device(device), draft=draft or Draft(),
+        )  # fmt: skip
+        if as_it_is:
+            return protected
         if len(chosen) == len(data):
             return protected.take(order.argsort())
         pixels = arrays.empty_pixels(data.pixels.shape).copy_(data.pixels)
