@@ -31,17 +31,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels[0].numpy()).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
         image.save(folder / f"{place}.png")
-    code, _, errors = inside(
-        "protect",
-        str(root / "photos"),
-        "-o",
-        str(root / "protected"),
-        "-p",
-        "lsp[eps=48/255]",
-        "--side",
-        "64",
-        "--json",
-    )
+    how = ("-p", "lsp[eps=48/255]", "--side", "64", "--json")
+    code, _, errors = inside("protect", str(root / "photos"), "-o", str(root / "protected"), *how)
     assert code == 0, errors
     return root
 

@@ -113,13 +113,8 @@ def protect_folder(
     labels = [photo.label for photo in whole]
     if order.clusters:
         labels = [f"cluster {number}" for number in clustered(small[0], order.clusters, seed=order.seed).tolist()]
-    after = []
-    for side, before in zip(order.sides, small, strict=True):
-        draft = Draft(notes / f"crafting-{side}.draft")
-        after.append((yield from crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)))
-        draft.discard()
-    plates = together(small, after)
-    del small, after
+    plates = yield from _plates(small, labels, order, device)
+    del small  # large, and no longer needed
     places = {photo.name: place for place, photo in enumerate(whole)}
     left = [photo for photo in photos if not journal.holds(photo, order.output)]
     done = len(photos) - len(left)
@@ -164,6 +159,19 @@ def _looked_at(
     if not count:
         raise HowfarError("none of the photographs can be protected.")
     return [pixels[:count] for pixels in small], faults
+
+
+def _plates(
+    small: Sequence[torch.Tensor], labels: Sequence[str], order: Order, device: torch.device
+) -> Generator[Progress, None, Plates]:
+    """Return the noise of all photographs, crafted size by size."""
+    after = []
+    for side, before in zip(order.sides, small, strict=True):
+        draft = Draft(order.output / NOTES / f"crafting-{side}.draft")
+        work = crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)
+        after.append((yield from work))
+        draft.discard()
+    return together(small, after)
 
 
 def _in_order(
