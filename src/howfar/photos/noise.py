@@ -19,13 +19,12 @@ from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.photos.picture import Noise
+from howfar.photos.picture import REST
 from howfar.protect import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
 SIDES = (64, 224)  # of the small versions, pixels: reach learners of 32 to 224
 BOARD = 8  # squares along each side of a photograph
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow makes gray
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Plates:
     """Noise of all photographs at a small size.
 
     Attributes:
-        values: int8, (n, 3, side, side), in 1/255.
+        values: uint8, (n, 3, side, side), in 1/255 above ``REST``.
         limit: largest change, which enlargement keeps to.
     """
 
@@ -44,16 +43,12 @@ class Plates:
         """Return the number of photographs."""
         return len(self.values)
 
-    def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Noise:
-        """Return the noise of one photograph at its own size, rounded; of a gray one, that of its luminance."""
-        small = self.values[place].float().numpy()
-        planes = np.tensordot(LUMA, small, 1)[None] if gray else small
-        noise: Noise = np.empty((len(planes), height, width), np.int16)
-        for number, plane in enumerate(planes):
-            large = np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
-            np.rint(large, out=large)
-            noise[number] = np.clip(large, -self.limit, self.limit, out=large)
-        return noise
+    def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Image.Image:
+        """Return the noise of one photograph at its own size, above ``REST``; of a gray one, that of its luminance."""
+        small = Image.fromarray(self.values[place].permute(1, 2, 0).contiguous().numpy())
+        large = (small.convert("L") if gray else small).resize((width, height), Image.Resampling.BICUBIC)
+        allowed = np.clip(np.arange(256), REST - self.limit, REST + self.limit)
+        return large.point(allowed.tolist() * len(large.getbands()))
 
 
 def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
@@ -65,7 +60,7 @@ def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
     """
     sides = [pixels.shape[3] for pixels in before]
     side, limit = max(sides), 0
-    values = after[sides.index(side)].view(torch.int8)
+    values = after[sides.index(side)]
     row = torch.arange(side) * BOARD // side
     turns = (row[:, None] + row) % len(sides)
     for part in arrays.chunks(len(values), 32):
@@ -75,7 +70,7 @@ def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
             limit = max(limit, int(change.abs().max()))
             large = functional.interpolate(change, (side, side), mode="bicubic") if old.shape[3] < side else change
             whole = torch.where(turns == turn, large, whole)
-        values[part] = whole.round_().clamp_(-limit, limit).to(torch.int8)
+        values[part] = whole.round_().clamp_(-limit, limit).add_(REST).to(torch.uint8)
     return Plates(values, limit)
 
 

@@ -5,16 +5,15 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from howfar.data.pictures import FORMATS, read_picture
 from howfar.errors import HowfarError
 
-Noise = NDArray[np.int16]  # (3, height, width), or (1, height, width) for gray, in 1/255
+REST = 128  # stands for no change in a picture of noise: one of ±127 fits
 
 
 @dataclass(frozen=True)
@@ -79,41 +78,35 @@ def is_gray(image: Image.Image) -> bool:
     return image.mode in ("L", "LA", "I;16")
 
 
-def changed(image: Image.Image, noise: Noise) -> Image.Image:
+def changed(image: Image.Image, noise: Image.Image) -> Image.Image:
     """Return a photograph with noise added; what cannot be seen (alpha) and black ink stay.
 
     Args:
         image: as ``upright`` gives it.
-        noise: of its size; one plane if it is gray.
+        noise: of its size, in 1/255 above ``REST``; L if the photograph is gray, RGB if not.
     """
     if image.mode == "I;16":
-        return Image.fromarray(_added(np.asarray(image), noise[0].astype(np.int32) * 257, 65535))
+        total = np.asarray(image, np.int32) + (np.asarray(noise, np.int32) - REST) * 257
+        return Image.fromarray(total.clip(0, 65535).astype(np.uint16))
+    if image.mode == noise.mode:
+        return ImageChops.add(image, noise, 1, -REST)
+    if image.mode == "CMYK":
+        noise = noise.point([min(2 * REST - value, 255) for value in range(256)] * 3)  # more ink is darker
     bands = list(image.split())
-    for number, plane in enumerate(-noise if image.mode == "CMYK" else noise):
-        bands[number] = Image.fromarray(_added(np.asarray(bands[number]), plane, 255))
-    return Image.merge(image.mode, bands) if len(bands) > 1 else bands[0]
-
-
-def _added(values: NDArray[Any], noise: NDArray[Any], most: int) -> NDArray[Any]:
-    total = values.astype(noise.dtype)
-    total += noise
-    np.clip(total, 0, most, out=total)
-    result: NDArray[Any] = total.astype(values.dtype)
-    return result
+    for number, plane in enumerate(noise.split()):
+        bands[number] = ImageChops.add(bands[number], plane, 1, -REST)
+    return Image.merge(image.mode, bands)
 
 
 def measured(before: Image.Image, after: Image.Image, *, with_ssim: bool) -> Change:
     """Return how far two photographs of one size and mode are apart."""
-    scale = 257 if before.mode == "I;16" else 1
-    wide = np.int32 if scale > 1 else np.int16
-    flat = np.subtract(np.asarray(after), np.asarray(before), dtype=wide).ravel().astype(np.float32)
-    return Change(
-        before.width,
-        before.height,
-        float(np.abs(flat).max()) / scale,
-        float(flat @ flat) / len(flat) / scale**2,
-        _ssim(before, after) if with_ssim else None,
-    )
+    if before.mode == "I;16":
+        apart = np.subtract(np.asarray(after), np.asarray(before), dtype=np.int32) / 257
+        linf, square = float(np.abs(apart).max()), float(np.square(apart).mean())
+    else:
+        counts = np.sum([band.histogram() for band in ImageChops.difference(before, after).split()], 0)
+        linf, square = float(counts.nonzero()[0].max()), float(counts @ np.arange(256) ** 2 / counts.sum())
+    return Change(before.width, before.height, linf, square, _ssim(before, after) if with_ssim else None)
 
 
 def _ssim(before: Image.Image, after: Image.Image) -> float:
