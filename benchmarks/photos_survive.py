@@ -81,7 +81,7 @@ def tried(photos: Path, protector: str, size: str, ways: str, options: argparse.
     seen = json.loads((out / "manifest.json").read_text())
     told = howfar(
         "verify", photos, out, "--size", size, "--ways", ways, "--defenses", "none", "--tasks", "", "--shares", "",
-        "--seeds", options.seeds, "--runs", options.work / f"runs-{name}-{size}", "--json",
+        "--seeds", options.seeds, "--runs", options.work / f"runs-{size}", "--json",
     )  # fmt: skip
     found = {
         "photos": photos.name, "protector": protector, "strength": options.strength, "format": options.format,

@@ -65,6 +65,6 @@ def segment_unsup2d(pixels: Pixels) -> Tensor:
 def _mapped(pixels: Pixels, change: Callable[[Images], Images]) -> Tensor:
     parts = []
     for part in arrays.chunks(len(pixels), BATCH):
-        gray = arrays.unit_images(pixels[part]).mean(1, keepdim=True)
+        gray = pixels[part].double().mean(1, keepdim=True) / 255  # half is left, so it is the same on all processors
         parts.append(change(gray).half())
     return torch.cat(parts)

@@ -1,5 +1,10 @@
-"""Where rays meet boxes, ellipsoids, cylinders and the shell of a room."""
+"""Where rays meet boxes, ellipsoids, cylinders and the shell of a room.
 
+Only arithmetic that IEEE 754 rounds in one way, here and wherever pixels are made: no matrix product, no power, no sine
+of arrays, whose last bits depend on the processor, so that a room is the same on all of them.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,8 +50,9 @@ class Caster:
                       for kind in ("box", "ellipsoid", "cylinder")}  # fmt: skip
         self.centres = np.array([p.centre for p in parts], np.float32).reshape(-1, 3)
         self.halves = np.maximum(np.array([p.half for p in parts], np.float32).reshape(-1, 3), 1e-3)
-        yaws = np.array([p.yaw for p in parts], np.float32)
-        self.cos, self.sin = np.cos(yaws), np.sin(yaws)
+        self.cos, self.sin = (
+            np.array([turn(p.yaw) for p in parts], np.float32) for turn in (math.cos, math.sin)
+        )  # fmt: skip
 
     def nearest(self, origin: Floats, rays: Floats) -> Hits:
         """Return the first surface on every ray.
@@ -178,7 +184,7 @@ def _normals(own: Floats, half: Floats, kind: NDArray[np.int64]) -> Floats:
     on_cap = face[:, 2:] > 0.999
     cap = np.zeros_like(own)
     cap[:, 2] = np.sign(own[:, 2])
-    upright = np.where(on_cap & (np.hypot(face[:, 0], face[:, 1])[:, None] < 0.999), cap, mantle)
+    upright = np.where(on_cap & (np.linalg.norm(face[:, :2], axis=1, keepdims=True) < 0.999), cap, mantle)
     normal = np.where(kind[:, None] == 0, flat, np.where(kind[:, None] == 1, smooth, upright))
     unit: Floats = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     return unit

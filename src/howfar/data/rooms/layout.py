@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -40,6 +41,12 @@ GAP = 0.08  # m between two pieces at a wall
 Vector = NDArray[np.float32]
 
 
+def along(vectors: NDArray[Any], axis: NDArray[Any]) -> NDArray[Any]:
+    """Return the part of every vector, (n, 3), along an axis: sums of products, in one order on every processor."""
+    parts: NDArray[Any] = vectors[:, 0] * axis[0] + vectors[:, 1] * axis[1] + vectors[:, 2] * axis[2]
+    return parts
+
+
 @dataclass(frozen=True)
 class Camera:
     """Where the picture is taken from.
@@ -59,8 +66,8 @@ class Camera:
         ticks = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
         x, y = np.meshgrid(ticks, -ticks)
         own = np.stack([x.ravel() / self.focal, y.ravel() / self.focal, -np.ones(size * size, np.float32)], 1)
-        rays: Vector = (own / np.linalg.norm(own, axis=1, keepdims=True)) @ self.axes
-        return rays.astype(np.float32)
+        unit = own / np.linalg.norm(own, axis=1, keepdims=True)
+        return np.stack([along(unit, axis) for axis in self.axes.T], 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -218,7 +225,7 @@ def _camera(size: Vector, anchors: list[Part], parts: list[Part], rng: Generator
     for _ in range(8):
         place = np.array([*(rng.uniform(0.25, size[:2] - 0.25)), rng.uniform(1.0, min(1.9, size[2] - 0.3))])
         clear = _clearance(place, parts)
-        reach = min(float(np.linalg.norm((place - target)[:2])), 3.5) if clear > 0.35 else clear - 9.0
+        reach = min(math.dist(place[:2], target[:2]), 3.5) if clear > 0.35 else clear - 9.0
         if reach > distance or distance == -1.0:
             best, distance = place, reach
     towards = target - best

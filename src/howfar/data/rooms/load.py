@@ -20,7 +20,7 @@ from howfar.data.rooms.render import View, render
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
 
-VERSION = 1
+VERSION = 2
 SEEN = 0.004  # share of the picture that an object must cover to count as there
 TEST_FROM = 2**40  # test rooms have numbers of their own
 PART = 100  # rooms that one process draws at a time

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from howfar.data.rooms.cast import Caster, Floats, Hits
-from howfar.data.rooms.layout import Room
+from howfar.data.rooms.layout import Room, along
 from howfar.data.rooms.parts import CLASSES, Material
 
 
@@ -49,9 +49,9 @@ def render(room: Room, size: int, rng: np.random.Generator) -> View:
     colour = _albedo(hits, [*room.shell, *(part.material for part in room.parts)], rng)
     lit = _light(caster, points + 1e-3 * hits.normal, hits.normal, room.lamp)
     shaded = colour * (room.ambient + (1 - room.ambient) * lit[:, None] * room.light)
-    image = np.clip(shaded, 0, 1) ** np.float32(1 / 1.6) + rng.normal(0, room.noise, shaded.shape)
+    image = _brightened(np.clip(shaded, 0, 1)) + rng.normal(0, room.noise, shaded.shape)
     names = np.array([0, 1, 2, *(CLASSES.index(part.name) for part in room.parts)], np.uint8)
-    own_normal = hits.normal @ camera.axes.T
+    own_normal = np.stack([along(hits.normal, axis) for axis in camera.axes])
     to_light = camera.origin + 0.3 * camera.axes[1] - points
     cosine = (hits.normal * to_light).sum(1) / np.maximum(np.linalg.norm(to_light, axis=1), 1e-6)
     shape = (size, size)
@@ -59,8 +59,8 @@ def render(room: Room, size: int, rng: np.random.Generator) -> View:
         image=np.clip(image, 0, 1).astype(np.float32).T.reshape(3, *shape),
         segment=names[_row(hits.part)].reshape(shape),
         depth_euclidean=hits.distance.reshape(shape),
-        depth_zbuffer=(hits.distance * -(rays @ camera.axes[2])).astype(np.float32).reshape(shape),
-        normal=own_normal.T.reshape(3, *shape).astype(np.float32),
+        depth_zbuffer=(hits.distance * -along(rays, camera.axes[2])).astype(np.float32).reshape(shape),
+        normal=own_normal.reshape(3, *shape).astype(np.float32),
         reshading=np.clip(cosine, 0, 1).astype(np.float32).reshape(shape),
         edge_occlusion=_jumps(points.reshape(*shape, 3), hits.normal.reshape(*shape, 3)),
     )
@@ -80,15 +80,28 @@ def _albedo(hits: Hits, materials: Sequence[Material], rng: np.random.Generator)
     scale = np.array([m.scale for m in materials], np.float32)[row]
     place = (hits.local + np.array([m.phase for m in materials], np.float32)[row]) / scale[:, None]
     axis = np.array([m.axis for m in materials])[row]
-    along = place[np.arange(len(place)), axis]
-    others = place.sum(1) - along
+    main = place[np.arange(len(place)), axis]
+    others = place.sum(1) - main
     share = np.zeros(len(place), np.float32)
     share = np.where(pattern == 1, np.floor(place).sum(1) % 2, share)
-    share = np.where(pattern == 2, np.floor(2 * along) % 2, share)
-    share = np.where(pattern == 3, 0.5 + 0.5 * np.sin(9 * along + 2 * np.sin(3 * others)), share)
+    share = np.where(pattern == 2, np.floor(2 * main) % 2, share)
+    share = np.where(pattern == 3, 0.5 + 0.5 * _wave(1.4 * main + 0.3 * _wave(0.5 * others)), share)
     share = np.where(pattern == 4, rng.random(len(place)) * 0.5, share)
     mixed: Floats = colours[:, 0] + 0.6 * share[:, None] * (colours[:, 1] - colours[:, 0])
     return mixed.astype(np.float32)
+
+
+def _wave(turns: Floats) -> Floats:
+    """Return nearly the sine of so many turns: two parabolas."""
+    rest = turns - np.floor(turns) - np.float32(0.5)
+    wave: Floats = 16 * rest * (np.abs(rest) - np.float32(0.5))
+    return wave
+
+
+def _brightened(light: Floats) -> Floats:
+    """Return light as a camera stores it, to the power of 1/1.6 = 1/2 + 1/8."""
+    root = np.sqrt(light)
+    return root * np.sqrt(np.sqrt(root))
 
 
 def _light(caster: Caster, points: Floats, normal: Floats, lamp: Floats) -> Floats:

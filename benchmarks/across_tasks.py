@@ -1,0 +1,153 @@
+"""A protector that holds across tasks: choices, ablations, judgement and frontier, a table each.
+
+Choices are made on drawn rooms of one seed at 32×32, judgements on rooms of another seed at 64×64 and on CamVid. Cells
+are kept in ``--runs``: an interrupted study goes on where it stopped, and studies share what they have in common.
+Run: ``python benchmarks/across_tasks.py sharing --runs results/choices``; ``--finished`` only shows what there is.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from howfar import engine
+from howfar.experiment import Experiment
+from howfar.report.crosstask import as_markdown
+from howfar.results import collect
+from howfar.store import Store
+from howfar.suite import check_data, make_suite
+
+SMALL = "rooms[size=32,train=1500,test=500,seed=1]"  # to choose by
+LARGE = "rooms[size=64,train=1500,test=500,seed=2]"  # to judge by
+SEGMENTS, SCENE = "segment_semantic", "class_scene"
+KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
+TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
+BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
+ROBUST = "carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
+UNSEEN = "joint:segment_semantic+edge_occlusion"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table.
+
+    Attributes:
+        dataset: of victims and protectors.
+        rows: protectors, by what they are crafted against.
+        tasks: that victims learn.
+        seeds: of noise, weights and batches.
+        models: the victims.
+        defenses: of the learners.
+        settings: further keys of a suite.
+    """
+
+    dataset: str
+    rows: "dict[str, str]"
+    tasks: str = TASKS
+    seeds: str = "0-2"
+    models: str = "resnet8[width=8]"
+    defenses: str = "none"
+    settings: Sequence[str] = ()
+
+    def experiments(self) -> list[Experiment]:
+        """Return the cells; what knows of no target is crafted and learned once, whatever the others are made for."""
+        found: dict[tuple[str, int], Experiment] = {}
+        first = None
+        for source, protectors in self.rows.items():
+            flags = {
+                "dataset": self.dataset, "protectors": protectors, "source_tasks": source, "tasks": self.tasks,
+                "seeds": self.seeds, "models": self.models, "defenses": self.defenses, "probe_images": 0,
+            }  # fmt: skip
+            for cell in make_suite("crosstask", flags, settings=self.settings).experiments():
+                first = first or cell.source_task
+                blind = not cell.protector.build().uses_labels
+                cell = replace(cell, source_task=first) if blind else cell
+                found.setdefault((cell.steps()[1].key, cell.seed), cell)
+        return list(found.values())
+
+
+STUDIES = {
+    "sharing": Study(
+        SMALL,
+        {
+            SEGMENTS: f"{BASELINES},carriers",
+            KNOWN: "carriers,carriers[sharing=sum],carriers[sharing=bands],carriers[codes=ordered],"
+            "carriers[codes=ordered,sharing=sum],em[rounds=10],mtl-ue,refined-carriers",
+        },
+    ),
+    "targets": Study(
+        SMALL,
+        {
+            SEGMENTS: "random,carriers,em[rounds=10]",
+            SCENE: "carriers,em,lsp",
+            "depth_euclidean": "carriers",
+            "edge_occlusion": "carriers",
+            "joint:class_scene+segment_semantic": "carriers[sharing=sum]",
+            "joint:segment_semantic+depth_euclidean": "carriers[sharing=sum]",
+            KNOWN: "carriers[sharing=sum]",
+            "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion": "carriers[sharing=sum]",
+            "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion+keypoints2d": "carriers[sharing=sum]",
+        },
+    ),
+    "unlabelled": Study(
+        SMALL,
+        {
+            SEGMENTS: "random,carriers,taught-carriers,mtl-ue[embedding=0]",
+            "segment_unsup2d": "carriers",
+            "edge_texture": "carriers",
+            "joint:segment_unsup2d+keypoints2d": "carriers[sharing=sum]",
+        },
+    ),
+    "budget": Study(
+        SMALL,
+        {
+            SEGMENTS: "random,carriers[eps=2/255],carriers[eps=4/255],carriers,carriers[eps=16/255]",
+            KNOWN: "carriers[eps=4/255,sharing=sum],carriers[sharing=sum],carriers[eps=16/255,sharing=sum]",
+        },
+    ),
+    "robust": Study(
+        SMALL,
+        {SEGMENTS: f"random,carriers,{ROBUST}"},
+        tasks="segment_semantic,depth_euclidean",
+        defenses="none,jpeg:75,gray,median,gaussian,cutout",
+    ),
+    "judgement": Study(
+        LARGE,
+        {
+            SEGMENTS: "random,carriers,taught-carriers,mtl-ue[embedding=0]",
+            KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
+            SCENE: "em,lsp,ar",
+        },
+        tasks=f"{TASKS},keypoints2d",
+        seeds="0-4",
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--runs", type=Path, default=Path("results/choices"))
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--finished", action="store_true", help="show what the records hold, and run nothing")
+    options = parser.parse_args()
+    experiments = STUDIES[options.study].experiments()
+    store, device = Store(options.runs), engine.choose_device("auto")
+    if not options.finished:
+        check_data(experiments)
+        workers = engine.choose_workers(options.workers, device)
+        for event in engine.run(experiments, store, workers=workers, device=device):
+            if event.status in ("done", "failed"):
+                print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
+    page = collect(store, [cell.steps()[1].key for cell in experiments], brief=True)
+    print(f"torch {torch.__version__}, {device}\n\n{as_markdown(page.matrices)}")
+
+
+if __name__ == "__main__":
+    main()
