@@ -30,7 +30,7 @@ KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
 ROBUST = "carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
-UNSEEN = "joint:segment_semantic+edge_occlusion"
+FEW = {SEGMENTS: "random,carriers,taught-carriers", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Study:
         models: the victims.
         defenses: of the learners.
         settings: further keys of a suite.
+        probe_images: for SAL and UD; 0 leaves them out.
     """
 
     dataset: str
@@ -54,21 +55,21 @@ class Study:
     models: str = "resnet8[width=8]"
     defenses: str = "none"
     settings: Sequence[str] = ()
+    probe_images: int = 0
 
-    def experiments(self) -> list[Experiment]:
+    def experiments(self, data: Path) -> list[Experiment]:
         """Return the cells; what knows of no target is crafted and learned once, whatever the others are made for."""
-        found: dict[tuple[str, int], Experiment] = {}
+        found: dict[str, Experiment] = {}
         first = None
         for source, protectors in self.rows.items():
-            flags = {
-                "dataset": self.dataset, "protectors": protectors, "source_tasks": source, "tasks": self.tasks,
-                "seeds": self.seeds, "models": self.models, "defenses": self.defenses, "probe_images": 0,
-            }  # fmt: skip
+            names = ("tasks", "seeds", "models", "defenses", "probe_images")
+            flags: dict[str, object] = {name: getattr(self, name) for name in names}
+            flags |= {"dataset": self.dataset.format(data=data), "protectors": protectors, "source_tasks": source}
             for cell in make_suite("crosstask", flags, settings=self.settings).experiments():
                 first = first or cell.source_task
                 blind = not cell.protector.build().uses_labels
                 cell = replace(cell, source_task=first) if blind else cell
-                found.setdefault((cell.steps()[1].key, cell.seed), cell)
+                found.setdefault(cell.steps()[1].key, cell)
         return list(found.values())
 
 
@@ -122,10 +123,29 @@ STUDIES = {
         {
             SEGMENTS: "random,carriers,taught-carriers,mtl-ue[embedding=0]",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
-            SCENE: "em,lsp,ar",
+            SCENE: "em,lsp",
         },
         tasks=f"{TASKS},keypoints2d",
         seeds="0-4",
+    ),
+    "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
+    "transformer": Study(
+        LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4]", settings=("train.optimizer=adam",)
+    ),
+    "untouched": Study(LARGE, FEW, tasks="normal,reshading", seeds="0-4"),
+    "distance": Study(SMALL, FEW, tasks="class_scene,segment_semantic,depth_euclidean", probe_images=128),
+    "camvid": Study(
+        "camvid:{data}[height=32,width=48]",
+        {SEGMENTS: "random,carriers,taught-carriers,em[rounds=10],mtl-ue[embedding=0]"},
+        tasks="segment_semantic,edge_texture,keypoints2d,colorization",
+        seeds="0-4",
+        settings=(
+            "train.epochs=20",
+            "train.batch_size=16",
+            "train.lr=0.005",
+            "train.optimizer=adam",
+            "train.weight_decay=0",
+        ),
     ),
 }
 
@@ -134,10 +154,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--runs", type=Path, default=Path("results/choices"))
+    parser.add_argument("--data", type=Path, default=Path("camvid_96x128.npz"), help="CamVid, for its study")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--finished", action="store_true", help="show what the records hold, and run nothing")
     options = parser.parse_args()
-    experiments = STUDIES[options.study].experiments()
+    experiments = STUDIES[options.study].experiments(options.data)
     store, device = Store(options.runs), engine.choose_device("auto")
     if not options.finished:
         check_data(experiments)
