@@ -376,18 +376,34 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
 def test_sizes_take_turns_in_the_squares_of_a_board(tmp_path: Path) -> None:
     root = tmp_path / "album"
     root.mkdir()
-    Image.new("RGB", (256, 128), "gray").save(root / "plain.png")
+    Image.new("RGB", (128, 128), "gray").save(root / "plain.png")
     change = {}
     for sides in ((16,), (64,), (16, 64)):
         output = tmp_path / str(sides)
         manifest = run(root, output, "random[eps=8/255]", sides=sides)
         assert manifest["linf"] <= 8
         change[sides] = np.asarray(Image.open(output / "plain.png")).astype(int) - 128
-    coarse, fine, both = (noise.reshape(8, 16, 8, 32, 3)[:, 4:-4, :, 8:-8] for noise in change.values())
+    coarse, fine, both = (noise.reshape(8, 16, 8, 16, 3)[:, 4:-4, :, 4:-4] for noise in change.values())
     first = (np.arange(8)[:, None] + np.arange(8)) % 2 == 0
     near = np.abs(both - coarse).mean((1, 3, 4))
     assert near[first].max() < 1 < near[~first].min(), "coarse noise is enlarged in two steps"
     assert (both == fine).all((1, 3, 4)).tolist() == (~first).tolist()
+
+
+@pytest.mark.parametrize(("mode", "size"), [("RGB", (160, 90)), ("L", (40, 131)), ("RGB", (300, 64))])
+def test_noise_lies_on_the_middle_square_that_learners_see(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
+    root = tmp_path / "album"
+    root.mkdir()
+    Image.new(mode, size, "gray").save(root / "plain.png")
+    run(root, tmp_path / "out", "random[eps=8/255]", sides=(32,))
+    noise = np.asarray(Image.open(tmp_path / "out" / "plain.png")).astype(int) - 128
+    noise = noise if size[0] > size[1] else noise.swapaxes(0, 1)
+    short, long = noise.shape[:2]
+    start = (long - short) // 2
+    square = noise[:, start : start + short]
+    mirrored = np.concatenate([square, square[:, ::-1]] * 4, 1)[:, 4 * short - start :]
+    assert np.array_equal(noise, mirrored[:, :long])
+    assert np.unique(square).size > 4
 
 
 @pytest.mark.parametrize("side", ["4", "64,64", "large", ""])

@@ -13,7 +13,7 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from howfar.photos import Order, Photo
 
-SIDES = "64,224"  # as in photos.noise
+SIDES = "64,128,224"  # as in photos.noise
 CLUSTERS = 10  # that stand in for labels
 STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
@@ -121,7 +121,7 @@ class Protect(Common):
 
         sides = [int(side) if side.isdecimal() else 0 for side in split_list(self.side)]
         if not sides or not all(8 <= side <= 256 for side in sides) or len(set(sides)) < len(sides):
-            raise UsageError(f"--side {self.side} makes no sense. Take one or several of 8 to 256, e.g. 64,224.")
+            raise UsageError(f"--side {self.side} makes no sense. Take one or several of 8 to 256, e.g. 64,128,224.")
         return tuple(sides)
 
     def _tell(self, manifest: dict[str, Any]) -> None:

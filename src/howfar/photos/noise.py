@@ -3,7 +3,7 @@
 Learners see photographs at 32 to 224 pixels, whatever their size: noise that shall reach them is coarse. Crafted on
 small versions, it is as fine as those, and any protector whose change is noise can make it. Too fine noise is lost on
 the way to a learner's size, and a learner does not find what is too coarse: small versions of several sizes take turns
-in the squares of a board.
+in the squares of a board. Learners see the middle square of a photograph, so the small versions show that.
 """
 
 from collections.abc import Generator, Sequence
@@ -23,8 +23,8 @@ from howfar.photos.picture import REST
 from howfar.protect import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
-SIDES = (64, 224)  # of the small versions, pixels: reach learners of 32 to 224
-BOARD = 8  # squares along each side of a photograph
+SIDES = (64, 128, 224)  # of the small versions, pixels: those of learners, and half of the first
+BOARD = 8  # squares along each side of the small versions
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,20 @@ class Plates:
         return len(self.values)
 
     def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Image.Image:
-        """Return the noise of one photograph at its own size, above ``REST``; of a gray one, that of its luminance."""
+        """Return the noise of one photograph at its own size, above ``REST``; of a gray one, that of its luminance.
+
+        It lies on the middle square of the photograph, and mirrored beyond.
+        """
         small = Image.fromarray(self.values[place].permute(1, 2, 0).contiguous().numpy())
-        large = (small.convert("L") if gray else small).resize((width, height), Image.Resampling.BICUBIC)
+        length = min(width, height)
+        large = (small.convert("L") if gray else small).resize((length, length), Image.Resampling.BICUBIC)
         allowed = np.clip(np.arange(256), REST - self.limit, REST + self.limit)
-        return large.point(allowed.tolist() * len(large.getbands()))
+        square = large.point(allowed.tolist() * len(large.getbands()))
+        if width == height:
+            return square
+        beyond = [((extent - length) // 2, (extent - length + 1) // 2) for extent in (height, width)]
+        planes = () if gray else ((0, 0),)
+        return Image.fromarray(np.pad(np.asarray(square), (*beyond, *planes), "symmetric"))
 
 
 def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:

@@ -61,7 +61,7 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
 
 
 def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Return the whole of a photograph as small squares, (3, side, side); of JPEG, no more than needed is decoded.
+    """Return the middle of a photograph as small squares, (3, side, side); of JPEG, no more than needed is decoded.
 
     Raises:
         HowfarError: as ``upright``.
@@ -69,7 +69,10 @@ def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
     image = upright(path, least=max(2 * min(sides), max(sides)))
     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
     rgb = image.convert("RGB")
-    small = [rgb.resize((side, side), Image.Resampling.BOX, reducing_gap=2.0) for side in sides]
+    length = min(rgb.size)
+    left, top = ((extent - length) / 2 for extent in rgb.size)
+    middle = (left, top, left + length, top + length)
+    small = [rgb.resize((side, side), Image.Resampling.BOX, middle, reducing_gap=2.0) for side in sides]
     return [np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)) for square in small]
 
 
