@@ -15,6 +15,7 @@ import torch
 
 from howfar.engine.cell import Site, do, finished
 from howfar.engine.event import Event
+from howfar.engine.memory import keep_freed
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Step
@@ -156,4 +157,5 @@ def _joined(address: str) -> Any:
 
 def _work(step: Step, site: Site, threads: int) -> Event:
     torch.set_num_threads(threads)
+    keep_freed()
     return do(step, site, lambda _: None)

@@ -18,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 from howfar import arrays
 from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
+from howfar.engine.memory import keep_freed
 from howfar.engine.pool import DIED, Pool
 from howfar.experiment import Step
 
@@ -88,6 +89,7 @@ def _start(sender: Connection, threads: int) -> None:
     _sender = sender
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     torch.set_num_threads(threads)
+    keep_freed()
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
