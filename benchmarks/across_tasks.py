@@ -91,6 +91,7 @@ STUDIES = {
             "edge_occlusion": "carriers",
             "joint:class_scene+segment_semantic": "carriers[sharing=sum]",
             "joint:segment_semantic+depth_euclidean": "carriers[sharing=sum]",
+            "joint:segment_semantic+edge_occlusion": "carriers,carriers[sharing=sum]",
             KNOWN: "carriers[sharing=sum]",
             "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion": "carriers[sharing=sum]",
             "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion+keypoints2d": "carriers[sharing=sum]",

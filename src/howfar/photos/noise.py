@@ -6,6 +6,7 @@ the way to a learner's size, and a learner does not find what is too coarse: sma
 in the squares of a board. Learners see the middle square of a photograph, so the small versions show that.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -48,16 +49,14 @@ class Plates:
 
         It lies on the middle square of the photograph, and mirrored beyond.
         """
-        small = Image.fromarray(self.values[place].permute(1, 2, 0).contiguous().numpy())
-        length = min(width, height)
-        large = (small.convert("L") if gray else small).resize((length, length), Image.Resampling.BICUBIC)
+        values = self.values[place].permute(1, 2, 0).numpy()
+        beyond = [(extent / min(width, height) - 1) / 2 * len(values) for extent in (width, height)]
+        left, top = map(math.ceil, beyond)
+        small = Image.fromarray(np.pad(values, ((top, top), (left, left), (0, 0)), "symmetric"))
+        box = (left - beyond[0], top - beyond[1], small.width - left + beyond[0], small.height - top + beyond[1])
+        large = (small.convert("L") if gray else small).resize((width, height), Image.Resampling.BICUBIC, box)
         allowed = np.clip(np.arange(256), REST - self.limit, REST + self.limit)
-        square = large.point(allowed.tolist() * len(large.getbands()))
-        if width == height:
-            return square
-        beyond = [((extent - length) // 2, (extent - length + 1) // 2) for extent in (height, width)]
-        planes = () if gray else ((0, 0),)
-        return Image.fromarray(np.pad(np.asarray(square), (*beyond, *planes), "symmetric"))
+        return large.point(allowed.tolist() * len(large.getbands()))
 
 
 def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
@@ -73,13 +72,15 @@ def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
     row = torch.arange(side) * BOARD // side
     turns = (row[:, None] + row) % len(sides)
     for part in arrays.chunks(len(values), 32):
-        whole = torch.zeros(values[part].shape)
+        whole = torch.full(values[part].shape, REST, dtype=torch.uint8)
         for turn, (old, new) in enumerate(zip(before, after, strict=True)):
-            change = (new[part].short() - old[part]).clamp_(-127, 127).float()
+            change = (new[part].short() - old[part]).clamp_(-127, 127)
             limit = max(limit, int(change.abs().max()))
-            large = functional.interpolate(change, (side, side), mode="bicubic") if old.shape[3] < side else change
+            large = change.add_(REST).to(torch.uint8, memory_format=torch.channels_last)
+            if large.shape[3] < side:
+                large = functional.interpolate(large, (side, side), mode="bicubic")
             whole = torch.where(turns == turn, large, whole)
-        values[part] = whole.round_().clamp_(-limit, limit).add_(REST).to(torch.uint8)
+        values[part] = whole.clamp_(REST - limit, REST + limit)
     return Plates(values, limit)
 
 

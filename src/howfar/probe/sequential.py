@@ -4,9 +4,9 @@ import math
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
-from scipy.stats import norm
 from torch import Generator, Tensor, nn
 
 from howfar.data import Data
@@ -79,7 +79,7 @@ def decide(
     sizes = [min(first, len(data))]
     while sizes[-1] < len(data):
         sizes.append(min(2 * sizes[-1], len(data)))
-    limit = float(norm.ppf(1 - (1 - confidence) / (2 * len(sizes))))
+    limit = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * len(sizes)))
     decisions: dict[str, Decision] = {}
     weights = weights_of(model, include)
     for size in sizes:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from howfar.arrays import VOID, PerExample, PerPixel
 from howfar.data import Data
@@ -85,6 +84,8 @@ class Segmentation:
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the confusion matrix, true classes by predicted ones."""
+        from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second at every start
+
         return multiclass_confusion_matrix(
             output.argmax(1), target.long(), num_classes=int(self.outputs), ignore_index=VOID, validate_args=False
         ).double()
