@@ -49,7 +49,7 @@ class Study:
     """
 
     dataset: str
-    rows: "dict[str, str]"
+    rows: dict[str, str]
     tasks: str = TASKS
     seeds: str = "0-2"
     models: str = "resnet8[width=8]"

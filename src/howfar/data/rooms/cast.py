@@ -50,9 +50,7 @@ class Caster:
                       for kind in ("box", "ellipsoid", "cylinder")}  # fmt: skip
         self.centres = np.array([p.centre for p in parts], np.float32).reshape(-1, 3)
         self.halves = np.maximum(np.array([p.half for p in parts], np.float32).reshape(-1, 3), 1e-3)
-        self.cos, self.sin = (
-            np.array([turn(p.yaw) for p in parts], np.float32) for turn in (math.cos, math.sin)
-        )  # fmt: skip
+        self.cos, self.sin = (np.array([turn(p.yaw) for p in parts], np.float32) for turn in (math.cos, math.sin))
 
     def nearest(self, origin: Floats, rays: Floats) -> Hits:
         """Return the first surface on every ray.

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -41,12 +40,6 @@ GAP = 0.08  # m between two pieces at a wall
 Vector = NDArray[np.float32]
 
 
-def along(vectors: NDArray[Any], axis: NDArray[Any]) -> NDArray[Any]:
-    """Return the part of every vector, (n, 3), along an axis: sums of products, in one order on every processor."""
-    parts: NDArray[Any] = vectors[:, 0] * axis[0] + vectors[:, 1] * axis[1] + vectors[:, 2] * axis[2]
-    return parts
-
-
 @dataclass(frozen=True)
 class Camera:
     """Where the picture is taken from.
@@ -67,7 +60,7 @@ class Camera:
         x, y = np.meshgrid(ticks, -ticks)
         own = np.stack([x.ravel() / self.focal, y.ravel() / self.focal, -np.ones(size * size, np.float32)], 1)
         unit = own / np.linalg.norm(own, axis=1, keepdims=True)
-        return np.stack([along(unit, axis) for axis in self.axes.T], 1).astype(np.float32)
+        return np.stack([(unit * axis).sum(1) for axis in self.axes.T], 1).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from howfar.data.rooms.cast import Caster, Floats, Hits
-from howfar.data.rooms.layout import Room, along
+from howfar.data.rooms.layout import Room
 from howfar.data.rooms.parts import CLASSES, Material
 
 
@@ -51,7 +51,7 @@ def render(room: Room, size: int, rng: np.random.Generator) -> View:
     shaded = colour * (room.ambient + (1 - room.ambient) * lit[:, None] * room.light)
     image = _brightened(np.clip(shaded, 0, 1)) + rng.normal(0, room.noise, shaded.shape)
     names = np.array([0, 1, 2, *(CLASSES.index(part.name) for part in room.parts)], np.uint8)
-    own_normal = np.stack([along(hits.normal, axis) for axis in camera.axes])
+    own_normal = np.stack([(hits.normal * axis).sum(1) for axis in camera.axes])
     to_light = camera.origin + 0.3 * camera.axes[1] - points
     cosine = (hits.normal * to_light).sum(1) / np.maximum(np.linalg.norm(to_light, axis=1), 1e-6)
     shape = (size, size)
@@ -59,7 +59,7 @@ def render(room: Room, size: int, rng: np.random.Generator) -> View:
         image=np.clip(image, 0, 1).astype(np.float32).T.reshape(3, *shape),
         segment=names[_row(hits.part)].reshape(shape),
         depth_euclidean=hits.distance.reshape(shape),
-        depth_zbuffer=(hits.distance * -along(rays, camera.axes[2])).astype(np.float32).reshape(shape),
+        depth_zbuffer=(hits.distance * -(rays * camera.axes[2]).sum(1)).astype(np.float32).reshape(shape),
         normal=own_normal.reshape(3, *shape).astype(np.float32),
         reshading=np.clip(cosine, 0, 1).astype(np.float32).reshape(shape),
         edge_occlusion=_jumps(points.reshape(*shape, 3), hits.normal.reshape(*shape, 3)),
@@ -80,12 +80,12 @@ def _albedo(hits: Hits, materials: Sequence[Material], rng: np.random.Generator)
     scale = np.array([m.scale for m in materials], np.float32)[row]
     place = (hits.local + np.array([m.phase for m in materials], np.float32)[row]) / scale[:, None]
     axis = np.array([m.axis for m in materials])[row]
-    main = place[np.arange(len(place)), axis]
-    others = place.sum(1) - main
+    along = place[np.arange(len(place)), axis]
+    others = place.sum(1) - along
     share = np.zeros(len(place), np.float32)
     share = np.where(pattern == 1, np.floor(place).sum(1) % 2, share)
-    share = np.where(pattern == 2, np.floor(2 * main) % 2, share)
-    share = np.where(pattern == 3, 0.5 + 0.5 * _wave(1.4 * main + 0.3 * _wave(0.5 * others)), share)
+    share = np.where(pattern == 2, np.floor(2 * along) % 2, share)
+    share = np.where(pattern == 3, 0.5 + 0.5 * _wave(1.4 * along + 0.3 * _wave(0.5 * others)), share)
     share = np.where(pattern == 4, rng.random(len(place)) * 0.5, share)
     mixed: Floats = colours[:, 0] + 0.6 * share[:, None] * (colours[:, 1] - colours[:, 0])
     return mixed.astype(np.float32)
