@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, action="append", help="stores, one after the other")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    for runs in options.runs or [Path("results/protectors"), Path("results/defenses"), Path("results/crosstask")]:
+    for runs in options.runs or [Path("results/protectors"), Path("results/defenses")]:
         store = Store(runs)
         victims = sum(record.status == "done" for record in store.records("victim"))
         text = render(collect(store))

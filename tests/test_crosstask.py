@@ -14,9 +14,11 @@ from howfar.experiment import Experiment
 from howfar.report.crosstask import Cell, as_json, as_markdown
 from howfar.report.page import Page
 from howfar.report.render import render
+from howfar.report.site import ranked
 from howfar.results import collect
 from howfar.results.cells import Distances
 from howfar.results.crosstask import _summary, matrices
+from howfar.results.entries import entries
 from howfar.score import retention
 from howfar.store import Record, Store
 from howfar.store.record import ARRAYS
@@ -181,3 +183,35 @@ def test_what_cannot_work_is_said_before_the_run(
     monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
     with pytest.raises(UsageError, match=message):
         check_data(make_suite("crosstask", TINY, change).experiments())
+
+
+def test_rows_of_a_leaderboard_tell_parts_and_data_apart(finished: tuple[Store, list[Experiment]]) -> None:
+    rows = entries(finished[0])
+    assert len({row.name for row in rows}) == len(rows) == 3 * 5  # random, EM from either; two tasks, three of joint
+    joint = "joint:class_scene+normal"
+    (part,) = (row for row in rows if row.task == f"normal of {joint}" and row.protector.startswith("random"))
+    assert (part.metric, part.ud) == ("mean angle", None)
+    asked = [r for r in finished[0].records("victim") if r.spec["task"]["label"] == joint]
+    clean = {r.result["parts"]["normal"]["quality"] for r in asked if r.spec["protector"]["name"] == "clean"}
+    assert set(part.runs["none"].clean) == clean
+    assert replace(part, data="of another size").victim != part.victim
+    assert len(ranked([part, replace(part, data="of another size"), replace(part, protector="em")])) == 2
+
+
+def test_of_rows_of_one_name_that_with_ud_stands(
+    finished: tuple[Store, list[Experiment]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run without a probe asks for the same victims."""
+    store = finished[0]
+    victims = [r for r in store.records("victim") if "parts" not in r.result]
+    bare = []
+    for record in victims:
+        epochs = [{**epoch, "sharpness": {}} for epoch in record.result["epochs"]]
+        spec = {**record.spec, "probe": {**record.spec["probe"], "images": 0}}
+        bare.append(replace(record, key=f"0{record.key[1:]}", spec=spec, result={**record.result, "epochs": epochs}))
+    for order in ([*victims, *bare], [*bare, *victims]):
+        held = {"victim": order}
+        monkeypatch.setattr(Store, "records", lambda _, step, held=held: held.get(step, []))
+        rows = entries(store)
+        assert len({row.name for row in rows}) == len(rows) == 6
+        assert all(row.ud is not None for row in rows)

@@ -23,8 +23,9 @@ def entry(name: str = "em", **changes: Any) -> Entry:
     validation = ([0.9, 0.9, 0.88], [0.2, 0.2, 0.22])
     return replace(
         Entry(
-            protector=name, dataset=name, task="classification", model=name, metric="accuracy", higher_is_better=True,
-            chance=0.1, train_images=100, test_images=50, recipe={"epochs": 8}, settings={"name": name, "eps": 8 / 255},
+            protector=name, dataset=name, data="0123456789", task="classification", model=name,
+            metric="accuracy", higher_is_better=True, chance=0.1, train_images=100, test_images=50,
+            recipe={"epochs": 8}, settings={"name": name, "eps": 8 / 255},
             norm="L∞", visibility={"linf": 8, "ssim": 0.91, "psnr": None}, needs_labels=True,
             runs={
                 "none": Runs([0, 1, 2], [0.9, 0.91, 0.89], [0.2, 0.22, 0.21], validation),
@@ -87,8 +88,8 @@ def test_what_does_not_follow_is_found(
         ("", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "no row of the format"),
-        ('{"format": "howfar-row-1"}', "protector: Field required"),
-        ('{"format": "howfar-row-1", "surprise": 1}', "howfar submit"),
+        ('{"format": "howfar-row-2"}', "protector: Field required"),
+        ('{"format": "howfar-row-2", "surprise": 1}', "howfar submit"),
     ],
 )
 def test_files_that_are_no_rows_are_refused(tmp_path: Path, text: str, said: str) -> None:

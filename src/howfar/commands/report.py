@@ -41,8 +41,8 @@ class Leaderboard(Common):
         elif self.json:
             terminal.out("[" + ",".join(entry.as_json() for entry in entries) + "]")
         else:
-            for victim, rows in site.ranked(entries).items():
-                terminal.out(f"\n{victim}")
+            for rows in site.ranked(entries):
+                terminal.out(f"\n{rows[0].victim[0]}\n{site.about(rows[0])}")
                 terminal.show_table(list(site.HEADER), [list(site.cells(row)) for row in rows])
         return 0
 

@@ -15,7 +15,7 @@ from howfar.errors import HowfarError
 from howfar.report.numbers import LEARNED, rounded, scale
 from howfar.score import Drop, Trials, WorstCase, drop, worst_case
 
-FORMAT = "howfar-row-1"
+FORMAT = "howfar-row-2"  # the first one did not say which images
 LARGEST = 4 << 20  # bytes of a file
 SEEDS = 3  # fewer are unreliable
 CLOSE = 1e-6  # numbers are written with six decimals
@@ -63,7 +63,8 @@ class Entry:
     Attributes:
         protector: label.
         dataset: label.
-        task: what the victim learned.
+        data: digest of the clean training images and their targets; other sizes and versions of a data set differ.
+        task: what the victim learned; ``a of joint:a+b`` is a part of a joint task.
         model: the victim.
         metric: name of the quality.
         higher_is_better: its direction.
@@ -86,6 +87,7 @@ class Entry:
 
     protector: str
     dataset: str
+    data: str
     task: str
     model: str
     metric: str
@@ -105,14 +107,15 @@ class Entry:
     reported: Reported | None = None
 
     @property
-    def victim(self) -> str:
-        """What the row is to be compared within, for a heading."""
-        return f"{self.dataset} · {self.task} · {self.model}"
+    def victim(self) -> tuple[str, str, str]:
+        """What the row is to be compared within: a heading, the data and the recipe."""
+        title = f"{self.dataset} · {self.task} · {self.model}"
+        return title, self.data, json.dumps(self.recipe, sort_keys=True)
 
     @property
     def name(self) -> str:
         """Name of its file: readable, safe everywhere, another one for every row."""
-        whole = " ".join((self.dataset, self.task, self.model, self.protector, json.dumps(self.recipe, sort_keys=True)))
+        whole = " ".join((*self.victim, self.protector))
         parts = (self.dataset, self.task, self.model, self.protector)
         readable = "_".join(re.sub(r"[^A-Za-z0-9.=-]+", "-", part).strip("-.")[:40] for part in parts)
         return f"{readable}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}.json"

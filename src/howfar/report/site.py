@@ -23,12 +23,21 @@ HEADER = (
 )
 
 
-def ranked(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Return the rows by victim, the best protection first: by the worst case, then by the drop without defense."""
-    victims: dict[str, list[Entry]] = defaultdict(list)
+def ranked(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return the rows of each victim, best protection first: by the worst case, then by the drop without defense."""
+    victims: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         victims[entry.victim].append(entry)
-    return {victim: sorted(rows, key=_place) for victim, rows in sorted(victims.items())}
+    return [sorted(rows, key=_place) for _, rows in sorted(victims.items())]
+
+
+def about(entry: Entry) -> str:
+    """Return what all rows of a victim share, for a person."""
+    metric = entry.metric
+    return (
+        f"{entry.train_images} training and {entry.test_images} test images ({entry.data[:8]}), "
+        f"{entry.recipe.get('epochs', '?')} epochs; {metric}{unit(metric)}, chance {shown(metric, entry.chance)}"
+    )
 
 
 def _place(entry: Entry) -> tuple[bool, float, float, str]:
@@ -62,13 +71,13 @@ def render(entries: Sequence[Entry]) -> str:
     scripts = (text_of("tables.js"),)
     groups = [
         {
-            "title": victim,
-            "about": rows[0],
+            "title": rows[0].victim[0],
+            "about": about(rows[0]),
             "lines": [{"cells": cells(row), "doubts": row.doubts(), "file": f"rows/{row.name}"} for row in rows],
         }
-        for victim, rows in ranked(entries).items()
+        for rows in ranked(entries)
     ]
-    values: dict[str, Any] = {"groups": groups, "header": HEADER, "shown": shown, "unit": unit, "tables": scripts[0]}
+    values: dict[str, Any] = {"groups": groups, "header": HEADER, "tables": scripts[0]}
     return rendered("site.html", scripts, **values)
 
 
