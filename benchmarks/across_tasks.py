@@ -27,6 +27,7 @@ from howfar.suite import check_data, make_suite
 SMALL = "rooms[size=32,train=1500,test=500,seed=1]"  # to choose by
 LARGE = "rooms[size=64,train=1500,test=500,seed=2]"  # to judge by
 SEGMENTS, SCENE = "segment_semantic", "class_scene"
+EDGES = "joint:segment_semantic+edge_occlusion"
 KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
@@ -93,7 +94,7 @@ STUDIES = {
             "edge_occlusion": "carriers",
             "joint:class_scene+segment_semantic": "carriers[sharing=sum]",
             "joint:segment_semantic+depth_euclidean": "carriers[sharing=sum]",
-            "joint:segment_semantic+edge_occlusion": "carriers,carriers[sharing=sum]",
+            EDGES: "carriers,carriers[sharing=sum]",
             KNOWN: "carriers[sharing=sum]",
             "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion": "carriers[sharing=sum]",
             "joint:class_scene+segment_semantic+depth_euclidean+edge_occlusion+keypoints2d": "carriers[sharing=sum]",
@@ -113,6 +114,13 @@ STUDIES = {
         {
             SEGMENTS: "random,carriers[eps=2/255],carriers[eps=4/255],carriers,carriers[eps=16/255]",
             KNOWN: "carriers[eps=4/255,sharing=sum],carriers[sharing=sum],carriers[eps=16/255,sharing=sum]",
+        },
+    ),
+    "tiles": Study(
+        SMALL,
+        {
+            SEGMENTS: "random,carriers[tile=2],carriers,carriers[tile=8]",
+            EDGES: "carriers[tile=2,sharing=sum],carriers[sharing=sum]",
         },
     ),
     "robust": Study(
