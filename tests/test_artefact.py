@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,42 @@ def test_generate_validate_export(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     assert call(["generate", *flags, "-p", "lsp", "-o", str(tmp_path / "full")]) == 2
+
+
+def test_sets_with_maps_are_protected_by_any_of_their_targets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path / "data"))
+    flags = ["--dataset", "rooms[size=16,train=24,test=8]"]
+    found = {}
+    for source in ("segment_semantic", "joint:segment_semantic+edge_texture"):
+        folder = tmp_path / source.replace(":", "-")
+        command = ["generate", *flags, "--source-task", source, "-p", "carriers[sharing=sum]", "-o", str(folder)]
+        assert call(command) == 0
+        assert call(["validate", str(folder), *flags]) == 0
+        found[source] = artefact.read(folder)
+        assert found[source].manifest["source_task"] == source
+    one, two = found.values()
+    assert one.data.targets.keys() >= {"segment_semantic", "depth_euclidean", "class_scene"}
+    assert not torch.equal(one.noise, two.noise)
+    assert call(["generate", *flags, "-p", "em", "-o", str(tmp_path / "x"), "--source-task", "nothing"]) == 2
+    assert call(["generate", *flags, "-p", "em", "-o", str(tmp_path / "x"), "--source-task", "rotation"]) == 2
+
+
+def test_unknown_depths_are_alike(clean: Data, protected: Data, tmp_path: Path) -> None:
+    depth = torch.full((len(clean), 1, 4, 4), 2.0)
+    depth[::2, :, :2] = torch.nan
+    before = replace(clean, targets={**clean.targets, "depth": depth})
+    after = replace(before, pixels=protected.pixels)
+    assert list(artefact.faults(artefact.read(made(tmp_path / "a", after, before)), before)) == []
+    other = depth.clone()
+    other[3, :, 3] = torch.nan
+    changed = replace(before, targets={**clean.targets, "depth": other})
+    assert any(
+        "target 'depth' of 1 images" in fault for fault in artefact.faults(artefact.read(tmp_path / "a"), changed)
+    )
+
+
+def test_all_training_images_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str], digits: Splits) -> None:
+    assert call(["generate", "--dataset", "digits", "-p", "ops", "-o", str(tmp_path / "a"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == len(digits.train)

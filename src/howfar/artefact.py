@@ -41,6 +41,7 @@ class _Manifest(BaseModel):
     budget: _Budget
     settings: _Settings = _Settings()
     target: str = "label"
+    source_task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,9 @@ def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
         return
     index = torch.tensor([places[int(key)] for key in data.ids.tolist()])
     for name, values in data.targets.items():
-        if name in clean.targets and not torch.equal(values, clean.targets[name][index]):
-            wrong = int((values != clean.targets[name][index]).flatten(1).any(1).sum()) if values.ndim > 1 else int(
-                (values != clean.targets[name][index]).sum()
-            )  # fmt: skip
+        known = clean.targets[name][index] if name in clean.targets else values
+        differ = (values != known) & ~(values.isnan() & known.isnan())  # depth is NaN where there is no surface
+        if wrong := int(differ.reshape(len(differ), -1).any(1).sum()):
             yield f"target '{name}' of {wrong} images differs from the clean set's (shifted or shuffled labels)."
     change = data.pixels.to(torch.int16) - clean.pixels[index].to(torch.int16)
     wrong = int((change != artefact.noise).flatten(1).any(1).sum())

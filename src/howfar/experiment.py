@@ -98,6 +98,19 @@ class Experiment:
             )
         return replace(own, test=other.test)
 
+    def source(self) -> tuple[Data, Task]:
+        """Return the clean training images with what the protection is crafted against, and the source task.
+
+        Raises:
+            UsageError: if the task makes images of its own.
+        """
+        clean = self.splits.train
+        task = self.source_task.build()(clean)
+        data = task.prepare(clean)
+        if data.pixels is not clean.pixels:
+            raise UsageError(f"'{self.source_task.label}' changes the images itself. Take another source task.")
+        return data, task
+
     def protect_spec(self) -> dict[str, Any]:
         """Return everything that determines the protected set."""
         digests = _digests(*self.choices[0])

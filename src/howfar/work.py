@@ -13,7 +13,7 @@ from howfar.arrays import PerPixel
 from howfar.clock import Clock, circumstances
 from howfar.data import Data, Splits
 from howfar.defend import as_seen
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import HowfarError
 from howfar.experiment import Step
 from howfar.lesson import taught
 from howfar.probe import Sharpness, Trajectory, following
@@ -41,10 +41,7 @@ def failed(step: Step, store: Store, error: str) -> Record:
 def _protect(step: Step, store: Store, device: torch.device) -> Work:
     experiment, clock = step.experiment, Clock(device)
     clean, protector = experiment.splits.train, experiment.protector.build()
-    task = experiment.source_task.build()(clean)
-    data = task.prepare(clean)
-    if data.pixels is not clean.pixels:
-        raise UsageError(f"'{experiment.source_task.label}' changes the images itself. Take another source task.")
+    data, task = experiment.source()
     generator = arrays.seeded(experiment.seed, "protect")
     draft = Draft(store.draft("protect", step.key), shelf=store.root / "surrogate")
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)

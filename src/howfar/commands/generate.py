@@ -28,16 +28,17 @@ class Source(Common):
     limit_train: str | None = None
     """Class-balanced, seeded subset of the training images; 'all' takes all."""
 
-    def experiment(self, protector: str, seed: int) -> "Experiment":
+    def experiment(self, protector: str, seed: int, source_task: str | None = None) -> "Experiment":
         """Return the one cell whose protected set is meant."""
         from howfar.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
             "dataset": self.dataset or "digits", "protectors": protector, "models": "linear", "defenses": "none",
-            "seeds": str(seed), "limit_train": self.limit_train or "all", "eps": None,
+            "seeds": str(seed), "limit_train": self.limit_train or "all", "held_out": 0, "eps": None,
         }  # fmt: skip
         flags |= {"data_root": self.data_root} if self.data_root else {}
         flags |= {"download": True} if self.download else {}
+        flags |= {"tasks": source_task, "source_tasks": source_task} if source_task else {}
         cells = make_suite("digits", flags).experiments()
         chosen = cells[-1] if protector != "clean" else cells[0]
         check_data([chosen])
@@ -55,6 +56,9 @@ class Generate(Source):
     """E.g. em[eps=8/255], ops, tap[paper] (see: howfar list protectors)."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Folder to write."""
+    source_task: str | None = None
+    """What the protection is crafted against, e.g. segment_semantic, joint:class_scene+depth_euclidean (see: howfar
+    list tasks); classification if not given."""
     seed: int = 0
     """Of all randomness."""
     device: str = "auto"
@@ -70,7 +74,7 @@ class Generate(Source):
         from howfar.estimate import seconds_to_protect
         from howfar.protect import Draft
 
-        experiment = self.experiment(self.protector, self.seed)
+        experiment = self.experiment(self.protector, self.seed, self.source_task)
         clean, spec = experiment.splits.train, experiment.protector
         expected = seconds_to_protect(experiment)
         terminal.say(f"{spec.label} on {len(clean)} images: at most about {terminal.duration(expected)} on one core")
@@ -80,17 +84,18 @@ class Generate(Source):
             raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
         device = engine.choose_device(self.device)
         clock, method = Clock(device), spec.build()
-        task = experiment.source_task.build()(clean)
+        data, task = experiment.source()
         self.output.mkdir(parents=True, exist_ok=True)
         draft = Draft(self.output / f".{experiment.steps()[0].key}.draft")
         generator = arrays.seeded(self.seed, "protect")
-        work = method.progress(clean, task, generator=generator, device=device, draft=draft)
-        protected: Data = terminal.watch(work, spec.label)
+        work = method.progress(data, task, generator=generator, device=device, draft=draft)
+        protected: Data = clean.with_pixels(terminal.watch(work, spec.label).pixels)
         made = clock.stop()
         about = {
             "method": spec.label, "settings": dict(spec.settings), "norm": method.norm, "seed": self.seed,
             "granularity": spec.settings.get("granularity", "sample" if method.norm == "L∞" else None),
-            "target": task.target, "dataset": experiment.protect_spec()["dataset"], "made": made,
+            "source_task": experiment.source_task.label, "target": task.target,
+            "dataset": experiment.protect_spec()["dataset"], "made": made,
         }  # fmt: skip
         manifest = artefact.write(self.output, clean, protected, about)
         draft.discard()
@@ -121,7 +126,8 @@ class Validate(Source):
         if self.folder.is_file():
             return self._row()
         found = artefact.read(self.folder)
-        clean = None if self.dataset is None else self.experiment("clean", 0).splits.train
+        source = found.manifest.get("source_task")
+        clean = None if self.dataset is None else self.experiment("clean", 0, source).splits.train
         wrong = list(artefact.faults(found, clean))
         if self.json:
             terminal.show_json({"folder": str(self.folder), "faults": wrong})
