@@ -151,11 +151,12 @@ STUDIES = {
         seeds="0-4",
     ),
     "defended": Study(
-        LARGE,
-        {SEGMENTS: "carriers", KNOWN: "carriers[sharing=sum]"},
-        tasks="class_scene,segment_semantic,depth_euclidean",
-        defenses="none,jpeg:75,median,cutout,adaptive",
-        settings=("held_out=150",),
+        "rooms[size=32,train=1500,test=500,seed=2]",
+        {SEGMENTS: "carriers"},
+        tasks="segment_semantic,depth_euclidean",
+        defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,randaugment,coin,sharpen-dct,ueraser,early-stop,"
+        "denoise,adaptive,at",
+        settings=("held_out=200",),
     ),
     "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
     "transformer": Study(
