@@ -8,7 +8,7 @@ Run: ``python benchmarks/across_tasks.py sharing --runs results/choices``; ``--f
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from howfar import engine
 from howfar.experiment import Experiment
 from howfar.report.crosstask import Matrix, as_markdown
+from howfar.report.page import Protected
 from howfar.results import collect
 from howfar.score import Retention
 from howfar.store import Store
@@ -198,8 +199,24 @@ def main() -> None:
                 print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
     page = collect(store, [cell.steps()[1].key for cell in experiments], brief=True)
     print(f"torch {torch.__version__}, {device}\n\n{as_markdown(page.matrices)}")
-    if len(page.matrices) > 1:
-        print("\n".join(f"| {' | '.join(line)} |" for line in worst_cases(page.matrices)))
+    if len({matrix.defense for matrix in page.matrices}) > 1:
+        show(worst_cases(page.matrices))
+    show(prices(page.protected))
+
+
+def show(lines: Iterable[Sequence[str]]) -> None:
+    print("\n".join(f"| {' | '.join(line)} |" for line in lines), end="\n\n")
+
+
+def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
+    """Yield a table of what is to be seen of every protector, and what an image costs."""
+    yield "protector", "L∞ in 1/255", "L2", "PSNR in dB", "SSIM", "milliseconds an image"
+    yield ["-"] * 6
+    for one in sorted(protected, key=lambda one: one.seconds_per_image):
+        seen = one.visibility
+        if seen["linf"]:
+            numbers = f"{seen['linf']}", f"{seen['l2']:.2f}", f"{seen['psnr']:.1f}", f"{seen['ssim']:.3f}"
+            yield one.protector, *numbers, f"{1000 * one.seconds_per_image:.1f}"
 
 
 def worst_cases(matrices: Sequence[Matrix]) -> Iterator[list[str]]:
