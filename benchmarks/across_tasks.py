@@ -144,7 +144,7 @@ STUDIES = {
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: "random,carriers,taught-carriers,mtl-ue[embedding=0]",
+            SEGMENTS: "random,carriers,carriers[eps=4/255],taught-carriers,mtl-ue[embedding=0]",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
             SCENE: "em,lsp",
         },
