@@ -32,7 +32,7 @@ EDGES = "joint:segment_semantic+edge_occlusion"
 KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
-ROBUST = "carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
+ROBUST = "carriers[tile=2],carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
 FEW = {SEGMENTS: "random,carriers,taught-carriers", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
 
@@ -120,8 +120,10 @@ STUDIES = {
     "tiles": Study(
         SMALL,
         {
-            SEGMENTS: "random,carriers[tile=2],carriers,carriers[tile=8]",
+            SEGMENTS: "random,carriers[tile=2],carriers[tile=2,eps=4/255],carriers,carriers[tile=8],"
+            "taught-carriers[tile=2],taught-carriers",
             EDGES: "carriers[tile=2,sharing=sum],carriers[sharing=sum]",
+            KNOWN: "carriers[tile=2,sharing=sum],carriers[sharing=sum]",
         },
     ),
     "robust": Study(
