@@ -32,7 +32,10 @@ EDGES = "joint:segment_semantic+edge_occlusion"
 KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
-ROBUST = "carriers[tile=2],carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
+ROBUST = (
+    "carriers[tile=2],carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],"
+    "carriers[mirrored=true]"
+)
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
 FEW = {SEGMENTS: "random,carriers,taught-carriers", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
 
@@ -134,7 +137,10 @@ STUDIES = {
     ),
     "augmented": Study(
         SMALL,
-        {SEGMENTS: "random,carriers,carriers[mirrored=true],carriers[cell=2,mirrored=true]"},
+        {
+            SEGMENTS: "random,carriers[tile=2],carriers,carriers[mirrored=true],carriers[cell=2,mirrored=true],"
+            "carriers[tile=2,cell=2],carriers[tile=2,eps=16/255],em[rounds=10]"
+        },
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=("train.crop=4", "train.flip=true"),
     ),
