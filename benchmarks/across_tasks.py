@@ -32,10 +32,7 @@ EDGES = "joint:segment_semantic+edge_occlusion"
 KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
-ROBUST = (
-    "carriers[tile=2],carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],"
-    "carriers[mirrored=true]"
-)
+ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
 FEW = {SEGMENTS: "random,carriers,taught-carriers", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
 
@@ -107,7 +104,7 @@ STUDIES = {
     "unlabelled": Study(
         SMALL,
         {
-            SEGMENTS: "random,carriers,taught-carriers,mtl-ue[embedding=0]",
+            SEGMENTS: "random,carriers,taught-carriers,taught-stripes,mtl-ue[embedding=0]",
             "segment_unsup2d": "carriers",
             "edge_texture": "carriers",
             "joint:segment_unsup2d+keypoints2d": "carriers[sharing=sum]",
@@ -116,17 +113,16 @@ STUDIES = {
     "budget": Study(
         SMALL,
         {
-            SEGMENTS: "random,carriers[eps=2/255],carriers[eps=4/255],carriers,carriers[eps=16/255]",
+            SEGMENTS: "random,carriers[eps=2/255],carriers[eps=4/255],carriers,carriers[eps=16/255],"
+            "stripes[eps=2/255],stripes[eps=4/255],stripes",
             KNOWN: "carriers[eps=4/255,sharing=sum],carriers[sharing=sum],carriers[eps=16/255,sharing=sum]",
         },
     ),
     "tiles": Study(
         SMALL,
         {
-            SEGMENTS: "random,carriers[tile=2],carriers[tile=2,eps=4/255],carriers,carriers[tile=8],"
-            "taught-carriers[tile=2],taught-carriers",
+            SEGMENTS: "random,stripes,carriers[tile=2],carriers,carriers[tile=8]",
             EDGES: "carriers[tile=2,sharing=sum],carriers[sharing=sum]",
-            KNOWN: "carriers[tile=2,sharing=sum],carriers[sharing=sum]",
         },
     ),
     "robust": Study(
@@ -138,8 +134,8 @@ STUDIES = {
     "augmented": Study(
         SMALL,
         {
-            SEGMENTS: "random,carriers[tile=2],carriers,carriers[mirrored=true],carriers[cell=2,mirrored=true],"
-            "carriers[tile=2,cell=2],carriers[tile=2,eps=16/255],em[rounds=10]"
+            SEGMENTS: "random,stripes,stripes[eps=16/255],taught-stripes,carriers[tile=2],carriers[tile=2,eps=16/255],"
+            "carriers[tile=2,cell=2],carriers,carriers[mirrored=true],carriers[cell=2,mirrored=true],em[rounds=10]"
         },
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=("train.crop=4", "train.flip=true"),

@@ -30,8 +30,9 @@ from howfar.protect.refined_carriers import RefinedCarriers
 from howfar.protect.rem import RobustErrorMinimizing
 from howfar.protect.sem import StableErrorMinimizing
 from howfar.protect.sep import SelfEnsemble
+from howfar.protect.stripes import Stripes
 from howfar.protect.tap import TargetedPoisoning
-from howfar.protect.taught_carriers import TaughtCarriers
+from howfar.protect.taught import TaughtCarriers, TaughtStripes
 from howfar.protect.tue import TransferableUnlearnable
 from howfar.protect.uc import UnlearnableClusters
 
@@ -46,6 +47,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "pil": PerturbationInducedLinearization,
     "ntga": NeuralTangent,
     "carriers": TargetCarriers,
+    "stripes": Stripes,
     # against a surrogate that is trained first
     "tap": TargetedPoisoning,
     "aap": AugmentedAdversarial,
@@ -68,6 +70,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "mtl-ue": MultiTaskUnlearnable,
     # without labels
     "taught-carriers": TaughtCarriers,
+    "taught-stripes": TaughtStripes,
     "cp": ContrastivePoisoning,
     "uc": UnlearnableClusters,
     # from elsewhere
