@@ -43,6 +43,7 @@ QUICK = {
     "tue": f"tue[rounds=2,steps=2,{SMALL}]",
     "refined-carriers": f"refined-carriers[rounds=2,{SMALL}]",
     "taught-carriers": "taught-carriers[rooms=32,epochs=1,teacher=resnet8[width=2]]",
+    "taught-stripes": "taught-stripes[rooms=32,epochs=1,teacher=resnet8[width=2]]",
     "cp": f"cp[rounds=2,steps=2,{SMALL}]",
     "cp:class": f"cp:class[rounds=2,steps=2,{SMALL}]",
     "uc": f"uc[epochs=1,steps=3,clusters=3,{SMALL}]",
