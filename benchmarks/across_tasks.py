@@ -34,7 +34,7 @@ TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusio
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
-FEW = {SEGMENTS: "random,carriers,taught-carriers", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
+FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,17 @@ STUDIES = {
             "carriers[tile=2,cell=2],carriers,carriers[mirrored=true],carriers[cell=2,mirrored=true],em[rounds=10]"
         },
         tasks="class_scene,segment_semantic,depth_euclidean",
-        settings=("train.crop=4", "train.flip=true"),
+        settings=AUGMENTED,
     ),
     "published": Study(
         SMALL,
-        {SEGMENTS: "random,carriers", SCENE: PUBLISHED, KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue"},
+        {SEGMENTS: "random,stripes", SCENE: PUBLISHED, KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue"},
         tasks="class_scene,segment_semantic,depth_euclidean",
     ),
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: "random,carriers,carriers[eps=4/255],taught-carriers,mtl-ue[embedding=0]",
+            SEGMENTS: "random,stripes,stripes[eps=4/255],carriers,taught-stripes,mtl-ue[embedding=0]",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
             SCENE: "em,lsp",
         },
@@ -157,11 +157,18 @@ STUDIES = {
     ),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
-        {SEGMENTS: "carriers"},
+        {SEGMENTS: "stripes"},
         tasks="segment_semantic,depth_euclidean",
         defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,randaugment,coin,sharpen-dct,ueraser,early-stop,"
         "denoise,adaptive,at",
         settings=("held_out=200",),
+    ),
+    "everyday": Study(
+        LARGE,
+        {SEGMENTS: "random,stripes,carriers,taught-stripes", KNOWN: "em[rounds=10]"},
+        tasks="class_scene,segment_semantic,depth_euclidean",
+        seeds="0-4",
+        settings=AUGMENTED,
     ),
     "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
     "transformer": Study(
@@ -171,7 +178,7 @@ STUDIES = {
     "distance": Study(SMALL, FEW, tasks="class_scene,segment_semantic,depth_euclidean", probe_images=128),
     "camvid": Study(
         "camvid:{data}[height=32,width=48]",
-        {SEGMENTS: "random,carriers,taught-carriers,em[rounds=10],mtl-ue[embedding=0]"},
+        {SEGMENTS: "random,stripes,carriers,taught-stripes,em[rounds=10],mtl-ue[embedding=0]"},
         tasks="segment_semantic,edge_texture,keypoints2d,colorization",
         seeds="0-4",
         settings=(
