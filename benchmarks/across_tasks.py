@@ -32,6 +32,7 @@ EDGES = "joint:segment_semantic+edge_occlusion"
 KNOWN = "joint:class_scene+segment_semantic+depth_euclidean"
 TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusion"
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
+AUGMENTED = ("train.crop=4", "train.flip=true")
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
 FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
