@@ -1,4 +1,4 @@
-"""How many images a second carriers protect, beside random noise and EM, one after the other in one run.
+"""How many images a second carriers and stripes protect, beside random noise and EM, one after the other in one run.
 
 Rooms of 64×64 with the targets that are asked for; the best of several rounds. EM is timed on few images and one round.
 Run: ``python benchmarks/carriers_speed.py``.
@@ -24,7 +24,7 @@ WANTED = 1000  # images a second on two cores
 EM = "em[rounds=1,stop_error=0]"
 ROWS = {
     "carriers": SEGMENTS,
-    "carriers[cell=2,mirrored=true]": SEGMENTS,
+    "stripes": SEGMENTS,
     "carriers[sharing=sum]": KNOWN,
     "random": SEGMENTS,
     EM: SEGMENTS,
