@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from howfar import engine
+from howfar import engine, terminal
 from howfar.experiment import Experiment
 from howfar.report.crosstask import Matrix, as_markdown
 from howfar.report.page import Protected
@@ -217,13 +217,13 @@ def main() -> None:
 
 
 def show(lines: Iterable[Sequence[str]]) -> None:
-    print("\n".join(f"| {' | '.join(line)} |" for line in lines), end="\n\n")
+    columns, *rows = lines
+    print(terminal.markdown(columns, rows))
 
 
 def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
     """Yield a table of what is to be seen of every protector, and what an image costs."""
     yield "protector", "L∞ in 1/255", "L2", "PSNR in dB", "SSIM", "milliseconds an image"
-    yield ["-"] * 6
     for one in sorted(protected, key=lambda one: one.seconds_per_image):
         seen = one.visibility
         if seen["linf"]:
@@ -240,7 +240,6 @@ def worst_cases(matrices: Sequence[Matrix]) -> Iterator[list[str]]:
     plain = next(matrix for matrix in matrices if matrix.defense == "none")
     tried = [plain, *(m for m in matrices if m is not plain and m.model == plain.model)]
     yield ["protector", "task", *(matrix.defense for matrix in tried), "kept at worst"]
-    yield ["-"] * (len(tried) + 3)
     for label, row in plain.cells.items():
         for column in (column for column in plain.columns if column.name in row):
             cells = [m.cells[label][column.name] for m in tried if column.name in m.cells.get(label, {})]

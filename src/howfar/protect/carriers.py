@@ -80,7 +80,7 @@ class TargetCarriers(Protector):
         cells = self._cells(codes)
         tables = [self._table(own, data.shape[0], cell, rng) for own, cell in zip(codes, cells, strict=True)]
         places = self._places([own.values.ndim == 1 for own in codes], data.shape[1:], rng)
-        spots = [self._spots(data.shape[1:], cell) for cell in cells]
+        spots = [spots_of(data.shape[1:], self.tile * cell) for cell in cells]
         table, ends = torch.cat(tables, 1), np.cumsum([own.shape[1] for own in tables])
         starts: list[int] = [0, *ends.tolist()]
 
@@ -92,12 +92,12 @@ class TargetCarriers(Protector):
 
         def noise_of(part: slice) -> Tensor:
             if self.sharing != "places":
-                each = torch.stack([_looked_up(table, entries(part, number)) for number in range(len(codes))])
+                each = torch.stack([looked_up(table, entries(part, number)) for number in range(len(codes))])
                 return self.eps * each.sum(0).sign()
             index = entries(part, 0)
             for number in range(1, len(codes)):
                 index = torch.where(places == number, entries(part, number), index)
-            return self.eps * _looked_up(table, index)
+            return self.eps * looked_up(table, index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 
@@ -107,12 +107,6 @@ class TargetCarriers(Protector):
             return [self.cell] * len(codes)
         order = sorted(range(len(codes)), key=lambda number: codes[number].values.ndim == 1)
         return [self.cell * 2 ** order.index(number) for number in range(len(codes))]
-
-    def _spots(self, size: tuple[int, int], cell: int) -> Tensor:
-        """Return the place of every pixel on its tile, (height, width)."""
-        side = self.tile * cell
-        rows, columns = (torch.arange(length) % side for length in size)
-        return rows[:, None] * side + columns
 
     def _table(self, codes: Codes, channels: int, cell: int, rng: np.random.Generator) -> Tensor:
         """Return the patterns of ±1 of all values, cell by cell, and zeros for none: (channels, entries)."""
@@ -156,7 +150,13 @@ class TargetCarriers(Protector):
         return grid.repeat_interleave(side, 0).repeat_interleave(side, 1)[: size[0], : size[1]]
 
 
-def _looked_up(table: Tensor, index: Tensor) -> Tensor:
+def spots_of(size: tuple[int, int], side: int) -> Tensor:
+    """Return the place of every pixel on its tile, (height, width)."""
+    rows, columns = (torch.arange(length) % side for length in size)
+    return rows[:, None] * side + columns
+
+
+def looked_up(table: Tensor, index: Tensor) -> Tensor:
     """Return the entries of every channel, (n, channels, height, width)."""
     return torch.stack([channel.take(index) for channel in table], 1)
 

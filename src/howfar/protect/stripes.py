@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.protect.carriers import looked_up, spots_of
 from howfar.protect.codes import coded
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise
@@ -68,13 +69,12 @@ class Stripes(Protector):
         patterns = torch.from_numpy(striped(codes.count, data.shape[0], rng))
         side = patterns.shape[3]
         table = torch.cat([patterns, torch.zeros_like(patterns[:1])]).transpose(0, 1).flatten(1)
-        rows, columns = (torch.arange(length) % side for length in data.shape[1:])
-        spots = rows[:, None] * side + columns
+        spots = spots_of(data.shape[1:], side)
 
         def noise_of(part: slice) -> torch.Tensor:
             values = codes.values[part]
             index = (values if values.ndim > 1 else values[:, None, None]) * side**2 + spots
-            return self.eps * torch.stack([channel.take(index) for channel in table], 1)
+            return self.eps * looked_up(table, index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 

@@ -29,10 +29,11 @@ def entries(store: Store) -> list[Entry]:
             pairs = {cells.labels["defense"]: _pairs(cells, label) for cells in members}
             pairs = {defense: found for defense, found in pairs.items() if found}
             if pairs:
-                made = protects.get(canonical(protect_spec(next(iter(pairs.values()))[0][1])))
+                victim = next(iter(pairs.values()))[0][1]
+                made = protects.get(canonical(protect_spec(victim)))
                 keys = {record.key for found in pairs.values() for pair in found for record in pair}
                 asked = sorted({command for known, command in commands if keys & known})
-                for part in ("", *next(iter(pairs.values()))[0][1].result.get("parts", ())):
+                for part in ("", *victim.result.get("parts", ())):
                     row = _entry(label, members[0], pairs, made, distances, asked, part=part)
                     if row.name not in rows or rows[row.name].ud is None:
                         rows[row.name] = row
