@@ -35,7 +35,8 @@ BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 
 AUGMENTED = ("train.crop=4", "train.flip=true")
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 PUBLISHED = "em,rem,sem,aue,mi-ue,pue,tue,dc,gue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,cp,uc"
-FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum],em[rounds=10]"}
+ROADS = ("train.epochs=20", "train.batch_size=16", "train.lr=0.005", "train.optimizer=adam", "train.weight_decay=0")
+FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum]"}
 
 
 @dataclass(frozen=True)
@@ -146,27 +147,21 @@ STUDIES = {
         {SEGMENTS: "random,stripes", SCENE: PUBLISHED, KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue"},
         tasks="class_scene,segment_semantic,depth_euclidean",
     ),
+    "distance": Study(
+        SMALL, FEW | {SCENE: "em"}, tasks="class_scene,segment_semantic,depth_euclidean", probe_images=128
+    ),
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: "random,stripes,stripes[eps=4/255],carriers,taught-stripes,mtl-ue[embedding=0]",
+            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
-            SCENE: "em,lsp",
+            SCENE: "em",
         },
-        tasks=f"{TASKS},keypoints2d",
         seeds="0-4",
-    ),
-    "defended": Study(
-        "rooms[size=32,train=1500,test=500,seed=2]",
-        {SEGMENTS: "stripes"},
-        tasks="segment_semantic,depth_euclidean",
-        defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,randaugment,coin,sharpen-dct,ueraser,early-stop,"
-        "denoise,adaptive,at",
-        settings=("held_out=200",),
     ),
     "everyday": Study(
         LARGE,
-        {SEGMENTS: "random,stripes,carriers,taught-stripes", KNOWN: "em[rounds=10]"},
+        {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "em[rounds=10]"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         seeds="0-4",
         settings=AUGMENTED,
@@ -175,21 +170,21 @@ STUDIES = {
     "transformer": Study(
         LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4]", settings=("train.optimizer=adam",)
     ),
-    "untouched": Study(LARGE, FEW, tasks="normal,reshading", seeds="0-4"),
-    "distance": Study(SMALL, FEW, tasks="class_scene,segment_semantic,depth_euclidean", probe_images=128),
+    "defended": Study(
+        "rooms[size=32,train=1500,test=500,seed=2]",
+        {SEGMENTS: "stripes"},
+        tasks="segment_semantic,depth_euclidean",
+        defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,sharpen-dct,ueraser,early-stop,adaptive,at",
+        settings=("held_out=200",),
+    ),
     "camvid": Study(
         "camvid:{data}[height=32,width=48]",
-        {SEGMENTS: "random,stripes,carriers,taught-stripes,em[rounds=10],mtl-ue[embedding=0]"},
+        {SEGMENTS: "random,stripes,taught-stripes,em[rounds=10]"},
         tasks="segment_semantic,edge_texture,keypoints2d,colorization",
         seeds="0-4",
-        settings=(
-            "train.epochs=20",
-            "train.batch_size=16",
-            "train.lr=0.005",
-            "train.optimizer=adam",
-            "train.weight_decay=0",
-        ),
+        settings=ROADS,
     ),
+    "untouched": Study(LARGE, FEW | {SCENE: "em"}, tasks="normal,reshading", seeds="0-4"),
 }
 
 
