@@ -166,6 +166,12 @@ STUDIES = {
         seeds="0-4",
         settings=AUGMENTED,
     ),
+    "longer": Study(
+        "rooms[size=32,train=4000,test=500,seed=2]",
+        {SEGMENTS: "random,stripes,taught-stripes"},
+        tasks="class_scene,segment_semantic,depth_euclidean",
+        settings=("train.epochs=24",),
+    ),
     "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
     "transformer": Study(
         LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4]", settings=("train.optimizer=adam",)
