@@ -14,7 +14,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise
+from howfar.protect.protector import Crafting, Protector, add_noise, looked_up
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
@@ -154,11 +154,6 @@ def spots_of(size: tuple[int, int], side: int) -> Tensor:
     """Return the place of every pixel on its tile, (height, width)."""
     rows, columns = (torch.arange(length) % side for length in size)
     return rows[:, None] * side + columns
-
-
-def looked_up(table: Tensor, index: Tensor) -> Tensor:
-    """Return the entries of every channel, (n, channels, height, width)."""
-    return torch.stack([channel.take(index) for channel in table], 1)
 
 
 def _apart(count: int, draw: Callable[[int], Patterns]) -> Patterns:

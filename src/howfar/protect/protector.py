@@ -184,11 +184,15 @@ def patterned(patterns: Tensor, labels: Tensor) -> Tensor:
     """
     if labels.ndim == 1:
         return patterns[labels]
-    _, channels, height, width = patterns.shape
-    with_none = torch.cat([patterns, patterns.new_zeros(1, channels, height, width)])
-    index = torch.where(labels == arrays.VOID, len(patterns), labels.long())
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
-    return with_none.permute(0, 2, 3, 1)[index, rows, columns].permute(0, 3, 1, 2).contiguous()
+    places = torch.arange(patterns[0, 0].numel()).view(patterns.shape[2:])
+    classes = torch.where(labels == arrays.VOID, len(patterns), labels.long())
+    with_none = torch.cat([patterns, torch.zeros_like(patterns[:1])]).transpose(0, 1).flatten(1)
+    return looked_up(with_none, classes * places.numel() + places)
+
+
+def looked_up(table: Tensor, index: Tensor) -> Tensor:
+    """Return the entries of every channel, (n, channels, height, width)."""
+    return torch.stack([channel.take(index) for channel in table], 1)
 
 
 def class_count(labels: Tensor) -> int:

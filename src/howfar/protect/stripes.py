@@ -11,25 +11,18 @@ from numpy.typing import NDArray
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.protect.carriers import looked_up, spots_of
+from howfar.protect.carriers import spots_of
 from howfar.protect.codes import coded
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise
+from howfar.protect.protector import Crafting, Protector, add_noise, looked_up
 from howfar.spec import Eps
 from howfar.tasks import Task
 
 VERSION = 1
 Patterns = NDArray[np.float32]  # of ±1, (count, channels, side, side)
-PLANES = (
-    np.array(  # what a channel can show on 2×2 pixels with as many +1 as −1: stripes, stripes, a board; and negatives
-        [
-            sign * np.array(plane)
-            for plane in ([[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]])
-            for sign in (1, -1)
-        ],
-        np.float32,
-    )
-)
+# What a channel can show on 2×2 pixels with as many +1 as −1: rows, columns, a board; and their negatives.
+ROWS, COLUMNS, BOARD = [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]
+PLANES = np.array([[plane, np.negative(plane)] for plane in (ROWS, COLUMNS, BOARD)], np.float32).reshape(6, 2, 2)
 LARGEST = 8  # pixels of a cell
 
 
@@ -95,9 +88,9 @@ def striped(count: int, channels: int, rng: np.random.Generator) -> Patterns:
             f"stripes: {count} classes, and {len(kinds) * len(cells)} patterns of {channels} channel(s). Take carriers."
         )
     used = cells[: -(-count // len(kinds))]
-    found = []
+    drawn, found = list(kinds.values()), []
     for cell in used:
-        dealt = sorted((list(kinds.values())[place] for place in rng.permutation(len(kinds))), key=lambda kind: kind[0])
+        dealt = sorted((drawn[place] for place in rng.permutation(len(drawn))), key=lambda kind: kind[0])
         repeats = used[-1] // cell
         found += [np.tile(pattern.repeat(cell, 1).repeat(cell, 2), (1, repeats, repeats)) for _, pattern in dealt]
     return np.stack(found[:count])
