@@ -58,6 +58,13 @@ Outputs = int | Heads
 IN_MEMORY_BYTES = 2**27  # larger pixel arrays live in an unlinked temporary file, mapped into memory
 
 
+def unanswered(target: Tensor) -> float | int:
+    """Return what says of a place of this map, (n, ..., height, width), that it has no answer."""
+    if target.ndim == 3:
+        return VOID
+    return float("nan") if target.is_floating_point() else 0
+
+
 def cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -166,6 +166,7 @@ def test_dense_targets_move_with_their_images(name: str, channels: int) -> None:
         chain(name).around(catch(seen, meant), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
         assert meant[-1].shape == targets.shape
         assert meant[-1].dtype == targets.dtype
+        meant[-1] = meant[-1].where(meant[-1] != arrays.VOID, 0).nan_to_num(0.0)  # as the image, where others move in
         own = meant[-1].float().view(6, -1)
         change = (own - targets.float().view(6, -1)).abs().mean()
         moved += float(change)
@@ -177,6 +178,22 @@ def test_dense_targets_move_with_their_images(name: str, channels: int) -> None:
             stale = np.corrcoef(seen[-1].flatten().numpy(), targets.flatten().numpy())[0, 1]
             assert abs(still) > abs(stale) - 0.02
     assert moved > 0.01
+
+
+@pytest.mark.parametrize("name", ["randaugment", "ueraser:lite", "ueraser:max"])
+def test_places_that_move_in_have_no_answer(name: str) -> None:
+    """A depth of 0 m would make the loss infinite; class 0 would be learned where there is nothing."""
+    metres = 1 + torch.rand(6, 1, 32, 32, generator=arrays.seeded(0))
+    classes = torch.randint(1, 4, (6, 32, 32), generator=arrays.seeded(1))
+    for targets in (metres, classes):
+        meant: list[Tensor] = []
+        for number in range(8):
+            images = torch.rand(6, 3, 32, 32, generator=arrays.seeded(number))
+            chain(name).around(catch([], meant), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
+        answers = torch.cat(meant)
+        known = answers.isfinite() if targets is metres else answers != arrays.VOID
+        assert 0.5 < known.float().mean() < 1
+        assert torch.isin(answers[known], targets).all()
 
 
 def test_mixtures_weigh_two_losses_from_one_pass() -> None:

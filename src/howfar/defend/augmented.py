@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from howfar import arrays
 from howfar.arrays import Images, Targets
@@ -15,27 +15,36 @@ from howfar.errors import HowfarError
 def augmented(steps: Sequence[Any], images: Images, targets: Targets, generator: Generator) -> tuple[Images, Targets]:
     """Return augmented images in [0, 1], and their targets, moved by what moves the image where they are dense.
 
+    Places that move in have no answer; see ``arrays.unanswered``.
+
     Args:
         steps: modules of ``kornia.augmentation``, which draw from torch's global generator.
         images: in [0, 1].
         targets: any; dense ones as (n, height, width) or (n, channels, height, width).
         generator: decides all draws; the global one is put back.
     """
-    from kornia.augmentation import AugmentationSequential
-
     gray = images.shape[1] == 1
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(arrays.draw_seed(generator))
         seen, moved = images.expand(-1, 3, -1, -1) if gray else images, targets
         if is_dense(targets):
-            masks = targets.float() if targets.ndim == 4 else targets.float()[:, None]
-            seen, moved = AugmentationSequential(*steps, data_keys=["input", "mask"])(seen, masks)
-            moved = (moved if targets.ndim == 4 else moved[:, 0]).to(targets.dtype)
+            seen, moved = _moved(steps, seen, targets)
         else:
             for step in steps:
                 seen = step(seen)
     return _checked(seen.mean(1, keepdim=True) if gray else seen, images), moved
+
+
+def _moved(steps: Sequence[Any], images: Images, targets: Tensor) -> tuple[Images, Tensor]:
+    """Return images and their maps after the same steps; a channel of ones says where a map has moved out of sight."""
+    from kornia.augmentation import AugmentationSequential
+
+    masks = targets.float() if targets.ndim == 4 else targets.float()[:, None]
+    masks = torch.cat([masks, torch.ones_like(masks[:, :1])], 1)
+    seen, masks = AugmentationSequential(*steps, data_keys=["input", "mask"])(images, masks)
+    moved = masks[:, :-1].where(masks[:, -1:] > 0.5, arrays.unanswered(targets))
+    return seen, (moved if targets.ndim == 4 else moved[:, 0]).to(targets.dtype)
 
 
 def _checked(seen: Images, images: Images) -> Images:

@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from howfar.arrays import VOID, Pictures
+from howfar import arrays
+from howfar.arrays import Pictures
 
 
 def crop_flip(pixels: Pictures, *, crop: int, flip: bool, generator: Generator) -> Pictures:
@@ -68,6 +69,5 @@ class Moves:
         """Return a map of the images, (n, ..., height, width), moved with them; places without an answer move in."""
         if target.ndim < 3 or self.source is None:
             return target
-        if target.ndim == 3:
-            return self.of_images(target[:, None], VOID)[:, 0]
-        return self.of_images(target, float("nan") if target.is_floating_point() else 0)
+        fill = arrays.unanswered(target)
+        return self.of_images(target[:, None], fill)[:, 0] if target.ndim == 3 else self.of_images(target, fill)
