@@ -142,6 +142,17 @@ def test_class_wise_noise_may_be_shared(clean: Data, tmp_path: Path) -> None:
     assert list(artefact.faults(artefact.read(made(tmp_path / "a", shared, clean, granularity="class")), clean)) == []
 
 
+@pytest.mark.parametrize("protector", ["stripes", "carriers", "random:class"])
+def test_what_gives_a_class_one_noise_says_so(protector: str, tmp_path: Path) -> None:
+    """Nothing is clamped on images of middle brightness, so all images of a class change by the same bytes."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(90, 160, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 3
+    np.savez(tmp_path / "gray.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    flags = ["--dataset", f"npz:{tmp_path / 'gray.npz'}"]
+    assert call(["generate", *flags, "-p", protector, "-o", str(tmp_path / "a")]) == 0
+    assert call(["validate", str(tmp_path / "a"), *flags]) == 0
+
+
 def test_damaged_files_are_named(clean: Data, protected: Data, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="howfar generate"):
         artefact.read(tmp_path)

@@ -91,9 +91,11 @@ class Generate(Source):
         work = method.progress(data, task, generator=generator, device=device, draft=draft)
         protected: Data = clean.with_pixels(terminal.watch(work, spec.label).pixels)
         made = clock.stop()
+        # What needs no gradients may give a class one noise.
+        usual = "sample" if method.norm == "L∞" and method.passes else None
         about = {
             "method": spec.label, "settings": dict(spec.settings), "norm": method.norm, "seed": self.seed,
-            "granularity": spec.settings.get("granularity", "sample" if method.norm == "L∞" else None),
+            "granularity": spec.settings.get("granularity", usual),
             "source_task": experiment.source_task.label, "target": task.target,
             "dataset": experiment.protect_spec()["dataset"], "made": made,
         }  # fmt: skip
