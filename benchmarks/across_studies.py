@@ -16,9 +16,8 @@ TASKS = "class_scene,segment_semantic,depth_euclidean,class_object,edge_occlusio
 BASELINES = "random,random[eps=14/255]"  # the second one has the L2 of ±8/255 everywhere
 AUGMENTED = ("train.crop=4", "train.flip=true")
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
-PUBLISHED = (
-    "em,aue,mi-ue,pue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,uc"  # others: 3 to 6 minutes a seed
-)
+# REM, SEM, TUE, DC, GUE and CP would take three to six minutes a seed.
+PUBLISHED = "em,aue,mi-ue,pue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,uc"
 ROADS = ("train.epochs=20", "train.batch_size=16", "train.lr=0.005", "train.optimizer=adam", "train.weight_decay=0")
 FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum]"}
 
