@@ -18,6 +18,7 @@ AUGMENTED = ("train.crop=4", "train.flip=true")
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 # REM, SEM, TUE, DC, GUE and CP would take three to six minutes a seed.
 PUBLISHED = "em,aue,mi-ue,pue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,uc"
+ADAM = ("train.optimizer=adam", "train.lr=0.001")
 ROADS = ("train.epochs=20", "train.batch_size=16", "train.lr=0.005", "train.optimizer=adam", "train.weight_decay=0")
 FEW = {SEGMENTS: "random,stripes,taught-stripes", KNOWN: "carriers[sharing=sum]"}
 
@@ -125,6 +126,15 @@ STUDIES = {
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=AUGMENTED,
     ),
+    "pressed": Study(
+        SMALL,
+        {
+            SEGMENTS: "random,stripes,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
+            "carriers[tile=8,smooth=1,colour=luma],carriers[tile=2,cell=4,colour=luma,eps=16/255],em[rounds=10]"
+        },
+        tasks=SEGMENTS,
+        defenses="none,jpeg:30,jpeg,resize,sharpen-dct",
+    ),
     "published": Study(
         SMALL,
         {SEGMENTS: "random,stripes", SCENE: PUBLISHED, KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue"},
@@ -155,9 +165,7 @@ STUDIES = {
         settings=("train.epochs=16",),
     ),
     "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
-    "transformer": Study(
-        LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4]", settings=("train.optimizer=adam",)
-    ),
+    "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4,patch=8]", settings=ADAM),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
         {SEGMENTS: "stripes"},

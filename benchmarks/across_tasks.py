@@ -67,18 +67,22 @@ def worst_cases(matrices: Sequence[Matrix]) -> Iterator[list[str]]:
     """Yield a table of what is retained under every defense, in percent of what it leaves of clean images, ± 95 %.
 
     The last column is the share of the undefended drop that is kept if the learner takes the defense that serves it
-    best on the test images and costs it nothing on clean ones; what lies below chance counts as chance.
+    best on the test images, and which that is. Drops are from clean images without a defense, so what a defense costs
+    is the learner's loss; what lies below chance counts as chance.
     """
     plain = next(matrix for matrix in matrices if matrix.defense == "none")
     tried = [plain, *(m for m in matrices if m is not plain and m.model == plain.model)]
     yield ["protector", "task", *(matrix.defense for matrix in tried), "kept at worst"]
     for label, row in plain.cells.items():
         for column in (column for column in plain.columns if column.name in row):
-            cells = [m.cells[label][column.name] for m in tried if column.name in m.cells.get(label, {})]
+            cells = {m.defense: m.cells.get(label, {}).get(column.name) for m in tried}
             sign = 1 if column.higher_is_better else -1
-            drops = [sign * (cells[0].clean - sign * max(sign * c.protected, sign * column.chance)) for c in cells]
-            kept = f"{100 * min(drops) / drops[0]:.0f}" if drops[0] > 0.1 * abs(cells[0].clean - column.chance) else "–"
-            yield [label, column.name, *(retained(cell.retention) for cell in cells), kept]
+            clean = sign * row[column.name].clean
+            drops = {n: clean - max(sign * c.protected, sign * column.chance) for n, c in cells.items() if c}
+            worst = min(drops, key=lambda name: drops[name])
+            small = drops["none"] <= 0.1 * abs(row[column.name].clean - column.chance)
+            kept = "–" if small else f"{100 * drops[worst] / drops['none']:.0f} ({worst})"
+            yield [label, column.name, *(retained(cell.retention) if cell else "–" for cell in cells.values()), kept]
 
 
 def retained(kept: Retention) -> str:
