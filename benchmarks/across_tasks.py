@@ -20,6 +20,8 @@ from howfar import engine, terminal
 from howfar.report.crosstask import Matrix, as_markdown
 from howfar.report.page import Protected
 from howfar.results import collect
+from howfar.results.cells import Distances
+from howfar.results.crosstask import matrices
 from howfar.score import Retention
 from howfar.store import Store
 from howfar.suite import check_data
@@ -41,11 +43,13 @@ def main() -> None:
         for event in engine.run(experiments, store, workers=workers, device=device):
             if event.status in ("done", "failed"):
                 print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
-    page = collect(store, [cell.steps()[1].key for cell in experiments], brief=True)
-    print(f"torch {torch.__version__}, {device}\n\n{as_markdown(page.matrices)}")
-    if len({matrix.defense for matrix in page.matrices}) > 1:
-        show(worst_cases(page.matrices))
-    show(prices(page.protected))
+    keys = {cell.steps()[1].key for cell in experiments}
+    victims = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
+    found = matrices(victims, Distances(store.index), brief=True, least=1)
+    print(f"torch {torch.__version__}, {device}\n\n{as_markdown(found)}")
+    if len({matrix.defense for matrix in found}) > 1:
+        show(worst_cases(found))
+    show(prices(collect(store, list(keys), brief=True).protected))
 
 
 def show(lines: Iterable[Sequence[str]]) -> None:

@@ -43,9 +43,10 @@ class _Victims:
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
 
-def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = False) -> list[Matrix]:
-    """Return one matrix for each network and defense that met at least two tasks; a brief one says nothing of SAL."""
-    if len({record.spec["task"]["label"] for record in victims}) < 2 and not any("parts" in r.result for r in victims):
+def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = False, least: int = 2) -> list[Matrix]:
+    """Return one matrix for each network and defense that met several tasks, two at least; a brief one has no SAL."""
+    several = any("parts" in record.result for record in victims)
+    if len({record.spec["task"]["label"] for record in victims}) < least and not several:
         return []
     groups: dict[str, _Victims] = {}
     apart = ("protector", "source_task", "seed", "task", "test", "held_out")
@@ -61,7 +62,7 @@ def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = F
             if not brief:
                 group.sals[record.spec["task"]["label"], row].append(_backbone(record))
             group.runs[record.spec["task"]["label"], row][record.spec["seed"]] = record
-    found = [_matrix(group, distances) for group in groups.values() if len(group.columns) > 1]
+    found = [_matrix(group, distances) for group in groups.values() if len(group.columns) >= least]
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
     )  # fmt: skip
