@@ -20,7 +20,6 @@ ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=
 PUBLISHED = "em,aue,mi-ue,pue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,uc"
 ADAM = ("train.optimizer=adam", "train.lr=0.001")
 ROADS = ("train.epochs=20", "train.batch_size=16", "train.lr=0.005", "train.optimizer=adam", "train.weight_decay=0")
-LASTING = "carriers[tile=2,cell=4,colour=luma]"  # survives JPEG and smaller sizes
 FEW = {SEGMENTS: "random,stripes", KNOWN: "carriers[sharing=sum]"}
 
 
@@ -130,7 +129,7 @@ STUDIES = {
     "pressed": Study(
         SMALL,
         {
-            SEGMENTS: f"random,stripes,carriers[tile=2,cell=4],{LASTING},"
+            SEGMENTS: "random,stripes,waves,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
             "carriers[tile=8,smooth=1,colour=luma],carriers[tile=2,cell=4,colour=luma,eps=16/255],em[rounds=10]"
         },
         tasks=SEGMENTS,
@@ -147,7 +146,7 @@ STUDIES = {
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: f"random,stripes,stripes[eps=4/255],taught-stripes,{LASTING}",
+            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
             SCENE: "em",
         },
@@ -155,7 +154,7 @@ STUDIES = {
     ),
     "everyday": Study(
         LARGE,
-        {SEGMENTS: f"random,stripes,taught-stripes,{LASTING}"},
+        {SEGMENTS: "random,stripes,taught-stripes,waves"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=AUGMENTED,
     ),
@@ -169,10 +168,13 @@ STUDIES = {
     "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4,patch=8]", settings=ADAM),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
-        {SEGMENTS: f"stripes,{LASTING}"},
+        {SEGMENTS: "stripes,waves"},
         tasks="segment_semantic,depth_euclidean",
         defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,sharpen-dct,ueraser,early-stop,adaptive,at",
         settings=("held_out=200",),
+    ),
+    "compressed": Study(
+        LARGE, {SEGMENTS: "stripes,waves"}, tasks=SEGMENTS, defenses="none,bdr,jpeg,resize,sharpen-dct"
     ),
     "camvid": Study(
         "camvid:{data}[height=32,width=48]",

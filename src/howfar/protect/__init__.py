@@ -35,6 +35,7 @@ from howfar.protect.tap import TargetedPoisoning
 from howfar.protect.taught import TaughtCarriers, TaughtStripes
 from howfar.protect.tue import TransferableUnlearnable
 from howfar.protect.uc import UnlearnableClusters
+from howfar.protect.waves import Waves
 
 PROTECTORS: dict[str, Callable[..., Protector]] = {
     "clean": Clean,
@@ -48,6 +49,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "ntga": NeuralTangent,
     "carriers": TargetCarriers,
     "stripes": Stripes,
+    "waves": Waves,
     # against a surrogate that is trained first
     "tap": TargetedPoisoning,
     "aap": AugmentedAdversarial,

@@ -12,7 +12,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.carriers import spots_of
-from howfar.protect.codes import coded
+from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, add_noise, looked_up
 from howfar.spec import Eps
@@ -59,7 +59,7 @@ class Stripes(Protector):
         """Deal out the patterns, and give every pixel its own."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
         (codes,) = coded(data.answers(task.target), task.target, levels=2, rng=rng)
-        patterns = torch.from_numpy(striped(codes.count, data.shape[0], rng))
+        patterns = torch.from_numpy(self.patterns(codes, data.shape[0], rng))
         side = patterns.shape[3]
         table = torch.cat([patterns, torch.zeros_like(patterns[:1])]).transpose(0, 1).flatten(1)
         spots = spots_of(data.shape[1:], side)
@@ -70,6 +70,10 @@ class Stripes(Protector):
             return self.eps * looked_up(table, index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
+
+    def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
+        """Return the pattern of every class, (count, channels, side, side)."""
+        return striped(codes.count, channels, rng)
 
 
 def striped(count: int, channels: int, rng: np.random.Generator) -> Patterns:

@@ -1,0 +1,57 @@
+"""Waves that say what every pixel belongs to: stripes so wide that JPEG and smaller sizes leave them."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from howfar.errors import UsageError
+from howfar.protect.codes import Codes
+from howfar.protect.stripes import Patterns, Stripes
+
+VERSION = 1
+SIDE = 16  # pixels after which all waves begin anew
+FINEST = 3.5  # periods on that way, at most
+BEST = 2  # periods of waves that JPEG of quality 10 leaves and small segments still show
+PHASE = 0.1  # radians, so that no pixel lies on a zero
+
+
+@dataclass(frozen=True)
+class Waves(Stripes):
+    """Waves that carry a target (howfar, 2026).
+
+    As ``stripes``, with patterns of 5 to 16 pixels' period, the same in all channels: square waves of one direction,
+    and products of a vertical and a horizontal one. JPEG, blur, smaller sizes and grayscale leave most of them. No two
+    are shifts of one another, since a network does not know where an image begins. The classes with the most pixels
+    get those of about 8 pixels' period; mirror images of others come last.
+
+    Attributes:
+        eps: L∞ radius, images in [0, 1].
+    """
+
+    def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
+        """Return the pattern of every class, (count, channels, side, side)."""
+        waves = waved(rng)
+        if codes.count > len(waves):
+            raise UsageError(f"waves: {codes.count} classes, and {len(waves)} patterns. Take stripes or carriers.")
+        pixels = torch.bincount(codes.values.flatten(), minlength=codes.count)[: codes.count]
+        ranks = pixels.argsort(descending=True, stable=True).argsort()
+        return np.repeat(waves[ranks.numpy()][:, None], channels, 1)
+
+
+def waved(rng: np.random.Generator) -> Patterns:
+    """Return all waves of ±1, (count, side, side), in the order in which they are dealt out; ``rng`` breaks ties."""
+    places = 2 * np.pi * (np.arange(SIDE) + 0.5) / SIDE
+    found: list[tuple[bool, float, float, Patterns]] = []
+    most = int(FINEST)
+    for down, across in itertools.product(range(most + 1), range(-most, most + 1)):
+        periods = float(np.hypot(down, across))
+        if (down, across) <= (0, 0) or periods > FINEST:
+            continue
+        waves = [np.cos(down * places[:, None] + across * places + PHASE)]
+        if down > 0 and across > 0:
+            waves.append(np.cos(down * places[:, None] + PHASE) * np.cos(across * places + PHASE))
+        for wave in waves:
+            found.append((across < 0, abs(periods - BEST), rng.random(), np.sign(wave).astype(np.float32)))
+    return np.stack([wave for *_, wave in sorted(found, key=lambda one: one[:3])])

@@ -1,0 +1,94 @@
+"""Waves: every pixel says its own class by a pattern that JPEG and smaller sizes leave."""
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.data.rooms import rooms
+from howfar.defend import DEFENSES, Chain, Learner
+from howfar.errors import UsageError
+from howfar.models import MODELS, build
+from howfar.protect import PROTECTORS
+from howfar.protect.waves import SIDE, waved
+from howfar.tasks import TASKS, Task
+from howfar.train import Recipe, evaluate, train
+
+
+def shifts(wave: np.ndarray) -> set[bytes]:
+    return {np.roll(wave, shift, (0, 1)).tobytes() for shift in np.ndindex(wave.shape)}
+
+
+def test_waves_are_balanced_and_no_two_are_shifts() -> None:
+    found = waved(np.random.default_rng(0))
+    assert found.shape == (24, SIDE, SIDE)
+    assert set(np.unique(found)) == {-1.0, 1.0}
+    assert (found.sum((1, 2)) == 0).all()
+    orbits = [shifts(wave) for wave in found]
+    assert all(not one & other for place, one in enumerate(orbits) for other in orbits[:place])
+    mirrors = [shifts(wave[:, ::-1]) for wave in found[:18]]
+    assert all(not orbits[i] & mirrors[j] for i in range(18) for j in range(i)), (
+        "the first ones can be told when flipped"
+    )
+    assert not np.array_equal(found, waved(np.random.default_rng(1)))
+    assert {wave.tobytes() for wave in found} == {wave.tobytes() for wave in waved(np.random.default_rng(1))}
+
+
+def gray(segments: torch.Tensor) -> tuple[Data, Task]:
+    pixels = torch.full((len(segments), 3, *segments.shape[1:]), 128, dtype=torch.uint8)
+    data = Data(pixels, {"segment_semantic": segments}, torch.arange(len(segments)))
+    return data, TASKS["segment_semantic"]()(data)
+
+
+def test_large_classes_get_waves_of_8_pixels_and_pixels_of_none_nothing() -> None:
+    segments = torch.full((4, 64, 64), 7)
+    segments[:, :32] = torch.arange(4).repeat_interleave(16)
+    segments[:, 48:] = arrays.VOID
+    data, task = gray(segments)
+    found = PROTECTORS["waves"]().protect(data, task, generator=arrays.seeded(0)).pixels.int() - data.pixels.int()
+    assert (found[:, :, 48:] == 0).all()
+    assert set(found[:, :, :48].unique().tolist()) == {-8, 8}
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert torch.equal(found[:, 0], found[:, 2]), "so that grayscale leaves them"
+    largest = found[0, 0, 32:48, :16]
+    spectrum = torch.fft.fft2(largest.float()).abs()
+    down, across = divmod(int(spectrum.argmax()), SIDE)
+    assert 2 in (min(down, SIDE - down), min(across, SIDE - across))
+    with pytest.raises(UsageError, match="25 classes, and 24 patterns"):
+        PROTECTORS["waves"]().protect(*gray(torch.arange(25).repeat(4, 16, 1)), generator=arrays.seeded(0))
+
+
+@pytest.mark.parametrize(("defense", "least"), [("jpeg", 0.5), ("gray", 0.9), ("resize", 0.3), ("gaussian", 0.4)])
+def test_what_undoes_stripes_leaves_waves(defense: str, least: float) -> None:
+    """By how much the change still goes in its own direction after the images were purified."""
+    data = rooms(size=64, train=24, test=1, seed=3).train
+    task = TASKS["segment_semantic"]()(data)
+    purify = Chain.parse(defense, DEFENSES).build().purify
+    assert purify is not None
+    learner = Learner(task)
+    left = {}
+    for name in ("waves", "stripes"):
+        protected = PROTECTORS[name]().protect(data, task, generator=arrays.seeded(0))
+        noise = (protected.pixels.int() - data.pixels.int()).float()
+        after = purify(protected, learner).pixels.int() - purify(data, learner).pixels.int()
+        left[name] = float((after * noise).sum() / noise.square().sum())
+    assert left["stripes"] < 0.4, left
+    assert left["waves"] > least, left
+
+
+@pytest.mark.slow
+def test_who_compresses_learns_no_segments() -> None:
+    """As stripes let them."""
+    splits = rooms(size=64, train=1500, test=500)
+    task = TASKS["segment_semantic"]()(splits.train)
+    quality = {}
+    for name in ("random", "stripes", "waves"):
+        data = PROTECTORS[name]().protect(splits.train, task, generator=arrays.seeded(0))
+        purify = Chain.parse("jpeg", DEFENSES).build().purify
+        assert purify is not None
+        data = purify(data, Learner(task))
+        model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0))
+        list(train(model, task, data, Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)))
+        quality[name] = (evaluate(model, task, splits.test)[task.metric] - task.chance) / task.chance
+    assert quality["waves"] < 0.2 < 0.5 < min(quality["random"], quality["stripes"]), quality
