@@ -129,11 +129,11 @@ STUDIES = {
     "pressed": Study(
         SMALL,
         {
-            SEGMENTS: "random,stripes,waves,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
+            SEGMENTS: "random,stripes,waves,woven,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
             "carriers[tile=8,smooth=1,colour=luma],carriers[tile=2,cell=4,colour=luma,eps=16/255],em[rounds=10]"
         },
         tasks=SEGMENTS,
-        defenses="none,jpeg:30,jpeg,resize,sharpen-dct",
+        defenses="none,bdr,jpeg:30,jpeg,resize,sharpen-dct",
     ),
     "published": Study(
         SMALL,
@@ -146,7 +146,7 @@ STUDIES = {
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves",
+            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves,woven",
             KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
             SCENE: "em",
         },
@@ -154,7 +154,7 @@ STUDIES = {
     ),
     "everyday": Study(
         LARGE,
-        {SEGMENTS: "random,stripes,taught-stripes,waves"},
+        {SEGMENTS: "random,stripes,taught-stripes,waves,woven"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=AUGMENTED,
     ),
@@ -168,13 +168,13 @@ STUDIES = {
     "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4,patch=8]", settings=ADAM),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
-        {SEGMENTS: "stripes,waves"},
+        {SEGMENTS: "stripes,waves,woven"},
         tasks="segment_semantic,depth_euclidean",
         defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,sharpen-dct,ueraser,early-stop,adaptive,at",
         settings=("held_out=200",),
     ),
     "compressed": Study(
-        LARGE, {SEGMENTS: "stripes,waves"}, tasks=SEGMENTS, defenses="none,bdr,jpeg,resize,sharpen-dct"
+        LARGE, {SEGMENTS: "stripes,waves,woven"}, tasks=SEGMENTS, defenses="none,bdr,jpeg,resize,sharpen-dct"
     ),
     "camvid": Study(
         "camvid:{data}[height=32,width=48]",

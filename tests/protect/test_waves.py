@@ -1,4 +1,4 @@
-"""Waves: every pixel says its own class by a pattern that JPEG and smaller sizes leave."""
+"""Waves, alone and woven with stripes: every pixel says its own class by a pattern that JPEG and smaller sizes leave."""
 
 import numpy as np
 import pytest
@@ -57,6 +57,22 @@ def test_large_classes_get_waves_of_8_pixels_and_pixels_of_none_nothing() -> Non
     assert 2 in (min(down, SIDE - down), min(across, SIDE - across))
     with pytest.raises(UsageError, match="25 classes, and 24 patterns"):
         PROTECTORS["waves"]().protect(*gray(torch.arange(25).repeat(4, 16, 1)), generator=arrays.seeded(0))
+
+
+def test_woven_images_show_stripes_in_red_and_blue_and_waves_in_green() -> None:
+    segments = torch.arange(8).repeat_interleave(8).repeat(4, 64, 1)
+    data, task = gray(segments)
+    woven, waves = (
+        PROTECTORS[name]().protect(data, task, generator=arrays.seeded(0)).pixels.int() - data.pixels.int()
+        for name in ("woven", "waves")
+    )
+    assert torch.equal(woven[:, 1], waves[:, 1])
+    for channel in (0, 2):
+        assert set(woven[:, channel].unique().tolist()) == {-8, 8}
+        assert torch.equal(woven[:, channel, 2:], woven[:, channel, :-2]), "two pixels' period"
+    single = Data(data.pixels[:, :1], data.targets, data.ids)
+    with pytest.raises(UsageError, match="woven needs colour images"):
+        PROTECTORS["woven"]().protect(single, task, generator=arrays.seeded(0))
 
 
 @pytest.mark.parametrize(("defense", "least"), [("jpeg", 0.5), ("gray", 0.9), ("resize", 0.3), ("gaussian", 0.4)])

@@ -36,6 +36,7 @@ from howfar.protect.taught import TaughtCarriers, TaughtStripes
 from howfar.protect.tue import TransferableUnlearnable
 from howfar.protect.uc import UnlearnableClusters
 from howfar.protect.waves import Waves
+from howfar.protect.woven import Woven
 
 PROTECTORS: dict[str, Callable[..., Protector]] = {
     "clean": Clean,
@@ -50,6 +51,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "carriers": TargetCarriers,
     "stripes": Stripes,
     "waves": Waves,
+    "woven": Woven,
     # against a surrogate that is trained first
     "tap": TargetedPoisoning,
     "aap": AugmentedAdversarial,
