@@ -1,4 +1,4 @@
-"""Waves, alone and woven with stripes: every pixel says its own class by a pattern that JPEG and smaller sizes leave."""
+"""Waves, alone and woven with stripes: every pixel says its own class, also in images that were compressed."""
 
 import numpy as np
 import pytest

@@ -16,8 +16,8 @@ VERSION = 1
 class Woven(Waves):
     """Stripes and waves that carry a target together (howfar, 2026).
 
-    Red and blue show the ``stripes`` of a pixel's class, which fewer bits leave; green, the most of luminance, shows its
-    ``waves``, which JPEG, smaller sizes and blur leave.
+    Red and blue show the ``stripes`` of a pixel's class, which fewer bits leave; green, most of the luminance, shows
+    its ``waves``, which JPEG, smaller sizes and blur leave.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
