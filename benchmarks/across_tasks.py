@@ -67,15 +67,15 @@ def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
             yield one.protector, *numbers, f"{1000 * one.seconds_per_image:.1f}"
 
 
-def worst_cases(matrices: Sequence[Matrix]) -> Iterator[list[str]]:
+def worst_cases(found: Sequence[Matrix]) -> Iterator[list[str]]:
     """Yield a table of what is retained under every defense, in percent of what it leaves of clean images, ± 95 %.
 
     The last column is the share of the undefended drop that is kept if the learner takes the defense that serves it
     best on the test images, and which that is. Drops are from clean images without a defense, so what a defense costs
     is the learner's loss; what lies below chance counts as chance.
     """
-    plain = next(matrix for matrix in matrices if matrix.defense == "none")
-    tried = [plain, *(m for m in matrices if m is not plain and m.model == plain.model)]
+    plain = next(matrix for matrix in found if matrix.defense == "none")
+    tried = [plain, *(m for m in found if m is not plain and m.model == plain.model)]
     yield ["protector", "task", *(matrix.defense for matrix in tried), "kept at worst"]
     for label, row in plain.cells.items():
         for column in (column for column in plain.columns if column.name in row):

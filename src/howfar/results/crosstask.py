@@ -44,7 +44,7 @@ class _Victims:
 
 
 def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = False, least: int = 2) -> list[Matrix]:
-    """Return one matrix for each network and defense that met several tasks, two at least; a brief one has no SAL."""
+    """Return one matrix for each network and defense that met ``least`` tasks or more; a brief one has no SAL."""
     several = any("parts" in record.result for record in victims)
     if len({record.spec["task"]["label"] for record in victims}) < least and not several:
         return []
