@@ -12,7 +12,7 @@ from howfar.protect.stripes import Patterns, Stripes
 
 VERSION = 1
 SIDE = 16  # pixels after which all waves begin anew
-FINEST = 3.5  # periods on that way, at most
+FINEST = (3.5, 4.5, 5.5, 6.5, 7.5)  # periods on that way, at most: as many waves as it takes
 BEST = 2  # periods of waves that JPEG of quality 10 leaves and small segments still show
 PHASE = 0.1  # radians, so that no pixel lies on a zero
 
@@ -24,7 +24,8 @@ class Waves(Stripes):
     As ``stripes``, with patterns of 5 to 16 pixels' period, the same in all channels: square waves of one direction,
     and products of a vertical and a horizontal one. JPEG, blur, smaller sizes and grayscale leave most of them. No two
     are shifts of one another, since a network does not know where an image begins. The classes with the most pixels
-    get those of about 8 pixels' period; mirror images of others come last.
+    get those of about 8 pixels' period; mirror images of others come last. There are 24, and finer ones for further
+    classes.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -32,22 +33,33 @@ class Waves(Stripes):
 
     def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
         """Return the pattern of every class, (count, channels, side, side)."""
-        waves = waved(rng)
-        if codes.count > len(waves):
-            raise UsageError(f"waves: {codes.count} classes, and {len(waves)} patterns. Take stripes or carriers.")
+        waves = waved(codes.count, rng)
         pixels = torch.bincount(codes.values.flatten(), minlength=codes.count)[: codes.count]
         ranks = pixels.argsort(descending=True, stable=True).argsort()
         return np.repeat(waves[ranks.numpy()][:, None], channels, 1)
 
 
-def waved(rng: np.random.Generator) -> Patterns:
-    """Return all waves of ±1, (count, side, side), in the order in which they are dealt out; ``rng`` breaks ties."""
+def waved(count: int, rng: np.random.Generator) -> Patterns:
+    """Return so many waves of ±1, (count, side, side), in the order in which they are dealt out.
+
+    Raises:
+        UsageError: if there are not so many.
+    """
+    for finest in FINEST:
+        waves = _waves_of(finest, rng)
+        if count <= len(waves):
+            return waves[:count]
+    raise UsageError(f"waves: {count} classes, and {len(waves)} patterns. Take stripes or carriers.")
+
+
+def _waves_of(finest: float, rng: np.random.Generator) -> Patterns:
+    """Return all waves of up to ``finest`` periods, about 8 pixels' period first; ``rng`` breaks ties."""
     places = 2 * np.pi * (np.arange(SIDE) + 0.5) / SIDE
     found: list[tuple[bool, float, float, Patterns]] = []
-    most = int(FINEST)
+    most = int(finest)
     for down, across in itertools.product(range(most + 1), range(-most, most + 1)):
         periods = float(np.hypot(down, across))
-        if (down, across) <= (0, 0) or periods > FINEST:
+        if (down, across) <= (0, 0) or periods > finest:
             continue
         waves = [np.cos(down * places[:, None] + across * places + PHASE)]
         if down > 0 and across > 0:

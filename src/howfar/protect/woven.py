@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from howfar.errors import UsageError
 from howfar.protect.codes import Codes
 from howfar.protect.stripes import Patterns, striped
 from howfar.protect.waves import Waves
@@ -17,21 +16,17 @@ class Woven(Waves):
     """Stripes and waves that carry a target together (howfar, 2026).
 
     Red and blue show the ``stripes`` of a pixel's class, which fewer bits leave; green, most of the luminance, shows
-    its ``waves``, which JPEG, smaller sizes and blur leave.
+    its ``waves``, which JPEG, smaller sizes and blur leave. Images without colours show the waves alone.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
     """
 
     def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
-        """Return the pattern of every class, (count, channels, side, side).
-
-        Raises:
-            UsageError: if the images have no colours, or there are too many classes.
-        """
-        if channels != 3:
-            raise UsageError("woven needs colour images. Take waves or stripes.")
+        """Return the pattern of every class, (count, channels, side, side)."""
         woven = super().patterns(codes, channels, rng)
+        if channels != 3:
+            return woven
         fine = striped(codes.count, 2, rng)
         repeats = woven.shape[2] // fine.shape[2]
         woven[:, [0, 2]] = np.tile(fine, (1, 1, repeats, repeats))
