@@ -174,7 +174,10 @@ STUDIES = {
         settings=("held_out=200",),
     ),
     "compressed": Study(
-        LARGE, {SEGMENTS: "stripes,waves,woven"}, tasks=SEGMENTS, defenses="none,bdr,jpeg,resize,sharpen-dct"
+        LARGE,
+        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255],woven[eps=16/255]"},
+        tasks=SEGMENTS,
+        defenses="none,bdr,jpeg,resize,sharpen-dct",
     ),
     "camvid": Study(
         "camvid:{data}[height=32,width=48]",
