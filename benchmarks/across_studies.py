@@ -18,7 +18,7 @@ AUGMENTED = ("train.crop=4", "train.flip=true")
 ROBUST = "stripes,carriers[cell=2],carriers[colour=luma],carriers[tile=8,smooth=2,colour=luma],carriers[mirrored=true]"
 # REM, SEM, TUE, DC, GUE and CP would take three to six minutes a seed.
 PUBLISHED = "em,aue,mi-ue,pue,lsp,ar,ops,cuda,pil,ntga,tap,aap,sep,hypo,delusive,entf,uc"
-ADAM = ("train.optimizer=adam", "train.lr=0.001")
+ADAM = ("train.epochs=36", "train.lr=0.003", "train.optimizer=adam")
 ROADS = ("train.epochs=20", "train.batch_size=16", "train.lr=0.005", "train.optimizer=adam", "train.weight_decay=0")
 FEW = {SEGMENTS: "random,stripes", KNOWN: "carriers[sharing=sum]"}
 
@@ -165,7 +165,7 @@ STUDIES = {
         settings=("train.epochs=16",),
     ),
     "joint": Study(LARGE, FEW, tasks=KNOWN, models="resnet8[width=8],resnet18[width=16]"),
-    "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=128,depth=4,heads=4,patch=8]", settings=ADAM),
+    "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=64,depth=4,heads=4,patch=8]", settings=ADAM),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
         {SEGMENTS: "stripes,waves,woven"},
