@@ -129,11 +129,11 @@ STUDIES = {
     "pressed": Study(
         SMALL,
         {
-            SEGMENTS: "random,stripes,waves,woven,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
+            SEGMENTS: "random,stripes,waves,carriers[tile=2,cell=4],carriers[tile=2,cell=4,colour=luma],"
             "carriers[tile=8,smooth=1,colour=luma],carriers[tile=2,cell=4,colour=luma,eps=16/255],em[rounds=10]"
         },
         tasks=SEGMENTS,
-        defenses="none,bdr,jpeg:30,jpeg,resize,sharpen-dct",
+        defenses="none,jpeg:30,jpeg,resize,sharpen-dct",
     ),
     "published": Study(
         SMALL,
@@ -147,7 +147,7 @@ STUDIES = {
         LARGE,
         {
             SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves,woven",
-            KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue",
+            KNOWN: "carriers[sharing=sum],mtl-ue",
             SCENE: "em",
         },
         seeds="0-4",
