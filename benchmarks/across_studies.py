@@ -154,13 +154,13 @@ STUDIES = {
     ),
     "everyday": Study(
         LARGE,
-        {SEGMENTS: "random,stripes,taught-stripes,waves,woven"},
+        {SEGMENTS: "random,stripes,taught-stripes,woven"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=AUGMENTED,
     ),
     "longer": Study(
         "rooms[size=32,train=4000,test=500,seed=2]",
-        {SEGMENTS: "random,stripes,taught-stripes"},
+        {SEGMENTS: "random,stripes"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=("train.epochs=16",),
     ),
@@ -175,7 +175,7 @@ STUDIES = {
     ),
     "compressed": Study(
         LARGE,
-        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255],woven[eps=16/255]"},
+        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255]"},
         tasks=SEGMENTS,
         defenses="none,bdr,jpeg,resize,sharpen-dct",
     ),
