@@ -277,6 +277,8 @@ def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
     process.wait()
     done = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.png")}
     assert len(done) >= 5
+    drafts = {path.parent.name for path in (tmp_path / "out").rglob("*.tmp")}
+    assert drafts <= {".howfar"}, "among photographs there are only whole ones"
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     again = [path for path, stamp in done.items() if path.stat().st_ino != stamp]
     assert len(again) <= 4, "what was noted stays; what was under way is made again"
@@ -288,6 +290,38 @@ def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
     assert len(digests[0]) == 42
     assert digests[0] == digests[1]
     assert [path.name for path in (tmp_path / "out").rglob("*.tmp")] == []
+
+
+def test_what_a_kill_left_half_written_lies_apart_and_goes(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, killed, fsync = tmp_path / "out" / ".howfar", "999999999", os.fsync
+
+    def kill(handle: int) -> None:
+        if (tmp_path / "out" / "cats").exists():
+            raise KeyboardInterrupt
+        fsync(handle)
+
+    monkeypatch.setattr("howfar.store.writing.os.fsync", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(album, tmp_path / "out")
+    drafts = list((tmp_path / "out").rglob("*.tmp"))
+    assert drafts
+    assert {draft.parent for draft in drafts} == {notes}
+    for draft in drafts:
+        draft.rename(draft.with_name(draft.name.replace(f".{os.getpid()}.", f".{killed}.")))
+    alive = notes / f".0123456789ab.{os.getpid()}.tmp"
+    alive.touch()
+    monkeypatch.undo()
+    run(album, tmp_path / "out")
+    assert list((tmp_path / "out").rglob("*.tmp")) == [alive], "those of a process that lives stay"
+
+
+def test_the_longest_of_names_can_be_written(album: Path, tmp_path: Path) -> None:
+    name = "n" * 251
+    scene(90, 70).save(album / "cats" / f"{name}.png")
+    run(album, tmp_path / "out")
+    assert (tmp_path / "out" / "cats" / f"{name}.png").is_file()
 
 
 def test_check_finds_what_changed(album: Path, tmp_path: Path) -> None:

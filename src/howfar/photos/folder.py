@@ -24,7 +24,7 @@ from howfar.photos.noise import SIDES, Plates, crafted, together
 from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
 from howfar.protect import Draft, Progress, Protector
 from howfar.store import write_text
-from howfar.store.writing import write_bytes
+from howfar.store.writing import sweep, write_bytes
 
 NOTES = ".howfar"
 Broken = Literal["stop", "skip", "copy"]
@@ -107,6 +107,7 @@ def protect_folder(
     check(order)
     notes = order.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)
+    sweep(notes)
     journal = Journal(notes / "journal.jsonl", order.digest(photos))
     small, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
@@ -124,7 +125,7 @@ def protect_folder(
             done += 1
             yield Progress(done, len(photos), entry["name"])
     manifest = {**order.described(), **summary([journal.entries[photo.name] for photo in photos])}
-    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", aside=notes)
     return manifest
 
 
@@ -199,7 +200,7 @@ def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[s
     if order.encoding.kind == "jpeg":
         after = decoded(content, image)
     change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
-    _write(output, content, source)
+    _write(order, output, content, source)
     return {
         "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
         "before": digest_of(source.read_bytes()), "after": digest_of(content), **asdict(change),
@@ -212,11 +213,11 @@ def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
     if order.broken == "skip":
         return entry
     content = source.read_bytes()
-    _write(order.output / photo.name, content, source)
+    _write(order, order.output / photo.name, content, source)
     return {**entry, "status": "copied", "before": digest_of(content), "after": digest_of(content)}
 
 
-def _write(output: Path, content: bytes, source: Path) -> None:
+def _write(order: Order, output: Path, content: bytes, source: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(output, content)
+    write_bytes(output, content, aside=order.output / NOTES)
     keep_times(source, output)

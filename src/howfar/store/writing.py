@@ -1,19 +1,30 @@
 """Files that are whole or not there, whatever happens to the process or the disk."""
 
 import os
+import uuid
 from pathlib import Path
 
 from howfar.errors import HowfarError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old or the new one, whatever happens."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, aside: Path | None = None) -> None:
+    """Write a text file so that it is either the old or the new one, whatever happens; see ``write_bytes``."""
+    write_bytes(path, text.encode(), aside=aside)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_bytes(path: Path, content: bytes, *, aside: Path | None = None) -> None:
+    """Write a file so that it is either the old or the new one, whatever happens.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        aside: folder of the same disk where the unfinished file lies until it is whole, and stays if the process is
+            killed before: see ``sweep``. By default that of the file.
+
+    Raises:
+        HowfarError: if the disk is full or the folder cannot be written.
+    """
+    draft = (path.parent if aside is None else aside) / f".{uuid.uuid4().hex[:12]}.{os.getpid()}.tmp"
     try:
         with draft.open("wb") as file:
             file.write(content)
@@ -25,6 +36,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise HowfarError(
             f"could not write {path} ({error.strerror}). Free some space or choose another folder."
         ) from None
+
+
+def sweep(aside: Path) -> None:
+    """Remove the unfinished files that killed processes left in a folder."""
+    for draft in aside.glob("*.tmp"):
+        pid = draft.suffixes[-2].lstrip(".") if len(draft.suffixes) > 1 else ""
+        if pid.isdigit() and not alive(int(pid)):
+            draft.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
