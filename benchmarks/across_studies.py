@@ -146,7 +146,7 @@ STUDIES = {
     "judgement": Study(
         LARGE,
         {
-            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves,woven",
+            SEGMENTS: "random,stripes,stripes[eps=4/255],taught-stripes,waves,woven,layered",
             KNOWN: "carriers[sharing=sum],mtl-ue",
             SCENE: "em",
         },
@@ -154,7 +154,7 @@ STUDIES = {
     ),
     "everyday": Study(
         LARGE,
-        {SEGMENTS: "random,stripes,taught-stripes,woven"},
+        {SEGMENTS: "random,stripes,taught-stripes,woven,layered"},
         tasks="class_scene,segment_semantic,depth_euclidean",
         settings=AUGMENTED,
     ),
@@ -168,14 +168,14 @@ STUDIES = {
     "transformer": Study(LARGE, FEW, tasks=KNOWN, models="vit-small[width=64,depth=4,heads=4,patch=8]", settings=ADAM),
     "defended": Study(
         "rooms[size=32,train=1500,test=500,seed=2]",
-        {SEGMENTS: "stripes,waves,woven"},
+        {SEGMENTS: "stripes,waves,woven,layered"},
         tasks="segment_semantic,depth_euclidean",
         defenses="none,gray,bdr,jpeg,resize,median,gaussian,cutmix,sharpen-dct,ueraser,early-stop,adaptive,at",
         settings=("held_out=200",),
     ),
     "compressed": Study(
         LARGE,
-        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255]"},
+        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255],layered"},
         tasks=SEGMENTS,
         defenses="none,bdr,jpeg,resize,sharpen-dct",
     ),

@@ -1,4 +1,4 @@
-"""Waves, alone and woven with stripes: every pixel says its own class, also in images that were compressed."""
+"""Waves, alone and together with stripes: every pixel says its own class, also in images that were compressed."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,28 @@ def test_woven_images_show_stripes_in_red_and_blue_and_waves_in_green() -> None:
     assert torch.equal(alone, waves[:, :1]), "gray images show the waves"
 
 
-@pytest.mark.parametrize(("defense", "least"), [("jpeg", 0.5), ("gray", 0.9), ("resize", 0.3), ("gaussian", 0.4)])
+def test_layered_images_show_waves_and_stripes_to_who_looks_at_two_bits() -> None:
+    segments = torch.arange(8).repeat_interleave(8).repeat(4, 64, 1)
+    data, task = gray(segments)
+    data.pixels[:, :, 32:] = 100  # no other two bits within 8/255
+    layered, waves = (
+        PROTECTORS[name]().protect(data, task, generator=arrays.seeded(0)).pixels.int() - data.pixels.int()
+        for name in ("layered", "waves")
+    )
+    assert torch.equal(layered[:, :, 32:], waves[:, :, 32:])
+    assert layered.abs().max() == 8
+    bright = layered[:, :, :32] >= 0  # of 128, the least value of its two bits
+    assert torch.equal(bright[:, :, 2:], bright[:, :, :-2]), "two pixels' period"
+    assert torch.equal(bright[..., 2:8], bright[..., :6])
+    looks = {bright[0, :, :2, 8 * column : 8 * column + 2].numpy().tobytes() for column in range(8)}
+    assert len(looks) > 4, "classes differ, though one may be another's shift by a pixel"
+    assert set(layered[:, :, :32].unique().tolist()) == {-8, -1, 0, 8}, "as near to the wave as the bits allow"
+    single = Data(data.pixels[:, :1], data.targets, data.ids)
+    alone = PROTECTORS["layered"]().protect(single, task, generator=arrays.seeded(0)).pixels.int() - single.pixels.int()
+    assert torch.equal(alone, waves[:, :1]), "gray images show the waves"
+
+
+@pytest.mark.parametrize(("defense", "least"), [("jpeg", 0.5), ("gray", 0.8), ("resize", 0.3), ("gaussian", 0.4)])
 def test_what_undoes_stripes_leaves_waves(defense: str, least: float) -> None:
     """By how much the change still goes in its own direction after the images were purified."""
     data = rooms(size=64, train=24, test=1, seed=3).train
@@ -86,13 +107,13 @@ def test_what_undoes_stripes_leaves_waves(defense: str, least: float) -> None:
     assert purify is not None
     learner = Learner(task)
     left = {}
-    for name in ("waves", "stripes"):
+    for name in ("waves", "layered", "stripes"):
         protected = PROTECTORS[name]().protect(data, task, generator=arrays.seeded(0))
         noise = (protected.pixels.int() - data.pixels.int()).float()
         after = purify(protected, learner).pixels.int() - purify(data, learner).pixels.int()
         left[name] = float((after * noise).sum() / noise.square().sum())
     assert left["stripes"] < 0.4, left
-    assert left["waves"] > least, left
+    assert min(left["waves"], left["layered"]) > least, left
 
 
 @pytest.mark.slow

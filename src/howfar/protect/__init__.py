@@ -17,6 +17,7 @@ from howfar.protect.entf import EntangledFeatures
 from howfar.protect.gue import GameUnlearnable
 from howfar.protect.hypo import Hypocritical
 from howfar.protect.imported import Imported
+from howfar.protect.layered import Layered
 from howfar.protect.lsp import LinearlySeparable
 from howfar.protect.mi_ue import MutualInformation
 from howfar.protect.mtl_ue import MultiTaskUnlearnable
@@ -51,6 +52,7 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "carriers": TargetCarriers,
     "stripes": Stripes,
     "waves": Waves,
+    "layered": Layered,
     "woven": Woven,
     # against a surrogate that is trained first
     "tap": TargetedPoisoning,

@@ -150,7 +150,7 @@ class TargetCarriers(Protector):
         return grid.repeat_interleave(side, 0).repeat_interleave(side, 1)[: size[0], : size[1]]
 
 
-def spots_of(size: tuple[int, int], side: int) -> Tensor:
+def spots_of(size: Sequence[int], side: int) -> Tensor:
     """Return the place of every pixel on its tile, (height, width)."""
     rows, columns = (torch.arange(length) % side for length in size)
     return rows[:, None] * side + columns

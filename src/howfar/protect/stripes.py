@@ -1,12 +1,14 @@
 """Stripes that say what every pixel belongs to: carriers that a network reads wherever an image begins."""
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from howfar import arrays
 from howfar.data import Data
@@ -59,21 +61,36 @@ class Stripes(Protector):
         """Deal out the patterns, and give every pixel its own."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
         (codes,) = coded(data.answers(task.target), task.target, levels=2, rng=rng)
-        patterns = torch.from_numpy(self.patterns(codes, data.shape[0], rng))
-        side = patterns.shape[3]
-        table = torch.cat([patterns, torch.zeros_like(patterns[:1])]).transpose(0, 1).flatten(1)
-        spots = spots_of(data.shape[1:], side)
+        return (yield from add_noise(data, self.noise(data, codes, rng), eps=self.eps))
 
-        def noise_of(part: slice) -> torch.Tensor:
-            values = codes.values[part]
-            index = (values if values.ndim > 1 else values[:, None, None]) * side**2 + spots
-            return self.eps * looked_up(table, index)
-
-        return (yield from add_noise(data, noise_of, eps=self.eps))
+    def noise(self, data: Data, codes: Codes, rng: np.random.Generator) -> Callable[[slice], Tensor]:
+        """Return what gives the noise of some images, in units of [0, 1]."""
+        shown = laid(self.patterns(codes, data.shape[0], rng), codes, data.shape[1:])
+        return lambda part: self.eps * shown(part)
 
     def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
         """Return the pattern of every class, (count, channels, side, side)."""
         return striped(codes.count, channels, rng)
+
+
+def laid(patterns: Patterns, codes: Codes, size: Sequence[int]) -> Callable[[slice], Tensor]:
+    """Return what gives every pixel of some images the pattern of its own class, 0 where it has none.
+
+    Args:
+        patterns: of ±1, (count, channels, side, side).
+        codes: the classes.
+        size: height and width of the images.
+    """
+    side = patterns.shape[3]
+    known = torch.from_numpy(patterns)
+    table = torch.cat([known, torch.zeros_like(known[:1])]).transpose(0, 1).flatten(1)
+    spots = spots_of(size, side)
+
+    def shown(part: slice) -> Tensor:
+        values = codes.values[part]
+        return looked_up(table, (values if values.ndim > 1 else values[:, None, None]) * side**2 + spots)
+
+    return shown
 
 
 def striped(count: int, channels: int, rng: np.random.Generator) -> Patterns:
