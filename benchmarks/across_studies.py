@@ -135,6 +135,12 @@ STUDIES = {
         tasks=SEGMENTS,
         defenses="none,jpeg:30,jpeg,resize,sharpen-dct",
     ),
+    "layers": Study(
+        "rooms[size=64,train=1500,test=500,seed=1]",
+        {SEGMENTS: "woven,layered"},
+        tasks=SEGMENTS,
+        defenses="none,bdr,jpeg",
+    ),
     "published": Study(
         SMALL,
         {SEGMENTS: "random,stripes", SCENE: PUBLISHED, KNOWN: "carriers[sharing=sum],em[rounds=10],mtl-ue"},
@@ -175,8 +181,9 @@ STUDIES = {
     ),
     "compressed": Study(
         LARGE,
-        {SEGMENTS: "stripes,waves,woven,woven[eps=12/255],layered"},
+        {SEGMENTS: "stripes,waves,woven,layered,layered[eps=6/255]"},
         tasks=SEGMENTS,
+        seeds="0-4",
         defenses="none,bdr,jpeg,resize,sharpen-dct",
     ),
     "camvid": Study(
