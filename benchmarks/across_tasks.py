@@ -8,11 +8,13 @@ Run: ``python benchmarks/across_tasks.py sharing --runs results/choices``; ``--f
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
 from across_studies import STUDIES
 
@@ -20,10 +22,10 @@ from howfar import engine, terminal
 from howfar.report.crosstask import Matrix, as_markdown
 from howfar.report.page import Protected
 from howfar.results import collect
-from howfar.results.cells import Distances
+from howfar.results.cells import CLEAN, Distances, knows_targets, source_of
 from howfar.results.crosstask import matrices
-from howfar.score import Retention
-from howfar.store import Store
+from howfar.score import Retention, retention
+from howfar.store import Record, Store
 from howfar.suite import check_data
 
 
@@ -48,7 +50,7 @@ def main() -> None:
     found = matrices(victims, Distances(store.index), brief=True, least=1)
     print(f"torch {torch.__version__}, {device}\n\n{as_markdown(found)}")
     if len({matrix.defense for matrix in found}) > 1:
-        show(worst_cases(found))
+        show(worst_cases(found, by_seed(victims)))
     show(prices(collect(store, list(keys), brief=True).protected))
 
 
@@ -67,7 +69,19 @@ def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
             yield one.protector, *numbers, f"{1000 * one.seconds_per_image:.1f}"
 
 
-def worst_cases(found: Sequence[Matrix]) -> Iterator[list[str]]:
+def by_seed(victims: Sequence[Record]) -> dict[tuple[str, str, str], dict[int, float]]:
+    """Return qualities of single tasks, seed by seed, by defense, row and task."""
+    found: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
+    for record in victims:
+        defense, protector, task = (record.spec[key]["label"] for key in ("defense", "protector", "task"))
+        row = f"{protector} ← {source_of(record)}" if knows_targets(protector) else protector
+        found[defense, row, task][record.spec["seed"]] = record.result["quality"]
+    return found
+
+
+def worst_cases(
+    found: Sequence[Matrix], qualities: Mapping[tuple[str, str, str], Mapping[int, float]]
+) -> Iterator[list[str]]:
     """Yield a table of what is retained under every defense, in percent of what it leaves of clean images, ± 95 %.
 
     The last column is the share of the undefended drop that is kept if the learner takes the defense that serves it
@@ -81,12 +95,18 @@ def worst_cases(found: Sequence[Matrix]) -> Iterator[list[str]]:
         for column in (column for column in plain.columns if column.name in row):
             cells = {m.defense: m.cells.get(label, {}).get(column.name) for m in tried}
             sign = 1 if column.higher_is_better else -1
-            clean = sign * row[column.name].clean
-            drops = {n: clean - max(sign * c.protected, sign * column.chance) for n, c in cells.items() if c}
-            worst = min(drops, key=lambda name: drops[name])
-            small = drops["none"] <= 0.1 * abs(row[column.name].clean - column.chance)
-            kept = "–" if small else f"{100 * drops[worst] / drops['none']:.0f} ({worst})"
+            got = {n: sign * c.protected for n, c in cells.items() if c}
+            worst, floor = max(got, key=lambda name: got[name]), max(got["none"], sign * column.chance)
+            best, clean = qualities[worst, label, column.name], qualities["none", CLEAN, column.name]
+            seeds = sorted(set(best) & set(clean))
+            pairs = [[sign * values[seed] for seed in seeds] for values in (clean, best)]
+            small = np.mean(pairs[0]) - floor <= 0.1 * abs(row[column.name].clean - column.chance)
+            kept = "–" if small else f"{lost(retention(*pairs, chance=floor))} ({worst})"
             yield [label, column.name, *(retained(cell.retention) if cell else "–" for cell in cells.values()), kept]
+
+
+def lost(kept: Retention) -> str:
+    return retained(Retention(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.seeds))
 
 
 def retained(kept: Retention) -> str:
