@@ -29,7 +29,7 @@ RECIPE = Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--protectors", default="waves,layered")
+    parser.add_argument("--protectors", default="layered")
     options = parser.parse_args()
     labels = ["clean", *options.protectors.split(",")]
     splits = rooms(size=64, train=1500, test=500, seed=2)
