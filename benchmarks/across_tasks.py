@@ -22,7 +22,7 @@ from howfar import engine, terminal
 from howfar.report.crosstask import Matrix, as_markdown
 from howfar.report.page import Protected
 from howfar.results import collect
-from howfar.results.cells import CLEAN, Distances, knows_targets, source_of
+from howfar.results.cells import CLEAN, Distances, crafted_for
 from howfar.results.crosstask import matrices
 from howfar.score import Retention, retention
 from howfar.store import Record, Store
@@ -73,9 +73,8 @@ def by_seed(victims: Sequence[Record]) -> dict[tuple[str, str, str], dict[int, f
     """Return qualities of single tasks, seed by seed, by defense, row and task."""
     found: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     for record in victims:
-        defense, protector, task = (record.spec[key]["label"] for key in ("defense", "protector", "task"))
-        row = f"{protector} ← {source_of(record)}" if knows_targets(protector) else protector
-        found[defense, row, task][record.spec["seed"]] = record.result["quality"]
+        defense, task = (record.spec[key]["label"] for key in ("defense", "task"))
+        found[defense, crafted_for(record), task][record.spec["seed"]] = record.result["quality"]
     return found
 
 

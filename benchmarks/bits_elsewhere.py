@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from across_tasks import retained
 
 from howfar import arrays
 from howfar.data import Data
@@ -47,8 +48,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.seeds} seeds")
     for label in labels:
         kept = retention(found["clean"], found[label], chance=task.chance)
-        reach = 50 * (kept.high - kept.low)
-        print(f"{label}: mIoU {100 * np.mean(found[label]):.1f} %, retained {100 * kept.value:.0f} ± {reach:.0f} %")
+        print(f"{label}: mIoU {100 * np.mean(found[label]):.1f} %, retained {retained(kept)} %")
 
 
 def rounded(data: Data) -> Data:

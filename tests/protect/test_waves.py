@@ -98,8 +98,11 @@ def test_layered_images_show_waves_and_stripes_to_who_looks_at_two_bits() -> Non
     assert torch.equal(alone, waves[:, :1]), "gray images show the waves"
 
 
-@pytest.mark.parametrize(("defense", "least"), [("jpeg", 0.5), ("gray", 0.8), ("resize", 0.3), ("gaussian", 0.4)])
-def test_what_undoes_stripes_leaves_waves(defense: str, least: float) -> None:
+@pytest.mark.parametrize(
+    ("defense", "least", "layered"),
+    [("jpeg", 0.5, 0.5), ("gray", 0.9, 0.8), ("resize", 0.3, 0.3), ("gaussian", 0.4, 0.4)],
+)
+def test_what_undoes_stripes_leaves_waves(defense: str, least: float, layered: float) -> None:
     """By how much the change still goes in its own direction after the images were purified."""
     data = rooms(size=64, train=24, test=1, seed=3).train
     task = TASKS["segment_semantic"]()(data)
@@ -113,23 +116,32 @@ def test_what_undoes_stripes_leaves_waves(defense: str, least: float) -> None:
         after = purify(protected, learner).pixels.int() - purify(data, learner).pixels.int()
         left[name] = float((after * noise).sum() / noise.square().sum())
     assert left["stripes"] < 0.4, left
-    assert min(left["waves"], left["layered"]) > least, left
+    assert left["waves"] > least, left
+    assert left["layered"] > layered, left
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("defense", "undone", "holds"), [("jpeg", "stripes", "waves"), ("bdr", "waves", "layered")])
-def test_who_compresses_learns_fewer_segments(defense: str, undone: str, holds: str) -> None:
-    """As what is undone lets them, and random noise; of what is layered from both, in any case."""
+def learned(name: str, defense: str) -> float:
+    """Return how far above chance, in its units, a learner of segments gets who purifies protected rooms."""
     splits = rooms(size=64, train=1500, test=500)
     task = TASKS["segment_semantic"]()(splits.train)
     purify = Chain.parse(defense, DEFENSES).build().purify
     assert purify is not None
-    quality = {}
-    for name in {"random", undone, holds, "layered"}:
-        data = purify(PROTECTORS[name]().protect(splits.train, task, generator=arrays.seeded(0)), Learner(task))
-        model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0))
-        list(train(model, task, data, Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)))
-        quality[name] = (evaluate(model, task, splits.test)[task.metric] - task.chance) / task.chance
-    learned = min(quality["random"], quality[undone])
-    assert learned > 0.3, quality
-    assert max(quality[holds], quality["layered"]) < 0.75 * learned, quality
+    data = purify(PROTECTORS[name]().protect(splits.train, task, generator=arrays.seeded(0)), Learner(task))
+    model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0))
+    list(train(model, task, data, Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)))
+    return (evaluate(model, task, splits.test)[task.metric] - task.chance) / task.chance
+
+
+@pytest.mark.slow
+def test_who_compresses_learns_no_segments() -> None:
+    """As stripes let them."""
+    quality = {name: learned(name, "jpeg") for name in ("random", "stripes", "waves")}
+    assert quality["waves"] < 0.2 < 0.5 < min(quality["random"], quality["stripes"]), quality
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("defense", "undone"), [("jpeg", "stripes"), ("bdr", "waves")])
+def test_layered_images_hold_where_one_of_their_parts_does_not(defense: str, undone: str) -> None:
+    quality = {name: learned(name, defense) for name in (undone, "layered")}
+    assert quality[undone] > 0.3, quality
+    assert quality["layered"] < 0.75 * quality[undone], quality

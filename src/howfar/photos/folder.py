@@ -193,14 +193,14 @@ def _in_order(
 
 
 def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[str, Any]:
-    source, output = order.source / photo.name, order.output / photo.output
+    source = order.source / photo.name
     image = upright(source)
     after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
     content = encoded(after, image, order.encoding)
     if order.encoding.kind == "jpeg":
         after = decoded(content, image)
     change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
-    _write(order, output, content, source)
+    _write(order, photo, photo.output, content)
     return {
         "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
         "before": digest_of(source.read_bytes()), "after": digest_of(content), **asdict(change),
@@ -209,15 +209,15 @@ def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[s
 
 def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
     entry = {"name": photo.name, "output": photo.name, "label": photo.label, "status": "skipped", "why": fault}
-    source = order.source / photo.name
     if order.broken == "skip":
         return entry
-    content = source.read_bytes()
-    _write(order, order.output / photo.name, content, source)
+    content = (order.source / photo.name).read_bytes()
+    _write(order, photo, photo.name, content)
     return {**entry, "status": "copied", "before": digest_of(content), "after": digest_of(content)}
 
 
-def _write(order: Order, output: Path, content: bytes, source: Path) -> None:
+def _write(order: Order, photo: Photo, name: str, content: bytes) -> None:
+    output = order.output / name
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content, aside=order.output / NOTES)
-    keep_times(source, output)
+    keep_times(order.source / photo.name, output)

@@ -33,9 +33,9 @@ class Layered(Waves):
     def noise(self, data: Data, codes: Codes, rng: np.random.Generator) -> Callable[[slice], Tensor]:
         """Return what gives the noise of some images, in units of [0, 1]."""
         channels, *size = data.shape
-        waves = laid(self.patterns(codes, channels, rng), codes, size)
         if channels != 3:
-            return lambda part: self.eps * waves(part)
+            return super().noise(data, codes, rng)
+        waves = laid(self.patterns(codes, channels, rng), codes, size)
         stripes = laid(striped(codes.count, channels, rng), codes, size)
         reach = math.floor(self.eps * 255 + 1e-6)
 
@@ -43,9 +43,9 @@ class Layered(Waves):
             before = data.pixels[part].short()
             low, high = (before - reach).clamp_(min=0), (before + reach).clamp_(max=255)
             edge = high // STEP * STEP  # the least value of the upper two bits
-            wave, stripe = before + reach * waves(part).short(), stripes(part)
-            after = torch.where((stripe > 0) & (low < edge), wave.maximum(edge), wave)
-            after = torch.where((stripe < 0) & (low < edge), after.minimum(edge - 1), after)
+            wave, stripe = before + reach * waves(part).short(), stripes(part) * (low < edge)
+            after = torch.where(stripe > 0, wave.maximum(edge), wave)
+            after = torch.where(stripe < 0, wave.minimum(edge - 1), after)
             return (after - before) / 255
 
         return noise_of

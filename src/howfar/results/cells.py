@@ -65,9 +65,14 @@ def protect_spec(victim: Record) -> dict[str, Any]:
 
 def crafted(victim: Record) -> str:
     """Return the protector's label, with the task that it was crafted against where that is another one."""
-    label, source = victim.spec["protector"]["label"], victim.spec["source_task"]
     own = {key: value for key, value in victim.spec["task"].items() if key != "label"}
-    return str(label) if source == own or not knows_targets(label) else f"{label} ← {source_of(victim)}"
+    return str(victim.spec["protector"]["label"]) if victim.spec["source_task"] == own else crafted_for(victim)
+
+
+def crafted_for(victim: Record) -> str:
+    """Return the protector's label, with the task that it was crafted against unless it knows of none."""
+    label = str(victim.spec["protector"]["label"])
+    return f"{label} ← {source_of(victim)}" if knows_targets(label) else label
 
 
 def source_of(victim: Record) -> str:
