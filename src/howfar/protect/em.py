@@ -18,7 +18,7 @@ from howfar.protect.surrogate import clipped_step, load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
 from howfar.tasks import Task, gain
 
-VERSION = 1
+VERSION = 2
 USUAL_ROUNDS = 5  # as measured on CIFAR-10 images, rooms and digits
 SUBSET = 0.2  # share of the images, class-balanced, from which class-wise noise is crafted
 PUBLISHED_STEPS = {"sample": 20, "class": 1}
@@ -33,11 +33,12 @@ class ErrorMinimizing(Protector):
     Stops when the surrogate's error on x + δ is at most ``stop_error``.
 
     Class-wise, the steps start from the class's noise, and the mean over the batch's images of a class becomes the
-    class's noise; it is crafted from a fifth of the images.
+    class's noise. A fifth of the images makes the noise; the surrogate trains on all of them, as released.
 
     Differs from the released code: negative noise survives the export (it clamped the noise, not the image, to
-    [0, 255]); rounds instead of truncating; a fixed shuffled order instead of the files' order, which in a folder
-    sorted by class would show the surrogate one class at a time; a cap on the rounds.
+    [0, 255]); rounds instead of truncating; one shuffled order of the batches for the whole run (released: the files'
+    order, which in a folder sorted by class would show the surrogate one class at a time; class-wise a new order in
+    every pass); a cap on the rounds; 0.01 as ``stop_error`` class-wise too (its README takes 0.1 there).
 
     Attributes:
         granularity: ``sample`` for noise per image, ``class`` for one noise per label.
@@ -49,7 +50,7 @@ class ErrorMinimizing(Protector):
             of the way from chance to a perfect answer.
         rounds: at most so many.
         surrogate: an entry of the models' table (published: resnet18).
-        batch_size: images a surrogate step.
+        batch_size: images a surrogate step (published: 512).
         lr: learning rate of the surrogate (SGD, momentum 0.9, weight decay 5e-4, gradients clipped to norm 5).
     """
 
@@ -58,7 +59,7 @@ class ErrorMinimizing(Protector):
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "rounds × steps passes with gradients over the set"
 
-    published: ClassVar[Settings] = {"surrogate": "resnet18"}
+    published: ClassVar[Settings] = {"batch_size": 512, "surrogate": "resnet18"}
 
     granularity: Literal["sample", "class"] = "sample"
     eps: Eps = 8 / 255
@@ -91,7 +92,9 @@ class ErrorMinimizing(Protector):
             limit = max(round(SUBSET * len(data)), min(len(data), 10 * len(labels.unique())))
             part = balanced(data, limit, seed=seed, target=task.target)
             noise = torch.zeros(int(labels.max()) + 1, *data.shape)
-            yield from self.rounds_on(noise, part, labels_of(part, task), model, task, generator, draft)
+            yield from self.rounds_on(
+                noise, part, labels_of(part, task), model, task, generator, draft, learned=(data, labels)
+            )
             return (yield from add_noise(data, lambda part: noise[labels[part]], eps=self.eps))
         noise = torch.zeros(data.pixels.shape)
         yield from self.rounds_on(noise, data, torch.arange(len(data)), model, task, generator, draft)
@@ -99,20 +102,33 @@ class ErrorMinimizing(Protector):
 
     def rounds_on(
         self, noise: Tensor, data: Data, rows: Tensor, model: nn.Module, task: Task, generator: torch.Generator,
-        draft: Draft,
+        draft: Draft, learned: tuple[Data, Tensor] | None = None,
     ) -> Generator[Progress, None, None]:  # fmt: skip
-        """Alternate between a surrogate and noise, in place, on images whose noise stands in these rows."""
+        """Alternate between a surrogate and noise, both changed in place.
+
+        Args:
+            noise: (rows, channels, height, width), in units of [0, 1].
+            data: images that make the noise, and on which the error is measured.
+            rows: which noise each of them has, (n,).
+            model: the surrogate.
+            task: the source task.
+            generator: of the batches.
+            draft: keeps every round and its error.
+            learned: images on which the surrogate trains, and their rows; None takes those that make the noise.
+        """
         error = torch.ones(())
         batches = shuffled(len(data), self.batch_size, generator)
+        source, source_rows = learned or (data, rows)
+        training = shuffled(len(source), self.batch_size, generator) if learned else batches
         optimizer = torch.optim.SGD(model.parameters(), lr=self.lr, momentum=0.9, weight_decay=5e-4)
         done = draft.enter("rounds", noise=noise, error=error, model=model, optimizer=optimizer)
         for number in range(done + 1, self.rounds + 1):
             if float(error) <= self.stop_error:
                 break
             model.train()
-            first = (number - 1) * self.train_steps % len(batches)
-            for batch in itertools.islice(itertools.cycle(batches), first, first + self.train_steps):
-                images, delta, target = _load(data, task, batch, noise[rows[batch]], model)
+            first = (number - 1) * self.train_steps % len(training)
+            for batch in itertools.islice(itertools.cycle(training), first, first + self.train_steps):
+                images, delta, target = _load(source, task, batch, noise[source_rows[batch]], model)
                 clipped_step(model, optimizer, task.loss(model((images + delta).clamp(0, 1)), target).mean())
             model.eval()
             for batch in batches:

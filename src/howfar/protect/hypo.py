@@ -13,12 +13,12 @@ from howfar.data import Data
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, Settings
 from howfar.protect.surrogate import craft_batches, freeze, new_surrogate, trained
+from howfar.protect.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe, adversarial
-from howfar.train.augment import crop_flip
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,17 @@ class Hypocritical(Protector):
     is made easier for it: δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y), A a random shift and flip. Learners,
     adversarially trained ones above all, then rely on what the noise shows.
 
+    As released: the surrogate trains at a constant learning rate of 0.1 (the release drops it after 75 epochs and stops
+    after ten); noise starts at zero; A shifts by up to 4 pixels, sub-pixel and bilinear.
+
+    Differs from the released code: rounds instead of truncating; the surrogate sees images in [0, 1] without
+    normalization, and all of them (released: without 1,000 that are kept for validation).
+
     Attributes:
         eps: L∞ radius, images in [0, 1].
         steps: signed steps (published: 100).
         step_size: of a signed step; 0 takes eps/10, as published.
-        shift: largest random shift in pixels (published: 8).
+        shift: largest random shift in pixels, any real number up to it (published: 4).
         flip: mirror at random too, as published; not for images such as digits.
         robust: L∞ radius of the surrogate's adversarial training (published: 2/255).
         epochs: of the surrogate (published: 10).
@@ -43,12 +49,12 @@ class Hypocritical(Protector):
     norm: ClassVar[str] = "L∞"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "11 × epochs + steps passes with gradients over the set"
-    published: ClassVar[Settings] = {"steps": 100, "shift": 8, "surrogate": "resnet18"}
+    published: ClassVar[Settings] = {"steps": 100, "shift": 4, "surrogate": "resnet18"}
 
     eps: Eps = 8 / 255
     steps: Annotated[int, Field(ge=1)] = 30
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    shift: Annotated[int, Field(ge=0)] = 4
+    shift: Annotated[Number, Field(ge=0)] = 4.0
     flip: bool = True
     robust: Eps = 2 / 255
     epochs: Annotated[int, Field(ge=1)] = 10
@@ -67,14 +73,13 @@ class Hypocritical(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             loss = partial(adversarial, eps=self.robust)
-            yield from trained(
-                model, data, task, Recipe(epochs=self.epochs, flip=self.flip), seed=seed, draft=draft, loss=loss
-            )
+            recipe = Recipe(epochs=self.epochs, schedule="constant", flip=self.flip)
+            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=loss)
         freeze(model)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
             def loss(x: Images) -> PerExample:
-                return task.loss(model(crop_flip(x, crop=self.shift, flip=self.flip, generator=generator)), target)
+                return task.loss(model(shift_flip(x, self.shift, flip=self.flip, generator=generator)), target)
 
             start = torch.zeros_like(images)
             step_size = self.step_size or self.eps / 10

@@ -19,15 +19,15 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train.augment import crop_flip
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Robust(Protector):
     """Error-minimizing noise for adversarially trained learners: what REM and SEM share.
 
-    In every iteration a batch gets fresh noise, then the surrogate takes an adversarial training step on it. At the
-    end the noise of all images is made anew against the final surrogate.
+    In every iteration a batch gets fresh noise, rounded to 8 bits as released; then the surrogate takes an adversarial
+    training step on it. At the end the noise of all images is made anew against the final surrogate.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -154,7 +154,10 @@ def _learn(
         images, target = load(data, task, batch, device)
         model.eval()
         noise = make(images, target, slice(0))
-        seen = crop_flip(images + noise, crop=method.crop, flip=method.flip, generator=generator)
+        rounded = pgd.add_rounded(data.pixels[batch], noise.detach().cpu(), eps=method.eps)
+        seen = crop_flip(
+            arrays.to_images(rounded, device), crop=method.crop, flip=method.flip, generator=generator
+        )  # fmt: skip
         hard = method.worst(task, model, seen, target, generator)
         model.train()
         loss = task.loss(model(hard), target).mean()

@@ -10,7 +10,7 @@ from howfar.arrays import Images, Targets
 from howfar.protect.rem import Robust
 from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
