@@ -5,6 +5,7 @@ from jaxtyping import install_import_hook
 install_import_hook("howfar", "beartype.beartype")
 
 import os  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -15,7 +16,7 @@ from howfar import arrays  # noqa: E402
 from howfar.data import DATASETS, Data, Splits  # noqa: E402
 from howfar.tasks import Task, classification  # noqa: E402
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+REAL_DATA = "HOWFAR_TEST_DATA"  # names the folder with real images; see CONTRIBUTING.md
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 torch.set_num_threads(1)
 
@@ -30,11 +31,35 @@ def task(digits: Splits) -> Task:
     return classification()(digits.train)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the data sets and stores of whoever runs the tests out of sight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOWFAR_DATA", str(tmp_path_factory.mktemp("howfar-data")))
+        yield
+
+
+def real_data() -> Path | None:
+    """Return the folder with real images; None if the environment names none.
+
+    Raises:
+        FileNotFoundError: if it names a folder that is not there.
+    """
+    named = os.environ.get(REAL_DATA)
+    if not named:
+        return None
+    folder = Path(named)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{REAL_DATA} is {named}, which is no folder. Correct it, or unset it.")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("the folder with real images is not here")
-    return SHARED
+    folder = real_data()
+    if folder is None:
+        pytest.skip(f"{REAL_DATA} names no folder with real images")
+    return folder
 
 
 class TestTask:

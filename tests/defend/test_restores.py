@@ -41,7 +41,7 @@ def test_a_shortcut_of_one_pixel_is_cut_out(defense: str) -> None:
 @cache
 def on_photographs(shared: Path, protector: str, defense: str) -> float:
     splits = read_npz(shared / "cifar10.npz", flip=True)
-    small = Splits(balanced(splits.train, 4000), balanced(splits.test, 1000), splits.classes)
+    small = Splits(balanced(splits.train, 4000), balanced(splits.test, 1000), splits.classes, splits.flip)
     return accuracy(small, protector, defense, Recipe(epochs=10, batch_size=64, lr=0.1, crop=0, flip=False))
 
 
@@ -49,8 +49,9 @@ def on_photographs(shared: Path, protector: str, defense: str) -> float:
 @pytest.mark.parametrize(
     ("protector", "defense"),
     [
-        ("lsp[eps=8/255]", "orthogonal-projection"),
+        ("lsp[eps=8/255]", "orthogonal-projection:momentum"),
         ("ops", "orthogonal-projection"),
+        ("ops", "orthogonal-projection:momentum"),
         ("lsp[eps=8/255]", "jpeg"),
         ("ops", "jpeg"),
         ("lsp[eps=8/255]", "gray"),
