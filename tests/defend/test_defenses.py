@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dctn
 from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data, Splits
 from howfar.defend import DEFENSES, Chain, Defense, Learner, as_seen, expanded
 from howfar.defend.linear_probe import put_head
-from howfar.defend.orthogonal_projection import seen_directions
+from howfar.defend.orthogonal_projection import basis_of, fitted_weights
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.features import features, last_linear
@@ -119,26 +118,14 @@ def test_a_gaussian_that_is_none_says_so() -> None:
 def test_orthogonal_projection_removes_what_a_linear_model_sees(digits: Splits) -> None:
     data = digits.train.take(range(600))
     own = learner(data, task=classification()(data))
-    basis = seen_directions(data, own, epochs=20, batch_size=1024)
+    basis = basis_of(fitted_weights(data, own, fit="momentum", epochs=20, batch_size=1024))
     assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1]), atol=1e-5)
 
     def along(seen: Data) -> float:
         flat = arrays.unit_images(seen.pixels).flatten(1)
         return float(((flat - arrays.unit_images(data.pixels).flatten(1).mean(0)) @ basis).norm(dim=1).mean())
 
-    assert along(chain("orthogonal-projection").purify(data, own)) < 0.06 * along(data)
-
-
-def test_sharpen_dct_leaves_the_lowest_frequencies_only() -> None:
-    images = torch.rand(4, 3, 16, 20, generator=arrays.seeded(0)) * 0.2 + 0.4
-    seen: list[Tensor] = []
-    chain("sharpen-dct[centre=1.0001]").around(catch(seen), 0.0)(
-        TASK, nn.Identity(), images, torch.zeros(4), arrays.seeded(0)
-    )
-    before, after = (dctn(values.numpy(), axes=(2, 3), norm="ortho") for values in (images, seen[0]))
-    kept = np.abs(after) > 1e-4
-    assert 0.25 < kept.mean() < 0.35
-    assert np.allclose(after[kept], before[kept], atol=2e-2)
+    assert along(chain("orthogonal-projection:momentum").purify(data, own)) < 0.06 * along(data)
 
 
 def catch(seen: list[Tensor], meant: list[Tensor] | None = None) -> Callable[..., Tensor]:
@@ -244,13 +231,13 @@ def test_ueraser_learns_the_worst_view_at_first_only() -> None:
             calls.append(1)
             return plain(*args)
 
-        defense = chain(f"ueraser:{mode}[probability=1]")
+        defense = chain(f"ueraser:{mode}[policy=apbench]")
         losses = [
             defense.around(inner, done)(own.task, model.eval(), images, target, arrays.seeded(seed)).mean()
             for seed in range(3)
         ]
         means[mode, done] = float(torch.stack(losses).detach().mean()), len(calls)
-    assert means["standard", 0.0][1] == means["max", 0.9][1] == 6 * means["lite", 0.0][1]
+    assert means["standard", 0.0][1] == means["max", 0.9][1] == 5 * means["lite", 0.0][1]
     assert means["standard", 0.9] == means["lite", 0.0]
     assert means["max", 0.9][0] > means["lite", 0.0][0]
 
@@ -269,7 +256,8 @@ def test_chains_apply_from_the_images_inwards() -> None:
         with pytest.raises(UsageError):
             Chain.parse(text, DEFENSES)
     assert expanded(["worst", "none"])[0] == "none"
-    assert set(expanded(["worst"])) <= set(DEFENSES)
+    for name in expanded(["worst"]):
+        chain(name)
 
 
 def test_needs_are_named() -> None:
@@ -310,7 +298,9 @@ def test_fine_tuning_starts_from_another_data_set_and_keeps_the_head(tmp_path: P
     assert model(arrays.unit_images(data.pixels)).shape == (12, 3)
 
 
-@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix", "at", "ueraser:max", "coin+mixup"])
+@pytest.mark.parametrize(
+    "name", ["none", "cutout", "mixup", "cutmix", "at", "ueraser:max", "ueraser:max[policy=apbench]", "coin+mixup"]
+)
 def test_a_probe_sees_what_the_loss_is_made_of(name: str) -> None:
     data = make_data(24, (3, 16, 16))
     own, model, defense = learner(data), network(data, 3).eval(), chain(name)

@@ -63,7 +63,7 @@ DEFENSES: dict[str, Callable[..., Defense]] = {
 
 # Ensembles for the worst case: the cheapest sets that reach what all defenses reach; see docs/defenses.md.
 ENSEMBLES: dict[str, tuple[str, ...]] = {
-    "standard-v1": ("none", "jpeg", "orthogonal-projection", "dfr"),
+    "standard-v1": ("none", "jpeg", "orthogonal-projection:momentum", "dfr"),
 }
 WORST = "standard-v1"
 

@@ -11,14 +11,15 @@ from howfar.arrays import Images, Targets
 from howfar.defend.defense import Defense, each_batch, is_dense
 from howfar.spec import Number
 
-VERSION = 1
+VERSION = 2
 
 
 def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
     """COIN: every pixel comes from a random place nearby, in every batch (Li et al., AAAI 2025, arXiv:2311.18403).
 
-    Made against noise that multiplies, such as CUDA. Values between pixels are interpolated and borders wrap around; a
-    dense target comes from the nearest pixel.
+    Made against noise that multiplies, such as CUDA. Values between pixels are interpolated; what is beyond a border
+    comes from the opposite one, as SciPy's ``wrap`` has it. A dense target comes from the nearest pixel. Differs from
+    the released code: values are not rounded down to 8 bits.
 
     Args:
         distance: largest displacement along each axis, in pixels.
@@ -29,8 +30,8 @@ def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
 def _displace(images: Images, targets: Targets, generator: Generator, *, distance: float) -> tuple[Images, Targets]:
     n, _, height, width = images.shape
     shift = (torch.rand(2, n, height, width, generator=generator) * 2 - 1) * distance
-    rows = (torch.arange(height)[:, None] + shift[0]).to(images.device)
-    columns = (torch.arange(width) + shift[1]).to(images.device)
+    rows = _wrapped(torch.arange(height)[:, None] + shift[0], height).to(images.device)
+    columns = _wrapped(torch.arange(width) + shift[1], width).to(images.device)
     top, left = rows.floor(), columns.floor()
     down, right = (rows - top)[:, None], (columns - left)[:, None]
     corners = [
@@ -45,8 +46,14 @@ def _displace(images: Images, targets: Targets, generator: Generator, *, distanc
     return torch.stack(corners).sum(0), targets
 
 
+def _wrapped(places: Tensor, size: int) -> Tensor:
+    """Return places inside [0, size − 1]; the first and the last pixel count as one, as in SciPy's ``wrap``."""
+    period = max(size - 1, 1)
+    return torch.where((places < 0) | (places > size - 1), places % period, places)
+
+
 def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the values at these places, (n, height, width) each, modulo the size."""
+    """Return the values at these places, (n, height, width) each; one beyond the last place is never weighted."""
     n, channels, height, width = images.shape
     flat = (rows.long() % height) * width + columns.long() % width
     source = images.permute(0, 2, 3, 1).reshape(n, -1, channels)

@@ -14,17 +14,18 @@ from howfar.spec import Number
 from howfar.tasks import Task
 from howfar.train import Loss
 
-VERSION = 1
+VERSION = 2
 
 
 def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
     """CutMix: a random rectangle of every image comes from another image (Yun et al., ICCV 2019, arXiv:1905.04899).
 
-    The loss mixes the two targets by area. A dense target is pasted with the rectangle instead.
+    The loss mixes the two targets by area. A dense target is pasted with the rectangle instead. Differs from the
+    released code: every image of a batch gets a rectangle of its own, as in APBench.
 
     Args:
         alpha: of the beta distribution that the area is drawn from.
-        share: of the images that are mixed (1 as published; 0.5 in APBench).
+        share: of the images that are mixed (1 in APBench; the authors mix half of the batches of CIFAR images).
     """
     return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True)
 
@@ -50,15 +51,17 @@ def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:
 def rectangles(size: tuple[int, ...], area: Tensor, generator: Generator) -> Tensor:
     """Return True inside one random rectangle an image, (n, height, width).
 
+    As in the released code, a side is an even number of pixels, rounded down, and rectangles are cut at the border.
+
     Args:
         size: height and width.
-        area: wanted share of the image, (n,); rectangles that reach over the border are cut.
+        area: wanted share of the image, (n,).
         generator: of the places.
     """
     inside = []
     for length in size:
-        side = (area.sqrt() * length).round()[:, None]
-        centre = torch.rand(len(area), 1, generator=generator) * length
-        place = torch.arange(length) + 0.5
-        inside.append((place - centre).abs() * 2 < side)
+        half = (area.sqrt() * length).long()[:, None] // 2
+        center = torch.randint(length, (len(area), 1), generator=generator)
+        place = torch.arange(length)
+        inside.append((place >= center - half) & (place < center + half))
     return inside[0][:, :, None] & inside[1][:, None, :]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import TypeVar
 
 import torch
 from torch import Generator, nn
@@ -58,6 +59,7 @@ class Learner:
 Purify = Callable[[Data, Learner], Data]
 Change = Callable[[nn.Module, Data, Learner], None]
 View = Callable[[Images, Targets, Generator], tuple[Images, Targets]]
+Make = TypeVar("Make", bound=Callable[..., "Defense"])
 
 
 def as_they_are(data: Data, learner: Learner) -> Data:
@@ -67,6 +69,16 @@ def as_they_are(data: Data, learner: Learner) -> Data:
 
 def nothing(model: nn.Module, data: Data, learner: Learner) -> None:
     """Leave the network as it is."""
+
+
+def published(**settings: object) -> Callable[[Make], Make]:
+    """Mark an entry of the defenses' table with the published settings that are not its defaults: ``name[paper]``."""
+
+    def marked(make: Make) -> Make:
+        vars(make)["published"] = settings
+        return make
+
+    return marked
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
 from howfar.errors import HowfarError, UsageError
 
-VERSION = 1
+VERSION = 2
 
 
 def diffusion_purify(
@@ -22,20 +22,23 @@ def diffusion_purify(
 ) -> Defense:
     """Diffusion purification: noise every image a little and let a diffusion model draw it anew (AVATAR, SaTML 2024).
 
+    Differs from AVATAR's code: a DDPM and its discrete schedule, taken back without new noise (DDIM,
+    arXiv:2010.02502); there a score model whose reverse stochastic equation is solved with new noise in every step.
+
     Needs ``pip install 'howfar[diffusion]'`` and a folder in the layout of Hugging Face's diffusers (``config.json``
     and ``diffusion_pytorch_model.safetensors``) of a ``UNet2DModel`` that predicts noise, as google/ddpm-cifar10-32.
 
     Args:
         checkpoint: the folder.
         time: steps of noise of 1,000 (published: 100).
-        stride: steps that are taken back at a time, without new noise (DDIM, arXiv:2010.02502).
+        stride: steps that are taken back at a time.
     """
     return Defense(purify=partial(_purify, checkpoint=checkpoint, time=time, stride=stride))
 
 
 def _purify(data: Data, learner: Learner, *, checkpoint: Path, time: int, stride: int) -> Data:
     net, kept = _model(checkpoint, data.shape, learner.device)
-    if time >= len(kept):
+    if time > len(kept):
         raise UsageError(f"diffusion-purify: time={time} is beyond the model's {len(kept)} steps. Take less.")
     generator = learner.generator("diffusion")
     pixels = arrays.empty_pixels(data.pixels.shape)
@@ -50,8 +53,9 @@ def _purify(data: Data, learner: Learner, *, checkpoint: Path, time: int, stride
 def _drawn_anew(net: Any, kept: torch.Tensor, images: Images, time: int, stride: int, generator: Generator) -> Images:
     """Return images after ``time`` steps of noise and back; ``kept`` is ᾱ of every step."""
     noise = torch.randn(images.shape, generator=generator).to(images)
-    state = kept[time].sqrt() * (2 * images - 1) + (1 - kept[time]).sqrt() * noise
-    for step in range(time, -1, -stride):
+    last = time - 1  # the first step of noise has index 0
+    state = kept[last].sqrt() * (2 * images - 1) + (1 - kept[last]).sqrt() * noise
+    for step in range(last, -1, -stride):
         expected = net(state, step).sample
         clean = ((state - (1 - kept[step]).sqrt() * expected) / kept[step].sqrt()).clamp(-1, 1)
         if step < stride:

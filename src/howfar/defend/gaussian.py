@@ -8,33 +8,34 @@ import numpy as np
 from pydantic import Field
 
 from howfar.arrays import Images
-from howfar.defend.defense import Defense, image_by_image
+from howfar.defend.defense import Defense, image_by_image, published
+from howfar.errors import UsageError
 from howfar.spec import Number
 
 VERSION = 1
-IDENTITY = 0.9  # weight of the centre from which a kernel changes next to nothing
+IDENTITY = 0.9  # weight of the center from which a kernel changes next to nothing
 
 
+@published(sigma=0.1)
 def gaussian(
     sigma: Annotated[Number, Field(gt=0)] = 1.0, kernel: Annotated[int, Field(ge=3, multiple_of=1)] = 3
 ) -> Defense:
     """Gaussian blur of every training image, once (Liu et al., ICML 2023, arXiv:2301.13838).
 
-    The published σ = 0.1 changes nothing: its kernel of 3 has the weights 2e-22, 1, 2e-22.
+    Differs from the released code: σ is 1. The released σ = 0.1 (``gaussian[paper]``) changes nothing, as its kernel
+    of 3 pixels has the weights 2e-22, 1, 2e-22.
 
     Args:
         sigma: standard deviation in pixels; below about 0.5 a warning says that this is no blur.
         kernel: side of the kernel in pixels, odd.
     """
-    from howfar.errors import UsageError
-
     if kernel % 2 == 0:
-        raise UsageError(f"gaussian: a kernel of {kernel} pixels has no centre. Take an odd number.")
+        raise UsageError(f"gaussian: a kernel of {kernel} pixels has no center. Take an odd number.")
     weights = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * sigma**2))
-    centre = float((weights / weights.sum()).max()) ** 2
-    if centre > IDENTITY:
+    center = float((weights / weights.sum()).max()) ** 2
+    if center > IDENTITY:
         warnings.warn(
-            f"gaussian[sigma={sigma:g}] leaves {100 * centre:.0f} % of every pixel where it is: no defense. "
+            f"gaussian[sigma={sigma:g}] leaves {100 * center:.0f} % of every pixel where it is: no defense. "
             "Take sigma=1 or more.",
             stacklevel=2,
         )

@@ -1,22 +1,29 @@
 """Grayscale."""
 
-from howfar.arrays import Images
-from howfar.defend.defense import Defense, image_by_image
+import torch
 
-VERSION = 1
-RED, GREEN, BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601
+from howfar import arrays
+from howfar.data import Data
+from howfar.defend.defense import Defense, Learner
+
+VERSION = 2
+RED, GREEN, BLUE = 19595, 38470, 7471  # ITU-R BT.601 in parts of 65,536, as in Pillow
 
 
 def gray() -> Defense:
     """Grayscale: the luminance three times, once for every training image (Liu et al., ICML 2023, arXiv:2301.13838).
 
-    Images of one channel stay as they are.
+    Rounded as Pillow does. Images of one channel stay as they are.
     """
-    return Defense(purify=image_by_image(_luminance))
+    return Defense(purify=_luminance)
 
 
-def _luminance(images: Images) -> Images:
-    if images.shape[1] != 3:
-        return images
-    red, green, blue = images.unbind(1)
-    return (RED * red + GREEN * green + BLUE * blue)[:, None].expand_as(images)
+def _luminance(data: Data, learner: Learner) -> Data:
+    if data.shape[0] != 3:
+        return data
+    pixels = arrays.empty_pixels(data.pixels.shape)
+    for part in arrays.chunks(len(data), 512):
+        red, green, blue = data.pixels[part].to(torch.int32).unbind(1)
+        luminance = (RED * red + GREEN * green + BLUE * blue + (1 << 15)) >> 16
+        pixels[part] = luminance.to(torch.uint8)[:, None]
+    return data.with_pixels(pixels)

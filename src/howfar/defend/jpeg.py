@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pydantic import Field
 
-from howfar.arrays import empty_pixels
+from howfar.arrays import Pixels, empty_pixels
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
 
@@ -26,11 +26,21 @@ def jpeg(quality: Annotated[int, Field(ge=1, le=95)] = 10) -> Defense:
 
 
 def _compress(data: Data, learner: Learner, *, quality: int) -> Data:
-    pixels = empty_pixels(data.pixels.shape)
-    for index, image in enumerate(data.pixels):
+    return data.with_pixels(compressed(data.pixels, quality))
+
+
+def compressed(pixels: Pixels, quality: int) -> Pixels:
+    """Return images compressed one by one and decoded again.
+
+    Args:
+        pixels: (n, channels, height, width) with 1 or 3 channels, on the CPU.
+        quality: Pillow's scale.
+    """
+    found = empty_pixels(pixels.shape)
+    for index, image in enumerate(pixels):
         array = image.permute(1, 2, 0).contiguous().numpy()
         file = io.BytesIO()
         Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(file, "JPEG", quality=quality)
         decoded = np.asarray(Image.open(file)).reshape(array.shape)
-        pixels[index] = torch.from_numpy(decoded.copy()).permute(2, 0, 1)
-    return data.with_pixels(pixels)
+        found[index] = torch.from_numpy(decoded.copy()).permute(2, 0, 1)
+    return found

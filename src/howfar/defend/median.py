@@ -4,27 +4,33 @@ from functools import partial
 from typing import Annotated
 
 from pydantic import Field
+from torch.nn import functional
 
 from howfar.arrays import Images
 from howfar.defend.defense import Defense, image_by_image
 from howfar.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 
 
 def median(kernel: Annotated[int, Field(ge=3)] = 3) -> Defense:
     """Median filter over every training image, once (Liu et al., ICML 2023, arXiv:2301.13838).
 
+    The border is repeated outwards, as OpenCV does. The released code hands OpenCV arrays with channels first, so that
+    it filters along the wrong axes; this does what its paper describes.
+
     Args:
         kernel: side of the window in pixels, odd.
     """
     if kernel % 2 == 0:
-        raise UsageError(f"median: a window of {kernel} pixels has no centre. Take an odd number.")
+        raise UsageError(f"median: a window of {kernel} pixels has no center. Take an odd number.")
     return Defense(purify=image_by_image(partial(_filter, kernel=kernel)))
 
 
 def _filter(images: Images, *, kernel: int) -> Images:
     from kornia.filters import median_blur
 
-    filtered: Images = median_blur(images, (kernel, kernel))
+    side = kernel // 2  # kornia's own border differs between its versions
+    padded = functional.pad(images, (side,) * 4, mode="replicate")
+    filtered: Images = median_blur(padded, (kernel, kernel))[:, :, side:-side, side:-side]
     return filtered

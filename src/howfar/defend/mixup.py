@@ -21,9 +21,11 @@ VERSION = 1
 def mixup(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
     """Mixup: every image is averaged with another one, and so is the loss (Zhang et al., ICLR 2018, arXiv:1710.09412).
 
+    Differs from the released code: every image of a batch gets a weight of its own, as in APBench.
+
     Args:
         alpha: of the beta distribution that the weight is drawn from.
-        share: of the images that are mixed (1 as published; 0.5 in APBench).
+        share: of the images that are mixed (1 as published and in APBench).
     """
     return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True)
 

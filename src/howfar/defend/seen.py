@@ -10,6 +10,7 @@ from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.defend.defense import Defense
+from howfar.models import in_eval_mode
 from howfar.tasks import Task
 from howfar.train import unchanged
 
@@ -25,7 +26,7 @@ def as_seen(defense: Defense, model: nn.Module, task: Task, data: Data, *, done:
 
     Args:
         defense: what happens in batches.
-        model: in whatever mode; it is put back.
+        model: in whatever mode; every module gets its mode back.
         task: gives the loss.
         data: the probe set, purified already.
         done: share of the training that is done.
@@ -33,19 +34,16 @@ def as_seen(defense: Defense, model: nn.Module, task: Task, data: Data, *, done:
     """
     if defense.around is unchanged:
         return data
-    device, was_training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     pixels = arrays.empty_pixels(data.pixels.shape)
     targets: list[Any] = []
-    model.eval()
-    try:
+    with in_eval_mode(model):
         for part in arrays.chunks(len(data), BATCH):
             images = arrays.to_images(data.pixels[part], device)
             target = arrays.at(data.answers(task.target), part, device)
             seen, meant = _drawn(defense, model, task, images, target, done, generator)
             pixels[part] = (seen.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
             targets.append(pytree.tree_map(lambda values: values.cpu(), meant))
-    finally:
-        model.train(was_training)
     whole = pytree.tree_map(lambda *parts: torch.cat(parts), *targets)
     named = whole if isinstance(whole, dict) else {task.target: whole}
     return Data(pixels, {**data.targets, **named}, data.ids)
@@ -67,11 +65,16 @@ def _drawn(
 
     total = defense.around(inner, done)(task, model, images, target, generator)
     found = torch.autograd.grad(total.sum(), [part for *_, part in calls], allow_unused=True)
-    counted = [(*call[:2], part) for call, part in zip(calls, found, strict=True) if part is not None]
-    weights = torch.stack([part for *_, part in counted], 1).clamp_min(0).cpu()
-    chosen = torch.multinomial(weights, 1, generator=generator).flatten().to(images.device)
     rows = torch.arange(len(images), device=images.device)
+    views = [  # a call may hold several views of every image, one after the other
+        (seen[start + rows], pytree.tree_map(lambda values, at=start + rows: values[at], meant), part[start + rows])
+        for (seen, meant, _), part in zip(calls, found, strict=True)
+        if part is not None
+        for start in range(0, len(seen), len(images))
+    ]
+    weights = torch.stack([part for *_, part in views], 1).clamp_min(0).cpu()
+    chosen = torch.multinomial(weights, 1, generator=generator).flatten().to(images.device)
     return (
-        torch.stack([seen for seen, *_ in counted])[chosen, rows],
-        pytree.tree_map(lambda *meant: torch.stack(meant)[chosen, rows], *[meant for _, meant, _ in counted]),
+        torch.stack([seen for seen, *_ in views])[chosen, rows],
+        pytree.tree_map(lambda *meant: torch.stack(meant)[chosen, rows], *[meant for _, meant, _ in views]),
     )

@@ -14,43 +14,54 @@ from howfar.arrays import Images, Targets
 from howfar.defend.defense import Defense, each_batch
 from howfar.spec import Number
 
-VERSION = 1
+VERSION = 2
+SPREAD = 0.1  # standard deviation of the weights of a kernel
 
 
 def sharpen_dct(
-    centre: Annotated[Number, Field(gt=1)] = 2.5, keep: Annotated[Number, Field(gt=0, le=1)] = 0.3
+    center: Annotated[Number, Field(gt=1)] = 2.5, keep: Annotated[Number, Field(gt=0, le=1)] = 0.3
 ) -> Defense:
     """Random sharpening and frequency filtering, in every batch (Kim and Sandoval-Segura 2024, arXiv:2411.01742).
 
-    Made against CUDA. Every image is convolved with a 3×3 kernel whose centre is fixed and whose eight neighbours are
-    random, negative, and bring the sum to 1; then only the lowest frequencies of its cosine transform are kept.
+    Made against CUDA. Every image is convolved with a 3×3 kernel of its own, the same for all channels: a center c
+    from N(``center``, 0.1), and for the four pixels beside it minus a draw from N((c − 1)/4, 0.1). Of its cosine
+    transform the lowest frequencies are kept.
+
+    Differs from the released code: the border is repeated outwards, where images get two pixels smaller; cropping and
+    flipping come before, not after.
 
     Args:
-        centre: weight of the pixel itself.
-        keep: share of the frequencies, lowest first.
+        center: mean weight of the pixel itself.
+        keep: share of the rows and of the columns of the cosine transform, lowest frequencies first: 0.3 keeps 9 % of
+            all frequencies.
     """
-    return Defense(around=each_batch(partial(_restore, centre=centre, keep=keep)))
+    return Defense(around=each_batch(partial(_restore, center=center, keep=keep)))
 
 
 def _restore(
-    images: Images, targets: Targets, generator: Generator, *, centre: float, keep: float
+    images: Images, targets: Targets, generator: Generator, *, center: float, keep: float
 ) -> tuple[Images, Targets]:
     n, channels, height, width = images.shape
-    around = torch.rand(n, 8, generator=generator)
-    around = around / around.sum(1, keepdim=True) * (1 - centre)
-    kernels = torch.cat([around[:, :4], torch.full((n, 1), centre), around[:, 4:]], 1).view(n, 1, 3, 3)
-    kernels = kernels.repeat_interleave(channels, 0).to(images)
+    kernels = _kernels(n, center, generator).repeat_interleave(channels, 0).to(images)
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate").reshape(1, n * channels, height + 2, width + 2)
     sharp = functional.conv2d(padded, kernels, groups=n * channels).view(n, channels, height, width)
-    high, wide, mask = (part.to(images) for part in _transforms(height, width, keep))
-    spectrum = (high @ sharp.clamp(0, 1) @ wide.T) * mask
+    high, wide = (_lowest(size, keep).to(images) for size in (height, width))
+    spectrum = high @ sharp.clamp(0, 1) @ wide.T
     return (high.T @ spectrum @ wide).clamp(0, 1), targets
 
 
+def _kernels(count: int, center: float, generator: Generator) -> Tensor:
+    """Return random sharpening kernels, (count, 1, 3, 3)."""
+    own = center + SPREAD * torch.randn(count, 1, generator=generator)
+    beside = (own - 1) / 4 + SPREAD * torch.randn(count, 4, generator=generator)
+    kernels = torch.zeros(count, 9)
+    kernels[:, 4:5] = own
+    kernels[:, [1, 3, 5, 7]] = -beside
+    return kernels.view(count, 1, 3, 3)
+
+
 @cache
-def _transforms(height: int, width: int, keep: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the cosine transforms of columns and rows, and 1 for the frequencies that stay."""
-    high, wide = (torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).float() for size in (height, width))
-    frequency = torch.arange(height)[:, None] / height + torch.arange(width) / width
-    limit = frequency.flatten().sort().values[max(round(keep * height * width), 1) - 1]
-    return high, wide, (frequency <= limit).float()
+def _lowest(size: int, keep: float) -> Tensor:
+    """Return the lowest rows of the orthonormal cosine transform (DCT-II), (frequencies, size); one at least."""
+    count = max(int(size * keep + 1e-9), 1)
+    return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")[:count]).float()

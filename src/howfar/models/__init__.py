@@ -6,6 +6,7 @@ from howfar.models.build import Architecture, Shape, build, channels_last
 from howfar.models.classic import lenet5, linear
 from howfar.models.densenet import densenet121
 from howfar.models.mobilenet import mobilenetv2
+from howfar.models.modes import in_eval_mode
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
 from howfar.models.vit import vit_small
 
@@ -21,4 +22,4 @@ MODELS: dict[str, Callable[..., Architecture]] = {
     "vit-small": vit_small,
 }
 
-__all__ = ["MODELS", "Architecture", "Shape", "build", "channels_last"]
+__all__ = ["MODELS", "Architecture", "Shape", "build", "channels_last", "in_eval_mode"]

@@ -8,13 +8,14 @@ from torch.nn import Module
 
 from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
+from howfar.models import in_eval_mode
 from howfar.tasks import Task
 from howfar.train.loss import Loss, plain
 
 
 def adversarial(
     task: Task, model: Module, images: Images, targets: Targets, generator: Generator, *, eps: float, steps: int = 10,
-    norm: Literal["linf", "l2"] = "linf", inner: Loss = plain,
+    norm: Literal["linf", "l2"] = "linf", start: Literal["ball", "normal"] = "ball", inner: Loss = plain,
 ) -> PerExample:  # fmt: skip
     """Return the loss at the worst images that PGD finds (Madry et al., ICLR 2018, arXiv:1706.06083).
 
@@ -27,25 +28,27 @@ def adversarial(
         eps: radius, images in [0, 1]; steps are of 2.5·eps/steps.
         steps: of PGD.
         norm: of the ball.
+        start: ``ball`` is uniform in the L∞ ball or on the L2 sphere; ``normal`` is normal noise that is as large as
+            one step (its standard deviation in L∞, its norm in L2).
         inner: the loss that is raised.
     """
-    was_training = model.training
-    model.eval()
     size = 2.5 * eps / steps
-    try:
-        with torch.enable_grad():
+    descend = pgd.descend if norm == "linf" else pgd.descend_l2
+    noise = _start(images, generator, norm=norm, start=start, eps=eps, size=size)
 
-            def loss(x: Images) -> PerExample:
-                return inner(task, model, x, targets, generator)
+    def gain(x: Images) -> PerExample:
+        return -inner(task, model, x, targets, generator)
 
-            if norm == "linf":
-                worst = pgd.attack(images, loss, eps=eps, step_size=size, steps=steps, generator=generator)
-            else:
-                start = eps * pgd.unit_l2(torch.randn(images.shape, generator=generator).to(images))
-                start = pgd.project_l2(start, images, eps=eps)
-                worst = images + pgd.descend_l2(
-                    images, start, lambda x: -loss(x), eps=eps, step_size=size, steps=steps
-                )  # fmt: skip
-    finally:
-        model.train(was_training)
-    return inner(task, model, worst.detach(), targets, generator)
+    with in_eval_mode(model), torch.enable_grad():
+        noise = descend(images, noise, gain, eps=eps, step_size=size, steps=steps)
+    return inner(task, model, (images + noise).detach(), targets, generator)
+
+
+def _start(images: Images, generator: Generator, *, norm: str, start: str, eps: float, size: float) -> Images:
+    """Return the noise that PGD starts from."""
+    if norm == "linf" and start == "ball":
+        return torch.empty(images.shape).uniform_(-eps, eps, generator=generator).to(images)
+    drawn = torch.randn(images.shape, generator=generator).to(images)
+    if norm == "linf":
+        return size * drawn
+    return pgd.project_l2((eps if start == "ball" else size) * pgd.unit_l2(drawn), images, eps=eps)
