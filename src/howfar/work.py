@@ -16,6 +16,7 @@ from howfar.defend import as_seen
 from howfar.errors import HowfarError
 from howfar.experiment import Step
 from howfar.lesson import taught
+from howfar.models import in_eval_mode
 from howfar.probe import Sharpness, Trajectory, following
 from howfar.probe.trajectory import is_moment
 from howfar.protect import Draft, Progress
@@ -154,9 +155,9 @@ def _answers(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] | No
         return None
     some = torch.linspace(0, len(test) - 1, min(PREVIEW, len(test))).long()
     few = task.prepare(test.take(test.ids.argsort()[some]))
-    model.eval()
     images = arrays.to_images(few.pixels, next(model.parameters()).device)
-    said = task.answer(model(images)).cpu()
+    with in_eval_mode(model):
+        said = task.answer(model(images)).cpu()
     return {"images": few.pixels, "truth": few.targets[task.target].clone(), "said": said.contiguous()}
 
 

@@ -45,9 +45,11 @@ def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, lim
     fresh = torch.empty(task.outputs, weight.shape[1])
     fresh.uniform_(-1, 1, generator=generator).div_(weight.shape[1] ** 0.5)
     _put(head, fresh.to(weight), None if bias is None else torch.zeros(task.outputs).to(bias))
-    for _ in train(model, task, known, learner.recipe, seed=learner.seed):
-        pass
-    _put(head, weight, bias)
+    try:
+        for _ in train(model, task, known, learner.recipe, seed=learner.seed):
+            pass
+    finally:
+        _put(head, weight, bias)
 
 
 def _put(head: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> None:

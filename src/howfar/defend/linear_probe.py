@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from howfar import arrays
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
+from howfar.models import in_eval_mode
 from howfar.models.features import features, last_linear
 
 VERSION = 1
@@ -33,9 +34,8 @@ def _probe(model: nn.Module, data: Data, learner: Learner) -> None:
 
 
 def seen_features(model: nn.Module, data: Data, learner: Learner) -> tuple[Values, Labels]:
-    """Return what the head of the eval-mode network sees, (n, features), and the labels."""
-    model.eval()
-    with torch.no_grad():
+    """Return what the head of the network sees in eval mode, (n, features), and the labels."""
+    with in_eval_mode(model), torch.no_grad():
         found = [
             features(model, arrays.to_images(data.pixels[part], learner.device)).double().cpu()
             for part in arrays.chunks(len(data), 256)

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from howfar.arrays import UNCERTAINTY, Heads, Outputs, PerPixel
+from howfar.models.modes import in_eval_mode
 
 VERSION = 1
 WIDEST = 64  # channels of a decoder, at most
@@ -31,14 +32,9 @@ def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> 
 
 def channels_of(backbone: nn.Module, shape: tuple[int, int, int]) -> list[int]:
     """Return the number of channels of every stage, from a look at an empty image; nothing is changed."""
-    modes = [(module, module.training) for module in backbone.modules()]
     device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
-    backbone.eval()
-    with torch.no_grad():
-        found = [level.shape[1] for level in _pyramid(backbone, torch.zeros(1, *shape, device=device))]
-    for module, mode in modes:
-        module.training = mode
-    return found
+    with in_eval_mode(backbone), torch.no_grad():
+        return [level.shape[1] for level in _pyramid(backbone, torch.zeros(1, *shape, device=device))]
 
 
 def backbone_of(model: Any) -> Any:

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError
-from howfar.models import channels_last
+from howfar.models import channels_last, in_eval_mode
 from howfar.tasks import Task
 from howfar.train.augment import Moves
 from howfar.train.loss import Around, Loss, plain, unchanged
@@ -145,22 +145,18 @@ def steps(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128) -> dict[str, float]:
-    """Return loss and all metrics of the task for the eval-mode model; its mode is put back."""
+    """Return loss and all metrics of the task for the model in eval mode; every module gets its mode back."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     losses = torch.zeros((), dtype=torch.float64, device=device)
     found: Any = None
     answers = data.answers(task.target)
-    try:
+    with in_eval_mode(model):
         for part in arrays.chunks(len(data), batch_size):
             output = model(arrays.to_images(data.pixels[part], device))
             target = arrays.at(answers, part, device)
             losses += task.loss(output, target).double().sum()
             some = task.statistics(output, target)
             found = some if found is None else pytree.tree_map(torch.add, found, some)
-    finally:
-        model.train(was_training)
     return {"loss": float(losses) / len(data), **task.metrics(pytree.tree_map(lambda value: value.cpu(), found))}
 
 
