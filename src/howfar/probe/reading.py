@@ -15,7 +15,7 @@ class Sharpness:
         fall: loss − smallest loss in the ball, nats; None where ``fast`` saw that it cannot exceed the rise.
         quality_drop: quality − quality at the point of the largest loss; None in mode ``reference``.
         quality_rise: quality at the point of the smallest loss − quality; None where ``fall`` is, or in ``reference``.
-        standard_error: of ``sal`` as a mean over images, nats; 0 in mode ``reference``, which keeps no images apart.
+        standard_error: of ``sal`` as a mean over images, nats; NaN for a single image, whose spread is unknown.
         parameters: number of weights in the layer.
         converged: whether the search settled; ``fast`` does not ask.
     """
@@ -41,5 +41,5 @@ class Sharpness:
         """Return the reading for differences of the loss per image, nats, (images,) each."""
         up, down = float(rise.mean()), None if fall is None else float(fall.mean())
         larger = rise if fall is None or up >= float(fall.mean()) else fall
-        error = float(larger.std()) / math.sqrt(len(larger)) if len(larger) > 1 else 0.0
+        error = float(larger.std()) / math.sqrt(len(larger)) if len(larger) > 1 else math.nan
         return cls(up, down, quality_drop, quality_rise, error, parameters, converged)

@@ -1,29 +1,40 @@
-"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025): the yardstick of the other modes."""
+"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025), which the other modes are held against.
+
+Follows ``layer_sharpness`` of the release: per layer, a descent and an ascent of ten passes of plain SGD, one projection
+after each pass, the loss of both over one further pass; every pass in a new random order.
+Differs from the released code: layers, task and images are those of howfar; a loss that is not finite is skipped and
+reported (there NaN is skipped and an infinite loss counts); losses are kept to all digits (there four decimals).
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
 from howfar import arrays
-from howfar.arrays import Images, Targets
+from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
+from howfar.probe.reading import Sharpness
 from howfar.tasks import Task
-from howfar.train.augment import crop_flip
+from howfar.train.augment import Moves
+from howfar.train.loop import moved_targets
 
 PASSES, LEARNING_RATE = 10, 0.1
+DOWN, UP = -1.0, 1.0
 
 
 @dataclass(frozen=True)
 class Released:
     """What the released code does beyond the definition; each changes UD.
 
+    With it, every pass also drops its last batch where that is smaller than the others, as the release does.
+
     Attributes:
         baseline: the loss that rise and fall are counted from, nats; the release takes the training-mode mean over
             the epoch (``Epoch.loss``), which holds the epoch's ordinary progress. None takes the loss of one more
-            pass.
+            pass, as the release does where its training loop reports no loss (mixup).
         crop: augmentation of every pass, as in ``Recipe.crop``.
         flip: as in ``Recipe.flip``.
     """
@@ -33,14 +44,44 @@ class Released:
     flip: bool = True
 
 
+@dataclass
+class Extreme:
+    """The best of the passes in one direction.
+
+    Attributes:
+        loss: mean of that pass, nats.
+        losses: per image, in the order of the data; NaN for an image that the pass did not see.
+        move: change of the weight that leads there.
+    """
+
+    loss: float
+    losses: PerExample
+    move: Tensor
+
+
 @dataclass(frozen=True)
 class Found:
-    """Losses at the best of ten passes, and where they started."""
+    """The loss where the weights stand, and the extremes of ten passes each way."""
 
-    start: float
-    highest: float
-    lowest: float
+    start: Extreme
+    highest: Extreme
+    lowest: Extreme
     diverged: bool
+
+    def reading(self) -> Sharpness:
+        """Return rise, fall and the standard error of the larger one over the images that both its passes saw.
+
+        A baseline that was given counts as known: the error is then that of the perturbed loss alone.
+        """
+        rise, fall = self.highest.loss - self.start.loss, self.start.loss - self.lowest.loss
+        larger = self.highest if rise >= fall else self.lowest
+        change = larger.losses - self.start.losses
+        change = change[~change.isnan()]
+        return Sharpness(
+            rise, fall, quality_drop=None, quality_rise=None, parameters=larger.move.numel(),
+            standard_error=float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.nan,
+            converged=not self.diverged,
+        )  # fmt: skip
 
 
 def reference_layer(
@@ -56,77 +97,93 @@ def reference_layer(
 ) -> Found:
     """Search one layer's ball as the released code does.
 
-    Ten times each way: one pass of plain SGD (lr 0.1) over the batches, all other weights frozen; one projection
-    onto the ball of ``radius``·‖w‖; the mean loss of one more pass. Losses that are not finite are passed over, as
-    in the release, but said. The caller sees to eval mode; the weight is put back.
+    Ten times: one pass of plain SGD (lr 0.1) downwards and one upwards, each from where the last one ended and each
+    with one projection onto the ball of ``radius``·‖w‖ at its end; then the losses of both over one further pass.
+    Every pass draws a permutation of the images from ``generator``. The caller provides eval mode and frozen weights;
+    the weight is restored.
     """
-    loader = _Loader(data, task, batch_size, next(model.parameters()).device, released, generator)
-    given = released.baseline if released else None
-    start = loader.loss(model) if given is None else given
+    passes = _Passes(model, task, data, weight, batch_size, released, generator)
     kept = weight.detach().clone()
-    extremes = {1.0: start, -1.0: start}
-    diverged = False
-    weight.requires_grad_()
     try:
-        for sign in extremes:
-            for _ in range(PASSES):
-                loader.walk(model, weight, sign)
-                _project(weight, kept, radius)
-                loss = loader.loss(model)
+        if released is None or released.baseline is None:
+            (losses,) = passes.losses([kept])
+        else:
+            losses = torch.full((len(data),), released.baseline, dtype=torch.float64)
+        start = Extreme(_mean(losses), losses, torch.zeros_like(kept))
+        places, best, diverged = {DOWN: kept, UP: kept}, {DOWN: start, UP: start}, False
+        for _ in range(PASSES):
+            for sign, place in places.items():
+                places[sign] = _projected(passes.stepped(place, sign), kept, radius)
+            for sign, losses in zip(places, passes.losses(list(places.values())), strict=True):
+                loss = _mean(losses)
                 diverged |= not math.isfinite(loss)
-                if sign * loss > sign * extremes[sign]:
-                    extremes[sign] = loss
-            with torch.no_grad():
-                weight.copy_(kept)
+                if math.isfinite(loss) and sign * loss > sign * best[sign].loss:
+                    best[sign] = Extreme(loss, losses, places[sign] - kept)
     finally:
         weight.requires_grad_(False)
         with torch.no_grad():
             weight.copy_(kept)
-    return Found(start, extremes[1.0], extremes[-1.0], diverged)
+    return Found(start, best[UP], best[DOWN], diverged)
 
 
-class _Loader:
-    """Passes over the batches, augmented where the release is reproduced."""
+class _Passes:
+    """Passes over the images in ever new order, augmented where ``released`` says so."""
 
     def __init__(
-        self, data: Data, task: Task, size: int, device: torch.device, released: Released | None, generator: Generator
-    ) -> None:
-        self.data, self.task, self.size, self.device = data, task, size, device
-        self.released, self.generator = released, generator
+        self, model: nn.Module, task: Task, data: Data, weight: nn.Parameter, size: int, released: Released | None,
+        generator: Generator,
+    ) -> None:  # fmt: skip
+        self.model, self.task, self.data, self.weight = model, task, data, weight
+        self.size, self.released, self.generator = size, released, generator
 
-    def __iter__(self) -> Iterator[tuple[Images, Targets]]:
-        for part in arrays.chunks(len(self.data), self.size):
-            pixels = self.data.pixels[part]
-            if self.released:
-                if part.stop - part.start < self.size <= len(self.data):
-                    return  # the release drops the last, smaller batch
-                crop, flip = self.released.crop, self.released.flip
-                pixels = crop_flip(pixels, crop=crop, flip=flip, generator=self.generator)
-            yield (
-                arrays.to_images(pixels, self.device),
-                arrays.at(self.data.answers(self.task.target), part, self.device),
-            )
-
-    def walk(self, model: nn.Module, weight: nn.Parameter, sign: float) -> None:
-        """One pass of SGD on ``weight`` alone, up (+1) or down (−1)."""
-        for images, target in self:
-            (gradient,) = torch.autograd.grad(self.task.loss(model(images), target).mean(), weight)
+    def stepped(self, place: Tensor, sign: float) -> Tensor:
+        """Return where one pass of SGD leads from ``place``, up (+1) or down (−1)."""
+        with torch.no_grad():
+            self.weight.copy_(place)
+        self.weight.requires_grad_()
+        for _, images, target in self._batches():
+            with torch.enable_grad():
+                loss = self.task.loss(self.model(images), target).mean()
+                (gradient,) = torch.autograd.grad(loss, self.weight)
             with torch.no_grad():
-                weight.add_(gradient, alpha=sign * LEARNING_RATE)
+                self.weight.add_(gradient, alpha=sign * LEARNING_RATE)
+        self.weight.requires_grad_(False)
+        return self.weight.detach().clone()
 
     @torch.no_grad()
-    def loss(self, model: nn.Module) -> float:
-        """Return the mean loss of one pass, nats."""
-        total, count = 0.0, 0
-        for images, target in self:
-            total += float(self.task.loss(model(images), target).double().sum())
-            count += len(images)
-        return total / count
+    def losses(self, places: Sequence[Tensor]) -> list[PerExample]:
+        """Return the loss per image at every place, over one pass that they share.
+
+        NaN stands for images that the pass left out, infinity for losses that are not finite.
+        """
+        found = [torch.full((len(self.data),), math.nan, dtype=torch.float64) for _ in places]
+        for index, images, target in self._batches():
+            for place, losses in zip(places, found, strict=True):
+                self.weight.copy_(place)
+                some = self.task.loss(self.model(images), target).double().cpu()
+                losses[index] = torch.where(some.isfinite(), some, math.inf)
+        return found
+
+    def _batches(self) -> Iterator[tuple[Tensor, Images, Targets]]:
+        """Yield positions, images and targets of the batches of one pass."""
+        order = torch.randperm(len(self.data), generator=self.generator)
+        device, answers = self.weight.device, self.data.answers(self.task.target)
+        for index in order.split(self.size):
+            pixels, target = self.data.pixels[index], arrays.at(answers, index, device)
+            if self.released:
+                if len(index) < self.size <= len(self.data):
+                    return  # the release drops the last, smaller batch
+                crop, flip = self.released.crop, self.released.flip
+                moves = Moves.drawn(pixels.shape, crop=crop, flip=flip, generator=self.generator)
+                pixels, target = moves.of_images(pixels), moved_targets(moves, self.task, target)
+            yield index, arrays.to_images(pixels, device), target
 
 
-@torch.no_grad()
-def _project(weight: nn.Parameter, kept: Tensor, radius: float) -> None:
-    difference = weight - kept
-    length, allowed = float(difference.norm()), radius * float(kept.norm())
-    if length > allowed:
-        weight.copy_(kept + difference * (allowed / length))
+def _mean(losses: PerExample) -> float:
+    return float(losses[~losses.isnan()].mean())
+
+
+def _projected(place: Tensor, center: Tensor, radius: float) -> Tensor:
+    change = place - center
+    length, allowed = float(change.norm()), radius * float(center.norm())
+    return center + change * (allowed / length) if length > allowed else place

@@ -18,7 +18,7 @@ from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-VERSIONS = {"fast": 6, "exact": 8, "reference": 6}
+VERSIONS = {"fast": 6, "exact": 8, "reference": 7}
 RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
 
@@ -47,7 +47,7 @@ def sharpness(
     ``fast`` takes the first step of all layers from one backward pass, then runs again only what lies behind a
     layer; a second step is taken where the first was not nearly linear, and the fall is left out where the rise
     exceeds the linear bound radius·‖w‖·‖∇L‖. ``exact`` goes on, from several starts, until the value settles.
-    ``reference`` is the released algorithm: ten passes of SGD each way.
+    ``reference`` is the released algorithm: ten passes of SGD each way, every pass in a new order from ``generator``.
 
     Per channel, each filter moves alone in its own ball, and the names of the readings end in the filter's number.
     For single parameters see ``parameter_sharpness``.
@@ -64,7 +64,7 @@ def sharpness(
         batch_size: images at a time, at most; None takes what is fast. Only in ``reference`` is it part of the
             algorithm (256 in the release).
         memory: bytes for kept activations; with less, more is computed again.
-        generator: of the augmentation that ``released`` asks for.
+        generator: in ``reference``, of the order of every pass and of the augmentation that ``released`` asks for.
         released: in ``reference``, reproduce what the released code does beyond the definition.
 
     Raises:
@@ -115,18 +115,9 @@ def _reference(
     model: nn.Module, task: Task, data: Data, weights: dict[str, nn.Parameter], radius: float, batch_size: int,
     released: Released | None, generator: Generator,
 ) -> dict[str, Sharpness]:  # fmt: skip
-    readings = {}
-    for name, weight in weights.items():
-        found = reference_layer(
+    return {
+        name: reference_layer(
             model, task, data, weight, radius=radius, batch_size=batch_size, released=released, generator=generator
-        )
-        readings[name] = Sharpness(
-            rise=found.highest - found.start,
-            fall=found.start - found.lowest,
-            quality_drop=None,
-            quality_rise=None,
-            standard_error=0.0,
-            parameters=weight.numel(),
-            converged=not found.diverged,
-        )
-    return readings
+        ).reading()
+        for name, weight in weights.items()
+    }

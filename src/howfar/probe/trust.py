@@ -60,9 +60,10 @@ Small = NDArray[np.float64]
 
 
 def _curvature(moves: Small, turns: Small, size: int) -> Small:
-    along = [max(float(s @ y) / float(s @ s), 0.0) for s, y in zip(moves, turns, strict=True)]
+    pairs = [(s, y) for s, y in zip(moves, turns, strict=True) if float(s @ s) > 0]  # rounding may leave no move
+    along = [max(float(s @ y) / float(s @ s), 0.0) for s, y in pairs]
     bent = np.eye(size) * (sum(along) / len(along) if along else 0.0)
-    for s, y in zip(moves, turns, strict=True):
+    for s, y in pairs:
         rest = y - bent @ s
         share = float(rest @ s)
         if abs(share) > 1e-6 * float(np.linalg.norm(rest) * np.linalg.norm(s)):

@@ -117,7 +117,7 @@ def steps(
         for index, batch in enumerate(order.tensor_split(count), 1):
             raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
             moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
-            images, target = arrays.to_images(moves.of_images(raw), device), _moved(moves, task, target)
+            images, target = arrays.to_images(moves.of_images(raw), device), moved_targets(moves, task, target)
             if fellows:
                 mine = fellows.share(len(batch))
                 images, target = images[mine], pytree.tree_map(lambda values, mine=mine: values[mine], target)
@@ -167,7 +167,7 @@ def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Any
     return data.pixels, targets
 
 
-def _moved(moves: Moves, task: Task, target: Any) -> Any:
+def moved_targets(moves: Moves, task: Task, target: Any) -> Any:
     """Return the targets of moved images: maps move along, and what a mirror changes in their values is changed."""
     if moves.source is None:
         return target
