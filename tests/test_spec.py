@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import howfar.spec as spec_module
 from howfar.data import DATASETS
 from howfar.defend import DEFENSES
 from howfar.errors import UsageError
@@ -78,3 +81,22 @@ def test_keys_change_with_settings_and_version() -> None:
     first, second = (parse(text, MODELS, "model").key() for text in ("resnet8", "resnet8[width=8]"))
     assert first["version"] == second["version"]
     assert first != second
+
+
+def test_the_settings_of_a_factory_are_a_class_that_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    create = spec_module.create_model
+
+    def counted(*arguments: Any, **settings: Any) -> Any:
+        made.append(arguments)
+        return create(*arguments, **settings)
+
+    monkeypatch.setattr(spec_module, "create_model", counted)
+
+    def method(*, width: int = 1) -> int:
+        return width
+
+    for width in range(5):
+        spec = parse(f"method[width={width}]", {"method": method}, "model")
+        assert spec.key()["width"] == spec.build() == width
+    assert len(made) == 1

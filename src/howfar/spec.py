@@ -6,6 +6,7 @@ hyper-parameters. ``name:value`` sets the first of them that is not keyword-only
 (``howfar.protectors``, …); one is loaded only when named.
 """
 
+import functools
 import hashlib
 import inspect
 import re
@@ -170,6 +171,7 @@ def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Call
     return loaded
 
 
+@functools.cache  # pydantic takes milliseconds to make a class, and a grid asks for the same few thousands of times
 def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
     fields: dict[str, Any] = {
@@ -182,6 +184,7 @@ def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     return create_model("Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
 
 
+@functools.cache
 def _first(factory: Callable[..., Any]) -> str | None:
     """Return the setting that ``name:value`` sets; those that are keyword-only are left out."""
     parameters = inspect.signature(factory).parameters.values()
