@@ -30,6 +30,7 @@ from howfar.photos import (
     protect_folder,
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
+from howfar.photos.manifest import digest_of
 from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import REST, changed, is_gray, measured, upright
@@ -262,6 +263,115 @@ def test_other_settings_are_refused_and_the_same_ones_go_on(album: Path, tmp_pat
     assert sum(path.stat().st_ino != stamp for path, stamp in stamps.items()) <= 1, "only the lost one is made again"
     with pytest.raises(UsageError, match="other settings"):
         run(album, tmp_path / "out", seed=1)
+
+
+def repainted(path: Path, seed: int = 77) -> None:
+    scene(90, 61, seed=seed).save(path)
+
+
+def within_budget(album: Path, output: Path, manifest: dict[str, Any]) -> None:
+    """Every copy is its present original plus at most the budget, and the manifest describes the present files."""
+    for entry in manifest["photos"]:
+        original = np.asarray(upright(album / entry["name"]).convert("RGB")).astype(int)
+        assert np.abs(np.asarray(Image.open(output / entry["output"])) - original).max() == entry["linf"] <= 8
+        assert entry["before"] == digest_of((album / entry["name"]).read_bytes())
+        assert entry["after"] == digest_of((output / entry["output"]).read_bytes())
+
+
+def test_an_edited_photograph_is_protected_again(album: Path, tmp_path: Path) -> None:
+    name, out = "random[eps=8/255,granularity=class]", tmp_path / "out"
+    first = run(album, out, name)
+    assert first["redone"] == {}
+    inodes = {path: path.stat().st_ino for path in out.rglob("*.png")}
+    repainted(album / "cats" / "Ünï 1.png")
+    assert checked(out, album) == ["cats/Ünï 1.png was edited after it was protected. Run howfar protect again."]
+    assert checked(out) == []
+    again = run(album, out, name)
+    assert again["redone"] == {"cats/Ünï 1.png": "the photograph was edited"}
+    assert [path for path in inodes if path.stat().st_ino != inodes[path]] == [out / "cats" / "Ünï 1.png"]
+    within_budget(album, out, again)
+    assert json.loads((out / "manifest.json").read_text()) == json.loads(json.dumps(again))
+    assert checked(out, album) == []
+    assert run(album, out, name)["redone"] == {}
+
+
+def test_an_edit_that_keeps_time_and_size_in_pixels_is_seen(album: Path, tmp_path: Path) -> None:
+    path = album / "dogs" / "Ünï 4.bmp"  # another picture has the same number of bytes
+    run(album, tmp_path / "out")
+    before = path.stat()
+    repainted(path, seed=5)
+    assert path.stat().st_size != before.st_size or path.stat().st_mtime_ns != before.st_mtime_ns
+    assert run(album, tmp_path / "out")["redone"] == {"dogs/Ünï 4.bmp": "the photograph was edited"}
+
+
+def test_a_photograph_that_was_merely_touched_is_left_alone(album: Path, tmp_path: Path) -> None:
+    first = run(album, tmp_path / "out")
+    inodes = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.png")}
+    for path in album.rglob("*.*"):
+        os.utime(path)
+    assert run(album, tmp_path / "out") == first
+    assert {path: path.stat().st_ino for path in inodes} == inodes
+
+
+def test_a_changed_copy_is_named_and_made_again(album: Path, tmp_path: Path) -> None:
+    first = run(album, tmp_path / "out")
+    entry = first["photos"][3]
+    copy = tmp_path / "out" / entry["output"]
+    copy.write_bytes(copy.read_bytes() + b"damage")
+    again = run(album, tmp_path / "out")
+    assert again["redone"] == {entry["name"]: "its copy was changed"}
+    assert {**again, "redone": {}} == first
+    assert checked(tmp_path / "out") == []
+
+
+def test_noise_that_changes_with_another_photograph_is_brought_up_to_date(album: Path, tmp_path: Path) -> None:
+    """EM trains a surrogate on all photographs: after an edit, no copy may keep noise of the earlier set."""
+    name, how = "em:class[rounds=1,steps=1]", {"sides": (16,)}
+    run(album, tmp_path / "out", name, **how)
+    repainted(album / "cats" / "Ünï 1.png")
+    again = run(album, tmp_path / "out", name, **how)
+    fresh = run(album, tmp_path / "fresh", name, **how)
+    assert [e["after"] for e in again["photos"]] == [e["after"] for e in fresh["photos"]]
+    assert "its noise changed because other photographs did" in again["redone"].values()
+
+
+def test_a_draft_of_noise_for_other_photographs_is_not_continued(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "out" / ".howfar"
+    notes.mkdir(parents=True)
+    (notes / "crafting-16-0123456789abcdef.draft").write_bytes(b"of another set")
+    run(album, tmp_path / "out", sides=(16,))
+    assert list(notes.glob("*.draft")) == []
+
+
+def test_the_copy_of_a_photograph_that_broke_since_does_not_stay(album: Path, tmp_path: Path) -> None:
+    run(album, tmp_path / "out", broken="skip")
+    (album / "cats" / "Ünï 1.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    again = run(album, tmp_path / "out", broken="skip")
+    assert again["counts"] == {"protected": 11, "copied": 0, "skipped": 1}
+    assert again["redone"]["cats/Ünï 1.png"] == "the photograph was edited"
+    assert not (tmp_path / "out" / "cats" / "Ünï 1.png").exists()
+    repainted(album / "cats" / "Ünï 1.png")
+    assert run(album, tmp_path / "out", broken="skip")["counts"]["protected"] == 12
+
+
+def test_the_command_names_what_it_protects_again_and_compares_with_the_originals(album: Path, tmp_path: Path) -> None:
+    how = ("protect", str(album), "-o", str(tmp_path / "out"), "--side", "16", "--workers", "1")
+    assert inside(*how)[0] == 0
+    repainted(album / "cats" / "Ünï 1.png")
+    code, _, said = inside("protect", "--check", str(tmp_path / "out"))
+    assert code == 1
+    assert "Ünï 1.png was edited after it was protected" in said
+    code, _, said = inside(*how)
+    assert code == 0
+    assert "protected again: cats/Ünï 1.png: the photograph was edited" in said
+    code, _, said = inside("protect", "--check", str(tmp_path / "out"))
+    assert code == 0
+    assert "Compared with the originals" in said
+    for path in album.rglob("*.*"):
+        path.unlink()
+    assert inside("protect", "--check", str(tmp_path / "out"))[0] == 0, "originals need not be kept beside the copies"
 
 
 def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 class Protect(Common):
     """Protect the photographs of a folder: noise that keeps networks from learning what the pictures show.
 
-    Originals are never touched, and an interrupted run goes on where it stopped: just run it again.
+    Originals are never touched. Run it again to finish an interrupted run, or after photographs were edited: only what
+    is missing or out of date is made, and what was made again is named.
     """
 
     photos: Positional[Path]
@@ -59,7 +60,7 @@ class Protect(Common):
     dry_run: bool = False
     """Show what would be done; do nothing."""
     check: bool = False
-    """Compare a protected folder with its manifest."""
+    """Compare a protected folder with its manifest, and with its originals if they are still there."""
     json: bool = False
     """Print as JSON."""
 
@@ -70,7 +71,7 @@ class Protect(Common):
         from howfar.photos import check, protect_folder
 
         order, photos = self._order()
-        check(order)
+        check(order, photos)
         device = engine.choose_device(self.device)
         labels = sorted({photo.label for photo in photos} - {""})
         kinds = f"{order.clusters} clusters" if order.clusters else f"{len(labels) or 'no'} labels"
@@ -138,6 +139,8 @@ class Protect(Common):
             ["SSIM", ssim],
         ]
         terminal.show_table(["what", "measured"], rows)
+        for name, reason in manifest["redone"].items():
+            terminal.say(f"protected again: {name}: {reason}")
         for entry in manifest["photos"]:
             if entry["status"] != "protected":
                 terminal.say(f"{entry['status']}: {entry['name']}: {entry['why']}")
@@ -146,12 +149,15 @@ class Protect(Common):
         terminal.say(f"protected photographs and manifest.json: {self.output}")
 
     def _checked(self) -> int:
-        from howfar.photos import checked
+        from howfar.photos import checked, originals_of
 
-        faults = checked(self.photos)
+        originals = originals_of(self.photos)
+        faults = checked(self.photos, originals)
         if self.json:
             terminal.show_json(faults)
         for fault in () if self.json else faults:
             terminal.say(fault)
-        terminal.say(f"{len(faults)} files are not as they were written" if faults else "all as it was written.")
+        compared = "" if originals is None else f" Compared with the originals in {originals} as well."
+        summary = f"{len(faults)} files are not as they were written." if faults else "all as it was written."
+        terminal.say(summary + compared)
         return 1 if faults else 0

@@ -1,13 +1,13 @@
 """Photographs in, protected photographs out: every file is written once, whole, and noted; a kill loses nothing."""
 
-import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,76 +15,19 @@ from numpy.typing import NDArray
 
 from howfar import arrays
 from howfar.data import clustered
-from howfar.errors import HowfarError, UsageError
-from howfar.photos.encoding import Encoding, decoded, encoded
-from howfar.photos.journal import Journal
+from howfar.errors import HowfarError
+from howfar.photos.encoding import decoded, encoded
+from howfar.photos.journal import Journal, stamp
 from howfar.photos.listing import Photo
-from howfar.photos.manifest import MANIFEST, digest_of, summary
-from howfar.photos.noise import SIDES, Plates, crafted, together
+from howfar.photos.manifest import MANIFEST, NOTES, SOURCE, digest_of, summary
+from howfar.photos.noise import Plates, crafted, together
+from howfar.photos.order import Order, check
 from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
-from howfar.protect import Draft, Progress, Protector
+from howfar.protect import Draft, Progress
 from howfar.store import write_text
 from howfar.store.writing import sweep, write_bytes
 
-NOTES = ".howfar"
-Broken = Literal["stop", "skip", "copy"]
 AHEAD = 2  # photographs a worker may be ahead of what is noted: bounds the memory
-
-
-@dataclass(frozen=True)
-class Order:
-    """What shall be done with a folder.
-
-    Attributes:
-        source: the folder of photographs.
-        output: the folder of the protected ones.
-        label: of the protector.
-        protector: the protector.
-        encoding: how files are written.
-        seed: of all randomness.
-        broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
-        ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
-        clusters: number of clusters that stand in for labels; 0 takes the labels of the photographs.
-        sides: of the small versions that noise is crafted on, pixels.
-    """
-
-    source: Path
-    output: Path
-    label: str
-    protector: Protector
-    encoding: Encoding
-    seed: int = 0
-    broken: Broken = "stop"
-    ssim_photos: int = 20
-    clusters: int = 0
-    sides: tuple[int, ...] = SIDES
-
-    def described(self) -> dict[str, Any]:
-        """Return what the manifest says of it."""
-        return {
-            "protector": self.label,
-            "seed": self.seed,
-            "clusters": self.clusters,
-            "sides": self.sides,
-            "encoding": asdict(self.encoding),
-        }
-
-    def digest(self, photos: Sequence[Photo]) -> str:
-        """Return what must be the same for work to go on."""
-        how = [self.label, self.seed, self.clusters, self.sides, asdict(self.encoding)]
-        content = [*how, [asdict(photo) for photo in photos]]
-        return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
-
-
-def check(order: Order) -> None:
-    """Raise ``UsageError`` unless the output is a folder of its own, empty or begun by this function."""
-    source, output = order.source.resolve(), order.output.resolve()
-    if source == output or source in output.parents or output in source.parents:
-        raise UsageError(
-            f"{order.output} lies in {order.source} or around it. Originals are never touched: choose another."
-        )
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTES).is_dir())):
-        raise UsageError(f"{order.output} holds other files. Choose an empty folder.")
 
 
 def protect_folder(
@@ -92,7 +35,8 @@ def protect_folder(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Protect all photographs of a folder; yields progress, returns the manifest, which is written too.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped. A photograph that was edited since, one whose copy was changed, and one
+    whose noise is another because other photographs changed are protected again; ``redone`` in the manifest names them.
 
     Args:
         photos: what to protect.
@@ -104,11 +48,12 @@ def protect_folder(
         HowfarError: for a photograph that cannot be protected, if ``broken`` says stop.
         UsageError: for an output begun with other settings.
     """
-    check(order)
+    check(order, photos)
     notes = order.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)
     sweep(notes)
     journal = Journal(notes / "journal.jsonl", order.digest(photos))
+    write_text(notes / SOURCE, _way_to(order.source, order.output), aside=notes)
     small, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
     labels = [photo.label for photo in whole]
@@ -117,16 +62,55 @@ def protect_folder(
     plates = yield from _plates(small, labels, order, device)
     del small  # large, and no longer needed
     places = {photo.name: place for place, photo in enumerate(whole)}
-    left = [photo for photo in photos if not journal.holds(photo, order.output)]
+    again = _todo(photos, order, journal, plates, places)
+    left = [photo for photo in photos if photo.name in again]
     done = len(photos) - len(left)
     with ThreadPoolExecutor(workers) as pool:
         for entry in _in_order(pool, left, order, plates, places, faults, window=AHEAD * workers):
+            _retract(journal.entries.get(entry["name"]), entry, order.output)
             journal.add(entry)
             done += 1
             yield Progress(done, len(photos), entry["name"])
-    manifest = {**order.described(), **summary([journal.entries[photo.name] for photo in photos])}
+    redone = {name: reason for name, reason in again.items() if reason}
+    manifest = {**order.described(), **summary([journal.told(photo.name) for photo in photos]), "redone": redone}
     write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", aside=notes)
     return manifest
+
+
+def _way_to(source: Path, output: Path) -> str:
+    """Return the path from the protected folder to the originals, which names no more folders than it must."""
+    try:
+        return os.path.relpath(source.resolve(), output.resolve())
+    except ValueError:  # on another drive
+        return str(source.resolve())
+
+
+def _todo(
+    photos: Sequence[Photo], order: Order, journal: Journal, plates: Plates, places: Mapping[str, int]
+) -> dict[str, str]:
+    """Return the photographs to protect, and why where they were protected before."""
+    found = {}
+    for photo in photos:
+        noise = _noise_of(photo, order, plates, places)
+        reason = journal.why_again(photo, order.source, order.output, noise)
+        if reason is not None:
+            found[photo.name] = reason
+    return found
+
+
+def _noise_of(photo: Photo, order: Order, plates: Plates, places: Mapping[str, int]) -> str:
+    """Return a digest of the noise of a photograph; of one that is left out, what becomes of it."""
+    return plates.digest(places[photo.name]) if photo.name in places else order.broken
+
+
+def _retract(before: Mapping[str, Any] | None, now: Mapping[str, Any], output: Path) -> None:
+    """Remove the earlier copy of a photograph that has none any more, or one of another name."""
+    if before is None or before["status"] == "skipped":
+        return
+    copy = output / before["output"]
+    replaced = now["status"] != "skipped" and now["output"] == before["output"]
+    if not replaced and copy.is_file() and digest_of(copy.read_bytes()) == before.get("after"):
+        copy.unlink()
 
 
 def _looked_at(
@@ -166,9 +150,15 @@ def _plates(
     small: Sequence[torch.Tensor], labels: Sequence[str], order: Order, device: torch.device
 ) -> Generator[Progress, None, Plates]:
     """Return the noise of all photographs, crafted size by size."""
-    after = []
+    after, notes = [], order.output / NOTES
+    paths = {  # a draft belongs to these photographs: noise that was begun for others is begun anew
+        side: notes / f"crafting-{side}-{arrays.digest(before)[:16]}.draft"
+        for side, before in zip(order.sides, small, strict=True)
+    }
+    for path in set(notes.glob("crafting-*.draft")) - set(paths.values()):
+        path.unlink()
     for side, before in zip(order.sides, small, strict=True):
-        draft = Draft(order.output / NOTES / f"crafting-{side}.draft")
+        draft = Draft(paths[side])
         work = crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)
         after.append((yield from work))
         draft.discard()
@@ -194,30 +184,40 @@ def _in_order(
 
 def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[str, Any]:
     source = order.source / photo.name
+    # Before the pixels are read: if the file is edited meanwhile, the next run sees that it is another one.
+    stamped, before = stamp(source), digest_of(source.read_bytes())
     image = upright(source)
     after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
     content = encoded(after, image, order.encoding)
     if order.encoding.kind == "jpeg":
         after = decoded(content, image)
     change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
-    _write(order, photo, photo.output, content)
+    stamps = {"source": stamped, "copy": _write(order, photo, photo.output, content)}
     return {
         "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
-        "before": digest_of(source.read_bytes()), "after": digest_of(content), **asdict(change),
+        "before": before, "after": digest_of(content), **asdict(change),
+        "noise": plates.digest(place), "stamps": stamps,
     }  # fmt: skip
 
 
 def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
-    entry = {"name": photo.name, "output": photo.name, "label": photo.label, "status": "skipped", "why": fault}
+    source = order.source / photo.name
+    entry = {
+        "name": photo.name, "output": photo.name, "label": photo.label, "status": "skipped", "why": fault,
+        "noise": order.broken, "stamps": {"source": stamp(source)},
+    }  # fmt: skip
     if order.broken == "skip":
         return entry
-    content = (order.source / photo.name).read_bytes()
-    _write(order, photo, photo.name, content)
-    return {**entry, "status": "copied", "before": digest_of(content), "after": digest_of(content)}
+    content = source.read_bytes()
+    stamps = {"source": stamp(source), "copy": _write(order, photo, photo.name, content)}
+    digest = digest_of(content)
+    return {**entry, "status": "copied", "before": digest, "after": digest, "stamps": stamps}
 
 
-def _write(order: Order, photo: Photo, name: str, content: bytes) -> None:
+def _write(order: Order, photo: Photo, name: str, content: bytes) -> list[int]:
+    """Write a file with the times of its original; returns its stamp."""
     output = order.output / name
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content, aside=order.output / NOTES)
     keep_times(order.source / photo.name, output)
+    return stamp(output)

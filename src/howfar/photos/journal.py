@@ -7,6 +7,13 @@ from typing import Any
 
 from howfar.errors import UsageError
 from howfar.photos.listing import Photo
+from howfar.photos.manifest import digest_of
+
+LOCAL = ("noise", "stamps")  # what the journal keeps of a photograph besides what the manifest says
+EDITED = "the photograph was edited"
+CHANGED = "its copy was changed"
+OTHER_NOISE = "its noise changed because other photographs did"
+OLDER = "it was protected by an older version"
 
 
 class Journal:
@@ -27,10 +34,39 @@ class Journal:
         elif lines[-1]:
             self._append(None)
 
-    def holds(self, photo: Photo, output: Path) -> bool:
-        """Return whether a photograph is finished and its file is there."""
+    def why_again(self, photo: Photo, source: Path, output: Path, noise: str) -> str | None:
+        """Return why a photograph has to be protected again; None if it is finished and nothing has changed since.
+
+        A file with the noted size and time counts as the same; otherwise its digest decides.
+
+        Args:
+            photo: one of the photographs.
+            source: the folder of originals.
+            output: the folder of protected copies.
+            noise: digest of the noise that the photograph gets.
+
+        Returns:
+            None, an empty string where the work was never finished, or a reason for a person to read.
+        """
         entry = self.entries.get(photo.name)
-        return entry is not None and (entry["status"] == "skipped" or (output / entry["output"]).is_file())
+        if entry is None:
+            return ""
+        if "noise" not in entry:
+            return OLDER
+        if not _same(source / photo.name, entry["stamps"]["source"], entry.get("before")):
+            return EDITED
+        if entry["noise"] != noise:
+            return OTHER_NOISE
+        if entry["status"] == "skipped":
+            return None
+        copy = output / entry["output"]
+        if not copy.is_file():
+            return ""
+        return None if _same(copy, entry["stamps"]["copy"], entry["after"]) else CHANGED
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Return what the manifest says of a photograph."""
+        return {key: value for key, value in self.entries[name].items() if key not in LOCAL}
 
     def add(self, entry: dict[str, Any]) -> None:
         """Note a finished photograph."""
@@ -40,6 +76,19 @@ class Journal:
     def _append(self, entry: Mapping[str, Any] | None, *, fresh: bool = False) -> None:
         with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
             file.write(("" if entry is None else json.dumps(entry, ensure_ascii=False)) + "\n")
+
+
+def stamp(path: Path) -> list[int]:
+    """Return size and time of the last change of a file, bytes and nanoseconds."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _same(path: Path, noted: list[int], digest: str | None) -> bool:
+    found = stamp(path)
+    if found == noted:
+        return True
+    return found[0] == noted[0] and digest is not None and digest_of(path.read_bytes()) == digest
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from howfar.errors import HowfarError, UsageError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+NOTES, SOURCE = ".howfar", "source"  # the folder of notes, and the file in it that says where the originals are
 STATES = ("protected", "copied", "skipped")
 
 
@@ -55,15 +56,32 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def checked(folder: Path) -> list[str]:
+def originals_of(folder: Path) -> Path | None:
+    """Return the folder of originals that a protected folder was made from; None where it is not there any more."""
+    try:
+        place = folder / (folder / NOTES / SOURCE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return place.resolve() if place.is_dir() else None
+
+
+def checked(folder: Path, originals: Path | None = None) -> list[str]:
     """Return a sentence for everything in a protected folder that is not as its manifest says.
+
+    Args:
+        folder: of the protected copies.
+        originals: the photographs they were made from; those that are still there must be the same files. None
+            compares with no original.
 
     Raises:
         HowfarError: as ``entries_of``.
     """
     faults = []
     for entry in entries_of(folder):
-        name = entry["output"]
+        name, before = entry["output"], entry.get("before")
+        original = None if originals is None else originals / entry["name"]
+        if original is not None and before and original.is_file() and digest_of(original.read_bytes()) != before:
+            faults.append(f"{entry['name']} was edited after it was protected. Run howfar protect again.")
         if entry["status"] == "skipped":
             continue
         if not (folder / name).is_file():

@@ -6,6 +6,7 @@ the way to a learner's size, and a learner does not find what is too coarse: sma
 in the squares of a board. Learners see the middle square of a photograph, so the small versions show that.
 """
 
+import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,11 @@ class Plates:
     def __len__(self) -> int:
         """Return the number of photographs."""
         return len(self.values)
+
+    def digest(self, place: int) -> str:
+        """Return a digest of all that decides the noise of one photograph."""
+        content = f"{self.limit}\0".encode() + self.values[place].contiguous().numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()[:20]
 
     def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Image.Image:
         """Return the noise of one photograph at its own size, above ``REST``; of a gray one, that of its luminance.
@@ -83,6 +89,25 @@ def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
     return Plates(values, limit)
 
 
+def check_noise(protector: Protector, labels: Sequence[str]) -> None:
+    """Refuse a protector that cannot protect photographs.
+
+    Args:
+        protector: to be asked.
+        labels: what each photograph shows; empty strings where nobody says.
+
+    Raises:
+        UsageError: if it filters instead of adding noise, or needs labels where there are none.
+    """
+    if protector.norm not in ("L∞", "L2"):
+        raise UsageError(
+            f"{type(protector).__name__} changes images otherwise than by noise, so it cannot be enlarged. Choose "
+            "carriers, em:class or another one that adds noise."
+        )
+    if protector.uses_labels and (len(set(labels)) < 2 or "" in labels):
+        raise UsageError("this protector needs labels: subfolders, --labels FILE.csv, or --labels clusters.")
+
+
 def crafted(
     pixels: Pixels, labels: Sequence[str], protector: Protector, *, seed: int, device: torch.device, draft: Draft
 ) -> Generator[Progress, None, Pixels]:  # fmt: skip
@@ -99,14 +124,8 @@ def crafted(
     Raises:
         UsageError: if the protector filters instead of adding noise, or needs labels where there are none.
     """
-    if protector.norm not in ("L∞", "L2"):
-        raise UsageError(
-            f"{type(protector).__name__} changes images otherwise than by noise, so it cannot be enlarged. Choose "
-            "carriers, em:class or another one that adds noise."
-        )
+    check_noise(protector, labels)
     names = sorted(set(labels))
-    if protector.uses_labels and (len(names) < 2 or "" in names):
-        raise UsageError("this protector needs labels: subfolders, --labels FILE.csv, or --labels clusters.")
     index = {name: number for number, name in enumerate(names)}
     targets = {"label": torch.tensor([index[label] for label in labels])}
     data = Data(pixels, targets, torch.arange(len(labels)))
