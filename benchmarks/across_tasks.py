@@ -24,7 +24,7 @@ from howfar.report.page import Protected
 from howfar.results import collect
 from howfar.results.cells import CLEAN, Distances, crafted_for
 from howfar.results.crosstask import matrices
-from howfar.score import Retention, retention
+from howfar.score import Retention, retention, ssim_text
 from howfar.store import Record, Store
 from howfar.suite import check_data
 
@@ -65,7 +65,7 @@ def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
     for one in sorted(protected, key=lambda one: one.seconds_per_image):
         seen = one.visibility
         if seen["linf"]:
-            numbers = f"{seen['linf']}", f"{seen['l2']:.2f}", f"{seen['psnr']:.1f}", f"{seen['ssim']:.3f}"
+            numbers = f"{seen['linf']}", f"{seen['l2']:.2f}", f"{seen['psnr']:.1f}", ssim_text(seen["ssim"])
             yield one.protector, *numbers, f"{1000 * one.seconds_per_image:.1f}"
 
 

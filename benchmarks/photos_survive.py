@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -21,6 +22,7 @@ from PIL import Image
 
 from howfar.data import balanced
 from howfar.data.npz import npz
+from howfar.score import ssim_text
 from howfar.spec import split_list
 from howfar.store import write_text
 
@@ -100,16 +102,16 @@ def howfar(*words: object) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def show(rows: "list[dict[str, object]]") -> None:
+def show(rows: list[dict[str, Any]]) -> None:
     """Print drops in points, with half of their 95 % intervals."""
     columns = ("photographs", "protector", "side, strength, file", "learner's size", "SSIM", "clean", *WAYS)
     print(f"| {' | '.join(columns)} |\n|{' - |' * len(columns)}")
     for row in rows:
-        losses = {loss["way"]: loss for loss in row["losses"]}  # type: ignore[attr-defined]
+        losses = {loss["way"]: loss for loss in row["losses"]}
         drops = [drop(losses.get(way)) for way in WAYS]
         clean = f"{100 * np.mean([loss['clean'] for loss in losses.values()]):.0f} %"
         made = f"{row['side']}, {row['strength']}, {row['format']}"
-        head = (row["photos"], row["protector"], made, row["size"], f"{row['ssim']:.3f}")
+        head = (row["photos"], row["protector"], made, row["size"], ssim_text(row["ssim"]))
         print(f"| {' | '.join(map(str, (*head, clean, *drops)))} |")
 
 

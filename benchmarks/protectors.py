@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from howfar import engine
 from howfar.report import Row
 from howfar.results import collect
+from howfar.score import psnr_text, ssim_text
 from howfar.store import Store
 from howfar.suite import make_suite
 
@@ -76,7 +77,7 @@ def show(row: Row, seconds: float, known: float | None) -> None:
     print(
         f"| {row.protector} | {row.model} | {100 * row.clean:.1f} | {100 * row.poisoned:.1f} | "
         f"{100 * row.drop:.1f}{reach} | {'yes' if half else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | "
-        f"{row.psnr or 0:.1f} | {row.ssim:.3f} | {1000 * seconds:.1f} | {published} |"
+        f"{psnr_text(row.psnr, row.linf)} | {ssim_text(row.ssim)} | {1000 * seconds:.1f} | {published} |"
     )
 
 

@@ -69,9 +69,11 @@ def test_test_images_are_looked_at_once_at_the_end(
             assert Sealed.opened == (step.name == "victim")
     finally:
         Sealed.opened = False
-    result = next(iter(store.records("victim"))).result
+    record = next(iter(store.records("victim")))
+    result = record.result
     assert 0 <= result["quality"] <= 1
     assert all("test" not in epoch and "validation" in epoch for epoch in result["epochs"])
+    assert collect(store, [record.key]).groups[0].watched == "validation"
 
 
 def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> No
         "digits",
         {
             "protectors": "random", "models": "resnet8[width=2]", "defenses": "none", "seeds": "0,1",
-            "limit_train": 60, "limit_test": 30, "probe_images": 0, "train": {"epochs": 1},
+            "limit_train": 60, "limit_test": 30, "held_out": 0, "probe_images": 0, "train": {"epochs": 1},
         },
     )  # fmt: skip
     experiments, store = suite.experiments(), Store(tmp_path)
@@ -119,6 +121,7 @@ def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> No
     (row,) = (row for row in page.rows if row.protector != "clean")
     assert row.ud is None
     assert row.seeds == 2
+    assert page.groups[0].watched == "test"
     assert 'id="sal-' not in render(page)
 
 

@@ -6,7 +6,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,6 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
     noise = protected.pixels.to(torch.int16) - clean.pixels.to(torch.int16)
     tensors = {"pixels": protected.pixels, "noise": noise, "ids": protected.ids}
     tensors |= {f"target/{name}": values for name, values in protected.targets.items()}
-    seen = asdict(visibility(clean, protected))
     manifest = {
         "format": FORMAT,
         **about,
@@ -82,7 +81,7 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
         "shape": list(protected.shape),
         "clean_digest": clean.digest(),
         "digests": {name: arrays.digest(values) for name, values in tensors.items()},
-        "budget": {key: value if key != "psnr" or value != float("inf") else None for key, value in seen.items()},
+        "budget": visibility(clean, protected).record(),
     }
     draft = folder / f".{ARRAYS}.tmp"
     save_file({name: values.contiguous() for name, values in tensors.items()}, draft)

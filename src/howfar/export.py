@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 
 from howfar.artefact import Artefact
 from howfar.errors import UsageError
-from howfar.score import visibility
+from howfar.score import recorded, visibility
 from howfar.store import write_text
 
 
@@ -40,10 +39,9 @@ def export(artefact: Artefact, output: Path, *, jpeg: int | None = None) -> dict
         output.parent.mkdir(parents=True, exist_ok=True)
         entries: dict[str, Any] = {"x": data.pixels.permute(0, 2, 3, 1).numpy(), "ids": data.ids.numpy(), **labels}
         np.savez_compressed(output, **entries)
-        return dict(artefact.manifest["budget"])
+        return recorded(artefact.manifest["budget"])
     written, files = _images(artefact, output, jpeg)
-    seen = asdict(visibility(clean, data.with_pixels(written)))
-    budget = {key: None if value == float("inf") else value for key, value in seen.items()}
+    budget = visibility(clean, data.with_pixels(written)).record()
     about = {key: value for key, value in artefact.manifest.items() if key not in ("digests", "format")}
     about |= {"budget": budget, "files": files, "lossy": None if jpeg is None else f"JPEG {jpeg}"}
     write_text(output / "manifest.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")

@@ -99,10 +99,12 @@ def watch(work: "Generator[Work, None, T]", label: str) -> "T":
 
 def show_budget(budget: "Mapping[str, Any]") -> None:
     """Print what protection costs the eye."""
-    psnr = "∞" if budget["psnr"] is None else f"{budget['psnr']:.1f} dB"
+    from howfar.score import psnr_text, ssim_text
+
     rows = [
         ("L∞, after rounding", f"{budget['linf']}/255"), ("L2, mean", f"{budget['l2']:.3f}"),
-        ("pixels changed", f"{100 * budget['l0']:.1f} %"), ("PSNR", psnr), ("SSIM", f"{budget['ssim']:.3f}"),
+        ("pixels changed", f"{100 * budget['l0']:.1f} %"),
+        ("PSNR", psnr_text(budget["psnr"], budget["linf"], " dB")), ("SSIM", ssim_text(budget["ssim"])),
     ]  # fmt: skip
     show_table(["change", "measured"], rows)
 

@@ -48,7 +48,6 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
     protected = yield from work
     made = clock.stop()
-    seen = asdict(visibility(data, protected))
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
     shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
     result = {
@@ -56,7 +55,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
         "curve": draft.curve,
         "needs_labels": protector.uses_labels,
         "norm": protector.norm,
-        "visibility": {**seen, "psnr": seen["psnr"] if math.isfinite(seen["psnr"]) else None},
+        "visibility": visibility(data, protected).record(),
     }
     maps = {f"target_{name}": values[shown] for name, values in clean.targets.items() if values.ndim > 2}
     pixels = {

@@ -30,7 +30,7 @@ from howfar.photos import (
     protect_folder,
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
-from howfar.photos.manifest import digest_of
+from howfar.photos.manifest import digest_of, summary
 from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import REST, changed, is_gray, measured, upright
@@ -555,6 +555,15 @@ def test_sizes_that_make_no_sense_are_refused(album: Path, tmp_path: Path, side:
     code, _, errors = inside("protect", str(album), "-o", str(tmp_path / "out"), "--side", side)
     assert code == 2
     assert "8 to 256" in errors
+
+
+def test_what_cannot_be_measured_is_not_perfect() -> None:
+    tiny, other = Image.new("RGB", (40, 10), (9, 9, 9)), Image.new("RGB", (40, 10), (99, 9, 9))
+    assert measured(tiny, other, with_ssim=True).ssim is None, "no window of SSIM fits into 10 pixels"
+    empty = summary([{"status": "skipped"}])
+    assert (empty["linf"], empty["psnr"], empty["ssim"]) == (None, None, None), "nothing was protected"
+    same = summary([{"status": "protected", "linf": 0.0, "square": 0.0, "ssim": 1.0}])
+    assert (same["linf"], same["psnr"], same["ssim"]) == (0.0, None, 1.0)
 
 
 @pytest.mark.slow

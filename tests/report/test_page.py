@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
+from howfar.report.figures import convergence
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
 from howfar.report.page import Control, Gallery, Group, Page, Protected, Series
 from howfar.report.profile import Profile
@@ -215,6 +216,22 @@ def test_charts_follow_the_colours_of_the_page(browser: Any, tmp_path: Path) -> 
     assert tab.evaluate(colour) != light
     assert tab.evaluate(f"{colour} === getComputedStyle(document.documentElement).getPropertyValue('--soft').trim()")
     tab.close()
+
+
+def test_a_row_without_a_protected_set_has_no_psnr() -> None:
+    """Only identical images have an infinite one."""
+    unknown = cells(row(linf=None, l2=None, l0=None, psnr=None, ssim=None, needs_labels=None))
+    assert unknown[5:] == ("–",) * 6
+    assert cells(row(linf=0, psnr=None))[8] == "∞"
+
+
+def test_the_convergence_chart_names_its_images() -> None:
+    group = page().groups[0]
+    for watched in ("test", "validation"):
+        seen = replace(group, watched=watched)
+        chart = convergence(seen, dict.fromkeys(("clean", "b", "em"), "#000000"))
+        assert chart["layout"]["yaxis"]["title"]["text"] == f"accuracy on clean {watched} images"
+        assert f"Convergence on clean {watched} images" in render(replace(page(), groups=[seen]))
 
 
 def test_names_cannot_end_the_script_or_the_table() -> None:

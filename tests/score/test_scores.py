@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
 
 from howfar import arrays
 from howfar.errors import UsageError
-from howfar.score import dose_response, drop, rank_correlation, visibility
+from howfar.score import dose_response, drop, psnr_text, rank_correlation, recorded, ssim_text, visibility
 from howfar.score.intervals import mean_interval
 
 from ..conftest import make_data
@@ -36,7 +37,7 @@ def test_visibility_of_a_known_change() -> None:
     data = make_data(10, (3, 16, 16))
     data.pixels.clamp_(10, 240)
     changed = data.pixels.clone()
-    changed[:, 0, 0, 0] += 5
+    changed[:, 0, 8, 7] += 5
     seen = visibility(data, data.with_pixels(changed))
     assert seen.linf == 5
     assert seen.l0 == pytest.approx(1 / 256)
@@ -46,9 +47,51 @@ def test_visibility_of_a_known_change() -> None:
 
 
 def test_nothing_changed_is_invisible() -> None:
-    data = make_data(4)
+    data = make_data(4, (3, 12, 11))
     seen = visibility(data, data)
     assert (seen.linf, seen.l2, seen.l0, seen.psnr, seen.ssim) == (0, 0, 0, math.inf, 1)
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (1, 24, 40), (3, 11, 11)])
+def test_ssim_is_that_of_scikit_image(channels: int, height: int, width: int) -> None:
+    """Their mean leaves out the border, whose windows reach over it, as the authors' code does."""
+    rng = np.random.default_rng(height)
+    pixels = np.cumsum(rng.normal(0, 12, (5, channels, height, width)), 3) + 128
+    data = make_data(5, (channels, height, width)).with_pixels(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
+    noise = torch.from_numpy(rng.integers(-16, 17, pixels.shape))
+    noise[..., 0] *= 8  # worst at the border
+    after = data.with_pixels((data.pixels + noise).clamp(0, 255).to(torch.uint8))
+    expected = [
+        structural_similarity(
+            one.numpy(), other.numpy(), channel_axis=0, data_range=255, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for one, other in zip(data.pixels, after.pixels, strict=True)
+    ]  # fmt: skip
+    assert visibility(data, after).ssim == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_images_without_a_whole_window_have_no_ssim() -> None:
+    data = make_data(4, (3, 12, 10))
+    seen = visibility(data, data.with_pixels(255 - data.pixels))
+    assert math.isnan(seen.ssim)
+    assert seen.record()["ssim"] is None
+    assert ssim_text(seen.ssim) == ssim_text(None) == "–"
+
+
+def test_only_identical_images_have_an_infinite_psnr() -> None:
+    assert psnr_text(math.inf, 0) == psnr_text(None, 0) == "∞"
+    assert psnr_text(None, None) == psnr_text(None, 8) == "–"
+    assert psnr_text(31.42, 8, " dB") == "31.4 dB"
+
+
+def test_an_ssim_over_padded_borders_is_not_taken_for_the_present_one() -> None:
+    data = make_data(4, (3, 12, 12))
+    record = visibility(data, data).record()
+    assert recorded(record) == {"linf": 0, "l2": 0, "l0": 0, "psnr": None, "ssim": 1.0}
+    old = {key: value for key, value in record.items() if key != "version"}
+    assert recorded(old) == {**recorded(record), "ssim": None}
+    assert recorded({}) == {}
 
 
 def test_ssim_falls_with_noise() -> None:

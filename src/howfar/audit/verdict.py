@@ -2,6 +2,7 @@
 
 from howfar.audit.detect import Finding
 from howfar.audit.difference import Difference
+from howfar.score import psnr_text, ssim_text
 
 
 def sentences(finding: Finding) -> list[str]:
@@ -33,7 +34,8 @@ def changes(change: Difference) -> list[str]:
     low, middle, high = change.largest
     return [
         f"{100 * change.changed:.0f} % of the images were changed, by at most {seen.linf}/255 (an image: {low} to "
-        f"{high}, median {middle}); L2 {seen.l2:.2f}, PSNR {seen.psnr:.1f} dB, SSIM {seen.ssim:.3f}.",
+        f"{high}, median {middle}); L2 {seen.l2:.2f}, PSNR {psnr_text(seen.psnr, seen.linf, ' dB')}, "
+        f"SSIM {ssim_text(seen.ssim)}.",
         f"Energy of the change by frequency: {bands}. L2 by class: {classes}.",
         f"Images of one class share {'their noise' if change.shared > 0.5 else 'little of their noise'} "
         f"(cosine within classes less that between them {change.shared:.2f}).",

@@ -51,7 +51,8 @@ class Audit(Common):
             change = difference(*matched(originals, found))
         finding = terminal.watch(audit(found.data, seed=self.seed, labelled=found.labelled), "audit")
         if self.json:
-            about = {"labelled": found.labelled, "difference": asdict(change) if change else None}
+            changed = {**asdict(change), "budget": change.budget.record()} if change else None
+            about = {"labelled": found.labelled, "difference": changed}
             terminal.show_json({**asdict(finding), **about})
         else:
             self._tell(finding, change)

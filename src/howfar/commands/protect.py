@@ -126,17 +126,17 @@ class Protect(Common):
         return tuple(sides)
 
     def _tell(self, manifest: dict[str, Any]) -> None:
+        from howfar.score import psnr_text, ssim_text
+
         if self.json:
             terminal.show_json({key: value for key, value in manifest.items() if key != "photos"})
             return
         counts = ", ".join(f"{count} {status}" for status, count in manifest["counts"].items() if count)
-        psnr = "∞" if manifest["psnr"] is None else f"{manifest['psnr']:.1f} dB"
-        ssim = "–" if manifest["ssim"] is None else f"{manifest['ssim']:.3f}"
         rows = [
             ["photographs", counts],
-            ["largest change", f"{manifest['linf']:.0f}/255"],
-            ["PSNR", psnr],
-            ["SSIM", ssim],
+            ["largest change", "–" if manifest["linf"] is None else f"{manifest['linf']:.0f}/255"],
+            ["PSNR", psnr_text(manifest["psnr"], manifest["linf"], " dB")],
+            ["SSIM", ssim_text(manifest["ssim"])],
         ]
         terminal.show_table(["what", "measured"], rows)
         for name, reason in manifest["redone"].items():

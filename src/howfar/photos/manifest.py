@@ -21,14 +21,17 @@ def digest_of(content: bytes) -> str:
 
 
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the entries of all photographs, and above them what they come to."""
+    """Return the entries of all photographs, and above them what they come to.
+
+    L∞, PSNR and SSIM are over the protected ones; None where there are none, and of PSNR where nothing changed.
+    """
     changes = [entry for entry in entries if entry["status"] == "protected"]
     seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
     square = sum(entry["square"] for entry in changes) / max(len(changes), 1)
     return {
         "format": FORMAT,
         "counts": {status: sum(entry["status"] == status for entry in entries) for status in STATES},
-        "linf": max((entry["linf"] for entry in changes), default=0.0),
+        "linf": max((entry["linf"] for entry in changes), default=None),
         "psnr": None if square == 0 else round(10 * math.log10(255.0**2 / square), 2),
         "ssim": sum(seen) / len(seen) if seen else None,
         "photos": list(entries),

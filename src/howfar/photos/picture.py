@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from howfar.data.pictures import FORMATS, read_picture
 from howfar.errors import HowfarError
+from howfar.score.visibility import WINDOW
 
 SSIM_SIDE = 512  # pixels; a mean over more hardly differs, and takes a tenth of a second a megapixel
 REST = 128  # stands for no change in a picture of noise: one of ±127 fits
@@ -26,7 +27,8 @@ class Change:
         height: pixels.
         linf: largest change of any value, in 1/255.
         square: mean of the squared change, in 1/255².
-        ssim: structural similarity of luminance, in the middle of a large photograph; None where it was not asked for.
+        ssim: structural similarity of luminance, in the middle of a large photograph; None where it was not asked for,
+            and of photographs with a side below 11 pixels, which hold no window of it.
     """
 
     width: int
@@ -114,11 +116,11 @@ def measured(before: Image.Image, after: Image.Image, *, with_ssim: bool) -> Cha
     return Change(before.width, before.height, linf, square, _ssim(before, after) if with_ssim else None)
 
 
-def _ssim(before: Image.Image, after: Image.Image) -> float:
+def _ssim(before: Image.Image, after: Image.Image) -> float | None:
     from skimage.metrics import structural_similarity
 
-    if min(before.size) < 11:
-        return 1.0
+    if min(before.size) < WINDOW:
+        return None
     left, top = (max(extent - SSIM_SIDE, 0) // 2 for extent in before.size)
     middle = (left, top, before.width - left, before.height - top)
     first, second = (

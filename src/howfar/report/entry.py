@@ -74,7 +74,8 @@ class Entry:
         recipe: how the victim was trained.
         settings: of the protector.
         norm: what bounds the change.
-        visibility: how much was changed: L∞ in 1/255, mean L2, share of pixels, PSNR in dB, SSIM.
+        visibility: how much was changed: L∞ in 1/255, mean L2, share of pixels, PSNR in dB, SSIM, and the version of
+            their definition.
         needs_labels: whether the protector must know the targets.
         runs: by defense.
         ud: unlearnable distance, ends of its 95 % interval, threshold in nats; None where it was not measured.

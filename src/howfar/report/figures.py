@@ -36,7 +36,7 @@ def colours(protectors: "Iterable[str]") -> dict[str, str]:
 
 
 def convergence(group: "Group", colours: dict[str, str]) -> Figure:
-    """Return clean-test quality per epoch: mean over seeds as a line, smallest to largest as a band."""
+    """Return quality on clean images per epoch: mean over seeds as a line, smallest to largest as a band."""
     traces: list[Figure] = []
     for series in group.series:
         epochs = list(range(1, len(series.quality) + 1))
@@ -51,7 +51,7 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
             {"x": epochs, "y": series.quality, "name": name, "legendgroup": name, "type": "scatter",
              "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
         )  # fmt: skip
-    layout = blank("epoch", f"{group.metric} on clean test images")
+    layout = blank("epoch", f"{group.metric} on clean {group.watched} images")
     if scale(group.metric) > 1:
         layout["yaxis"]["range"] = [0, 1]
     layout["shapes"] = [

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from howfar.report.numbers import shown, unit
+from howfar.score import psnr_text, ssim_text
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Row:
         linf: largest change after rounding, in 1/255.
         l2: mean L2 norm of the change, images in [0, 1].
         l0: mean share of pixels changed.
-        psnr: dB; None where nothing changed.
-        ssim: structural similarity.
+        psnr: dB; None where nothing changed (``linf`` is 0), and where it was not measured.
+        ssim: structural similarity; None for images smaller than its window, and where it was not measured.
         needs_labels: whether the protector must know the classes.
         seeds: number of pairs.
     """
@@ -117,8 +118,8 @@ def cells(row: Row) -> tuple[str, ...]:
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",
-        "∞" if row.psnr is None else f"{row.psnr:.1f}",
-        "–" if row.ssim is None else f"{row.ssim:.3f}",
+        psnr_text(row.psnr, row.linf),
+        ssim_text(row.ssim),
         {True: "yes", False: "no", None: "–"}[row.needs_labels],
     )
 

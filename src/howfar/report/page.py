@@ -19,7 +19,7 @@ class Series:
 
     Attributes:
         protector: label.
-        quality: mean clean-test quality, per epoch.
+        quality: mean quality on clean images, per epoch; ``Group.watched`` says on which.
         low: smallest over seeds, per epoch.
         high: largest over seeds, per epoch.
         loss: mean training loss, per epoch.
@@ -55,7 +55,24 @@ class Control:
 
 @dataclass(frozen=True)
 class Group:
-    """All protectors against one victim and defense."""
+    """All protectors against one victim and defense.
+
+    Attributes:
+        dataset: label.
+        task: what the victims learned.
+        model: the victim.
+        defense: what the learner did.
+        metric: name of the quality.
+        chance: quality of the best image-independent predictor.
+        train_images: number of them.
+        test_images: number of them.
+        seeds: of the victims.
+        recipe: how they were trained.
+        rows: of the leaderboard; quality on test images.
+        series: what was measured along training; quality on the images that ``watched`` names.
+        controls: protectors in growing amounts.
+        watched: ``validation`` where images were kept back to choose by, else ``test``; both where runs differ.
+    """
 
     dataset: str
     task: str
@@ -70,6 +87,7 @@ class Group:
     rows: list[Row]
     series: list[Series]
     controls: list[Control] = field(default_factory=list)
+    watched: str = "test"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from howfar.report.numbers import shown, unit
 from howfar.report.packing import packed
 from howfar.report.page import Page, Protected
 from howfar.report.pictures import GAIN, compared, sheet
+from howfar.score import psnr_text, ssim_text
 
 
 def outputs(page: Page) -> dict[str, str]:
@@ -100,8 +101,8 @@ def _visibility(entry: Protected) -> str:
     seen = entry.visibility
     if not seen:
         return ""
-    psnr = "∞" if seen["psnr"] is None else f"{seen['psnr']:.1f} dB"
-    return f": L∞ {seen['linf']}/255, PSNR {psnr}, SSIM {seen['ssim']:.3f}"
+    psnr = psnr_text(seen["psnr"], seen["linf"], " dB")
+    return f": L∞ {seen['linf']}/255, PSNR {psnr}, SSIM {ssim_text(seen['ssim'])}"
 
 
 def _cost(entry: Protected) -> tuple[str, ...]:

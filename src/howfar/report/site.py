@@ -7,6 +7,7 @@ from typing import Any
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
 from howfar.report.numbers import scale, shown, unit
+from howfar.score import recorded, ssim_text
 
 HEADER = (
     "protector",
@@ -49,7 +50,7 @@ def cells(entry: Entry) -> tuple[str, ...]:
     """Return a row as a person reads it; shares in percent, their drops in points."""
     loss, worst, seen = entry.loss, entry.worst, entry.visibility
     best = worst.poisoned if worst else None
-    linf, ssim = seen.get("linf"), seen.get("ssim")
+    linf = seen.get("linf")
     told = entry.reported
     return (
         entry.protector,
@@ -59,7 +60,7 @@ def cells(entry: Entry) -> tuple[str, ...]:
         f"{shown(entry.metric, loss.value)}{_reach(scale(entry.metric) * (loss.high - loss.low) / 2)}" if loss else "–",
         f"{entry.ud[0]:.2f} ({entry.ud[1]:.2f}–{entry.ud[2]:.2f})" if entry.ud else "–",
         "–" if linf is None else f"{linf:g}",
-        "–" if ssim is None else f"{ssim:.3f}",
+        ssim_text(recorded(seen).get("ssim")),
         "yes" if entry.needs_labels else "no",
         f"{min(len(runs.seeds) for runs in entry.runs.values())}",
         "–" if told is None else f"{shown(entry.metric, told.quality)} ({told.source})",

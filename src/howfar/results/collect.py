@@ -16,7 +16,7 @@ from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
 from howfar.results.landscapes import scenes
 from howfar.results.profiles import profiles
-from howfar.score import Drop
+from howfar.score import Drop, recorded
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
 
@@ -107,13 +107,14 @@ def _group(
         rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(cells, distances),
+        watched=" and ".join(sorted({_watched_on(run) for runs in cells.runs.values() for run in runs.values()})),
     )
 
 
 def _row(
     cells: Cells, label: str, loss: Drop, distance: Ud | None, first: Record, made: Record | None
 ) -> Row:  # fmt: skip
-    seen = made.result["visibility"] if made else {}
+    seen = recorded(made.result["visibility"]) if made else {}
     return Row(
         **cells.labels,
         protector=label,
@@ -141,6 +142,11 @@ def watched(epoch: dict[str, Any]) -> dict[str, float]:
     """Return how a network did after an epoch: on validation images where some were kept back, else on test images."""
     found: dict[str, float] = epoch.get("validation") or epoch["test"]
     return found
+
+
+def _watched_on(run: Record) -> str:
+    """Return which images ``watched`` is about."""
+    return "validation" if run.result["epochs"][-1].get("validation") else "test"
 
 
 def _series(label: str, runs: list[Record]) -> Series:
@@ -183,7 +189,7 @@ def _protected(
                 protector=label,
                 clean=arrays["preview_clean"].numpy() if kept else None,
                 protected=arrays["preview_protected"].numpy() if kept else None,
-                visibility=records[0].result["visibility"],
+                visibility=recorded(records[0].result["visibility"]),
                 curve=records[0].result["curve"],
                 seconds_per_image=float(np.mean(seconds)),
                 seconds_low=low,

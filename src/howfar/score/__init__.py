@@ -7,7 +7,7 @@ from howfar.score.drop import Drop, drop
 from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
 from howfar.score.unlearnable_distance import Distance, Yardstick, two_means, unlearnable_distance
-from howfar.score.visibility import Visibility, visibility
+from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
 from howfar.score.worst_case import Trials, WorstCase, worst_case
 
 __all__ = [
@@ -28,8 +28,11 @@ __all__ = [
     "drop",
     "groups_that_differ",
     "paths",
+    "psnr_text",
     "rank_correlation",
+    "recorded",
     "retention",
+    "ssim_text",
     "two_means",
     "unlearnable_distance",
     "visibility",

@@ -1,12 +1,17 @@
 """What protection costs the eye, measured on the 8-bit images."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 from howfar import arrays
 from howfar.data import Data
+
+VERSION = 2  # 2: SSIM over valid windows only
+WINDOW = 11  # side of SSIM's window in pixels
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,9 @@ class Visibility:
         l2: mean over images of the L2 norm, images in [0, 1].
         l0: mean share of pixels (positions) that changed.
         psnr: of the mean squared error over all images, dB; infinite where nothing changed.
-        ssim: mean structural similarity (Wang et al. 2004; 11×11 Gaussian window, sigma 1.5).
+        ssim: mean structural similarity of the channels (Wang et al., IEEE TIP 2004; 11×11 Gaussian window, sigma
+            1.5) over the windows that lie inside the image, as in their code and scikit-image; NaN for images with a
+            side below 11 pixels, which hold no such window.
     """
 
     linf: int
@@ -26,6 +33,35 @@ class Visibility:
     l0: float
     psnr: float
     ssim: float
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record keeps: the values, None for what is not finite, and how they were measured."""
+        values = {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
+        return {**values, "version": VERSION}
+
+
+def recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record; SSIM is None where an earlier version measured it, over padded borders."""
+    found = {key: value for key, value in values.items() if key != "version"}
+    return found if values.get("version") == VERSION or "ssim" not in found else {**found, "ssim": None}
+
+
+def psnr_text(psnr: float | None, linf: int | float | None, unit: str = "") -> str:
+    """Return a PSNR for people: ∞ where the images are identical, – where it is not known.
+
+    Args:
+        psnr: dB, as measured or as recorded.
+        linf: largest change, which tells an infinite PSNR from a missing one.
+        unit: what follows a number.
+    """
+    if linf == 0:
+        return "∞"
+    return f"{psnr:.1f}{unit}" if psnr is not None and math.isfinite(psnr) else "–"
+
+
+def ssim_text(ssim: float | None) -> str:
+    """Return an SSIM for people: – where it is not known."""
+    return f"{ssim:.3f}" if ssim is not None and math.isfinite(ssim) else "–"
 
 
 def visibility(clean: Data, protected: Data, *, ssim_images: int = 1000) -> Visibility:
@@ -50,16 +86,17 @@ def visibility(clean: Data, protected: Data, *, ssim_images: int = 1000) -> Visi
 
 
 def _ssim(clean: Data, protected: Data, limit: int) -> float:
-    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+    from kornia.metrics import ssim
 
+    if min(clean.shape[1:]) < WINDOW:
+        return math.nan
     index = torch.arange(0, len(clean), max(len(clean) // limit, 1))
     total = 0.0
     for some in index.split(256):
         differs = (clean.pixels[some] != protected.pixels[some]).flatten(1).any(1)
-        total += float((~differs).sum())  # what did not change is like itself
+        total += float((~differs).sum())  # SSIM of identical images is 1
         if not differs.any():
             continue
         before, after = (arrays.unit_images(data.pixels[some[differs]]) for data in (clean, protected))
-        values = ssim(after, before, data_range=1.0, reduction="none")
-        total += float(torch.as_tensor(values).sum())
+        total += float(ssim(after, before, WINDOW, eps=0.0, padding="valid").double().flatten(1).mean(1).sum())
     return total / len(index)
