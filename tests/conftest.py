@@ -66,7 +66,7 @@ class TestTask:
     """What a task of a test need not say itself: its mean quality is the metric ``score``."""
 
     __test__ = False
-    target, outputs, metric, higher_is_better, chance = "label", 1, "score", True, 0.0
+    target, outputs, metric, higher_is_better, chance, quality_chance = "label", 1, "score", True, 0.0, 0.0
 
     def prepare(self, data: Data) -> Data:
         return data

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from howfar import experiment, work
+from howfar import arrays, experiment, work
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError, UsageError
+from howfar.models import MODELS, build
 from howfar.report.render import render
 from howfar.results import collect
 from howfar.store import Store
 from howfar.suite import make_suite
+from howfar.tasks import TASKS
 
 DEFENSES = (
     "none,early-stop,denoise[steps=2],adaptive[steps=2],linear-probe,dfr,clean-only,orthogonal-projection+ueraser"
@@ -123,6 +125,18 @@ def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> No
     assert row.seeds == 2
     assert page.groups[0].watched == "test"
     assert 'id="sal-' not in render(page)
+
+
+def test_a_metric_that_nothing_enters_is_an_error_and_a_lesser_one_unknown(digits: Splits) -> None:
+    data = digits.test.take(range(6))
+    known = replace(data, targets={"edge_occlusion": torch.rand(6, 1, *data.shape[1:], generator=arrays.seeded(0))})
+    task = TASKS["edge_occlusion"]()(known)
+    model = build(MODELS["resnet8"](width=2), data.shape, task.outputs, generator=arrays.seeded(0))
+    flat = replace(data, targets={"edge_occlusion": torch.full((6, 1, *data.shape[1:]), -1.0)})
+    assert work._metrics(model, replace(task, limit=1e6), flat)["f1"] is None
+    empty = replace(data, targets={"edge_occlusion": torch.full((6, 1, *data.shape[1:]), float("nan"))})
+    with pytest.raises(HowfarError, match="none of them has a value of 'edge_occlusion'"):
+        work._metrics(model, task, empty)
 
 
 def test_a_probe_of_one_image_is_refused() -> None:

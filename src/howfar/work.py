@@ -127,7 +127,7 @@ def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
         model, task, lesson.learned, lesson.recipe,
         every=walk.every, around=lesson.defense.around, seed=seed, half=walk.half,
     )  # fmt: skip
-    moments = [{"steps": 0, **evaluate(model, task, test)}]
+    moments = [{"steps": 0, **_metrics(model, task, test)}]
     while True:
         try:
             batch = next(work)
@@ -135,10 +135,10 @@ def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
             path: Trajectory = end.value
             break
         if is_moment(batch, walk.every):
-            moments.append({"steps": batch.number, **evaluate(model, task, test)})
+            moments.append({"steps": batch.number, **_metrics(model, task, test)})
         if batch.last:
             yield Progress(batch.epoch, lesson.recipe.epochs)
-    last = moments[-1] if is_moment(batch, walk.every) else evaluate(model, task, test)
+    last = moments[-1] if is_moment(batch, walk.every) else _metrics(model, task, test)
     result = {
         "metric": task.metric, "chance": task.chance, "higher_is_better": task.higher_is_better,
         "quality": last[task.metric], "train_images": len(lesson.learned),
@@ -165,11 +165,26 @@ def _by_class(data: Data) -> Tensor:
     return torch.arange(len(data)) if data.classes is None else data.targets[data.classes].argsort(stable=True)
 
 
-def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, float]]:
+def _metrics(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
+    """Return loss and metrics as JSON has them, None for those that nothing entered.
+
+    Raises:
+        HowfarError: if the task's own metric is not finite.
+    """
+    found = evaluate(model, task, data)
+    if not math.isfinite(found[task.metric]):
+        raise HowfarError(
+            f"{task.metric} of {len(data)} images is {found[task.metric]}: none of them has a value of "
+            f"'{task.target}', or the network's output is not finite. Add images that have one, or lower train.lr."
+        )
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, Any]]:
     """Return how well the network does after an epoch: on validation images where there are any."""
     if splits.validation is not None:
-        return {"validation": evaluate(model, task, splits.validation)}
-    return {"test": evaluate(model, task, splits.test)}
+        return {"validation": _metrics(model, task, splits.validation)}
+    return {"test": _metrics(model, task, splits.test)}
 
 
 def _quality(epoch: dict[str, Any], task: Task) -> float:
@@ -178,7 +193,7 @@ def _quality(epoch: dict[str, Any], task: Task) -> float:
 
 def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
     """Return the final quality: the only time that a network meets the test images, if others are kept to choose by."""
-    metrics = evaluate(model, task, task.prepare(splits.test))
+    metrics = _metrics(model, task, task.prepare(splits.test))
     found: dict[str, Any] = {"quality": metrics[task.metric]}
     if len(metrics) > 2:
         found["metrics"] = metrics
@@ -193,7 +208,7 @@ def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
             for name, part in task.tasks.items()
         }
     if splits.validation is not None:
-        found["validation"] = evaluate(model, task, splits.validation)[task.metric]
+        found["validation"] = _metrics(model, task, splits.validation)[task.metric]
     return found
 
 
@@ -205,7 +220,7 @@ class _Best:
         self.quality = -math.inf
         self.state: dict[str, Tensor] = {}
 
-    def consider(self, model: nn.Module, watched: dict[str, dict[str, float]], splits: Splits) -> None:
+    def consider(self, model: nn.Module, watched: dict[str, dict[str, Any]], splits: Splits) -> None:
         """Keep a copy of the weights if they are the best so far."""
         if splits.validation is None:
             raise HowfarError("nothing is kept back to choose an epoch by. Give --set held_out=1000.")

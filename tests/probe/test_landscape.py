@@ -60,7 +60,7 @@ class Bowl(nn.Module):
 class Height:
     """The output is the loss."""
 
-    target, outputs, metric, higher_is_better, chance = "label", 1, "height", False, 0.0
+    target, outputs, metric, higher_is_better, chance, quality_chance = "label", 1, "height", False, 0.0, 0.0
 
     def prepare(self, data: Data) -> Data:
         return data

@@ -7,6 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, jaccard_score
 from torch import Tensor
+from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_jaccard_index, multilabel_f1_score
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from howfar import arrays
@@ -14,8 +16,10 @@ from howfar.arrays import VOID
 from howfar.data import Data
 from howfar.errors import HowfarError
 from howfar.models import MODELS, build
+from howfar.report.numbers import shown
 from howfar.spec import parse
-from howfar.tasks import TASKS, Task
+from howfar.tasks import TASKS, Task, gain, quality_gain
+from howfar.tasks.task import weighted_median
 from howfar.train import Recipe, evaluate, train
 from howfar.train.augment import Moves
 
@@ -45,6 +49,19 @@ def scenes(n: int = 40, seed: int = 0) -> Data:
     }
     pixels = torch.from_numpy(rng.integers(0, 256, (n, 3, SIDE, SIDE)).astype(np.uint8))
     return Data(pixels, targets, torch.arange(n) * 5 + 2)
+
+
+def uneven(data: Data) -> Data:
+    """Return the same with targets that are missing at another share of the places of every image."""
+    rng = np.random.default_rng(1)
+    share = torch.from_numpy(rng.uniform(0, 0.9, (len(data), 1, 1)))
+    gone = torch.from_numpy(rng.uniform(0, 1, (len(data), SIDE, SIDE))) < share
+    dense = {name: values for name, values in data.targets.items() if values.ndim > 2}
+    holes = {
+        name: torch.where(gone if values.ndim == 3 else gone[:, None], arrays.unanswered(values), values)
+        for name, values in dense.items()
+    }
+    return Data(data.pixels, {**data.targets, **holes}, data.ids)
 
 
 def made(name: str, data: Data) -> Task:
@@ -88,16 +105,26 @@ def test_every_network_takes_dense_and_joint_heads(name: str) -> None:
                 assert output.shape == (2, int(task.outputs), *shape[1:])
 
 
-def test_segmentation_agrees_with_scikit_learn() -> None:
+@pytest.mark.parametrize("absent", [False, True])
+def test_segmentation_agrees_with_scikit_learn_and_torchmetrics(absent: bool) -> None:
+    """A class that is predicted but occurs nowhere counts as 0."""
     data = scenes()
     task = made("segment_semantic", data)
-    target = data.targets["segment_semantic"]
+    target = data.targets["segment_semantic"].clone()
+    if absent:
+        target[target == 2] = 1
     output = outputs_like(task, len(data))
     parts = [task.statistics(output[k : k + 7], target[k : k + 7]) for k in range(0, len(data), 7)]
     found = task.metrics(torch.stack(parts).sum(0))
     valid = target != VOID
     said = output.argmax(1)[valid].numpy()
-    assert found["mIoU"] == pytest.approx(jaccard_score(target[valid].numpy(), said, average="macro"))
+    true = target[valid].numpy()
+    assert found["mIoU"] == pytest.approx(jaccard_score(true, said, average="macro"))
+    expected = multiclass_jaccard_index(output.argmax(1), target.long(), num_classes=4, ignore_index=VOID)
+    assert found["mIoU"] == pytest.approx(float(expected), rel=1e-5)
+    occurring = jaccard_score(true, said, average="macro", labels=np.unique(true))
+    assert found["mIoU of true classes"] == pytest.approx(occurring)
+    assert (found["mIoU"] < found["mIoU of true classes"] - 0.02) == absent
     assert found["pixel accuracy"] == pytest.approx(float((said == target[valid].numpy()).mean()))
 
 
@@ -126,9 +153,33 @@ def test_normals_are_judged_by_their_angle() -> None:
     cosine = (output * true).sum(1) / output.norm(dim=1) / true.norm(dim=1)
     angle = np.degrees(np.arccos(cosine[torch.isfinite(cosine)].clamp(-1, 1).numpy()))
     assert found["mean angle"] == pytest.approx(angle.mean(), rel=1e-4)
-    assert found["median angle"] == pytest.approx(np.median(angle), abs=0.26)
+    assert found["median angle"] == pytest.approx(np.median(angle), abs=0.02)
     assert found["below 30°"] == pytest.approx((angle < 30).mean(), abs=1e-3)
     assert found["below 11.25°"] == pytest.approx((angle < 11.25).mean(), abs=1e-3)
+
+
+def test_the_median_angle_is_interpolated() -> None:
+    """Not the end of a bin of a quarter of a degree."""
+    data = scenes()
+    task = made("normal", data)
+    for wanted in (3.05, 10.13, 41.7):
+        angles = torch.linspace(wanted - 2, wanted + 2, 16 * 16).deg2rad().view(1, 1, 16, 16)
+        output = torch.cat([angles.sin(), torch.zeros_like(angles), angles.cos()], 1)
+        target = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(output)
+        found = task.metrics(task.statistics(output, target))
+        assert found["median angle"] == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_labels_agree_with_torchmetrics(absent: bool) -> None:
+    """A label that is predicted but occurs nowhere counts as 0."""
+    data = scenes()
+    task = made("class_object", data)
+    target, output = data.targets["class_object"].clone(), outputs_like(task, len(data))
+    if absent:
+        target[:, 3] = 0
+    expected = multilabel_f1_score((output > 0).int(), target.int(), num_labels=5, average="macro")
+    assert task.metrics(task.statistics(output, target))["f1"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_labels_agree_with_scikit_learn() -> None:
@@ -164,6 +215,65 @@ def test_chance_is_what_a_constant_answer_gets(name: str) -> None:
         constant = one.expand(len(data), *one.shape[1:])
         value = task.metrics(task.statistics(constant, target))[task.metric]
         assert sign * value <= sign * task.chance + 1e-6
+
+
+@pytest.mark.parametrize("name", ["classification[target=class_scene]", *NAMES])
+def test_quality_has_the_chance_of_its_own_measure(name: str) -> None:
+    """No constant does better in the mean over images, even where they have targets at different shares of places."""
+    data = uneven(scenes())
+    task = made(name, data)
+    target = task.prepare(data).targets[task.target]
+    sign = 1 if task.higher_is_better else -1
+    for seed in range(5):
+        one = outputs_like(task, 1, seed)
+        quality = task.quality(one.expand(len(data), *one.shape[1:]), target).double().nanmean()
+        assert sign * float(quality) <= sign * task.quality_chance + 1e-6
+    assert float(quality_gain(task, torch.tensor(task.quality_chance))) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gain_of_a_constant_prediction_is_not_above_chance() -> None:
+    """Pixel accuracy was held against the chance of mIoU, so that the commonest class of every place gained 0.4."""
+    data = uneven(scenes())
+    target = data.targets["segment_semantic"]
+    task = made("segment_semantic", data)
+    counts = torch.stack([(target == label).sum(0) for label in range(4)])
+    constant = functional.one_hot(counts.argmax(0), 4).permute(2, 0, 1)[None].float().expand(len(data), -1, -1, -1)
+    assert float(quality_gain(task, task.quality(constant, target).nanmean())) <= 1e-6
+    assert float(gain(task, torch.tensor(task.metrics(task.statistics(constant, target))["mIoU"]))) == pytest.approx(0)
+    joint = made("joint:segment_semantic+depth_euclidean", data)
+    depth = torch.zeros(len(data), 1, SIDE, SIDE)
+    output = {"segment_semantic": constant, "depth_euclidean": depth}
+    quality = joint.quality(output, data.answers(joint.target))
+    assert float(quality.mean()) < 0.01, "no constant prediction is above chance"
+
+
+def test_the_median_has_the_weights_of_the_images() -> None:
+    values = torch.tensor([[3.0, float("nan")], [1.0, 5.0], [2.0, 7.0]])
+    found = weighted_median(values, torch.tensor([3.0, 1.0, 1.0]))
+    assert torch.equal(found, torch.tensor([[3.0, 5.0]]))
+    assert weighted_median(torch.full((2, 1), float("nan")), torch.ones(2)).isnan().all()
+
+
+@pytest.mark.parametrize("name", ["segment_semantic", "depth_euclidean", "normal", "reshading", "edge_occlusion"])
+def test_what_nothing_enters_is_unknown_and_not_perfect(name: str) -> None:
+    data = scenes(4)
+    task = made(name, data)
+    target = torch.full_like(data.targets[task.target], arrays.unanswered(data.targets[task.target]))
+    output = outputs_like(task, 4)
+    found = task.metrics(task.statistics(output, target))
+    assert found
+    assert all(math.isnan(value) for value in found.values())
+    assert task.quality(output, target).isnan().all()
+    assert shown(task.metric, found[task.metric]) == "–"
+
+
+def test_f1_of_edges_that_are_neither_there_nor_predicted_is_unknown() -> None:
+    data = scenes(4)
+    task = made("edge_occlusion", data)
+    flat = torch.zeros_like(data.targets["edge_occlusion"])
+    found = task.metrics(task.statistics(torch.full(flat.shape, -5.0), flat))
+    assert math.isnan(found["f1"])
+    assert found["mean error"] > 0
 
 
 @pytest.mark.parametrize("name", ["segment_semantic", "depth_euclidean", "normal"])

@@ -40,8 +40,8 @@ def channel_sharpness(
             rise, fall = best[number] - start.losses, start.losses - low[number]
             readings[f"{layer}[{number}]"] = Sharpness.of(
                 rise, fall,
-                quality_drop=float((start.qualities - quality[number]).mean()),
-                quality_rise=float((low_quality[number] - start.qualities).mean()),
+                quality_drop=float((start.qualities - quality[number]).nanmean()),
+                quality_rise=float((low_quality[number] - start.qualities).nanmean()),
                 parameters=slope[number].numel(),
             )  # fmt: skip
     return readings

@@ -104,8 +104,8 @@ def _reading(weight: nn.Parameter, rise: Climb, fall: Descent | None, mode: str)
     return Sharpness.of(
         up,
         down,
-        quality_drop=float((start.qualities - rise.best.qualities).mean()),
-        quality_rise=None if fall is None else float((fall.best.qualities - start.qualities).mean()),
+        quality_drop=float((start.qualities - rise.best.qualities).nanmean()),
+        quality_rise=None if fall is None else float((fall.best.qualities - start.qualities).nanmean()),
         parameters=weight.numel(),
         converged=None if mode == "fast" else rise.settled and (fall is None or fall.settled),
     )

@@ -16,7 +16,7 @@ from howfar.protect.minmin import share
 from howfar.protect.protector import Crafting, Progress, Protector, Settings, add_noise, labels_of
 from howfar.protect.surrogate import clipped_step, load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
-from howfar.tasks import Task, gain
+from howfar.tasks import Task, quality_gain
 
 VERSION = 2
 USUAL_ROUNDS = 5  # as measured on CIFAR-10 images, rooms and digits
@@ -153,9 +153,10 @@ def _load(data: Data, task: Task, batch: Tensor, noise: Tensor, model: nn.Module
 
 @torch.no_grad()
 def _error(data: Data, task: Task, batches: list[Tensor], noise: Tensor, rows: Tensor, model: nn.Module) -> float:
-    right = 0.0
+    """Return how far the mean quality is from perfect: 1 − accuracy, or 1 − its gain over the best constant."""
+    qualities = []
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)
-        right += float(task.quality(model((images + delta).clamp(0, 1)), target).sum())
-    quality = right / len(data)
-    return 1 - (quality if task.metric == "accuracy" else float(gain(task, torch.tensor(quality))))
+        qualities.append(task.quality(model((images + delta).clamp(0, 1)), target))
+    quality = torch.cat(qualities).double().nanmean()
+    return 1 - float(quality if task.metric == "accuracy" else quality_gain(task, quality))

@@ -18,7 +18,9 @@ def scale(metric: str) -> float:
 
 
 def shown(metric: str, value: float) -> str:
-    """Return a quality or a difference of two with one decimal in percent, else with three significant digits."""
+    """Return a quality or a difference of two: one decimal in percent, else three significant digits; – for NaN."""
+    if math.isnan(value):
+        return "–"
     if metric in SHARES:
         return f"{100 * value:.1f}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

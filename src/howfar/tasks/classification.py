@@ -74,6 +74,11 @@ class Classification:
             raise HowfarError("all images have one class, so there is nothing to learn. Add images of another class.")
         return cls(target, len(counts), float(counts.max() / counts.sum()), prepare=prepare)
 
+    @property
+    def quality_chance(self) -> float:
+        """Mean quality of the best constant prediction: the metric is that mean."""
+        return self.chance
+
     def mirrored(self, target: Tensor) -> Tensor:
         """Return the classes as they are."""
         return unchanged_by_mirrors(target)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,9 +10,18 @@ from torch import Tensor
 from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.tasks.task import constant_quality, masked_mean, sample, stored, unchanged_by_mirrors
+from howfar.tasks.task import (
+    constant_mean_quality,
+    constant_quality,
+    image_weights,
+    masked_mean,
+    sample,
+    stored,
+    unchanged_by_mirrors,
+    weighted_median,
+)
 
-VERSION = 1
+VERSION = 2  # 2: a quality has a chance of its own; NaN where nothing is known
 
 
 def depth_euclidean() -> Callable[[Data], "Depth"]:
@@ -35,13 +44,15 @@ class Depth:
         target: metres, (n, 1, height, width); NaN where there is no surface, which counts nowhere.
         middle: mean of log m over the training set.
         spread: its standard deviation.
-        chance: error of who knows the median of every place and never looks at the image.
+        chance: error of the constant prediction of the median of every place.
+        quality_chance: mean error over images of the best constant prediction.
     """
 
     target: str
     middle: float
     spread: float
     chance: float = 0.0
+    quality_chance: float = 0.0
     outputs: PerPixel = PerPixel(1)  # noqa: RUF009 - immutable
     metric: str = "log error"
     higher_is_better: bool = False
@@ -59,8 +70,11 @@ class Depth:
         logs = some.log()
         known = logs[torch.isfinite(logs)]
         task = cls(target, float(known.mean()), max(float(known.std()), 1e-3))
-        places = logs.nanmedian(0, keepdim=True).values.nan_to_num(task.middle)
-        return cls(target, task.middle, task.spread, constant_quality(task, (places - task.middle) / task.spread, some))
+        return replace(
+            task,
+            chance=constant_quality(task, task._median(logs, torch.ones(len(logs))), some),
+            quality_chance=constant_mean_quality(task, task._median(logs, image_weights(torch.isfinite(logs))), some),
+        )
 
     def prepare(self, data: Data) -> Data:
         """Return the data, which must have the target."""
@@ -82,7 +96,7 @@ class Depth:
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean error of log m of every image."""
         error, valid = self._error(output, target)
-        return masked_mean(error.abs(), valid)
+        return masked_mean(error.abs(), valid, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return sums over valid pixels: their number, |error of log|, relative error, squared error, close ones."""
@@ -97,8 +111,12 @@ class Depth:
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return error of log m, relative error, root of the mean squared error in m, share within a factor of 1.25."""
-        log, relative, squared, close = (statistics[1:] / statistics[0].clamp_min(1)).tolist()
+        log, relative, squared, close = (statistics[1:] / statistics[0]).tolist()
         return {"log error": log, "abs rel": relative, "rmse": math.sqrt(squared), "delta 1.25": close}
+
+    def _median(self, logs: Tensor, weights: Tensor) -> Tensor:
+        """Return the constant output that predicts the median of every place, from log m and weights of images."""
+        return (weighted_median(logs, weights).nan_to_num(self.middle) - self.middle) / self.spread
 
     def _error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return log of said ÷ true distance, and where there is one."""

@@ -14,7 +14,7 @@ from howfar.data import Data
 from howfar.spec import Joined, parse
 from howfar.tasks.task import Task
 
-VERSION = 1
+VERSION = 2  # 2: the gain of an image is from the chance of the same measure
 
 
 def joint(
@@ -48,6 +48,7 @@ class Joint:
     metric: str = "mean gain"
     higher_is_better: bool = True
     chance: float = 0.0
+    quality_chance: float = 0.0
 
     @property
     def target(self) -> str:
@@ -80,11 +81,11 @@ class Joint:
         return torch.stack(losses).sum(0)
 
     def quality(self, output: Any, target: Any) -> PerExample:
-        """Return the mean gain of every image."""
+        """Return the mean gain of every image, over the tasks that it has a target of."""
         gains = [
-            gain(task, task.quality(output[name], target[task.target])) for name, task in self.tasks.items()
+            quality_gain(task, task.quality(output[name], target[task.target])) for name, task in self.tasks.items()
         ]  # fmt: skip
-        return torch.stack(gains).mean(0)
+        return torch.stack(gains).nanmean(0)
 
     def statistics(self, output: Any, target: Any) -> Any:
         """Return those of every task, by name."""
@@ -98,8 +99,27 @@ class Joint:
         return {"mean gain": sum(gains) / len(gains), **each}
 
 
-def gain(task: Task, quality: Tensor) -> Tensor:
-    """Return the way from chance, 0, to a perfect answer, 1; of a PSNR, which has no end, what it is above chance's."""
+def gain(task: Task, metric: Tensor) -> Tensor:
+    """Return the way of a task's metric from chance, 0, to perfect, 1; a PSNR, which has no end, is divided by chance.
+
+    Args:
+        task: says what chance is.
+        metric: of one or more sets.
+    """
+    return _way(task, metric, task.chance)
+
+
+def quality_gain(task: Task, quality: Tensor) -> Tensor:
+    """Return the same of the quality of images, whose chance differs from that of the metric of a set.
+
+    Args:
+        task: says what chance is.
+        quality: of images, or its mean.
+    """
+    return _way(task, quality, task.quality_chance)
+
+
+def _way(task: Task, value: Tensor, chance: float) -> Tensor:
     if task.metric == "PSNR":
-        return quality / task.chance - 1
-    return (quality - task.chance) / (1 - task.chance) if task.higher_is_better else 1 - quality / task.chance
+        return value / chance - 1
+    return (value - chance) / (1 - chance) if task.higher_is_better else 1 - value / chance

@@ -13,7 +13,7 @@ from howfar.errors import UsageError
 from howfar.tasks.classification import Classification
 from howfar.tasks.task import Task, stored, unchanged_by_mirrors
 
-VERSION = 1
+VERSION = 2  # 2: F1 over labels that occur in truth or prediction
 
 
 def class_object() -> Callable[[Data], Task]:
@@ -60,6 +60,11 @@ class MultiLabel:
         share = labels.double().mean(0)
         return cls(target, labels.shape[1], float(torch.maximum(share, 1 - share).mean()))
 
+    @property
+    def quality_chance(self) -> float:
+        """Mean quality of the best constant prediction: the metric is that mean."""
+        return self.chance
+
     def prepare(self, data: Data) -> Data:
         """Return the data, which must have the target."""
         return stored(self.target)(data)
@@ -87,8 +92,11 @@ class MultiLabel:
         return torch.stack([count, (said & true).sum(0), (said & ~true).sum(0), (~said & true).sum(0)]).double()
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the share of right answers, and F1 averaged over the labels that occur."""
+        """Return the share of right answers, and F1 averaged over the labels that occur in truth or prediction.
+
+        As in torchmetrics; F1 is NaN where none occurs.
+        """
         count, right, false, missed = statistics
-        occurring = right + missed > 0
-        f1 = (2 * right / (2 * right + false + missed).clamp_min(1))[occurring]
+        f1 = 2 * right / (2 * right + false + missed)
+        f1 = f1[~f1.isnan()]
         return {"label accuracy": float((1 - (false + missed) / count).mean()), "f1": float(f1.mean())}

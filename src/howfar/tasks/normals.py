@@ -1,5 +1,6 @@
 """Which way every surface looks."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,9 +11,9 @@ from torch.nn import functional
 from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.tasks.task import constant_quality, masked_mean, sample, stored
+from howfar.tasks.task import constant_mean_quality, constant_quality, image_weights, masked_mean, sample, stored
 
-VERSION = 1
+VERSION = 2  # 2: a quality has a chance of its own; the median is interpolated; NaN where nothing is known
 BINS = 720  # of a quarter of a degree
 
 
@@ -27,11 +28,13 @@ class Normals:
 
     Attributes:
         target: unit vectors, (n, 3, height, width), the first axis to the right; NaN where there is no surface.
-        chance: mean angle of who knows the mean direction of every place and never looks at the image, degrees.
+        chance: mean angle of the constant prediction of the mean direction of every place, degrees.
+        quality_chance: mean over images of their mean angles under that prediction, each image counted alike, degrees.
     """
 
     target: str
     chance: float = 0.0
+    quality_chance: float = 0.0
     outputs: PerPixel = PerPixel(3)  # noqa: RUF009 - immutable
     metric: str = "mean angle"
     higher_is_better: bool = False
@@ -46,7 +49,14 @@ class Normals:
         some = sample(stored(target)(data), target).float()
         if some.ndim != 4 or some.shape[1] != 3:
             raise UsageError(f"target '{target}' must hold three numbers a pixel, (n, 3, height, width). Convert it.")
-        return cls(target, constant_quality(cls(target), some.nanmean(0, keepdim=True).nan_to_num(0.0), some))
+        task, valid = cls(target), torch.isfinite(some).all(1, keepdim=True)
+        known = torch.where(valid, some, 0.0)
+        alike = known * image_weights(valid).view(-1, 1, 1, 1)
+        return cls(
+            target,
+            chance=constant_quality(task, known.sum(0, keepdim=True), some),
+            quality_chance=constant_mean_quality(task, alike.sum(0, keepdim=True), some),
+        )
 
     def prepare(self, data: Data) -> Data:
         """Return the data, which must have the target."""
@@ -68,7 +78,7 @@ class Normals:
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the mean angle of every image, degrees."""
         cosine, valid = _cosine(output, target)
-        return masked_mean(_angle(cosine), valid)
+        return masked_mean(_angle(cosine), valid, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return number of valid pixels, sum of angles in degrees, and their histogram by quarters of a degree."""
@@ -79,12 +89,24 @@ class Normals:
         return torch.cat([torch.stack([torch.full_like(angles.sum(), len(angles)), angles.sum()]), bins.double()])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return mean and median angle in degrees, and the shares of angles under 11.25°, 22.5° and 30°."""
-        count, total = statistics[:2].tolist()
-        reached = statistics[2:].cumsum(0) / max(count, 1)
-        median = (int((reached < 0.5).sum()) + 1) * 180 / BINS
+        """Return mean and median angle in degrees, and the shares of angles under 11.25°, 22.5° and 30°.
+
+        Within its bin the median is interpolated.
+        """
+        count, total, bins = statistics[0], statistics[1], statistics[2:]
+        reached = bins.cumsum(0) / count
         below = {f"below {limit:g}°": float(reached[int(limit * BINS / 180) - 1]) for limit in (11.25, 22.5, 30)}
-        return {"mean angle": total / max(count, 1), "median angle": median, **below}
+        return {"mean angle": float(total / count), "median angle": _median(bins), **below}
+
+
+def _median(bins: Tensor) -> float:
+    """Return the angle that half of a histogram lies below, degrees; NaN for an empty one."""
+    if not bins.any():
+        return math.nan
+    reached, half = bins.cumsum(0), float(bins.sum()) / 2
+    place = int((reached < half).sum())
+    before = float(reached[place] - bins[place])
+    return (place + (half - before) / float(bins[place])) * 180 / BINS
 
 
 def _cosine(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """A number for every pixel: edges, keypoints, shading, segments by their number, colour."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -12,16 +12,19 @@ from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data, maps
 from howfar.tasks.task import (
     Prepare,
+    constant_mean_quality,
     constant_quality,
     derived,
     from_image,
+    image_weights,
     masked_mean,
     sample,
     stored,
     unchanged_by_mirrors,
+    weighted_median,
 )
 
-VERSION = 1
+VERSION = 2  # 2: a quality has a chance of its own; NaN where nothing is known
 STRONG = 0.9  # quantile of the training targets above which a place counts as an edge
 
 
@@ -69,7 +72,8 @@ class Regression:
         middle: mean of the training targets.
         spread: their standard deviation.
         limit: above it a place counts as an edge; None where that makes no sense.
-        chance: error of who knows the median of every place and never looks at the image.
+        chance: error of the constant prediction of the median of every place.
+        quality_chance: mean error over images of the best constant prediction.
         prepare: finds or makes the target.
     """
 
@@ -79,6 +83,7 @@ class Regression:
     spread: float
     limit: float | None
     chance: float = 0.0
+    quality_chance: float = 0.0
     metric: str = "mean error"
     higher_is_better: bool = False
     prepare: Prepare = field(default=lambda data: data, repr=False)
@@ -94,9 +99,12 @@ class Regression:
         if strong and limit is None:
             limit = float(known[:: len(known) // 2**24 + 1].quantile(STRONG))
         task = cls(target, PerPixel(some.shape[1]), middle, spread, limit, prepare=prepare)
-        places = some.nanmedian(0, keepdim=True).values.nan_to_num(middle)
-        chance = constant_quality(task, (places - middle) / spread, some)
-        return cls(target, task.outputs, middle, spread, limit, chance, prepare=prepare)
+        some = torch.where(torch.isfinite(some), some, float("nan"))
+        return replace(
+            task,
+            chance=constant_quality(task, task._median(some, torch.ones(len(some))), some),
+            quality_chance=constant_mean_quality(task, task._median(some, image_weights(~some.isnan())), some),
+        )
 
     def mirrored(self, target: Tensor) -> Tensor:
         """Return the numbers as they are."""
@@ -112,8 +120,9 @@ class Regression:
         return masked_mean((output.float() - true).abs(), valid)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the same."""
-        return self.loss(output, target)
+        """Return the same; NaN for an image without a value."""
+        true, valid = self._scaled(target)
+        return masked_mean((output.float() - true).abs(), valid, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return number of valid values, sum of errors; and found, wrongly found and missed edges."""
@@ -127,13 +136,17 @@ class Regression:
         return torch.stack([value.double() for value in sums])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the mean error in standard deviations, and F1 of edges."""
-        count, error, *edges = statistics.tolist()
-        found = {"mean error": error / max(count, 1)}
+        """Return the mean error in standard deviations, and F1 of edges: NaN where there are none, nor predicted."""
+        count, error, *edges = statistics
+        found = {"mean error": float(error / count)}
         if edges:
             right, false, missed = edges
-            found["f1"] = 2 * right / max(2 * right + false + missed, 1)
+            found["f1"] = float(2 * right / (2 * right + false + missed))
         return found
+
+    def _median(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Return the constant output that predicts the median of every place, from targets and weights of images."""
+        return (weighted_median(values, weights).nan_to_num(self.middle) - self.middle) / self.spread
 
     def _scaled(self, target: Tensor) -> tuple[Tensor, Tensor]:
         valid = torch.isfinite(target)

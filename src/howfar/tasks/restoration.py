@@ -55,6 +55,11 @@ class Restoration:
         mean = _scaled(some).mean(0, keepdim=True)
         return cls(target, task.outputs, constant_quality(task, mean, some), prepare=prepare)
 
+    @property
+    def quality_chance(self) -> float:
+        """Mean quality of the best constant prediction: the metric is that mean."""
+        return self.chance
+
     def mirrored(self, target: Tensor) -> Tensor:
         """Return the image as it is."""
         return unchanged_by_mirrors(target)

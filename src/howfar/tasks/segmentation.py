@@ -1,7 +1,7 @@
 """One class a pixel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,9 +10,17 @@ from torch.nn import functional
 from howfar.arrays import VOID, PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.tasks.task import constant_quality, sample, stored, unchanged_by_mirrors
+from howfar.tasks.task import (
+    constant_mean_quality,
+    constant_quality,
+    image_weights,
+    masked_mean,
+    sample,
+    stored,
+    unchanged_by_mirrors,
+)
 
-VERSION = 1
+VERSION = 2  # 2: mIoU over classes that occur in truth or prediction
 
 
 def segment_semantic(target: str = "segment_semantic") -> Callable[[Data], "Segmentation"]:
@@ -31,12 +39,14 @@ class Segmentation:
     Attributes:
         target: class of every pixel, uint8, (n, height, width); 255 has none and counts nowhere.
         outputs: number of classes.
-        chance: mIoU of who knows the commonest class of every place and never looks at the image.
+        chance: mIoU of the constant prediction of the commonest class of every place.
+        quality_chance: mean share of right pixels of the best constant prediction.
     """
 
     target: str
     outputs: PerPixel
     chance: float = 0.0
+    quality_chance: float = 0.0
     metric: str = "mIoU"
     higher_is_better: bool = True
 
@@ -55,9 +65,13 @@ class Segmentation:
             raise UsageError(f"target '{target}' shows fewer than two classes, so there is nothing to learn.")
         task = cls(target, PerPixel(max(seen) + 1))
         some = sample(data, target)
-        counts = torch.stack([(some == label).sum(0) for label in range(task.outputs)])
-        constant = functional.one_hot(counts.argmax(0), int(task.outputs)).permute(2, 0, 1)[None].float()
-        return cls(target, task.outputs, constant_quality(task, constant, some))
+        commonest = task._commonest(some, torch.ones(len(some)))
+        likeliest = task._commonest(some, image_weights(some != VOID))
+        return replace(
+            task,
+            chance=constant_quality(task, commonest, some),
+            quality_chance=constant_mean_quality(task, likeliest, some),
+        )
 
     def prepare(self, data: Data) -> Data:
         """Return the data, which must have the target."""
@@ -78,9 +92,7 @@ class Segmentation:
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the share of right pixels of every image."""
-        valid = target != VOID
-        right = (output.argmax(1) == target) & valid
-        return right.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp_min(1)
+        return masked_mean((output.argmax(1) == target).float(), target != VOID, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the confusion matrix, true classes by predicted ones."""
@@ -91,8 +103,22 @@ class Segmentation:
         ).double()
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return intersection over union, averaged over the classes that occur, and the share of right pixels."""
+        """Return the mean intersection over union, and the share of right pixels.
+
+        ``mIoU`` is over the classes that occur in truth or prediction, as in torchmetrics and scikit-learn;
+        ``mIoU of true classes`` over those that occur in truth, so that predicting another class costs nothing there.
+        """
         right = statistics.diag()
-        true, said = statistics.sum(1), statistics.sum(0)
-        iou = (right / (true + said - right).clamp_min(1))[true > 0]
-        return {"mIoU": float(iou.mean()), "pixel accuracy": float(right.sum() / statistics.sum())}
+        true, predicted = statistics.sum(1), statistics.sum(0)
+        iou = right / (true + predicted - right)
+        return {
+            "mIoU": float(iou[true + predicted > 0].mean()),
+            "mIoU of true classes": float(iou[true > 0].mean()),
+            "pixel accuracy": float(right.sum() / statistics.sum()),
+        }
+
+    def _commonest(self, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return the constant output that predicts the commonest class of every place, (1, classes, height, width)."""
+        rows = weights[:, None, None]
+        counts = torch.stack([((targets == label) * rows).sum(0) for label in range(self.outputs)])
+        return functional.one_hot(counts.argmax(0), int(self.outputs)).permute(2, 0, 1)[None].float()

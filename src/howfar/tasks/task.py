@@ -26,7 +26,9 @@ class Task(Protocol):
         outputs: how many numbers the network returns: ``int`` for an image, ``PerPixel``, or ``Heads`` for several.
         metric: name of the quality.
         higher_is_better: its direction.
-        chance: quality of the best predictor that never looks at the image, on the training targets.
+        chance: ``metric`` of the best predictor that never looks at the image, on the training targets.
+        quality_chance: mean ``quality`` of the best such predictor; it differs from ``chance`` where the metric of a
+            set is not the mean over its images, as with mIoU.
     """
 
     @property
@@ -39,6 +41,8 @@ class Task(Protocol):
     def higher_is_better(self) -> bool: ...
     @property
     def chance(self) -> float: ...
+    @property
+    def quality_chance(self) -> float: ...
 
     def prepare(self, data: Data) -> Data:
         """Return data with the target, made from the images where the data set has none."""
@@ -57,7 +61,7 @@ class Task(Protocol):
         ...
 
     def quality(self, output: Output, target: Target) -> PerExample:
-        """Return the quality of every image, in the direction of the metric."""
+        """Return the quality of every image, in the direction of the metric; NaN where it has no target at all."""
         ...
 
     def statistics(self, output: Output, target: Target) -> Tensor:
@@ -65,7 +69,7 @@ class Task(Protocol):
         ...
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the metrics of a set; ``metric`` names the one that counts."""
+        """Return the metrics of a set; ``metric`` names the one that counts. Those that nothing enters are NaN."""
         ...
 
 
@@ -134,7 +138,48 @@ def constant_quality(task: Task, output: Tensor, targets: Tensor) -> float:
     return task.metrics(total)[task.metric]
 
 
-def masked_mean(values: Tensor, valid: Tensor) -> PerExample:
-    """Return the mean over the valid places of every image, 0 where there are none; gradients are finite."""
+def constant_mean_quality(task: Task, output: Tensor, targets: Tensor) -> float:
+    """Return the mean quality over images of a predictor that always says the same; arguments as above."""
+    parts = [targets[part] for part in arrays.chunks(len(targets), 64)]
+    qualities = [task.quality(output.expand(len(some), *output.shape[1:]), some) for some in parts]
+    return float(torch.cat(qualities).double().nanmean())
+
+
+def image_weights(valid: Tensor) -> Tensor:
+    """Return what one place of every image counts in a mean over images, (n,); 0 for images without a valid place.
+
+    Args:
+        valid: which places have a target, (n, ...).
+    """
+    counts = valid.flatten(1).sum(1)
+    return torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
+
+
+def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the median over the first axis, the best constant for the mean of absolute errors; NaN counts nowhere.
+
+    Args:
+        values: (n, ...).
+        weights: of the images, (n,).
+
+    Returns:
+        (1, ...); NaN where no value is known.
+    """
+    rows = weights.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+    ordered, order = torch.where(rows > 0, values, float("nan")).sort(0)  # NaN comes last
+    reached = torch.where(ordered.isnan(), 0.0, rows.gather(0, order)).cumsum(0)
+    place = (reached < reached[-1:] / 2).sum(0, keepdim=True).clamp_max(len(values) - 1)
+    return ordered.gather(0, place)
+
+
+def masked_mean(values: Tensor, valid: Tensor, *, empty: float = 0.0) -> PerExample:
+    """Return the mean over the valid places of every image; gradients are finite.
+
+    Args:
+        values: (n, ...).
+        valid: of the same shape.
+        empty: for images without a valid place: 0 for a loss, NaN for a quality.
+    """
     kept = torch.where(valid, values, torch.zeros_like(values)).flatten(1).sum(1)
-    return kept / valid.flatten(1).sum(1).clamp_min(1)
+    count = valid.flatten(1).sum(1)
+    return torch.where(count > 0, kept / count.clamp_min(1), empty)
