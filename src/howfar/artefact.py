@@ -19,6 +19,7 @@ from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.score import visibility
 from howfar.store import write_text
+from howfar.unfinished import whole
 
 ARRAYS, MANIFEST = "protected.safetensors", "manifest.json"
 FORMAT = 1
@@ -83,9 +84,8 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
         "digests": {name: arrays.digest(values) for name, values in tensors.items()},
         "budget": visibility(clean, protected).record(),
     }
-    draft = folder / f".{ARRAYS}.tmp"
-    save_file({name: values.contiguous() for name, values in tensors.items()}, draft)
-    draft.replace(folder / ARRAYS)
+    with whole(folder / ARRAYS) as draft:
+        save_file({name: values.contiguous() for name, values in tensors.items()}, draft)
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
 

@@ -34,7 +34,7 @@ def select(store: Store, text: str, *, model: str | None = None, defense: str | 
     found = found or [record for record in victims if len(text) >= 6 and record.key.startswith(text)]
     if not found:
         known = sorted({record.spec["protector"]["label"] for record in victims})
-        raise UsageError(f"no finished run '{text}' in {store.root}. There are: {', '.join(known) or 'none'}.")
+        raise UsageError(f"no finished run '{text}' in {store.place}. There are: {', '.join(known) or 'none'}.")
     kinds = sorted({f"--model {r.spec['model']['label']} --defense {r.spec['defense']['label']}" for r in found})
     seeds = [record.spec["seed"] for record in found]
     if len(kinds) > 1 or len(set(seeds)) < len(seeds):

@@ -13,6 +13,7 @@ from howfar.artefact import Artefact
 from howfar.errors import UsageError
 from howfar.score import recorded, visibility
 from howfar.store import write_text
+from howfar.unfinished import whole
 
 
 def export(artefact: Artefact, output: Path, *, jpeg: int | None = None) -> dict[str, Any]:
@@ -38,13 +39,16 @@ def export(artefact: Artefact, output: Path, *, jpeg: int | None = None) -> dict
         labels = {f"y_{name}": values.numpy() for name, values in data.targets.items()}
         output.parent.mkdir(parents=True, exist_ok=True)
         entries: dict[str, Any] = {"x": data.pixels.permute(0, 2, 3, 1).numpy(), "ids": data.ids.numpy(), **labels}
-        np.savez_compressed(output, **entries)
+        with whole(output) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, **entries)
         return recorded(artefact.manifest["budget"])
-    written, files = _images(artefact, output, jpeg)
-    budget = visibility(clean, data.with_pixels(written)).record()
-    about = {key: value for key, value in artefact.manifest.items() if key not in ("digests", "format")}
-    about |= {"budget": budget, "files": files, "lossy": None if jpeg is None else f"JPEG {jpeg}"}
-    write_text(output / "manifest.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with whole(output) as draft:
+        written, files = _images(artefact, draft, jpeg)
+        budget = visibility(clean, data.with_pixels(written)).record()
+        about = {key: value for key, value in artefact.manifest.items() if key not in ("digests", "format")}
+        about |= {"budget": budget, "files": files, "lossy": None if jpeg is None else f"JPEG {jpeg}"}
+        write_text(draft / "manifest.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return budget
 
 

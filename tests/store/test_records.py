@@ -7,6 +7,7 @@ import torch
 
 from howfar.errors import HowfarError
 from howfar.store import Record, Store, write_text
+from howfar.unfinished import temporary
 
 
 def record(status: str = "done", **result: object) -> Record:
@@ -52,6 +53,34 @@ def test_half_written_drafts_are_invisible_and_swept(tmp_path: Path) -> None:
     store.sweep()
     assert not dead.exists()
     assert mine.exists(), "a living process may still be writing"
+
+
+def test_leftovers_of_every_kind_are_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    lease = store.claim("step", "0" * 20, "a step")
+    assert lease is not None
+    pid, gone = os.getpid(), 999999999
+    renewal = temporary(f".{'0' * 20}.lease")
+    names = {
+        "step": [
+            temporary("1" * 20), temporary("2" * 20).replace(".tmp", ".old.tmp"), renewal,
+            temporary(f"{'3' * 20}.draft"), temporary("arrays.safetensors"),
+        ],
+        "surrogate": [temporary(f".{'4' * 20}.draft")],
+        ".": [temporary("scratch"), temporary(".howfar-store")],
+    }  # fmt: skip
+    left = [tmp_path / folder / name.replace(f".{pid}.", f".{gone}.") for folder in names for name in names[folder]]
+    left.append(tmp_path / "step" / f".{'5' * 20}.lease.{'0' * 32}.tmp")  # of an older version, and no lease beside it
+    mine = [tmp_path / folder / name for folder in names for name in names[folder]]
+    mine.append(tmp_path / "step" / f".{'0' * 20}.lease.{'0' * 32}.tmp")
+    for path in (*left, *mine):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    assert {path.resolve() for path in store.abandoned()} == {path.resolve() for path in left}
+    store.sweep()
+    assert not [path for path in left if path.exists()]
+    assert all(path.exists() for path in mine), "a living process may still be writing"
+    lease.give_back()
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"step": 1}', "\x00"])

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 
+from howfar.commands.store import opened
 from howfar.errors import HowfarError, UsageError
-from howfar.store import Onlooker, Record, Store, absolute, check, is_url, merge, open_store
+from howfar.store import MARK, Onlooker, Record, Store, absolute, check, is_url, merge, open_store
 from howfar.store.objects import ObjectSlot
 from howfar.store.record import RECORD
 from howfar.store.remote import RemoteStore
@@ -190,3 +192,54 @@ def test_two_machines_share_a_bucket_and_do_nothing_twice(bucket: str, tmp_path:
     same = howfar("compare", bucket, str(tmp_path / "folder"), cwd=tmp_path)
     assert same.returncode == 0, same.stdout
     assert howfar("store", "check", bucket, cwd=tmp_path).returncode == 0
+
+
+def test_a_bucket_of_other_things_is_no_store(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe_file(f"{url}/2023/summer/a.jpg", b"picture")
+    assert not remote(url).recognized
+    assert files.find(url) == [files._strip_protocol(f"{url}/2023/summer/a.jpg")], "looking leaves nothing behind"
+    with pytest.raises(UsageError, match=f"{url} is no store"):
+        opened(url)
+    key = remote(url).save(record()).key
+    machine(monkeypatch, tmp_path / "two")
+    store = remote(url)
+    assert store.recognized
+    assert store.steps() == ["step"]
+    assert list(check(store)) == []
+    files.rm_file(f"{url}/{MARK}")
+    assert remote(url).recognized, "older stores have no mark, and a record that lies where it says"
+    assert remote(url).keys("step") == [key]
+
+
+def test_a_follower_sees_what_others_made_and_keeps_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = remote(url).save(record(), {"x": torch.arange(5)}).key
+    machine(monkeypatch, tmp_path / "two")
+    follower = remote(url).follower()
+    assert follower.find("step", key) is not None
+    assert torch.equal(follower.arrays("step", key)["x"], torch.arange(5))
+    other = Record("step", Store.key("step", {"a": 2}), {"a": 2}, "done", {}, {})
+    assert follower.save(other) == other
+    assert remote(url).find("step", other.key) is None
+
+
+def test_what_a_killed_download_left_is_swept(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = remote(url).save(record(), {"x": torch.arange(5)}).key
+    machine(monkeypatch, tmp_path / "two")
+    store = remote(url)
+    monkeypatch.setattr("howfar.unfinished.remove", lambda path: None)  # a killed process clears nothing up
+
+    def killed(name: str, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store._files, "get_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.arrays("step", key)
+    monkeypatch.undo()
+    (left,) = store.root.rglob("*.tmp")
+    left.rename(left.with_name(left.name.replace(f".{os.getpid()}.", ".999999999.")))
+    store.sweep()
+    assert list(store.root.rglob("*.tmp")) == []

@@ -154,13 +154,19 @@ def opened(place: str) -> "Store":
     """Return the store at a URL, or in a folder that is there.
 
     Raises:
-        UsageError: if it is not.
+        UsageError: if nothing is there, or something that is no store.
     """
-    from howfar.store import is_url, open_store
+    from howfar.store import MARK, is_url, open_store
 
     if not is_url(place) and not Path(place).is_dir():
         raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
-    return open_store(place)
+    store = open_store(place)
+    if not store.recognized:
+        raise UsageError(
+            f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
+            "Give the folder or URL that howfar bench was given with --runs."
+        )
+    return store
 
 
 def size(count: int) -> str:

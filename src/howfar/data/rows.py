@@ -1,6 +1,5 @@
 """A memory-mapped cache of rows that are read one by one, and an interrupted reading that goes on."""
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.errors import HowfarError
+from howfar.unfinished import whole
 
 PIECE = 256  # rows that are read between two marks
 
@@ -73,7 +73,6 @@ class Rows:
         path = self.folder / f"{name}.npy"
         if path.is_file():
             return np.load(path, mmap_mode="r+", allow_pickle=False)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        np.lib.format.open_memmap(draft, mode="w+", dtype=dtype, shape=shape).flush()
-        draft.replace(path)
+        with whole(path) as draft:
+            np.lib.format.open_memmap(draft, mode="w+", dtype=dtype, shape=shape).flush()
         return np.load(path, mmap_mode="r+", allow_pickle=False)

@@ -1,14 +1,13 @@
 """A loaded data set as one file that processes map instead of loading it each: a machine holds it once."""
 
 import json
-import os
-import uuid
 from pathlib import Path
 
 from torch import Tensor
 
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
+from howfar.unfinished import whole
 
 PARTS = ("train", "test", "clean", "validation")
 
@@ -31,15 +30,12 @@ def write_splits(splits: Splits, path: Path) -> None:
             targets = {f"{name}/target/{target}": values for target, values in part.targets.items()}
             tensors |= {f"{name}/pixels": part.pixels, f"{name}/ids": part.ids, **targets}
     about = {"classes": json.dumps(splits.classes), "flip": json.dumps(splits.flip)}
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, about)
-        draft.replace(path)
+        with whole(path) as draft:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, about)
     except (OSError, SafetensorError) as error:
         raise HowfarError(f"could not write {path} ({error}). Free some space or choose another --runs.") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_splits(path: Path) -> Splits:

@@ -1,7 +1,6 @@
 """What a long crafting has reached, kept on disk so that a killed run goes on from its last round."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
+
+from howfar.unfinished import whole
 
 Part = Tensor | nn.Module | Optimizer | Generator
 
@@ -90,10 +91,9 @@ class Draft:
             _save(self.shelf / f".{name}.draft", _state(part), {})
 
     def discard(self) -> None:
-        """Remove the file, and what a killed writer left beside it: the work is done."""
+        """Remove the file: the work is done."""
         if self.path is not None:
-            for file in (self.path, *self.path.parent.glob(f"{self.path.name}.*.tmp")):
-                file.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, str]:
         if self.path is None or not self.path.is_file():
@@ -121,9 +121,8 @@ def _save(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, draft, notes)
-    draft.replace(path)
+    with whole(path) as draft:
+        save_file(tensors, draft, notes)
 
 
 def _state(part: Part) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
     protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
     landscapes = scenes(store) if keys is None and not brief else []
     if not done and not landscapes:
-        raise HowfarError(f"{store.root} holds no finished victim. Run howfar bench first.")
+        raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
     groups, distances = grouped(done), Distances(store.index)
     page = Page(
         groups=[_group(cells, protects, distances, brief=brief) for cells in groups],

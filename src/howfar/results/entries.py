@@ -39,7 +39,7 @@ def entries(store: Store) -> list[Entry]:
                         rows[row.name] = row
     distances.keep()
     if not rows:
-        raise HowfarError(f"{store.root} holds no pair of clean and protected victims. Run howfar bench first.")
+        raise HowfarError(f"{store.place} holds no pair of clean and protected victims. Run howfar bench first.")
     return list(rows.values())
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from howfar.arrays import canonical
 from howfar.report.scenery import Panel, Scene
 from howfar.store import Record, Store
+from howfar.unfinished import whole
 
 PLANES = {
     "pca": "PCA plane of all paths", "random": "random directions, filter-normalised", "line": "line between networks",
@@ -84,6 +85,5 @@ def as_arrays(found: Sequence[Scene], path: Path) -> None:
             values |= {f"{start}_loss": np.array(panel.loss), f"{start}_quality": np.array(panel.quality)}
             values |= {f"{start}_axis{axis}": np.array(row) for axis, row in enumerate(panel.coordinates)}
             values |= {f"{start}_path_{name}": np.array(places) for name, places in panel.paths.items()}
-    draft = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(draft, **values)
-    draft.replace(path)
+    with whole(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **values)

@@ -10,6 +10,7 @@ from typing import Any
 from howfar.errors import HowfarError, UsageError
 from howfar.results.cells import crafted
 from howfar.store import Record, Store, differences, write_text
+from howfar.unfinished import whole
 
 
 def rows(store: Store) -> list[dict[str, Any]]:
@@ -86,9 +87,8 @@ def _parquet(found: Iterable[Mapping[str, Any]], path: Path) -> None:
         from pyarrow.parquet import write_table
     except ImportError:
         raise HowfarError("Parquet needs pyarrow. Install howfar[parquet], or choose a .csv or .json file.") from None
-    draft = path.with_name(f".{path.name}.tmp")
-    write_table(Table.from_pylist([dict(row) for row in found]), draft)
-    draft.replace(path)
+    with whole(path) as draft:
+        write_table(Table.from_pylist([dict(row) for row in found]), draft)
 
 
 def _quality(record: Record | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, Onlooker, Slot
+from howfar.store.mark import MARK
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.remote import absolute, is_url, open_store
@@ -9,6 +10,6 @@ from howfar.store.upkeep import Finding, check, clean, differences, merge, remov
 from howfar.store.writing import write_text
 
 __all__ = [
-    "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store", "absolute", "check",
-    "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
+    "MARK", "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store", "absolute",
+    "check", "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ different machines are never compared, so that a clock that jumps takes nobody's
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -16,10 +17,11 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from howfar.store.writing import alive
+from howfar.unfinished import is_gone, temporary, this_process, whole
 
 SECONDS = 30.0  # unchanged for so long, a lease is stale
 BEATS = 6  # a holder rewrites its lease so often in that time
+ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{32}\.tmp")  # how older versions named a lease being rewritten
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Claim:
         started: seconds since 1970 by the holder's clock, to be shown, never compared.
         share: how much of the step is done, 0 to 1.
         note: what a person would like to read.
+        process: tells the process from another one with its number, here or on a machine of the same name.
     """
 
     step: str
@@ -49,19 +52,20 @@ class Claim:
     started: float = field(default_factory=time.time)
     share: float = 0.0
     note: str = ""
+    process: str = field(default_factory=this_process)
 
     @property
     def orphaned(self) -> bool:
         """Whether the holder was a process of this machine and is gone."""
-        return self.host == socket.gethostname() and not alive(self.pid)
+        return self.host == socket.gethostname() and is_gone(self.pid, self.process)
 
     @classmethod
     def parse(cls, text: str) -> "Claim":
         """Return what a lease says; nobody's claim while it is being written."""
         try:
-            return cls(**json.loads(text))
+            return cls(**{"process": "", **json.loads(text)})  # older versions do not tell the process
         except (ValueError, TypeError):
-            return cls("", "", "unreadable", host="", pid=0, token="", started=0.0)
+            return cls("", "", "unreadable", host="", pid=0, token="", started=0.0, process="")
 
     @property
     def text(self) -> str:
@@ -120,9 +124,8 @@ class FileSlot(Slot):
 
     def renew(self, claim: Claim) -> None:
         """Write the lease anew, as its holder."""
-        draft = self.path.with_name(f"{self.path.name}.{claim.token}.tmp")
-        draft.write_text(claim.text, encoding="utf-8")
-        draft.replace(self.path)
+        with whole(self.path, aside=self.path.parent) as draft:
+            draft.write_text(claim.text, encoding="utf-8")
 
     def give_back(self, claim: Claim) -> None:
         """Remove the lease, as its holder."""
@@ -130,7 +133,7 @@ class FileSlot(Slot):
 
     def break_(self, claim: Claim) -> bool:
         """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
-        aside = FileSlot(self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp"))
+        aside = FileSlot(self.path.with_name(temporary(self.path.name)))
         try:
             self.path.rename(aside.path)  # of several who try, one succeeds
         except FileNotFoundError:
@@ -141,6 +144,15 @@ class FileSlot(Slot):
             self.take(found)  # a new holder was quicker: it gets its lease back
         aside.path.unlink(missing_ok=True)
         return mine
+
+
+def is_left_aside(path: Path) -> bool:
+    """Return whether an older version, killed while it rewrote or broke a lease, left this file."""
+    found = ASIDE.fullmatch(path.name)
+    if found is None:
+        return False
+    claim = FileSlot(path).read()
+    return not path.with_name(found["lease"]).exists() or (claim is not None and claim.orphaned)
 
 
 class Lease:

@@ -1,17 +1,16 @@
 """Fetch or make: finished work is kept under the hash of everything that determines it.
 
 ``runs/<step>/<key>/`` holds ``record.json`` and, where there are arrays, ``arrays.safetensors``. A folder is
-written under a temporary name, flushed and renamed: what is present is whole. No pickle is written or read.
+written under a temporary name, flushed and renamed: what is present is whole. No pickle is written or read. A small
+file marks the folder as a store; what carries neither this mark nor the names and contents of records is not touched.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
-import shutil
-import socket
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,15 @@ from torch import Tensor
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.store.index import Index, Short, shortened, stamp
-from howfar.store.lease import Claim, FileSlot, Lease, Slot
+from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own, place_of
 from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record, read_record
 from howfar.store.seal import sealed, sha256
-from howfar.store.writing import alive, flush, write_text
+from howfar.store.workplace import Workplace
+from howfar.store.writing import flush, write_text
+from howfar.unfinished import remove, temporary
 
 
-class Store:
+class Store(Workplace):
     """A folder of records.
 
     Attributes:
@@ -41,33 +42,60 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         """Open (and create) the store in the folder ``root``.
 
+        A new or empty folder is marked as a store at once, another one with the first record.
+
         Raises:
             HowfarError: if the folder cannot be written.
         """
         self.root = Path(root)
         self.place = str(self.root)
         self.index = Index(self.root)
+        self._keeps = True
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".{uuid.uuid4().hex}.tmp"
+            empty = next(self.root.iterdir(), None) is None
+            probe = self.root / temporary("probe")
             probe.touch()
             probe.unlink()
+            if empty:
+                Store._mark(self)
         except OSError as error:
             raise HowfarError(
                 f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs."
             ) from None
 
+    @property
+    def recognized(self) -> bool:
+        """Whether this is a store: it is marked, or as older versions wrote none, a record lies where it says."""
+        places = ((step, key) for step in self.steps() for key in self.keys(step))
+        return self._is_marked() or any(place_of(self._head(*place)) == place for place in places)
+
+    def follower(self) -> "Store":
+        """Return the same store for a process that reads along and keeps nothing, wherever the records lie."""
+        other = copy.copy(self)
+        other._keeps = False
+        return other
+
     def steps(self) -> list[str]:
         """Return the kinds of work of which there are records."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return [path.name for path in self._folders() if self.keys(path.name)]
 
     def keys(self, step: str) -> list[str]:
-        """Return the keys of what there is of a step, readable or not."""
+        """Return the keys of what there is of a step, readable or not; what is not named like a key is not its own."""
         folder = self.root / step
         if not folder.is_dir():
             return []
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+            return sorted(entry.name for entry in entries if is_key(entry.name) and entry.is_dir())
+
+    def owns(self, step: str, key: str) -> bool:
+        """Return whether a folder was made by this store, whole or damaged, so that it may be judged and removed."""
+        folder = self.root / step / key
+        return (
+            is_key(key)
+            and folder.is_dir()
+            and is_own(step, [path.name for path in folder.iterdir()], self._head(step, key))
+        )
 
     @staticmethod
     def key(step: str, spec: Mapping[str, Any]) -> str:
@@ -166,11 +194,18 @@ class Store:
         Raises:
             HowfarError: if the disk is full or cannot be written. Nothing half-written stays behind.
         """
+        if not self._keeps:
+            return record
+        if not self._is_marked():
+            self._mark()
+        return self._save(record, arrays)
+
+    def _save(self, record: Record, arrays: Mapping[str, Tensor] | None) -> Record:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         final = self.root / record.step / record.key
-        draft = final.parent / _own(record.key)
+        draft = final.parent / temporary(record.key)
         try:
             draft.mkdir(parents=True)
             if arrays:
@@ -184,52 +219,22 @@ class Store:
         except (OSError, SafetensorError) as error:
             raise HowfarError(f"could not write {final} ({error}). Free some space or choose another --runs.") from None
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            remove(draft)
         return record
 
-    def draft(self, step: str, key: str) -> Path:
-        """Return where long work may keep its state until its record is saved."""
-        return self.root / step / f".{key}.draft"
+    def _head(self, step: str, key: str) -> bytes:
+        """Return the first bytes of a record; none where there is no record."""
+        try:
+            with (self.root / step / key / RECORD).open("rb") as file:
+                return file.read(HEAD_BYTES)
+        except OSError:
+            return b""
 
-    def claim(self, step: str, key: str, label: str) -> Lease | None:
-        """Return the right to do a step; None while somebody else has it, on this machine or another."""
-        return Lease.take(self.slot(step, key), Claim(step, key, label))
+    def _is_marked(self) -> bool:
+        return (self.root / MARK).is_file()
 
-    def slot(self, step: str, key: str) -> Slot:
-        """Return where it says who is at work on a step."""
-        return FileSlot(self.root / step / f".{key}.lease")
-
-    def claims(self) -> list[Claim]:
-        """Return who is at work on what, by step and key."""
-        return [claim for _, claim in self.leases()]
-
-    def leases(self) -> Iterator[tuple[Slot, Claim]]:
-        """Yield every lease and what it says, by step and key."""
-        for path in sorted(self.root.glob("*/.*.lease")):
-            slot = FileSlot(path)
-            claim = slot.read()
-            if claim is not None:
-                yield slot, claim
-
-    def scratch(self) -> Path:
-        """Return where this process may keep what it needs while it runs; swept later if it is killed."""
-        return self.root / _own("scratch")
-
-    def sweep(self) -> None:
-        """Remove the drafts and leases that dead processes of this machine left behind."""
-        for slot, claim in self.leases():
-            if claim.orphaned:
-                slot.break_(claim)
-        for draft in self.abandoned():
-            shutil.rmtree(draft, ignore_errors=True)
-
-    def abandoned(self) -> Iterator[Path]:
-        """Yield the half-written records that dead processes of this machine left behind."""
-        for draft in sorted([*self.root.glob(".scratch.*.tmp"), *self.root.glob("*/.*.tmp")]):
-            _, _, rest = draft.name[1:].partition(".")
-            host, pid, *_ = rest.rsplit(".", 3)
-            if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
-                yield draft
+    def _mark(self) -> None:
+        write_text(self.root / MARK, TEXT)
 
     def _publish(self, draft: Path, final: Path) -> None:
         if final.exists():
@@ -238,13 +243,8 @@ class Store:
             old = draft.with_suffix(".old.tmp")
             final.rename(old)
             draft.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
         else:
             with contextlib.suppress(FileExistsError):  # somebody else finished the same step
                 draft.rename(final)
         flush(final.parent)
-
-
-def _own(name: str) -> str:
-    """Return a temporary name that tells whose it is."""
-    return f".{name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from howfar.errors import HowfarError, UsageError
 from howfar.store.lease import Claim, Slot
+from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own
 from howfar.store.objects import ObjectSlot
 from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.seal import unsealed
 from howfar.store.writing import write_bytes
+from howfar.unfinished import whole
 
 LEASES = ".leases"
 
@@ -66,18 +68,23 @@ class RemoteStore(Store):
             raise UsageError(f"{url} cannot be opened ({error}).") from None
         self._files: Any = found[0]
         self._prefix = str(found[1]).rstrip("/")
-        with self._reaching():
-            probe = f"{self._prefix}/.probe-{os.getpid()}"
-            self._files.pipe_file(probe, b"")
-            self._files.rm_file(probe)
+        self._marked = False
+        if self._is_marked() or not self._names(""):
+            self._mark()  # also where it is marked: this shows whether the place can be written
+        else:
+            self._probe()
 
     def steps(self) -> list[str]:
         """Return the kinds of work of which there are records."""
-        return [name for name in self._names("") if not name.startswith(".")]
+        return [name for name in self._names("") if not name.startswith(".") and self.keys(name)]
 
     def keys(self, step: str) -> list[str]:
-        """Return the keys of what there is of a step, readable or not."""
-        return self._names(step)
+        """Return the keys of what there is of a step, readable or not; what is not named like a key is not its own."""
+        return [name for name in self._names(step) if is_key(name)]
+
+    def owns(self, step: str, key: str) -> bool:
+        """Return whether a record was made by this store, whole or damaged."""
+        return is_key(key) and is_own(step, (), self._head(step, key))
 
     def find(self, step: str, key: str) -> Record | None:
         """Return the record, or None where there is none; a finished one is fetched once.
@@ -119,15 +126,13 @@ class RemoteStore(Store):
         """Return the arrays of a finished step, memory-mapped from this machine's copy."""
         name, final = self._arrays_of(step, key), self.root / step / key / ARRAYS
         if not final.is_file() and name is not None:
-            draft = final.with_name(f".{ARRAYS}.{os.getpid()}.tmp")
-            with self._reaching():
+            with self._reaching(), whole(final, aside=final.parent.parent) as draft:
                 self._files.get_file(name, str(draft))
-            draft.replace(final)
         return super().arrays(step, key)
 
-    def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
+    def _save(self, record: Record, arrays: Mapping[str, Tensor] | None) -> Record:
         """Write a record, replacing one that failed; a finished one stays as it is, whoever was first."""
-        record = super().save(record, arrays)
+        record = super()._save(record, arrays)
         step, key = record.step, record.key
         folder, mine = f"{self._prefix}/{step}/{key}", self.root / step / key
         with self._reaching():
@@ -160,6 +165,33 @@ class RemoteStore(Store):
             if claim is not None:
                 yield slot, claim
 
+    def _head(self, step: str, key: str) -> bytes:
+        with self._reaching():
+            try:
+                head: bytes = self._files.cat_file(f"{self._prefix}/{step}/{key}/{RECORD}", start=0, end=HEAD_BYTES)
+            except FileNotFoundError:
+                return b""
+        return head
+
+    def _is_marked(self) -> bool:
+        if self._marked:
+            return True
+        with self._reaching():
+            self._marked = bool(self._files.exists(f"{self._prefix}/{MARK}"))
+        return self._marked
+
+    def _mark(self) -> None:
+        with self._reaching():
+            self._files.pipe_file(f"{self._prefix}/{MARK}", TEXT.encode())
+        self._marked = True
+
+    def _probe(self) -> None:
+        """Find out whether the place can be written, without claiming it for a store."""
+        probe = f"{self._prefix}/.probe"
+        with self._reaching(), suppress(FileNotFoundError):  # another process was quicker to remove it
+            self._files.pipe_file(probe, b"")
+            self._files.rm_file(probe)
+
     def _arrays_of(self, step: str, key: str) -> str | None:
         record = self.find(step, key)
         total = record.made.get(SUM) if record else None
@@ -190,7 +222,7 @@ class RemoteStore(Store):
         if mine is not None and mine.made.get(SUM) != members["made"].get(SUM):
             (folder / ARRAYS).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / RECORD, raw)
+        write_bytes(folder / RECORD, raw, aside=folder.parent)
 
     @staticmethod
     def _members(raw: bytes, where: str) -> dict[str, Any]:

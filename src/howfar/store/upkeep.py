@@ -1,6 +1,5 @@
 """Look after a store: check it, clear it up, take in another one, tell what differs."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from howfar.errors import HowfarError
 from howfar.store.lease import FileSlot
 from howfar.store.record import ARRAYS, DamagedError, Record
 from howfar.store.records import Store
+from howfar.unfinished import remove as remove_path
 
 PASSING = "seconds"  # times in results differ from run to run
 
@@ -61,7 +61,7 @@ def left_over(store: Store, *, drafts: bool = False) -> Iterator[Finding]:
     for slot, claim in store.leases():
         if claim.orphaned and isinstance(slot, FileSlot):
             yield Finding(slot.path, "lease of a dead process", harm=False, bytes=_size(slot.path))
-    for path in sorted(store.root.glob("*/.*.draft")) if drafts else ():
+    for path in sorted(store.root.glob(f"*/.{'[0-9a-f]' * 20}.draft")) if drafts else ():
         if store.slot(path.parent.name, path.name[1:].partition(".")[0]).read() is None:
             yield Finding(path, "interrupted crafting, could go on", harm=False, bytes=_size(path))
 
@@ -96,10 +96,7 @@ def clean(
 
 def remove(finding: Finding) -> None:
     """Remove what a finding is about."""
-    if finding.path.is_dir():
-        shutil.rmtree(finding.path)
-    else:
-        finding.path.unlink(missing_ok=True)
+    remove_path(finding.path)
 
 
 def merge(store: Store, other: Store) -> int:
@@ -113,6 +110,8 @@ def merge(store: Store, other: Store) -> int:
     fresh = []
     for step in other.steps():
         for record in other.records(step):
+            if record.step != step:  # a copy that somebody laid there
+                continue
             mine = store.find(step, record.key)
             if mine is not None and mine.status == record.status == "done" and differs(mine.result, record.result):
                 raise HowfarError(
@@ -159,9 +158,9 @@ def _lacks_its_set(store: Store, record: Record) -> bool:
 
 
 def _folders(store: Store) -> Iterator[Path]:
-    """Yield the folder of every step that is finished."""
+    """Yield the folder of every step that is finished, and of nothing that the store did not make."""
     for step in store.steps():
-        yield from (store.root / step / key for key in store.keys(step))
+        yield from (store.root / step / key for key in store.keys(step) if store.owns(step, key))
 
 
 def _size(path: Path) -> int:

@@ -1,10 +1,10 @@
 """Files that are whole or not there, whatever happens to the process or the disk."""
 
 import os
-import uuid
 from pathlib import Path
 
 from howfar.errors import HowfarError
+from howfar.unfinished import left_in, remove, whole
 
 
 def write_text(path: Path, text: str, *, aside: Path | None = None) -> None:
@@ -24,26 +24,21 @@ def write_bytes(path: Path, content: bytes, *, aside: Path | None = None) -> Non
     Raises:
         HowfarError: if the disk is full or the folder cannot be written.
     """
-    draft = (path.parent if aside is None else aside) / f".{uuid.uuid4().hex[:12]}.{os.getpid()}.tmp"
     try:
-        with draft.open("wb") as file:
+        with whole(path, aside=aside) as draft, draft.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise HowfarError(
             f"could not write {path} ({error.strerror}). Free some space or choose another folder."
         ) from None
 
 
 def sweep(aside: Path) -> None:
-    """Remove the unfinished files that killed processes left in a folder."""
-    for draft in aside.glob("*.tmp"):
-        pid = draft.suffixes[-2].lstrip(".") if len(draft.suffixes) > 1 else ""
-        if pid.isdigit() and not alive(int(pid)):
-            draft.unlink(missing_ok=True)
+    """Remove the unfinished files that killed processes of this machine left in a folder."""
+    for draft in left_in(aside):
+        remove(draft)
 
 
 def flush(path: Path) -> None:
@@ -53,14 +48,3 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,6 +1,5 @@
 """The data set ``rooms``: drawn once, then kept in the cache."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from howfar.data.rooms.parts import CLASSES, OBJECTS
 from howfar.data.rooms.render import View, render
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
+from howfar.unfinished import whole
 
 VERSION = 2
 SEEN = 0.004  # share of the picture that an object must cover to count as there
@@ -64,13 +64,11 @@ def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
         found = load_file(path)
     except FileNotFoundError:
         found = drawn(size, seed, range(first, first + count))
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(found, draft)
-            draft.replace(path)
+            with whole(path) as draft:
+                save_file(found, draft)
         except (OSError, SafetensorError) as error:
-            draft.unlink(missing_ok=True)
             raise HowfarError(f"could not write {path} ({error}). Set HOWFAR_DATA to a folder with room.") from None
     except (OSError, SafetensorError) as error:
         raise HowfarError(f"{path} is damaged ({error}). Delete it, and it is drawn again.") from None
