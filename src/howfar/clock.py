@@ -1,11 +1,15 @@
 """Where and with what a step was done, and what it cost: the part of a record that must not change its result."""
 
+import ctypes
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
+
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def circumstances() -> dict[str, Any]:
@@ -20,26 +24,78 @@ def circumstances() -> dict[str, Any]:
 
 
 class Clock:
-    """Wall and CPU seconds and peak memory of a step."""
+    """Wall and CPU seconds and peak memory of a step: of its own, whatever this process did before."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._memory = PeakMemory()
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def stop(self) -> dict[str, Any]:
-        """Return circumstances and cost since the clock was made."""
+        """Return circumstances and cost since the clock was made.
+
+        ``step_peak_bytes`` is the largest resident size of the process, what it needs to run at all included, or None
+        where that cannot be told from earlier steps; ``step_peak_gpu_bytes`` is what tensors took on an NVIDIA GPU.
+        """
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         gpu = self.device.type == "cuda"
         return {
             **circumstances(),
-            "device": torch.cuda.get_device_name(self.device) if gpu else "cpu",
+            "device": torch.cuda.get_device_name(self.device) if gpu else self.device.type,
             "wall_seconds": round(wall, 3),
             "cpu_seconds": round(cpu, 3),
-            "peak_bytes": torch.cuda.max_memory_allocated(self.device) if gpu else _peak_bytes(),
+            "step_peak_bytes": self._memory.peak(),
+            **({"step_peak_gpu_bytes": torch.cuda.max_memory_allocated(self.device)} if gpu else {}),
         }
 
 
-def _peak_bytes() -> int | None:
+class PeakMemory:
+    """The largest resident size of this process since the object was made.
+
+    On Linux the kernel's own mark is set back, after memory that earlier work freed has been handed back. Elsewhere the
+    mark counts from the start of the process: a peak that this work did not raise is that of earlier work.
+    """
+
+    def __init__(self) -> None:
+        _hand_back()
+        self._is_reset = _reset_peak()
+        self._before = None if self._is_reset else _lifetime_peak()
+
+    def peak(self) -> int | None:
+        """Return it in bytes; None where it cannot be told from what came before."""
+        if self._is_reset:
+            return _peak_since_reset()
+        now = _lifetime_peak()
+        return now if now is not None and self._before is not None and now > self._before else None
+
+
+def _hand_back() -> None:
+    """Give freed memory back to the system; workers keep it while a step runs, see ``howfar.engine.memory``."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def _reset_peak() -> bool:
+    """Set the kernel's mark of this process to its present size; returns whether it can be."""
+    try:
+        CLEAR.write_text("5", encoding="ascii")  # see proc(5)
+    except OSError:  # another system, or a container that forbids it
+        return False
+    return _peak_since_reset() is not None
+
+
+def _peak_since_reset() -> int | None:
+    try:
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _lifetime_peak() -> int | None:
     """Return the largest resident size this process ever had; None where the system does not tell."""
     if sys.platform == "win32":
         return None

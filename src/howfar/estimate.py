@@ -36,11 +36,14 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
 
 
 def memory(steps: list[Step], store: Store) -> dict[str, int]:
-    """Return the bytes that steps need, by their key, where like ones were done before."""
+    """Return the bytes of main memory that steps need, by their key, where like ones were measured before.
+
+    Older records hold the peak of all that their process ever did under another name, and are passed over.
+    """
     seen: dict[str, int] = {}
     for name in {step.name for step in steps}:
         for record in store.records(name, damaged=True):
-            like, peak = _like(name, record.spec), record.made.get("peak_bytes")
+            like, peak = _like(name, record.spec), record.made.get("step_peak_bytes")
             seen[like] = max(seen.get(like, 0), peak or 0)
     found = {step.key: seen.get(_like(step.name, step.spec), 0) for step in steps}
     return {key: peak for key, peak in found.items() if peak}

@@ -1,18 +1,27 @@
 """Where cells run: what dies, hangs or raises costs its own step and nothing else; nobody does a step twice."""
 
+import os
 import threading
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 from howfar import engine
 from howfar.engine import Event, Here, Pool, Processes, Site
+from howfar.engine.cell import finished
+from howfar.engine.elsewhere import LONGEST_SECONDS
 from howfar.engine.graph import Graph
+from howfar.engine.together import END, Together, follow, steps_of
+from howfar.errors import HowfarError
+from howfar.estimate import memory
 from howfar.experiment import Experiment
 from howfar.store import Onlooker, Record, Store
 from howfar.suite import make_suite
+from howfar.train.team import Team
 from tests.engine import doings
 
 
@@ -178,3 +187,87 @@ def test_an_unreadable_lease_is_somebodys_until_it_is_stale(tmp_path: Path) -> N
     assert stale is not None
     assert slot.break_(stale)
     store.save(Record("victim", "a" * 20, {}, "done", {}, {}))
+
+
+def test_a_lease_of_a_process_whose_number_is_used_again_is_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    lease = store.claim("victim", "a" * 20, "a victim")
+    assert lease is not None
+    path = tmp_path / "victim" / f".{'a' * 20}.lease"
+    text, process = path.read_text(), lease.claim.process
+    elsewhere = "0" * 8 if process[:8] != "0" * 8 else "1" * 8
+    path.write_text(text.replace(process, elsewhere + process[8:]).replace(f'"pid": {os.getpid()}', '"pid": 999999999'))
+    store.sweep()
+    assert path.exists(), "a machine of the same name has processes of its own"
+    if Path("/proc/self/stat").exists():
+        path.write_text(text.replace(process, process[:8] + ("1" * 8 if process[8:] != "1" * 8 else "2" * 8)))
+        store.sweep()
+        assert not path.exists()
+
+
+def test_a_step_of_another_run_is_waited_for_in_peace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only where somebody sleeps or works, so the number of looks depends on no processor."""
+    experiment = cells("0", "random")[0]
+    protect, _ = experiment.steps()
+    store, now, looks = Store(tmp_path), [0.0], [0]
+    lease = store.claim("protect", protect.key, "another run")
+    assert lease is not None
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 60:
+            store.save(Record("protect", protect.key, {}, "done", {}, {}), {"x": torch.zeros(1)})
+
+    def look(step: Any, store: Store) -> bool:
+        looks[0] += 1
+        return finished(step, store)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep, perf_counter=lambda: now[0])
+    monkeypatch.setattr("howfar.engine.here.time", clock)
+    monkeypatch.setattr("howfar.engine.elsewhere.time", clock)
+    monkeypatch.setattr("howfar.engine.elsewhere.finished", look)
+    monkeypatch.setattr(Onlooker, "frees", lambda self, slot: False)
+    events = list(engine.drive(Here(Site(str(tmp_path))), Graph([protect], {}), store))
+    lease.give_back()
+    assert [event.status for event in events] == ["cached"]
+    assert looks[0] <= 60 / LONGEST_SECONDS + 8, "it looked ever less often"
+
+
+def test_a_pool_without_steps_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("howfar.engine.here.time.sleep", slept.append)
+    assert list(Here(Site(str(tmp_path))).events(0.2)) == []
+    assert list(Together(Site(str(tmp_path)), Team(2, 0, torch.device("cpu")), []).events(0.3)) == []
+    assert slept == [0.2, 0.3]
+
+
+def test_a_follower_that_alone_fails_ends_instead_of_letting_its_leader_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiments = cells("0", "random")[:1]
+    steps = steps_of(experiments)
+    victim = next(step for step in steps if step.name == "victim")
+    orders = iter([*(number for number in range(len(steps))), END] * 2)
+    monkeypatch.setattr(Team, "tell", lambda self, number: next(orders))
+    monkeypatch.setattr("howfar.engine.together.PATIENCE", 0.0)
+    monkeypatch.setattr("howfar.engine.together.LOOK_SECONDS", 0.0)
+
+    def broken(step: Any, store: Store, device: torch.device) -> Any:
+        raise OSError("no such record here")
+
+    site, store = Site(str(tmp_path), doing=broken), Store(tmp_path)
+    member = Team(2, 1, torch.device("cpu"))
+    follow(experiments, site, member)  # the leader holds no lease any more: it failed in the same way
+    lease = store.claim("victim", victim.key, "the leader")
+    assert lease is not None
+    with pytest.raises(HowfarError, match=r"process 1 cannot train along.*no such record here"):
+        follow(experiments, site, member)
+    lease.give_back()
+
+
+def test_memory_is_asked_for_by_what_steps_themselves_took(tmp_path: Path) -> None:
+    (experiment, *_), store = cells("0", "random"), Store(tmp_path)
+    protect, victim = experiment.steps()
+    for step, made in ((protect, {"step_peak_bytes": 7}), (victim, {"peak_bytes": 9})):
+        store.save(Record(step.name, step.key, step.spec, "done", {}, made))
+    assert memory([protect, victim], store) == {protect.key: 7}

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from howfar import arrays, work
-from howfar.engine.cell import REPORT_SECONDS, Site, finished
+from howfar.engine.cell import REPORT_SECONDS, Site
+from howfar.engine.elsewhere import Elsewhere
 from howfar.engine.event import Event
 from howfar.engine.graph import Graph, plan
 from howfar.engine.here import Here
@@ -19,7 +20,7 @@ from howfar.engine.processes import Processes
 from howfar.engine.together import Together, follow, steps_of
 from howfar.errors import UsageError
 from howfar.experiment import Experiment, Step, shelve
-from howfar.store import Onlooker, Store
+from howfar.store import Store
 from howfar.train.team import team
 
 __all__ = [
@@ -38,17 +39,18 @@ __all__ = [
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``.
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``mps`` (Apple's GPUs, which ``auto`` never takes).
 
     Raises:
         UsageError: if a GPU is asked for where none is.
     """
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device '{name}'. Choose auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no GPU that PyTorch can use is here. Take --device cpu, or see howfar doctor.")
+        return torch.device("cuda" if here["cuda"] else "cpu")
+    if name not in here:
+        raise UsageError(f"unknown device '{name}'. Choose auto, cpu, cuda or mps.")
+    if not here[name]:
+        raise UsageError(f"no GPU that PyTorch can use as '{name}' is here. Take --device cpu, or see howfar doctor.")
     return torch.device(name)
 
 
@@ -59,7 +61,7 @@ def choose_workers(wanted: int | None, device: torch.device) -> int:
         UsageError: for fewer than none.
     """
     if wanted is None:
-        return 1 if device.type == "cuda" else arrays.cores()
+        return arrays.cores() if device.type == "cpu" else 1
     if wanted < 0:
         raise UsageError(f"--workers {wanted} makes no sense. Take 1 or more, or 0 for this process itself.")
     return wanted
@@ -128,8 +130,7 @@ def is_follower(device: torch.device) -> bool:
 
 def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
     """Hand out steps as they become ready until all are over; yields what happens."""
-    away: dict[str, Step] = {}
-    onlooker = Onlooker()
+    elsewhere = Elsewhere(store)
     while graph:
         while pool.room and (step := graph.next()) is not None:
             pool.submit(step)
@@ -137,17 +138,15 @@ def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
             if event.status == "running":
                 yield event
             elif event.status == "elsewhere":
-                away[event.key] = graph.step(event.key)
+                elsewhere.add(graph.step(event.key))
             elif event.status == "failed" and event.note.startswith(DIED) and graph.may_retry(event.key):
                 graph.again(graph.step(event.key))
             else:
                 yield from _over(event, graph, store)
-        for key, step in list(away.items()):
-            if finished(step, store):
-                del away[key]
-                yield from _over(Event("cached", step.label, key, 1.0), graph, store)
-            elif onlooker.frees(store.slot(step.name, step.key)):
-                del away[key]
+        for step, done in elsewhere.ended():
+            if done:
+                yield from _over(Event("cached", step.label, step.key, 1.0), graph, store)
+            else:
                 graph.again(step)
 
 

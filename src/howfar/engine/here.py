@@ -1,7 +1,8 @@
 """One step after the other in this very process: for debuggers, and to compare the other engines with."""
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
@@ -26,12 +27,17 @@ class Here(Pool):
         self._steps.append(step)
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Do the step, and yield what happened."""
+        """Do the step, and yield what happened; wait where there is none, as all are done by other runs."""
+        if not self._steps:
+            time.sleep(seconds)
         while self._steps:
             told: list[Event] = []
-            end = do(self._steps.popleft(), self.site, told.append)
+            end = self._done(self._steps.popleft(), told.append)
             yield from told
             yield end
+
+    def _done(self, step: Step, tell: Callable[[Event], None]) -> Event:
+        return do(step, self.site, tell)
 
     def close(self) -> None:
         """Nothing is left to be stopped."""

@@ -23,7 +23,7 @@ class Pool(ABC):
 
     @abstractmethod
     def events(self, seconds: float) -> Iterator[Event]:
-        """Wait for so long at most, and yield what happened."""
+        """Wait for so long at most, and yield what happened; with nothing to do it waits the whole time."""
 
     @abstractmethod
     def close(self) -> None:

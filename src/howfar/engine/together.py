@@ -3,20 +3,23 @@
 The leader plans, claims, crafts, keeps and tells; the others train along and keep nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.here import Here
+from howfar.errors import HowfarError
 from howfar.experiment import Experiment, Step
-from howfar.store import Record, Store, open_store
+from howfar.store import Store, open_store
 from howfar.train.team import Team
 
 END = -1
+PATIENCE = 60.0  # seconds in which the leader of a team fails too, if it does
+LOOK_SECONDS = 0.5
 
 
 class Together(Here):
@@ -34,13 +37,8 @@ class Together(Here):
         self._team = team
         self._numbers = {step.key: number for number, step in enumerate(steps)}
 
-    def events(self, seconds: float) -> Iterator[Event]:
-        """Do the step, and yield what happened."""
-        while self._steps:
-            step, told = self._steps.popleft(), list[Event]()
-            end = do(step, self.site, told.append, begin=partial(self._team.tell, self._numbers[step.key]))
-            yield from told
-            yield end
+    def _done(self, step: Step, tell: Callable[[Event], None]) -> Event:
+        return do(step, self.site, tell, begin=partial(self._team.tell, self._numbers[step.key]))
 
     def close(self) -> None:
         """Let the others go."""
@@ -54,8 +52,13 @@ def steps_of(experiments: Sequence[Experiment]) -> list[Step]:
 
 
 def follow(experiments: Sequence[Experiment], site: Site, team: Team) -> None:
-    """Train along with the leader until it is through."""
-    steps, store = steps_of(experiments), Mute(open_store(site.place))
+    """Train along with the leader until it is through.
+
+    Raises:
+        HowfarError: if this process alone cannot do a step. The leader would wait for it for ever; what has started
+            the processes ends all of them once one has ended with an error.
+    """
+    steps, store = steps_of(experiments), open_store(site.place).follower()
     while (number := team.tell(END)) != END:
         step = steps[number]
         if step.name == "protect":
@@ -63,16 +66,19 @@ def follow(experiments: Sequence[Experiment], site: Site, team: Team) -> None:
         try:
             for _ in site.doing(step, store, torch.device(site.device)):
                 pass
-        except Exception:  # noqa: S112  # the leader failed in the same way, and says so
-            continue
+        except Exception as error:
+            if not _ends_soon(step, store):
+                raise HowfarError(
+                    f"process {team.rank} cannot train along on {step.label}, while the first one can: {error} "
+                    "Give all processes the same data, memory and access to the store."
+                ) from error
 
 
-class Mute(Store):
-    """A store that is read but never written."""
-
-    def __init__(self, store: Store) -> None:
-        self.__dict__ = dict(store.__dict__)
-
-    def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
-        """Return the record as it is."""
-        return record
+def _ends_soon(step: Step, store: Store) -> bool:
+    """Return whether the leader gives a step back: then it has failed in the same way, and says so."""
+    until = time.monotonic() + PATIENCE
+    while store.slot(step.name, step.key).read() is not None:
+        if time.monotonic() > until:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
