@@ -55,6 +55,8 @@ class Heads(dict[str, int]):
 
 Outputs = int | Heads
 
+SINGLE_PRECISION = frozenset({"mps"})  # types of devices without float64: Apple's GPUs
+
 IN_MEMORY_BYTES = 2**27  # larger pixel arrays live in an unlinked temporary file, mapped into memory
 
 
@@ -143,6 +145,16 @@ def at(target: Any, index: Any, device: torch.device | None = None) -> Any:
         return {name: at(values, index, device) for name, values in target.items()}
     some = target[index.to(target.device) if isinstance(index, Tensor) else index]
     return some if device is None else some.to(device, non_blocking=True)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device has double precision."""
+    return device.type not in SINGLE_PRECISION
+
+
+def float64(values: Tensor) -> Tensor:
+    """Return values in double precision: on their device, or on the CPU where the device has none."""
+    return (values if has_float64(values.device) else values.cpu()).double()
 
 
 def to_images(pixels: Tensor, device: torch.device) -> Images:

@@ -18,17 +18,27 @@ def examine() -> dict[str, str]:
 
     from howfar import arrays
 
-    gpu = torch.cuda.is_available()
     return {
         "howfar": _version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if gpu else "cpu (no GPU that PyTorch can use)",
+        "device": _device(),
         "cores": f"{arrays.cores()}, PyTorch uses {torch.get_num_threads()}",
         "memory": _memory(),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
         "torchvision": _torchvision(),
     }
+
+
+def _device() -> str:
+    """Return what ``--device auto`` takes, and what else there is."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "cpu; an Apple GPU (MPS) is here: --device mps trains on it, and measures SAL on the CPU"
+    return "cpu (no GPU that PyTorch can use)"
 
 
 def _version() -> str:

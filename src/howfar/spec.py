@@ -120,7 +120,8 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
 
 def check(method: object) -> None:
     """Raise ``UsageError`` unless every field of a method built in Python is valid."""
-    model = _model(type(method))
+    factory: Callable[..., Any] = type(method)
+    model = _model(factory)
     try:
         model(**{name: getattr(method, name) for name in model.model_fields})
     except ValidationError as error:

@@ -62,7 +62,7 @@ class Generate(Source):
     seed: int = 0
     """Of all randomness."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda or mps."""
     dry_run: bool = False
     """Show an estimate of the time; do nothing."""
     json: bool = False

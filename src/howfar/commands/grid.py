@@ -54,7 +54,7 @@ class Grid(Common):
     set: UseAppendAction[tuple[str, ...]] = ()
     """Any key, e.g. --set train.lr=0.05; may be repeated."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda or mps."""
     workers: int | None = None
     """Processes at a time (default: one a core, on a GPU one); 0 works in this process itself."""
     ray: str | None = None

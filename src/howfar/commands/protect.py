@@ -54,7 +54,7 @@ class Protect(Common):
     seed: int = 0
     """Of all randomness."""
     device: str = "auto"
-    """auto, cpu or cuda, for protectors that train a network."""
+    """auto, cpu, cuda or mps, for protectors that train a network."""
     workers: int | None = None
     """Photographs at a time (default: one a core)."""
     dry_run: bool = False

@@ -45,7 +45,7 @@ class Ud(Common):
     set: UseAppendAction[tuple[str, ...]] = ()
     """Any key of a suite, e.g. --set train.lr=0.05."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda or mps."""
     workers: int | None = None
     """Processes at a time (default: one a core, on a GPU one)."""
     runs: str = "runs"

@@ -54,7 +54,7 @@ class Verify(Common):
     workers: int | None = None
     """Processes at a time (default: one a core)."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda or mps."""
     runs: str = "verify"
     """Folder of the store and of the page."""
     dry_run: bool = False

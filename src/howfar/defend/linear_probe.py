@@ -37,7 +37,7 @@ def seen_features(model: nn.Module, data: Data, learner: Learner) -> tuple[Value
     """Return what the head of the network sees in eval mode, (n, features), and the labels."""
     with in_eval_mode(model), torch.no_grad():
         found = [
-            features(model, arrays.to_images(data.pixels[part], learner.device)).double().cpu()
+            features(model, arrays.to_images(data.pixels[part], learner.device)).cpu().double()
             for part in arrays.chunks(len(data), 256)
         ]
     return torch.cat(found).numpy(), data.targets[learner.task.target].numpy()

@@ -13,6 +13,7 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.hessian import Hessian, hessian, lanczos, tridiagonal_eigen
+from howfar.probe.precision import precise
 from howfar.probe.second_order import signs
 from howfar.tasks import Task
 
@@ -52,6 +53,7 @@ class Curvature:
     parameters: int
 
 
+@precise
 def curvature(
     model: nn.Module,
     task: Task,

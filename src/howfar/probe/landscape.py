@@ -20,6 +20,7 @@ from howfar.errors import UsageError
 from howfar.models import channels_last
 from howfar.probe.fuse import fused
 from howfar.probe.plane import Plane
+from howfar.probe.precision import precise
 from howfar.probe.refine import Refinement
 from howfar.tasks import Task
 
@@ -84,6 +85,7 @@ def landscape(
     return found
 
 
+@precise
 def scanning(
     model: nn.Module,
     task: Task,
@@ -116,6 +118,7 @@ def scanning(
     return Landscape(rows, loss, quality, task.metric, computed)
 
 
+@precise
 def along(
     model: nn.Module, task: Task, data: Data, plane: Plane, places: Floats, *, norms: Norms = "frozen"
 ) -> Landscape:

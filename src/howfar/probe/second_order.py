@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from howfar.data import Data
 from howfar.models.build import PAPER, Kind, weights_of
+from howfar.probe.precision import precise
 from howfar.probe.surface import Surface
 from howfar.tasks import Task
 
@@ -35,6 +36,7 @@ class SecondOrder:
         return torch.maximum(self.rise, self.fall)
 
 
+@precise
 def parameter_sharpness(
     model: nn.Module,
     task: Task,

@@ -13,6 +13,7 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.modes import fast
+from howfar.probe.precision import precise
 from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
 from howfar.tasks import Task
@@ -35,6 +36,7 @@ class Decision:
     images: int
 
 
+@precise
 def decide(
     model: nn.Module,
     task: Task,

@@ -12,6 +12,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.channels import channel_sharpness
 from howfar.probe.modes import LEAD, exact, fast
+from howfar.probe.precision import precise
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
@@ -23,6 +24,7 @@ RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
 
 
+@precise
 def sharpness(
     model: nn.Module,
     task: Task,

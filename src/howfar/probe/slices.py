@@ -13,6 +13,7 @@ from howfar.errors import UsageError
 from howfar.models.build import weights_of
 from howfar.probe.landscape import landscape
 from howfar.probe.plane import layer_plane
+from howfar.probe.precision import precise
 from howfar.probe.reading import Sharpness
 from howfar.probe.sharpness import sharpness
 from howfar.probe.surface import Surface
@@ -42,6 +43,7 @@ class Slice:
     random: Floats
 
 
+@precise
 def slices(
     model: nn.Module, task: Task, data: Data, *, layers: Collection[str] | None = None, radius: float = 0.05,
     reach: float = 2.0, points: int = 21, draws: int = 3, generator: Generator | None = None,

@@ -65,7 +65,8 @@ class NeuralTangent(Protector):
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Move one block after the other."""
+        """Move one block after the other, in float64: on the CPU where the device has none."""
+        device = device if arrays.has_float64(device) else torch.device("cpu")
         labels = labels_of(data, task)
         count = max(min(self.validation, len(data)), len(labels.unique()))
         seen = balanced(data, count, seed=arrays.draw_seed(generator) % 2**31, target=task.target)

@@ -21,7 +21,7 @@ from howfar.unfinished import is_gone, temporary, this_process, whole
 
 SECONDS = 30.0  # unchanged for so long, a lease is stale
 BEATS = 6  # a holder rewrites its lease so often in that time
-ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{32}\.tmp")  # how older versions named a lease being rewritten
+ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{16,32}\.tmp")  # how older versions named a lease being rewritten
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from howfar import arrays
 from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
@@ -97,7 +98,8 @@ class Classification:
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return how many are right, and how many there are."""
-        return torch.stack([self.quality(output, target).double().sum(), output.new_tensor(len(target)).double()])
+        right = arrays.float64(self.quality(output, target)).sum()
+        return torch.stack([right, torch.full_like(right, len(target))])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the accuracy."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from howfar import arrays
 from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
@@ -101,7 +102,7 @@ class Depth:
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return sums over valid pixels: their number, |error of log|, relative error, squared error, close ones."""
         error, valid = self._error(output, target)
-        error, true = error[valid].double(), target[valid].double()
+        error, true = arrays.float64(error[valid]), arrays.float64(target[valid])
         said = true * error.exp()
         close = error.abs() < math.log(1.25)
         count = torch.full_like(error.sum(), len(error))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from howfar import arrays
 from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import UsageError
@@ -89,7 +90,8 @@ class MultiLabel:
         """Return number of images, and true positives, false positives and misses of each label, (4, labels)."""
         said, true = output > 0, target > 0
         count = torch.full(said.shape[1:], len(said), device=output.device)
-        return torch.stack([count, (said & true).sum(0), (said & ~true).sum(0), (~said & true).sum(0)]).double()
+        counts = torch.stack([count, (said & true).sum(0), (said & ~true).sum(0), (~said & true).sum(0)])
+        return arrays.float64(counts)
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the share of right answers, and F1 averaged over the labels that occur in truth or prediction.

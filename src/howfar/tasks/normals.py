@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from howfar import arrays
 from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
@@ -83,7 +84,7 @@ class Normals:
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return number of valid pixels, sum of angles in degrees, and their histogram by quarters of a degree."""
         cosine, valid = _cosine(output, target)
-        angles = _angle(cosine)[valid].double()
+        angles = arrays.float64(_angle(cosine)[valid])
         # A tiny shift, so that 11.25° lies below the end of its bin.
         bins = (angles * (BINS / 180) - 1e-6).long().clamp(0, BINS - 1).bincount(minlength=BINS)
         return torch.cat([torch.stack([torch.full_like(angles.sum(), len(angles)), angles.sum()]), bins.double()])

@@ -127,13 +127,13 @@ class Regression:
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return number of valid values, sum of errors; and found, wrongly found and missed edges."""
         true, valid = self._scaled(target)
-        error = (output.float() - true).abs()[valid].double()
+        error = arrays.float64((output.float() - true).abs()[valid])
         sums = [torch.full_like(error.sum(), len(error)), error.sum()]
         if self.limit is not None:
             limit = (self.limit - self.middle) / self.spread
             said, is_edge = (output > limit) & valid, (true > limit) & valid
             sums += [(said & is_edge).sum(), (said & ~is_edge).sum(), (~said & is_edge).sum()]
-        return torch.stack([value.double() for value in sums])
+        return torch.stack([arrays.float64(value) for value in sums])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the mean error in standard deviations, and F1 of edges: NaN where there are none, nor predicted."""

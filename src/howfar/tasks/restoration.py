@@ -78,7 +78,7 @@ class Restoration:
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the sum of PSNR, and the number of images."""
-        quality = self.quality(output, target).double()
+        quality = arrays.float64(self.quality(output, target))
         return torch.stack([quality.sum(), torch.full_like(quality.sum(), len(quality))])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from howfar import arrays
 from howfar.arrays import VOID, PerExample, PerPixel
 from howfar.data import Data
 from howfar.errors import UsageError
@@ -98,9 +99,10 @@ class Segmentation:
         """Return the confusion matrix, true classes by predicted ones."""
         from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second at every start
 
-        return multiclass_confusion_matrix(
+        confusion = multiclass_confusion_matrix(
             output.argmax(1), target.long(), num_classes=int(self.outputs), ignore_index=VOID, validate_args=False
-        ).double()
+        )
+        return arrays.float64(confusion)
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the mean intersection over union, and the share of right pixels.

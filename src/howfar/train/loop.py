@@ -147,14 +147,14 @@ def steps(
 def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128) -> dict[str, float]:
     """Return loss and all metrics of the task for the model in eval mode; every module gets its mode back."""
     device = next(model.parameters()).device
-    losses = torch.zeros((), dtype=torch.float64, device=device)
+    losses = arrays.float64(torch.zeros((), device=device))
     found: Any = None
     answers = data.answers(task.target)
     with in_eval_mode(model):
         for part in arrays.chunks(len(data), batch_size):
             output = model(arrays.to_images(data.pixels[part], device))
             target = arrays.at(answers, part, device)
-            losses += task.loss(output, target).double().sum()
+            losses += arrays.float64(task.loss(output, target)).sum()
             some = task.statistics(output, target)
             found = some if found is None else pytree.tree_map(torch.add, found, some)
     return {"loss": float(losses) / len(data), **task.metrics(pytree.tree_map(lambda value: value.cpu(), found))}
