@@ -71,7 +71,7 @@ class TestTask:
     def prepare(self, data: Data) -> Data:
         return data
 
-    def mirrored(self, target: Any) -> Any:
+    def transformed(self, target: Any, linear: torch.Tensor) -> Any:
         return target
 
     def answer(self, output: Any) -> Any:

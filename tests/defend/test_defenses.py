@@ -1,5 +1,6 @@
 """Defenses: identity where it should be, what each promises, targets that move along, and what a probe sees."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.features import features, last_linear
 from howfar.protect import PROTECTORS
-from howfar.tasks import Task, classification
+from howfar.tasks import TASKS, Task, classification
 from howfar.train import Recipe, plain, train
 from tests.conftest import make_data
 
@@ -181,6 +182,31 @@ def test_places_that_move_in_have_no_answer(name: str) -> None:
         known = answers.isfinite() if targets is metres else answers != arrays.VOID
         assert 0.5 < known.float().mean() < 1
         assert torch.isin(answers[known], targets).all()
+
+
+@pytest.mark.parametrize("name", ["randaugment", "randaugment[operations=4,magnitude=20]", "ueraser:lite"])
+def test_normals_stay_perpendicular_to_what_moves(name: str) -> None:
+    """The depth of a slope and its normal go through the same draws; the slope of the moved depth gives the normal."""
+    down, right = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    depth = (40 + 0.3 * right + 0.7 * down).expand(4, 1, 32, 32)
+    vector = torch.tensor([0.3, -0.7, 1.0])  # right, up, towards the camera
+    normals = (vector / vector.norm()).view(1, 3, 1, 1).expand(4, 3, 32, 32)
+    pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    task, turned = TASKS["normal"]()(Data(pixels, {"normal": normals}, torch.arange(4))), 0
+    for number in range(24):
+        meant: list[Tensor] = []
+        for learned, target in ((TASK, depth), (task, normals)):
+            images = torch.rand(4, 3, 32, 32, generator=arrays.seeded(number))
+            chain(name).around(catch([], meant), 1.0)(learned, nn.Identity(), images, target, arrays.seeded(number))
+        found, slope = meant
+        for moved, seen in zip(found, slope, strict=True):
+            known = moved[0].isfinite()
+            places = torch.stack([right[known], down[known], torch.ones(int(known.sum()))], 1)
+            x, y, _ = torch.linalg.lstsq(places, moved[0][known, None]).solution.flatten().tolist()
+            expected = torch.tensor([x, -y, 1.0]) / math.hypot(x, y, 1.0)
+            assert torch.allclose(seen[:, known].mean(1), expected, atol=0.02)
+            turned += abs(x - 0.3) > 0.1
+    assert turned > 4
 
 
 def test_mixtures_weigh_two_losses_from_one_pass() -> None:

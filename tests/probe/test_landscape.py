@@ -65,7 +65,7 @@ class Height:
     def prepare(self, data: Data) -> Data:
         return data
 
-    def mirrored(self, target: Tensor) -> Tensor:
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         return target
 
     def answer(self, output: Tensor) -> Tensor:

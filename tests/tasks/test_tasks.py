@@ -23,7 +23,10 @@ from howfar.tasks.task import weighted_median
 from howfar.train import Recipe, evaluate, train
 from howfar.train.augment import Moves
 
+from ..conftest import make_data
+
 SIDE = 16
+MIRROR = torch.diag(torch.tensor([-1.0, 1.0]))
 NAMES = [name for name in TASKS if name not in ("joint", "classification")]
 JOINT = "joint:class_scene+segment_semantic+normal"
 
@@ -325,7 +328,7 @@ def test_a_mirror_turns_normals_around() -> None:
     data = scenes()
     task = made("normal", data)
     before = data.targets["normal"]
-    after = task.mirrored(before)
+    after = task.transformed(before, MIRROR.expand(len(data), 2, 2))
     assert torch.equal(after[:, 0].nan_to_num(), -before[:, 0].nan_to_num())
     assert torch.equal(after[:, 1:].nan_to_num(), before[:, 1:].nan_to_num())
 
@@ -336,8 +339,11 @@ def test_a_mirrored_room_trains_the_same_as_a_room_seen_in_a_mirror() -> None:
     task = made("normal", data)
     target = data.targets["normal"]
     output = outputs_like(task, 4)
-    seen = task.mirrored(output.flip(3))
-    assert torch.allclose(task.loss(seen, task.mirrored(target.flip(3))), task.loss(output, target), atol=1e-6)
+    linear = MIRROR.expand(4, 2, 2)
+    seen = task.transformed(output.flip(3), linear)
+    assert torch.allclose(
+        task.loss(seen, task.transformed(target.flip(3), linear)), task.loss(output, target), atol=1e-6
+    )
 
 
 def test_images_turn_by_their_id() -> None:
@@ -348,6 +354,24 @@ def test_images_turn_by_their_id() -> None:
     assert torch.equal(shuffled.pixels, prepared.pixels.flip(0))
     turned = prepared.targets["rotation"] == 1
     assert torch.equal(prepared.pixels[turned], data.pixels[turned].rot90(1, (2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (12, 20)])
+def test_a_mirrored_turn_goes_the_other_way(shape: tuple[int, int]) -> None:
+    """Else a learner that mirrors could not tell left turns from right ones."""
+    data = make_data(8, (3, *shape))
+    task = made("rotation", data)
+    prepared = task.prepare(data)
+    labels = task.transformed(prepared.targets["rotation"], MIRROR.expand(8, 2, 2))
+    for seen, label in zip(prepared.pixels.flip(3), labels, strict=True):
+        same = [torch.equal(seen, other) for other in _all_turns(data.pixels.flip(3), int(task.outputs))[int(label)]]
+        assert sum(same) == 1
+    unmoved = torch.eye(2).expand(8, 2, 2)
+    assert torch.equal(task.transformed(prepared.targets["rotation"], unmoved), prepared.targets["rotation"])
+
+
+def _all_turns(pixels: Tensor, count: int) -> list[Tensor]:
+    return [pixels.rot90(turn * 4 // count, (2, 3)) for turn in range(count)]
 
 
 def test_denoising_adds_the_noise_it_says() -> None:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from howfar.arrays import Images, Targets
 from howfar.defend.defense import Defense, each_batch, is_dense
 from howfar.spec import Number
+from howfar.tasks import Task
 
 VERSION = 2
 
@@ -27,7 +28,9 @@ def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
     return Defense(around=each_batch(partial(_displace, distance=distance)), moves_targets=True)
 
 
-def _displace(images: Images, targets: Targets, generator: Generator, *, distance: float) -> tuple[Images, Targets]:
+def _displace(
+    task: Task, images: Images, targets: Targets, generator: Generator, *, distance: float
+) -> tuple[Images, Targets]:
     n, _, height, width = images.shape
     shift = (torch.rand(2, n, height, width, generator=generator) * 2 - 1) * distance
     rows = _wrapped(torch.arange(height)[:, None] + shift[0], height).to(images.device)

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from howfar.arrays import Images, Targets
 from howfar.defend.defense import Defense, each_batch
+from howfar.tasks import Task
 
 VERSION = 1
 
@@ -22,7 +23,7 @@ def cutout(size: Annotated[int, Field(ge=0)] = 0) -> Defense:
     return Defense(around=each_batch(partial(_cut, size=size)))
 
 
-def _cut(images: Images, targets: Targets, generator: Generator, *, size: int) -> tuple[Images, Targets]:
+def _cut(task: Task, images: Images, targets: Targets, generator: Generator, *, size: int) -> tuple[Images, Targets]:
     return images * _holes(images, size, generator), targets
 
 

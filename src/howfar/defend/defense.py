@@ -58,7 +58,7 @@ class Learner:
 
 Purify = Callable[[Data, Learner], Data]
 Change = Callable[[nn.Module, Data, Learner], None]
-View = Callable[[Images, Targets, Generator], tuple[Images, Targets]]
+View = Callable[[Task, Images, Targets, Generator], tuple[Images, Targets]]
 Make = TypeVar("Make", bound=Callable[..., "Defense"])
 
 
@@ -167,7 +167,7 @@ def each_batch(view: View) -> Around:
         def loss(
             task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
         ) -> PerExample:  # fmt: skip
-            seen, meant = view(images, targets, generator)
+            seen, meant = view(task, images, targets, generator)
             return inner(task, model, seen, meant, generator)
 
         return loss

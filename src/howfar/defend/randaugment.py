@@ -9,8 +9,9 @@ from torch import Generator
 from howfar.arrays import Images, Targets
 from howfar.defend.augmented import augmented
 from howfar.defend.defense import Defense, each_batch
+from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2  # 2: directions turn with the images
 
 
 def randaugment(
@@ -28,8 +29,8 @@ def randaugment(
 
 
 def _augment(
-    images: Images, targets: Targets, generator: Generator, *, operations: int, magnitude: int
+    task: Task, images: Images, targets: Targets, generator: Generator, *, operations: int, magnitude: int
 ) -> tuple[Images, Targets]:
     from kornia.augmentation.auto import RandAugment
 
-    return augmented([RandAugment(operations, magnitude)], images, targets, generator)
+    return augmented([RandAugment(operations, magnitude)], task, images, targets, generator)

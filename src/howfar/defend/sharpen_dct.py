@@ -13,6 +13,7 @@ from torch.nn import functional
 from howfar.arrays import Images, Targets
 from howfar.defend.defense import Defense, each_batch
 from howfar.spec import Number
+from howfar.tasks import Task
 
 VERSION = 2
 SPREAD = 0.1  # standard deviation of the weights of a kernel
@@ -39,7 +40,7 @@ def sharpen_dct(
 
 
 def _restore(
-    images: Images, targets: Targets, generator: Generator, *, center: float, keep: float
+    task: Task, images: Images, targets: Targets, generator: Generator, *, center: float, keep: float
 ) -> tuple[Images, Targets]:
     n, channels, height, width = images.shape
     kernels = _kernels(n, center, generator).repeat_interleave(channels, 0).to(images)

@@ -85,7 +85,7 @@ def _around(inner: Loss, done: float, *, mode: str, views: int, policy: Policy) 
         task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
     ) -> PerExample:  # fmt: skip
         many, meant = _repeated(images, together), pytree.tree_map(partial(_repeated, count=together), targets)
-        losses = [inner(task, model, *_view(many, meant, generator, policy), generator) for _ in range(passes)]
+        losses = [inner(task, model, *_view(task, many, meant, generator, policy), generator) for _ in range(passes)]
         return torch.cat(losses).view(count, -1).amax(0)
 
     return loss
@@ -95,7 +95,9 @@ def _repeated(values: Tensor, count: int) -> Tensor:
     return values.repeat(count, *[1] * (values.ndim - 1))
 
 
-def _view(images: Images, targets: Targets, generator: Generator, policy: Policy) -> tuple[Images, Targets]:
+def _view(
+    task: Task, images: Images, targets: Targets, generator: Generator, policy: Policy
+) -> tuple[Images, Targets]:
     from kornia import augmentation
     from kornia.augmentation.auto import TrivialAugment
 
@@ -107,7 +109,7 @@ def _view(images: Images, targets: Targets, generator: Generator, policy: Policy
     ]
     if policy.jpeg == "before":
         images = _decoded(images, quality=int(torch.randint(10, 100, (1,), generator=generator)))
-    seen, meant = augmented(steps, images, targets, generator)
+    seen, meant = augmented(steps, task, images, targets, generator)
     return (_decoded(seen, quality=10) if policy.jpeg == "after" else seen), meant
 
 

@@ -6,7 +6,7 @@ Names and targets are those of Taskonomy (Zamir et al., CVPR 2018) where it has 
 from collections.abc import Callable
 
 from howfar.data import Data
-from howfar.tasks.classification import Classification, class_scene, classification, rotation
+from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
 from howfar.tasks.joint import Joint, gain, joint, quality_gain
 from howfar.tasks.multilabel import class_object
@@ -20,6 +20,7 @@ from howfar.tasks.regression import (
     segment_unsup2d,
 )
 from howfar.tasks.restoration import autoencoding, denoising
+from howfar.tasks.rotation import rotation
 from howfar.tasks.segmentation import segment_semantic
 from howfar.tasks.task import Task
 

@@ -11,7 +11,7 @@ from howfar import arrays
 from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
-from howfar.tasks.task import Prepare, derived, stored, unchanged_by_mirrors
+from howfar.tasks.task import Prepare, stored
 
 VERSION = 1
 
@@ -30,15 +30,6 @@ def class_scene() -> Callable[[Data], "Classification"]:
     return lambda data: Classification.of(data, "class_scene")
 
 
-def rotation() -> Callable[[Data], "Classification"]:
-    """By how many quarter turns an image was rotated (Gidaris et al., ICLR 2018); of two where it is not square.
-
-    The learner turns the images itself, each by an angle that follows its id, so any images will do.
-    """
-    prepare = derived("rotation", _rotated)
-    return lambda data: Classification.of(prepare(data), "rotation", prepare)
-
-
 @dataclass(frozen=True)
 class Classification:
     """Classification with cross-entropy and accuracy.
@@ -49,6 +40,7 @@ class Classification:
         outputs: number of classes.
         chance: share of the commonest class in the training data.
         prepare: finds or makes the target.
+        mirror: class of the mirrored image, by class; empty where a mirror changes none.
     """
 
     target: str
@@ -57,6 +49,7 @@ class Classification:
     metric: str = "accuracy"
     higher_is_better: bool = True
     prepare: Prepare = field(default=lambda data: data, repr=False)
+    mirror: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, data: Data, target: str = "label", prepare: Prepare | None = None) -> "Classification":
@@ -80,9 +73,12 @@ class Classification:
         """Mean quality of the best constant prediction: the metric is that mean."""
         return self.chance
 
-    def mirrored(self, target: Tensor) -> Tensor:
-        """Return the classes as they are."""
-        return unchanged_by_mirrors(target)
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
+        """Return the classes, of mirrored images those of ``mirror``."""
+        if not self.mirror:
+            return target
+        mirrored = torch.linalg.det(linear.float()).to(target.device) < 0
+        return torch.where(mirrored, torch.tensor(self.mirror, device=target.device)[target], target)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return the likeliest class of every image."""
@@ -104,14 +100,3 @@ class Classification:
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the accuracy."""
         return {"accuracy": float(statistics[0] / statistics[1])}
-
-
-def _rotated(data: Data) -> tuple[Tensor, Tensor]:
-    _, height, width = data.shape
-    turns = data.ids % 4 if height == width else data.ids % 2
-    step = 1 if height == width else 2
-    pixels = data.pixels.clone()
-    for turn in turns.unique().tolist():
-        rows = (turns == turn).nonzero().flatten()
-        pixels[rows] = data.pixels[rows].rot90(step * turn, (2, 3))
-    return pixels, turns

@@ -18,7 +18,7 @@ from howfar.tasks.task import (
     masked_mean,
     sample,
     stored,
-    unchanged_by_mirrors,
+    unchanged,
     weighted_median,
 )
 
@@ -81,9 +81,9 @@ class Depth:
         """Return the data, which must have the target."""
         return stored(self.target)(data)
 
-    def mirrored(self, target: Tensor) -> Tensor:
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         """Return the distances as they are."""
-        return unchanged_by_mirrors(target)
+        return unchanged(target, linear)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return metres."""

@@ -64,9 +64,9 @@ class Joint:
         """Return data with all targets."""
         return reduce(lambda so_far, task: task.prepare(so_far), self.tasks.values(), data)
 
-    def mirrored(self, target: Any) -> Any:
-        """Return the targets of mirrored images."""
-        return {task.target: task.mirrored(target[task.target]) for task in self.tasks.values()}
+    def transformed(self, target: Any, linear: Tensor) -> Any:
+        """Return the targets of transformed images."""
+        return {task.target: task.transformed(target[task.target], linear) for task in self.tasks.values()}
 
     def answer(self, output: Any) -> Any:
         """Return what the network says to every task, by target."""

@@ -12,7 +12,7 @@ from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.tasks.classification import Classification
-from howfar.tasks.task import Task, stored, unchanged_by_mirrors
+from howfar.tasks.task import Task, stored, unchanged
 
 VERSION = 2  # 2: F1 over labels that occur in truth or prediction
 
@@ -70,9 +70,9 @@ class MultiLabel:
         """Return the data, which must have the target."""
         return stored(self.target)(data)
 
-    def mirrored(self, target: Tensor) -> Tensor:
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         """Return the labels as they are."""
-        return unchanged_by_mirrors(target)
+        return unchanged(target, linear)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return 0 or 1 for every label."""

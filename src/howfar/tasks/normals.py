@@ -28,7 +28,8 @@ class Normals:
     """Surface normals with the loss 1 − cosine.
 
     Attributes:
-        target: unit vectors, (n, 3, height, width), the first axis to the right; NaN where there is no surface.
+        target: unit vectors, (n, 3, height, width), axes right, up and towards the camera; NaN where there is no
+            surface.
         chance: mean angle of the constant prediction of the mean direction of every place, degrees.
         quality_chance: mean over images of their mean angles under that prediction, each image counted alike, degrees.
     """
@@ -63,9 +64,18 @@ class Normals:
         """Return the data, which must have the target."""
         return stored(self.target)(data)
 
-    def mirrored(self, target: Tensor) -> Tensor:
-        """Return the vectors with right and left exchanged."""
-        return target * target.new_tensor([-1, 1, 1]).view(3, 1, 1)
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
+        """Return the vectors of surfaces that are transformed with the image plane while their depth stays.
+
+        Normals go with the inverse transpose: they turn with a rotation, lose their mirror image with a mirror, and
+        remain perpendicular to their surface under a shear.
+        """
+        flip = torch.tensor([1.0, -1.0], device=target.device)  # the second axis points up, that of images down
+        turn = torch.linalg.inv(linear.float().to(target.device)).mT * flip[:, None] * flip
+        vectors = target.float()
+        moved = torch.cat([torch.einsum("nij,njhw->nihw", turn, vectors[:, :2]), vectors[:, 2:]], 1)
+        scale: Tensor = vectors.norm(dim=1, keepdim=True) / moved.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return (moved * scale).to(target.dtype)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return unit vectors."""

@@ -20,7 +20,7 @@ from howfar.tasks.task import (
     masked_mean,
     sample,
     stored,
-    unchanged_by_mirrors,
+    unchanged,
     weighted_median,
 )
 
@@ -106,9 +106,9 @@ class Regression:
             quality_chance=constant_mean_quality(task, task._median(some, image_weights(~some.isnan())), some),
         )
 
-    def mirrored(self, target: Tensor) -> Tensor:
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         """Return the numbers as they are."""
-        return unchanged_by_mirrors(target)
+        return unchanged(target, linear)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return values on the target's own scale."""

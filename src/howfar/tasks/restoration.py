@@ -11,7 +11,7 @@ from torch import Tensor
 from howfar import arrays
 from howfar.arrays import PerExample, PerPixel
 from howfar.data import Data
-from howfar.tasks.task import Prepare, constant_quality, derived, sample, unchanged_by_mirrors
+from howfar.tasks.task import Prepare, constant_quality, derived, sample, unchanged
 
 VERSION = 1
 NOISE = 25 / 255  # standard deviation
@@ -60,9 +60,9 @@ class Restoration:
         """Mean quality of the best constant prediction: the metric is that mean."""
         return self.chance
 
-    def mirrored(self, target: Tensor) -> Tensor:
+    def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         """Return the image as it is."""
-        return unchanged_by_mirrors(target)
+        return unchanged(target, linear)
 
     def answer(self, output: Tensor) -> Tensor:
         """Return the image, uint8."""

@@ -48,8 +48,14 @@ class Task(Protocol):
         """Return data with the target, made from the images where the data set has none."""
         ...
 
-    def mirrored(self, target: Target) -> Target:
-        """Return what mirroring the images changes in the values of their targets, which move along already."""
+    def transformed(self, target: Target, linear: Tensor) -> Target:
+        """Return what a linear map of the image plane changes in the values of targets, such as directions.
+
+        Args:
+            target: of the transformed images; maps have moved along already.
+            linear: (n, 2, 2): where one pixel to the right and one pixel down, the columns, come to lie (right, down).
+                A mirror is diag(−1, 1); a shift is the identity.
+        """
         ...
 
     def answer(self, output: Output) -> Target:
@@ -113,8 +119,8 @@ def from_image(target: str, make: Callable[[Tensor], Tensor]) -> Prepare:
     return derived(target, lambda data: (data.pixels, make(data.pixels)))
 
 
-def unchanged_by_mirrors(target: Tensor) -> Tensor:
-    """Return the target itself."""
+def unchanged(target: Tensor, linear: Tensor) -> Tensor:
+    """Return the target itself, which says nothing of directions."""
     return target
 
 

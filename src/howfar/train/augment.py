@@ -53,6 +53,12 @@ class Moves:
             rows, columns = rows + shift[0], columns + shift[1]
         return cls(crop, (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, -1), mirrored)
 
+    @property
+    def linear(self) -> Tensor:
+        """What happens to the plane of every image, (n, 2, 2); see ``Task.transformed``."""
+        across = torch.where(self.mirrored, -1.0, 1.0)
+        return torch.diag_embed(torch.stack([across, torch.ones_like(across)], 1))
+
     def of_images(self, pixels: Pictures, fill: float | int = 0) -> Pictures:
         """Return the images moved; ``fill`` moves in."""
         if self.source is None:

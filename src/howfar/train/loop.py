@@ -172,13 +172,7 @@ def moved_targets(moves: Moves, task: Task, target: Any) -> Any:
     if moves.source is None:
         return target
     moved = pytree.tree_map(moves.of_map, target)
-    mirrored = task.mirrored(moved)
-    rows = moves.mirrored
-
-    def chosen(one: Tensor, other: Tensor) -> Tensor:
-        return torch.where(rows.to(one.device).view(-1, *[1] * (one.ndim - 1)), other, one)
-
-    return moved if mirrored is moved else pytree.tree_map(chosen, moved, mirrored)
+    return task.transformed(moved, moves.linear) if moves.mirrored.any() else moved
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[None]:

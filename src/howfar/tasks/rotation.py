@@ -1,0 +1,38 @@
+"""By how many quarter turns an image was rotated."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from howfar.data import Data
+from howfar.tasks.classification import Classification
+from howfar.tasks.task import derived
+
+VERSION = 2  # 2: a mirrored quarter turn is a quarter turn the other way
+
+
+def rotation() -> Callable[[Data], Classification]:
+    """By how many quarter turns an image was rotated (Gidaris et al., ICLR 2018); of two where it is not square.
+
+    The learner turns the images itself, each by an angle that follows its id, so any images will do. Where it mirrors
+    a turned image, the turn goes the other way.
+    """
+    prepare = derived("rotation", _rotated)
+
+    def of(data: Data) -> Classification:
+        task = Classification.of(prepare(data), "rotation", prepare)
+        return replace(task, mirror=tuple(-turn % task.outputs for turn in range(task.outputs)))
+
+    return of
+
+
+def _rotated(data: Data) -> tuple[Tensor, Tensor]:
+    _, height, width = data.shape
+    turns = data.ids % 4 if height == width else data.ids % 2
+    step = 1 if height == width else 2
+    pixels = data.pixels.clone()
+    for turn in turns.unique().tolist():
+        rows = (turns == turn).nonzero().flatten()
+        pixels[rows] = data.pixels[rows].rot90(step * turn, (2, 3))
+    return pixels, turns
