@@ -249,6 +249,27 @@ def test_folder_with_train_and_test_and_gray_images(tmp_path: Path) -> None:
     assert (len(splits.train), len(splits.test), splits.train.shape) == (6, 2, (1, 10, 12))
 
 
+def test_folder_with_train_and_test_without_classes(tmp_path: Path) -> None:
+    """Images for tasks that need no labels."""
+    for part, count in (("train", 5), ("test", 3)):
+        (tmp_path / part).mkdir()
+        for number in range(count):
+            values = np.full((12, 12, 3), 20 * number, np.uint8)
+            values[0, 0] = 7 if part == "test" else 250
+            Image.fromarray(values).save(tmp_path / part / f"{number}.png")
+    splits = DATASETS["folder"](root=tmp_path)
+    assert (len(splits.train), len(splits.test), splits.classes) == (5, 3, ())
+    assert not splits.train.targets
+    assert (splits.test.pixels[:, :, 0, 0] == 7).all()
+    assert (splits.train.pixels[:, :, 0, 0] == 250).all()
+    (tmp_path / "test" / "cats").mkdir()
+    with pytest.raises(HowfarError, match="different subfolders"):
+        DATASETS["folder"](root=tmp_path)
+    (tmp_path / "train" / "cats").mkdir()
+    with pytest.raises(UsageError, match="one class"):
+        DATASETS["folder"](root=tmp_path)
+
+
 def test_bad_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no folder"):
         DATASETS["folder"](root=tmp_path / "missing")

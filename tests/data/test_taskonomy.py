@@ -79,14 +79,70 @@ def test_every_domain_is_decoded_as_documented(root: Path) -> None:
     assert len(splits.train) + len(splits.test) == 4  # corozal lacks most
     found = splits.train.targets
     normal = found["normal"][0].float()
-    assert torch.isnan(normal[:, 0, 0]).all()
-    assert torch.allclose(normal[:, 1], torch.from_numpy(vectors[1].T / 255 * 2 - 1).float(), atol=1e-3)
+    assert torch.isnan(normal[:, 0]).all()
+    right_down_away = torch.from_numpy(vectors[1:].transpose(2, 0, 1) / 255 * 2 - 1).float()
+    up_and_towards = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
+    assert torch.allclose(normal[:, 1:], right_down_away * up_and_towards, atol=1e-3)
     assert torch.allclose(found["edge_texture"][0, 0].float(), torch.from_numpy(response / 65535).float(), atol=1e-3)
     assert torch.equal(found["segment_semantic"][0] == 255, torch.from_numpy(classes == 0))
     assert torch.equal(found["segment_semantic"][0][classes > 0], torch.from_numpy(classes[classes > 0] - 1))
-    assert torch.allclose(found["reshading"][0, 0].float(), torch.from_numpy(gray / 255).float(), atol=1e-3)
+    assert found["reshading"][0, 0, 0].isnan().all(), "the depth of the first row is 65535"
+    assert torch.allclose(found["reshading"][0, 0, 1:].float(), torch.from_numpy(gray[1:] / 255).float(), atol=1e-3)
     assert set(torch.cat([found["class_scene"], splits.test.targets["class_scene"]]).tolist()) == {0, 11}
     assert splits.train.classes == "class_scene"
+
+
+GEOMETRIC = {
+    "depth_euclidean": np.uint16, "depth_zbuffer": np.uint16, "edge_occlusion": np.uint16, "keypoints3d": np.uint16,
+    "segment_unsup25d": np.uint8, "reshading": np.uint8, "normal": np.uint8, "principal_curvature": np.uint8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [SIZE, SIZE // 2])
+def test_what_has_no_surface_has_no_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Files of geometric domains hold some number there, such as 0: it would be learned and counted as right."""
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path / "cache"))
+    rng = np.random.default_rng(3)
+    mask = np.full((SIZE, SIZE), 255, np.uint8)
+    mask[:4] = 0
+    for point in range(3):
+        for domain, kind in {**GEOMETRIC, "edge_texture": np.uint16, "rgb": np.uint8}.items():
+            shape = (SIZE, SIZE, 3) if domain in ("normal", "principal_curvature", "rgb") else (SIZE, SIZE)
+            values = rng.integers(1, 100, shape).astype(kind)
+            if domain == "depth_zbuffer":
+                values[-4:] = 65535
+            save(tmp_path / "t", domain, "", point, values)
+        save(tmp_path / "t", "mask_valid", "", point, mask)
+    found = DATASETS["taskonomy"](root=tmp_path / "t", size=size).train.targets
+    edge = size // 4
+    for domain in GEOMETRIC:
+        known = torch.isfinite(found[domain])
+        assert not known[:, :, :edge].any(), domain
+        assert not known[:, :, -edge:].any(), domain
+        assert known[:, :, edge:-edge].all(), domain
+    assert torch.isfinite(found["edge_texture"]).all(), "edges of the image itself are there"
+
+
+def test_a_mask_of_one_view_says_nothing_of_others(root: Path) -> None:
+    save(root, "mask_valid", "allensville", 0, np.zeros((SIZE, SIZE), np.uint8))
+    splits = load(root, domains=("depth_euclidean",))
+    depth = torch.cat([splits.train.targets["depth_euclidean"], splits.test.targets["depth_euclidean"]])
+    assert torch.isfinite(depth).flatten(1).any(1).sum() == 5
+
+
+def test_means_are_over_the_places_that_have_a_value(root: Path) -> None:
+    """Two of four pixels without a surface leave the mean of the others; three of four leave none."""
+    shades = np.tile(np.array([[10, 200], [90, 30]], np.uint8), (SIZE // 2, SIZE // 2))
+    depth = np.full((SIZE, SIZE), 900, np.uint16)
+    depth[0, :2], depth[0:2, 2], depth[0, 3] = 65535, 65535, 65535
+    for building in ("allensville", "beechwood", "corozal"):
+        for point in (0, 11):
+            save(root, "depth_euclidean", building, point, depth)
+            save(root, "reshading", building, point, shades)
+    found = DATASETS["taskonomy"](root=root, size=SIZE // 2, domains=("reshading",)).train.targets["reshading"]
+    assert float(found[0, 0, 0, 0]) == pytest.approx((90 + 30) / 2 / 255, abs=1e-3)
+    assert found[0, 0, 0, 1].isnan()
+    assert float(found[0, 0, 1, 1]) == pytest.approx((10 + 200 + 90 + 30) / 4 / 255, abs=1e-3)
 
 
 def test_buildings_are_never_in_both_parts(root: Path) -> None:
@@ -180,11 +236,11 @@ def test_an_interrupted_reading_goes_on(root: Path, monkeypatch: pytest.MonkeyPa
     read: list[str] = []
     decoded = taskonomy.decoded
 
-    def counting(name: str, path: Path, size: int) -> torch.Tensor:
+    def counting(name: str, path: Path, size: int, surface: torch.Tensor | None) -> torch.Tensor:
         read.append(path.name)
         if len(read) == 5:
             raise KeyboardInterrupt
-        return decoded(name, path, size)
+        return decoded(name, path, size, surface)
 
     monkeypatch.setattr("howfar.data.rows.PIECE", 1)
     monkeypatch.setattr(taskonomy, "decoded", counting)

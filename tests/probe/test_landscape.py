@@ -264,6 +264,16 @@ def test_a_slice_shows_what_sal_is() -> None:
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True))
 
 
+def test_slices_prepare_the_images_for_all_that_they_measure() -> None:
+    """SAL was measured before the task had made its target, and failed for tasks that make their own."""
+    task = TASKS["autoencoding"]()(DATA)
+    model = build(MODELS["resnet8"](width=4), DATA.shape, task.outputs, generator=arrays.seeded(0))
+    raw = slices(model, task, DATA, points=5, draws=1)
+    prepared = slices(model, task, task.prepare(DATA), points=5, draws=1)
+    assert {name: one.reading for name, one in raw.items()} == {name: one.reading for name, one in prepared.items()}
+    assert all(np.array_equal(one.gradient, prepared[name].gradient) for name, one in raw.items())
+
+
 def test_frozen_statistics_move_along_if_the_plane_moves_them() -> None:
     one, other = network(seed=0), network(seed=1)
     for seed, model in enumerate((one, other)):

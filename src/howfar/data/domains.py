@@ -1,6 +1,6 @@
 """How the files of each domain of Taskonomy are encoded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class Domain:
         depth: bits of a pixel: 16, or 8.
         channels: 3, or 1 where only the first of them counts.
         smooth: whether places between two pixels may be averaged when the size changes.
+        geometric: whether a place without a surface has no value, whatever the file holds there.
     """
 
     decode: Callable[[Pixel], Tensor]
     depth: int = 8
     channels: int = 1
     smooth: bool = False
+    geometric: bool = False
 
     def fits(self, values: Pixel) -> bool:
         """Return whether an image can be one of these."""
@@ -54,8 +56,10 @@ def _depth(values: Pixel) -> Tensor:
 
 
 def _normal(values: Pixel) -> Tensor:
-    vectors = torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1) * (2 / 255) - 1
-    vectors[:, torch.from_numpy((values == 128).all(-1))] = float("nan")
+    """Axes of the files point right, down and away from the camera, ours right, up and towards it."""
+    vectors = torch.from_numpy(values[..., :3].astype(np.float32)).permute(2, 0, 1) * (2 / 255) - 1
+    vectors[1:] *= -1
+    vectors[:, torch.from_numpy((values[..., :3] == 128).all(-1))] = float("nan")
     return vectors.half()
 
 
@@ -87,22 +91,23 @@ def _objects(values: Pixel) -> Tensor:
 
 
 DOMAINS: dict[str, Domain] = {
-    "depth_euclidean": Domain(_depth, 16),
-    "depth_zbuffer": Domain(_depth, 16),
-    "normal": Domain(_normal, channels=3),
-    "principal_curvature": Domain(_curvature, channels=3),
-    "reshading": Domain(_first_channel, smooth=True),
+    "depth_euclidean": Domain(_depth, 16, geometric=True),
+    "depth_zbuffer": Domain(_depth, 16, geometric=True),
+    "normal": Domain(_normal, channels=3, geometric=True),
+    "principal_curvature": Domain(_curvature, channels=3, geometric=True),
+    "reshading": Domain(_first_channel, smooth=True, geometric=True),
     "edge_texture": Domain(_response, 16, smooth=True),
-    "edge_occlusion": Domain(_response, 16, smooth=True),
+    "edge_occlusion": Domain(_response, 16, smooth=True, geometric=True),
     "keypoints2d": Domain(_response, 16, smooth=True),
-    "keypoints3d": Domain(_response, 16, smooth=True),
+    "keypoints3d": Domain(_response, 16, smooth=True, geometric=True),
     "segment_unsup2d": Domain(_first_channel),
-    "segment_unsup25d": Domain(_first_channel),
+    "segment_unsup25d": Domain(_first_channel, geometric=True),
     "segment_semantic": Domain(_classes),
     "class_scene": Domain(_scene),
     "class_object": Domain(_objects),
 }
-View = tuple[str, int, int]  # building, point, view
+MASK = "mask_valid"  # 0 where there is no surface
+DEPTHS = ("depth_euclidean", "depth_zbuffer")
 
 
 def _vector(path: Path) -> Pixel:
@@ -115,33 +120,81 @@ def _vector(path: Path) -> Pixel:
     return vector
 
 
-def decoded(name: str, path: Path, size: int) -> Tensor:
-    """Return one file at the wanted size, as its domain says."""
+def decoded(name: str, path: Path, size: int, surface: Tensor | None = None) -> Tensor:
+    """Return one file at the wanted size, as its domain says.
+
+    Args:
+        name: of the domain, or ``rgb``.
+        path: of the file.
+        size: side of the square that is cut out and made smaller.
+        surface: where the view has one; see ``surface_of``.
+
+    Raises:
+        HowfarError: for a file that cannot be read, or is none of its domain.
+    """
     domain = DOMAINS.get(name)
     if path.suffix == ".npy":
         return (domain or DOMAINS["class_scene"]).decode(_vector(path))
-    image = read_picture(path)
-    image = image.convert("RGB") if name == "rgb" else image
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
-    square = image.crop((left, top, left + side, top + side))
     if name == "rgb":
-        shrunk = square.resize((size, size), Image.Resampling.BOX)
+        shrunk = _square(read_picture(path).convert("RGB")).resize((size, size), Image.Resampling.BOX)
         return torch.from_numpy(np.asarray(shrunk, np.uint8).transpose(2, 0, 1).copy())
     assert domain is not None  # noqa: S101 - `_wanted` has checked
-    values: Pixel = np.asarray(square)
+    found = domain.decode(_pixels(name, path, domain))
+    if domain.geometric and surface is not None:
+        found[:, ~_resized(surface, tuple(found.shape[1:]))] = float("nan")
+    return _shrunk(found, size, smooth=domain.smooth)
+
+
+def surface_of(paths: Iterable[Path]) -> Tensor | None:
+    """Return where a view has a surface, (side, side): its mask is not 0 and no depth is 65535.
+
+    Args:
+        paths: its mask and depths, as far as there are any.
+
+    Raises:
+        HowfarError: for a file that cannot be read.
+    """
+    known: Tensor | None = None
+    for path in paths:
+        name = next((name for name in DEPTHS if path.stem.endswith(name)), MASK)
+        values = _pixels(name, path, DOMAINS.get(name, Domain(_first_channel)))
+        first = values if values.ndim == 2 else values[..., 0]
+        here = torch.from_numpy(first < NO_DEPTH if name in DEPTHS else first > 0)
+        known = here if known is None else known & _resized(here, tuple(known.shape))
+    return known
+
+
+def _resized(known: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return a mask at the size of another map of the view, its nearest pixels."""
+    return known if known.shape == size else functional.interpolate(known[None, None].float(), size)[0, 0] > 0.5
+
+
+def _square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+def _pixels(name: str, path: Path, domain: Domain) -> Pixel:
+    values: Pixel = np.asarray(_square(read_picture(path)))
     if not domain.fits(values):
         raise HowfarError(
             f"{path} is no {name}: its pixels are {values.dtype} of shape {values.shape}. Repair or remove it."
         )
-    return _shrunk(domain.decode(values), size, smooth=domain.smooth)
+    return values
 
 
 def _shrunk(values: Tensor, size: int, *, smooth: bool) -> Tensor:
-    """Return a map at another size: averaged, or its nearest pixel where a mean of two answers is none."""
+    """Return a map at another size: averaged, or its nearest pixel where a mean of two values is none.
+
+    A mean is over the places that have a value, and there is none where fewer than half of them do.
+    """
     one = values[None, None] if values.ndim == 2 else values[None]
     if smooth and size < values.shape[-1]:
-        small = functional.adaptive_avg_pool2d(one.float(), size).to(values.dtype)
+        known = ~one.isnan()
+        total = functional.adaptive_avg_pool2d(one.float().nan_to_num(0.0), size)
+        share = functional.adaptive_avg_pool2d(known.float(), size)
+        small = torch.where(share >= 0.5, total / share, float("nan")).to(values.dtype)
     else:
         small = functional.interpolate(one.float(), (size, size), mode="nearest-exact").to(values.dtype)
     return small[0, 0] if values.ndim == 2 else small[0]

@@ -41,6 +41,9 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
     classes = _classes(root / "train" if split else root)
     if len(classes) == 1:
         raise UsageError(f"{root} holds one class, which cannot be told from others. Make a subfolder each, or none.")
+    if split and not classes and not _classes(root / "test"):
+        train, test = _parts(root, [""], size)
+        return Splits(replace(train, targets={}), replace(test, targets={}), (), flip)
     if not classes and not split:
         whole = _read(root, [""], size, first_id=0)
         train, test = halves(whole, test_share, target="label")
@@ -50,13 +53,19 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
         return Splits(train, test, tuple(classes), flip)
     if _classes(root / "test") != classes:
         raise HowfarError(f"{root}: train/ and test/ have different subfolders. Give both the same classes.")
+    train, test = _parts(root, classes, size)
+    return Splits(train, test, tuple(classes), flip)
+
+
+def _parts(root: Path, classes: list[str], size: int) -> tuple[Data, Data]:
+    """Return the images of ``train/`` and ``test/``."""
     train = _read(root / "train", classes, size, first_id=0)
     test = _read(root / "test", classes, size, first_id=len(train))
     if train.shape != test.shape:
         raise UsageError(
             f"{root}: train/ is {train.shape}, test/ is {test.shape}. Add a size, as in folder:PATH[size=32]."
         )
-    return Splits(train, test, tuple(classes), flip)
+    return train, test
 
 
 def _classes(root: Path) -> list[str]:

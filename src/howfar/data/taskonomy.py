@@ -18,13 +18,13 @@ from pydantic import Field
 
 from howfar import arrays
 from howfar.data import files
-from howfar.data.domains import DOMAINS, decoded
+from howfar.data.domains import DEPTHS, DOMAINS, MASK, decoded, surface_of
 from howfar.data.rows import Rows
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import Joined
 
-VERSION = 1
+VERSION = 2  # 2: no values where there is no surface; normals point up and towards the camera
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"point_(\d+)_view_(\d+)_domain_\w+\.(?:png|npy)")
 FLAT = ""  # building of a root that has no such level
@@ -44,8 +44,9 @@ def taskonomy(
 ) -> Splits:
     """Taskonomy and Omnidata, as their tools lay them out; targets under Taskonomy's names.
 
-    Views that lack one of the wanted domains are left out. What was read is kept beside the data sets' cache, memory-
-    mapped, and an interrupted reading goes on where it stopped.
+    Views that lack one of the wanted domains are left out. Where a view's ``mask_valid`` is 0 or its depth 65535, there
+    is no surface, and every domain that depends on geometry is NaN, whatever its own file holds. What was read is kept
+    beside the data sets' cache, memory-mapped, and an interrupted reading goes on where it stopped.
 
     Args:
         root: the folder that holds ``rgb`` and the other domains.
@@ -145,14 +146,20 @@ def read_split(path: Path) -> dict[str, str]:
 def _read(root: Path, chosen: list[View], domains: tuple[str, ...], size: int, skip_broken: bool) -> Data:
     """Return views, memory-mapped from the cache; what it lacks is read into it first."""
     tables = {name: _files(root, name) for name in ("rgb", *domains)}
-    stamps = {name: [_stamp(table[view]) for view in chosen] for name, table in tables.items()}
+    masks = {name: _files(root, name) for name in (MASK, *DEPTHS) if (root / name).is_dir()}
+    stamps = {
+        name: [_stamp(table[view]) if view in table else None for view in chosen]
+        for name, table in {**masks, **tables}.items()
+    }
     key = hashlib.sha256(arrays.canonical([VERSION, size, chosen, stamps]).encode()).hexdigest()[:20]
     cache = Rows(files.default_root("taskonomy") / key, len(chosen))
     faults: dict[int, str] = {}
 
     def fill(row: int) -> None:
+        view = chosen[row]
         try:
-            values = {name: decoded(name, table[chosen[row]], size) for name, table in tables.items()}
+            surface = surface_of(table[view] for table in masks.values() if view in table)
+            values = {name: decoded(name, table[view], size, surface) for name, table in tables.items()}
             cache.write(row, values)
         except HowfarError as error:
             faults[row] = str(error)

@@ -95,7 +95,7 @@ def curvature(
         raise UsageError(f"no layer '{sorted(unknown)[0]}'. There are: {', '.join(weights)}.")
     if draws < 2 or top < 1 or iterations < 2:
         raise UsageError("curvature needs at least 2 draws, 2 iterations and 1 eigenvalue.")
-    generator = generator or Generator().manual_seed(0)
+    generator, data = generator or Generator().manual_seed(0), task.prepare(data)
     found = {}
     for name in wanted:
         chosen = {name: weights[name]} if name else weights

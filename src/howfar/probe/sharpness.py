@@ -77,7 +77,7 @@ def sharpness(
         raise UsageError(f"SAL of channels has no mode '{mode}'. Take mode='fast'.")
     if not len(data) or not 0 < radius < math.inf:
         raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
-    weights = weights_of(model, include)
+    weights, data = weights_of(model, include), task.prepare(data)
     surface = Surface(model, task, data, weights, batch_size=batch_size, memory=memory)
     with surface.opened(fold=mode != "reference"):
         if mode == "reference":

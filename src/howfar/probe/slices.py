@@ -71,8 +71,9 @@ def slices(
     if points < 3 or draws < 1:
         raise UsageError("a slice needs at least three points and one direction.")
     generator = generator or Generator().manual_seed(0)
+    data = task.prepare(data)
     readings = sharpness(model, task, data, radius=radius)
-    with Surface(model, task, task.prepare(data), {name: weights[name] for name in wanted}).opened() as surface:
+    with Surface(model, task, data, {name: weights[name] for name in wanted}).opened() as surface:
         slopes = {name: slope.cpu() for name, slope in surface.start()[1].items()}
     distances = np.linspace(-reach, reach, points)
     found = {}
