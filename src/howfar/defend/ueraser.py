@@ -95,9 +95,7 @@ def _repeated(values: Tensor, count: int) -> Tensor:
     return values.repeat(count, *[1] * (values.ndim - 1))
 
 
-def _view(
-    task: Task, images: Images, targets: Targets, generator: Generator, policy: Policy
-) -> tuple[Images, Targets]:
+def _view(task: Task, images: Images, targets: Targets, generator: Generator, policy: Policy) -> tuple[Images, Targets]:
     from kornia import augmentation
     from kornia.augmentation.auto import TrivialAugment
 
