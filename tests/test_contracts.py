@@ -1,12 +1,16 @@
 """What every entry of every table promises."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from howfar import arrays
 from howfar.arrays import Pixels
@@ -14,7 +18,8 @@ from howfar.catalog import TABLES, describe
 from howfar.data import Data
 from howfar.models import MODELS, build
 from howfar.protect import PROTECTORS, Draft
-from howfar.protect.protector import Crafting
+from howfar.protect.lsp import LinearlySeparable
+from howfar.protect.protector import Crafting, Protector
 from howfar.spec import parse
 from howfar.tasks import classification
 
@@ -55,15 +60,89 @@ QUICK = {
     "ops": "ops[pixels=2]",
 }
 NAMES = list(dict.fromkeys([*(name for name in PROTECTORS if name != "import"), "random:class", *QUICK]))
-FREE = ("clean", "lsp", "ar", "ops", "cuda", "delusive", "delusive:p1", "delusive:p5")  # no L∞ radius
-LIMITS = {name: 16 if name == "uc" else 8 for name in NAMES if name not in FREE}
 UNSEEDED = ("clean", "ops")
 SHAPES = [(3, 12, 10, 3), (1, 9, 16, 2), (3, 16, 16, 37)]
 
 
+def built(name: str) -> Protector:
+    return parse(QUICK.get(name, name), PROTECTORS, "protector").build()
+
+
 def protect(name: str, data: Data, seed: int = 0) -> Data:
-    protector = parse(QUICK.get(name, name), PROTECTORS, "protector").build()
-    return protector.protect(data, classification()(data), generator=arrays.seeded(seed))
+    return built(name).protect(data, classification()(data), generator=arrays.seeded(seed))
+
+
+def within_linf(protector: Any, before: Tensor, after: Tensor) -> bool:
+    """Whether no value has moved by more than eps, after rounding too."""
+    return int((after - before).abs().max()) <= math.floor(protector.eps * 255 + 1e-6)
+
+
+def within_l2(protector: Any, before: Tensor, after: Tensor) -> bool:
+    """Whether no image has moved by more than its L2 radius, and half a level of rounding for each value."""
+    values = before[0].numel()
+    at_32 = protector.eps * (3072**0.5 if isinstance(protector, LinearlySeparable) else 1)  # its eps is a mean square
+    radius = at_32 * (values / 3072) ** 0.5
+    lengths = ((after - before) / 255).flatten(1).norm(dim=1)
+    return float(lengths.max()) <= radius + 0.5 / 255 * values**0.5
+
+
+def within_l0(protector: Any, before: Tensor, after: Tensor) -> bool:
+    """Whether no image has more changed pixels than the setting says."""
+    return int((after != before).any(1).flatten(1).sum(1).max()) <= protector.pixels
+
+
+def within_filter(protector: Any, before: Tensor, after: Tensor) -> bool:
+    """Whether every pixel is what a filter with one entry 1 and others in [0, blur] can make of its window.
+
+    The brightest value of an image, by which it is divided, is at least its brightest inner pixel and at most the
+    brightest of all times the filter's largest sum.
+    """
+    side, largest = protector.kernel, 1 + protector.blur * (protector.kernel**2 - 1)
+    half, x = side // 2, before / 255
+    high = functional.max_pool2d(x, side, 1, half)
+    low = -functional.max_pool2d(functional.pad(-x, (half,) * 4), side, 1)
+    least = x[:, :, half:-half, half:-half].flatten(1).amax(1).view(-1, 1, 1, 1)
+    most = largest * x.flatten(1).amax(1).view(-1, 1, 1, 1)
+    out, rounding = after / 255, 0.51 / 255
+    return bool(((out >= low / most - rounding) & (out <= largest * high / least + rounding)).all())
+
+
+def unchanged(protector: Any, before: Tensor, after: Tensor) -> bool:
+    """Whether nothing has moved."""
+    return torch.equal(before, after)
+
+
+# What bounds the change, by the norm that a protector states; without a norm, by its name.
+BOUNDS: dict[str, Callable[[Any, Tensor, Tensor], bool]] = {
+    "L∞": within_linf, "L2": within_l2, "L0": within_l0, "cuda": within_filter, "clean": unchanged,
+}  # fmt: skip
+
+
+def assert_bounded(name: str, data: Data, protected: Data) -> None:
+    protector = built(name)
+    key = protector.norm if protector.norm in BOUNDS else name
+    assert key in BOUNDS, f"{name} states no norm: say what bounds its change, and check it here"
+    assert BOUNDS[key](protector, data.pixels.float(), protected.pixels.float()), f"{name} leaves its bound ({key})"
+
+
+def test_every_protector_states_what_bounds_it() -> None:
+    tested = {name.partition(":")[0] for name in NAMES}
+    assert tested | {"import"} == set(PROTECTORS), "the bound of what is imported is that of its file"
+    norms = {name: PROTECTORS[name].norm for name in tested}  # type: ignore[attr-defined]
+    assert {name for name, norm in norms.items() if norm not in BOUNDS} == {"clean", "cuda"}
+    assert {name for name, norm in norms.items() if norm in ("L2", "L0")} == {"lsp", "ar", "delusive", "ops"}
+
+
+@pytest.mark.parametrize("name", ["random", "lsp", "ar", "ops", "cuda", "delusive:p5", "clean"])
+def test_bounds_notice_a_change_beyond_them(name: str) -> None:
+    data = make_data(12, (3, 16, 16), 3)
+    data = data.with_pixels((data.pixels // 4 + 60).to(torch.uint8))
+    protected = protect(name, data)
+    assert_bounded(name, data, protected)
+    spoilt = protected.pixels.clone()
+    spoilt[3] = 255 - spoilt[3]
+    with pytest.raises(AssertionError, match="leaves its bound"):
+        assert_bounded(name, data, protected.with_pixels(spoilt))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,10 +158,8 @@ def test_protector_keeps_ids_targets_and_budget(
     assert protected.pixels.shape == data.pixels.shape
     assert torch.equal(protected.ids, data.ids)
     assert torch.equal(protected.targets["label"], data.targets["label"])
-    change = (protected.pixels.int() - data.pixels.int()).abs()
-    assert int(change.max()) <= LIMITS.get(name, 255)
-    if name != "clean":
-        assert int(change.max()) > 0
+    assert_bounded(name, data, protected)
+    assert torch.equal(protected.pixels, data.pixels) == (name == "clean")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -53,6 +53,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     result = {
         "images": len(data),
         "curve": draft.curve,
+        "notes": draft.notes,
         "needs_labels": protector.uses_labels,
         "norm": protector.norm,
         "visibility": visibility(data, protected).record(),

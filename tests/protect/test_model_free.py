@@ -6,8 +6,8 @@ import torch
 
 from howfar import arrays, pgd
 from howfar.arrays import Images
-from howfar.protect import PROTECTORS
-from howfar.protect.ar import BURN_IN, find_filters, process, response
+from howfar.protect import PROTECTORS, Draft, ar
+from howfar.protect.ar import BURN_IN, find_filters, process, responses
 from howfar.protect.cuda import convolve
 from howfar.tasks import classification
 
@@ -15,7 +15,8 @@ from .test_methods import gray, noise_of, protect
 
 
 def test_ar_noise_follows_its_class_and_channel() -> None:
-    filters = find_filters(4, 3, 0, least=10.0)
+    filters, reached = find_filters(4, 3, 0, least=10.0)
+    assert reached >= 10, "found without relaxing the bound"
     assert np.allclose(filters.sum((2, 3)), 1, atol=1e-4)
     assert not filters[:, :, 2, 2].any()
     starts = np.random.default_rng(0).standard_normal((5, 3, 20, 24)).astype(np.float32)
@@ -25,8 +26,57 @@ def test_ar_noise_follows_its_class_and_channel() -> None:
             window = noise[:, :, i - 2 : i + 1, j - 2 : j + 1]
             assert np.allclose((window * filters[label]).sum((2, 3)), noise[:, :, i, j], atol=1e-4)
         own = noise[:1, :, BURN_IN:, BURN_IN:] / np.linalg.norm(noise[:1, :, BURN_IN:, BURN_IN:])
-        others = [response(own, filters[other]) for other in range(4) if other != label]
-        assert response(own, filters[label]) < 1e-3 < min(others), "a process must not look like another one"
+        found = responses(own, filters)[0]
+        assert found[label] < 1e-3 < np.delete(found, label).min(), "a process must not look like another one"
+
+
+def test_ar_response_is_one_convolution_over_all_channels() -> None:
+    noise = torch.randn(5, 3, 9, 8, generator=arrays.seeded(0))
+    filters = torch.randn(4, 3, 3, 3, generator=arrays.seeded(1))
+    filters[:, :, 2, 2] = 0
+    found = responses(noise.numpy(), filters.numpy())
+    kernels = filters.clone()
+    kernels[:, :, 2, 2] = -1
+    for i in range(5):
+        for j in range(4):
+            joint = torch.nn.functional.conv2d(noise[i : i + 1], kernels[j : j + 1])
+            assert joint.shape == (1, 1, 7, 6)
+            assert found[i, j] == pytest.approx(float(joint.relu().sum()), rel=1e-4)
+    # Where one channel's rest is the negative of another's nothing is left, though each channel alone responds.
+    flat = torch.zeros(1, 3, 3, 3)
+    flat[0, 0, 2, 2], flat[0, 1, 2, 2] = 1, -1
+    assert responses(flat.numpy(), np.zeros((1, 3, 3, 3), np.float32)).item() == 0
+
+
+def test_ar_filters_respond_as_published_to_all_later_noise() -> None:
+    filters, reached = find_filters(10, 3, 0, least=10.0)
+    assert reached >= 10
+    starts = np.random.default_rng(1).standard_normal((30, 3, 36, 36)).astype(np.float32)
+    runs = [process(starts, one)[:, :, BURN_IN:, BURN_IN:] for one in filters]
+    unit = [run / np.sqrt(np.square(run).sum((1, 2, 3), keepdims=True)) for run in runs]
+    mean = np.stack([responses(run, filters).mean(0) for run in unit])
+    later = mean[np.tril_indices(10, -1)]
+    assert later.min() > 5, "other starts of the same processes, whose responses vary"
+    assert np.median(later) > 10
+    again, same = find_filters(10, 3, 0, least=10.0)
+    assert np.array_equal(filters, again)
+    assert reached == same
+
+
+def test_ar_says_what_its_search_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, draft = gray(20, (3, 16, 16), 4), Draft()
+    work = PROTECTORS["ar"](response=10.0).progress(
+        data, classification()(data), generator=arrays.seeded(0), draft=draft
+    )
+    notes = [step.note for step in work]
+    assert draft.notes["response asked for"] == 10
+    assert draft.notes["response reached"] >= 10
+    assert any(f"{draft.notes['response reached']:.1f} apart" in note for note in notes)
+    monkeypatch.setattr(ar, "PATIENCE", 1)
+    monkeypatch.setattr(ar, "PROPOSALS", 256)
+    filters, reached = find_filters(3, 1, 0, least=30.0)
+    assert len(filters) == 3
+    assert 5 < reached < 30, "a bound that nothing meets is relaxed"
 
 
 def test_ar_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +91,8 @@ def test_ar_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("classes", "channels"), [(37, 3), (10, 1)])
 def test_ar_finds_filters_for_many_classes_and_for_gray(classes: int, channels: int) -> None:
-    filters = find_filters(classes, channels, 1, least=10.0)
+    filters, reached = find_filters(classes, channels, 1, least=3.0)
+    assert reached >= 3
     assert filters.shape == (classes, channels, 3, 3)
     assert np.isfinite(process(np.ones((2, channels, 36, 36), np.float32), filters[-1])).all()
 

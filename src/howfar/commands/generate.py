@@ -98,6 +98,7 @@ class Generate(Source):
             "granularity": spec.settings.get("granularity", usual),
             "source_task": experiment.source_task.label, "target": task.target,
             "dataset": experiment.protect_spec()["dataset"], "made": made,
+            "notes": draft.notes,
         }  # fmt: skip
         manifest = artefact.write(self.output, clean, protected, about)
         draft.discard()

@@ -29,12 +29,14 @@ class Draft:
 
     Attributes:
         curve: the readings of all rounds so far, those before a kill included, such as a surrogate's error.
+        notes: further numbers about the result that are to be recorded, by name.
     """
 
     def __init__(self, path: Path | None = None, *, every: float = EVERY, shelf: Path | None = None) -> None:
         self.path, self.every, self.shelf = path, every, shelf
         self._stage, self._parts, self._written = "", dict[str, Part](), 0.0
         self.curve: list[float] = []
+        self.notes: dict[str, float] = {}
 
     def reached(self, stage: str) -> bool:
         """Return whether the file stands in this stage, so that what comes before need not be done again."""
@@ -63,6 +65,7 @@ class Draft:
         for name, part in parts.items():
             _restore(part, {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")})
         self.curve[:] = json.loads(found["curve"])
+        self.notes |= json.loads(found.get("notes", "{}"))
         return int(found["rounds"])
 
     def keep(self, rounds: int, reading: float | None = None) -> None:
@@ -111,18 +114,19 @@ class Draft:
         if self.path is None:
             return
         tensors = {f"{name}/{key}": t for name, part in self._parts.items() for key, t in _state(part).items()}
-        notes = {"stage": self._stage, "rounds": str(rounds), "curve": json.dumps(self.curve)}
-        _save(self.path, tensors, notes)
+        about = {"stage": self._stage, "rounds": str(rounds)}
+        about |= {"curve": json.dumps(self.curve), "notes": json.dumps(self.notes)}
+        _save(self.path, tensors, about)
         self._written = time.monotonic()
 
 
-def _save(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+def _save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Write a file whole or not at all."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as draft:
-        save_file(tensors, draft, notes)
+        save_file(tensors, draft, about)
 
 
 def _state(part: Part) -> dict[str, Tensor]:
