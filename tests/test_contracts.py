@@ -253,7 +253,8 @@ def test_a_killed_crafting_goes_on_with_the_same_bytes(name: str, tmp_path: Path
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 9, 21)])
 def test_model_takes_any_shape_and_leaves_global_randomness_alone(name: str, shape: tuple[int, int, int]) -> None:
     sizes = {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
-             "mobilenetv2": {"width": 4}, "densenet121": {"growth": 4},
+             "mobilenetv2": {"width": 4}, "airbench": {"size": "4-4-8"},
+             "densenet121": {"growth": 4},
              "vit-small": {"width": 16, "depth": 2, "heads": 2}}.get(name, {})  # fmt: skip
     state = torch.get_rng_state()
     model = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from howfar.models.build import Architecture, Shape, build, channels_last
+from howfar.models.airbench import airbench
+from howfar.models.build import Architecture, Shape, build, channels_last, fit_images
 from howfar.models.classic import lenet5, linear
 from howfar.models.densenet import densenet121
 from howfar.models.mobilenet import mobilenetv2
@@ -19,7 +20,8 @@ MODELS: dict[str, Callable[..., Architecture]] = {
     "senet18": senet18,
     "mobilenetv2": mobilenetv2,
     "densenet121": densenet121,
+    "airbench": airbench,
     "vit-small": vit_small,
 }
 
-__all__ = ["MODELS", "Architecture", "Shape", "build", "channels_last", "in_eval_mode"]
+__all__ = ["MODELS", "Architecture", "Shape", "build", "channels_last", "fit_images", "in_eval_mode"]

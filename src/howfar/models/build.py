@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Collection
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Generator, nn
 
 from howfar.arrays import Heads, Outputs, PerPixel
+from howfar.data import Data
 from howfar.errors import UsageError, unknown
 from howfar.models.heads import Only, Several, backbone_of, channels_of, with_heads
 
@@ -17,8 +18,28 @@ PAPER: tuple[Kind, ...] = ("weights",)  # the kind that the paper calls layers
 Architecture = Callable[[Shape, int], nn.Module]  # image shape, number of outputs -> network
 
 
+@runtime_checkable
+class SeesImages(Protocol):
+    """A part of a network that looks at the training images once, before it is trained."""
+
+    def fit_images(self, data: Data) -> None:
+        """Take what is needed from the images as the learner has them; does nothing when called again."""
+        ...
+
+
+@runtime_checkable
+class StartsElsewhere(Protocol):
+    """A part of a network whose initial weights are not PyTorch's."""
+
+    def start(self) -> None:
+        """Change the weights, which PyTorch's rules have set already."""
+        ...
+
+
 def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
     """Return a network in training mode, its weights drawn from ``generator`` by PyTorch's default rules.
+
+    A part with a method ``start`` changes them then.
 
     Args:
         architecture: an entry of ``MODELS``, called with its sizes.
@@ -39,7 +60,24 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
             model = with_heads(architecture(shape, 1), shape, outputs)
     for module in model.modules():
         _initialise(module, generator)
+    for module in model.modules():
+        if isinstance(module, StartsElsewhere):
+            module.start()
     return channels_last(model)
+
+
+def fit_images(model: nn.Module, data: Data) -> None:
+    """Show the training images to the parts of a network that look at them before training; others have none.
+
+    ``train`` does this first. Whoever trains by other means calls it once the network is built.
+
+    Args:
+        model: changes in place, unless it has seen images before.
+        data: as the learner has them: protected and purified.
+    """
+    for module in model.modules():
+        if isinstance(module, SeesImages):
+            module.fit_images(data)
 
 
 def beside(model: nn.Module, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
@@ -89,7 +127,7 @@ def weight_names(model: nn.Module, include: Collection[Kind] = PAPER) -> list[st
     kinds: dict[int, Kind] = {}
     for module in model.modules():
         for own, parameter in module.named_parameters(recurse=False):
-            kind: Kind = "tokens"
+            kind: Kind = "biases" if own == "bias" else "tokens"
             if isinstance(module, linear):
                 kind = "weights" if own == "weight" else "biases"
             elif isinstance(module, norm):

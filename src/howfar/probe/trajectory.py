@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
+from howfar.models import fit_images
 from howfar.tasks import Task
 from howfar.train import Around, Recipe, Step, steps, unchanged
 
@@ -109,6 +110,7 @@ def following(
     seed: int = 0, half: bool = False,
 ) -> Generator[Step, None, Trajectory]:  # fmt: skip
     """Do as ``trajectory`` does and yield after every batch, when the caller may measure."""
+    fit_images(model, data)  # what a network takes from its images before training is where it starts
     start = _state(model)
     weights = tuple(name for name, _ in model.named_parameters())
     moved: dict[str, list[Tensor]] = {name: [] for name in start}

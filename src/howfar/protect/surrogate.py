@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from howfar import __version__, arrays, pgd
 from howfar.arrays import Images, Targets
 from howfar.data import Data
-from howfar.models import MODELS, build, channels_last
+from howfar.models import MODELS, build, channels_last, fit_images
 from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress
@@ -28,9 +28,11 @@ Batch = Callable[[Images, Targets, slice], Images]  # images, targets, places ->
 def new_surrogate(
     label: str, data: Data, outputs: int, *, generator: torch.Generator, device: torch.device
 ) -> nn.Module:
-    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``."""
+    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``, fitted to the images."""
     architecture = parse(label, MODELS, "model").build()
-    return build(architecture, data.shape, outputs, generator=generator).to(device)
+    model = build(architecture, data.shape, outputs, generator=generator)
+    fit_images(model, data)
+    return model.to(device)
 
 
 def trained(

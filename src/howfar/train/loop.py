@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError
-from howfar.models import channels_last, in_eval_mode
+from howfar.models import channels_last, fit_images, in_eval_mode
 from howfar.tasks import Task
 from howfar.train.augment import Moves
 from howfar.train.loss import Around, Loss, plain, unchanged
@@ -103,6 +103,7 @@ def steps(
     """Train as ``train`` does; yields after every batch. Who measures there puts the mode back."""
     device = next(model.parameters()).device
     fellows = team(device.type)
+    fit_images(model, data)
     channels_last(model)
     count = math.ceil(len(data) / recipe.batch_size)
     optimizer, schedule = recipe.optimizer_for(model.parameters(), count)

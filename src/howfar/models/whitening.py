@@ -1,0 +1,86 @@
+"""A fixed first layer that is fitted to the training images before a network learns them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from howfar import arrays
+from howfar.data import Data
+
+SIDE = 2  # of a patch, pixels
+IMAGES = 5000  # from which the statistics of patches are taken, at most
+FLOOR = 5e-4  # added to every variance, relative to their mean: faint directions are not blown up without limit
+DIGITS = 2.0**-20  # weights are rounded to this, below which processors may differ
+
+
+class Whitening(nn.Module):
+    """Convolution with 2×2 patches onto their principal components, each of unit variance, and their negatives.
+
+    Only the bias is learned. The weights are a buffer, so neither optimizers nor SAL see them; like all buffers, they
+    are saved and loaded with the network. Until ``fit_images`` is called every filter shows one pixel of the patch.
+    """
+
+    weight: Tensor
+    shift: Tensor
+    fitted: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        size = channels * SIDE**2
+        unit = torch.eye(size).view(size, channels, SIDE, SIDE)
+        self.register_buffer("weight", torch.cat([unit, -unit]).contiguous(memory_format=torch.channels_last))
+        self.register_buffer("shift", torch.zeros(2 * size))
+        self.register_buffer("fitted", torch.tensor(False))
+        self.bias = nn.Parameter(torch.zeros(2 * size))
+
+    def start(self) -> None:
+        """Begin without a bias."""
+        nn.init.zeros_(self.bias)
+
+    def fit_images(self, data: Data) -> None:
+        """Whiten the patches of these images; a layer that has been fitted stays as it is.
+
+        The statistics are sums of whole numbers, so they are exact and do not depend on the order of the images.
+        """
+        if self.fitted:
+            return
+        rows, mean = principal_components(data)
+        signed = torch.cat([rows, -rows])
+        self.weight.copy_(_rounded(signed).view_as(self.weight))
+        self.shift.copy_(_rounded(-signed @ mean))
+        self.fitted.fill_(True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.conv2d(images, self.weight, self.bias + self.shift)
+
+
+def principal_components(data: Data) -> tuple[Tensor, Tensor]:
+    """Return what whitens the patches of the images, and the mean patch; pixels are in [0, 1].
+
+    Args:
+        data: those with the lowest ids are used, 5,000 at most.
+
+    Returns:
+        One row a component, (channels·4, channels·4) in float64, by falling variance, and the mean, (channels·4,).
+        In each row the first of the large entries is positive.
+    """
+    pixels = data.pixels[data.ids.argsort()[:IMAGES]]
+    size = pixels.shape[1] * SIDE**2
+    total, products, count = torch.zeros(size).double(), torch.zeros(size, size).double(), 0
+    for part in arrays.chunks(len(pixels), 256):
+        patches = functional.unfold(pixels[part].float(), SIDE).transpose(0, 1).flatten(1).double()
+        total += patches.sum(1)
+        products += patches @ patches.T
+        count += patches.shape[1]
+    mean = total / count
+    covariance = (products / count - mean[:, None] * mean) / 255**2
+    variances, vectors = torch.linalg.eigh(covariance)
+    variances, rows = variances.flip(0).clamp_min(0), vectors.T.flip(0)
+    floor = FLOOR * variances.mean() + torch.finfo(torch.float32).eps
+    large = rows.abs() >= rows.abs().amax(1, keepdim=True) / 2
+    signs = rows.gather(1, large.int().argmax(1, keepdim=True)).sign()
+    return rows * signs / (variances[:, None] + floor).sqrt(), mean / 255
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return ((values / DIGITS).round() * DIGITS).float()
