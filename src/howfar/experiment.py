@@ -132,7 +132,7 @@ class Experiment:
             "task": {"label": self.task.label, **self.task.key()},
             "defense": {"label": self.defense.label, **self.defense.key()},
             "model": {"label": self.model.label, **self.model.key()},
-            "recipe": {**asdict(self.recipe), "version": TRAIN_VERSION},
+            "recipe": {**self.recipe.key(), "version": TRAIN_VERSION},
             **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
             **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
         }

@@ -16,6 +16,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1),
         "probe_images": 32,
         # Six epochs are few, and Adam learns rooms faster than SGD does.
+        "recipe": "sgd",
         "train": {
             "epochs": 6,
             "batch_size": 32,
@@ -36,6 +37,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "eps": 16 / 255,
         "held_out": 200,
         "probe_images": 128,
+        "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
     },
     "standard": {
@@ -49,6 +51,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "held_out": 1000,
         # Ten epochs of 4,000 images are a hundredth of the published training: small batches and no augmentation let
         # shortcuts be learned at all, and LSP gets the size of the others (8/255) instead of its published 6/255.
+        "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     # Positive controls: noise of growing strength, and a growing share of protected images; PIL, as it is effective
@@ -65,6 +68,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "limit_train": 4000,
         "limit_test": 2000,
+        "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     # The same with three tasks more and a seed more: the table of docs/crosstask.md.
@@ -84,6 +88,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "models": ("resnet8[width=8]",),
         "seeds": (0, 1, 2),
         "probe_images": 32,
+        "recipe": "sgd",
         "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
     # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
@@ -98,6 +103,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "held_out": 2000,
         "probe_images": 512,
+        "recipe": "sgd",
         "train": {"epochs": 60, "batch_size": 128, "lr": 0.1},
     },
     "paper": {
@@ -115,6 +121,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0, 1, 2),
         "held_out": 2000,
         "probe_images": 512,
+        "recipe": "sgd",
         "train": {"epochs": 50, "batch_size": 256, "schedule": "step"},
     },
 }

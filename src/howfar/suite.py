@@ -16,14 +16,15 @@ from howfar.data import DATASETS, Data
 from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
-from howfar.models import MODELS
+from howfar.models import MODELS, Architecture
 from howfar.presets import SUITES
 from howfar.probe import Probe
 from howfar.probe.probe import ProbeImages
 from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
 from howfar.tasks import TASKS, Task
-from howfar.train import Recipe
+from howfar.train import Recipe, recipe_for
+from howfar.train.recipes import OWN
 
 
 def _names(value: object) -> object:
@@ -71,7 +72,8 @@ class Suite:
         models: the victims.
         seeds: of noise, weights and batches; a cell each.
         eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
-        train: the recipe.
+        recipe: how victims are trained, by name; ``own`` takes each network's own (``RECIPES``).
+        train: fields of the recipe that differ, for every victim.
         probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
         radius: of SAL.
     """
@@ -81,7 +83,8 @@ class Suite:
     defenses: Names
     models: Names
     seeds: Seeds
-    train: Recipe = field(default_factory=Recipe)
+    recipe: str = OWN
+    train: dict[str, object] = field(default_factory=dict)
     data_root: Path | None = None
     download: bool = False
     limit_train: Limit = None
@@ -92,6 +95,14 @@ class Suite:
     eps: Eps | None = None
     probe_images: ProbeImages = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
+
+    def recipe_of(self, model: Spec[Architecture]) -> Recipe:
+        """Return how a victim is trained.
+
+        Raises:
+            UsageError: for an unknown recipe or setting, or a value that makes no sense.
+        """
+        return recipe_for(model.name, self.recipe, self.train)
 
     def experiments(self) -> list[Experiment]:
         """Return the grid, every name checked.
@@ -117,7 +128,8 @@ class Suite:
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source, task=task, protector=protector, defense=defense, model=model,
-                recipe=self.train, seed=seed, held_out=self.held_out, probe=Probe(self.probe_images, self.radius),
+                recipe=self.recipe_of(model), seed=seed, held_out=self.held_out,
+                probe=Probe(self.probe_images, self.radius),
             )
             for model, task, defense, seed, (protector, source) in product(
                 models, tasks, defenses, dict.fromkeys(self.seeds), crafted
@@ -164,25 +176,31 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     if named not in SUITES:
         raise unknown("suite", named, SUITES)
     merged: dict[str, Any] = dict(SUITES[named])
-    known, inner_known = ({entry.name for entry in fields(kind)} for kind in (Suite, Recipe))
+    known = {entry.name for entry in fields(Suite)}
+    if any("recipe" in layer for layer in over):  # the preset's settings belong to its own recipe
+        merged["train"] = {}
     for layer in over:
         for key, value in layer.items():
-            if key == "suite":
-                continue
-            if key not in known:
+            if key not in {*known, "suite"}:
                 raise unknown("key", key, known)
             if key == "train":
-                for inner in value if isinstance(value, Mapping) else (value,):
-                    if inner not in inner_known:
-                        raise unknown("key", f"train.{inner}", {f"train.{name}" for name in inner_known})
-                merged["train"] = {**merged.get("train", {}), **value}
-            else:
+                merged["train"] = {**merged.get("train", {}), **_settings(value)}
+            elif key != "suite":
                 merged[key] = value
     try:
-        return TypeAdapter(Suite).validate_python(merged)
+        suite = TypeAdapter(Suite).validate_python(merged)
     except ValidationError as error:
         what = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
+    for model in suite.models:
+        suite.recipe_of(parse(model, MODELS, "model"))
+    return suite
+
+
+def _settings(train: object) -> Mapping[str, object]:
+    if isinstance(train, Mapping):
+        return train
+    raise UsageError(f"train = {train!r} is wrong: it takes settings. Write train.lr=0.1, or a table [train] in TOML.")
 
 
 def _suite_of(dataset: str) -> str:

@@ -43,6 +43,8 @@ class Grid(Common):
     """What the protection is crafted against, e.g. class_scene."""
     seeds: str | None = None
     """E.g. 0-4 or 0,7."""
+    recipe: str | None = None
+    """How victims are trained: own (each network's own), sgd, fast, adamw, dense or paper; default: the suite's."""
     epochs: str | None = None
     """Epochs of every victim."""
     eps: str | None = None
@@ -73,7 +75,7 @@ class Grid(Common):
         from howfar.suite import make_suite, read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
-                "source_tasks", "seeds", "eps")  # fmt: skip
+                "source_tasks", "seeds", "eps", "recipe")  # fmt: skip
         flags: dict[str, Any] = {key: value for key in keys if (value := getattr(self, key)) is not None}
         flags |= {"download": True} if self.download else {}
         flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -68,7 +68,7 @@ def _name(model: nn.Module, data: Data, task: Task, recipe: Recipe, seed: int, l
     if hasattr(what, "__self__") or "<" in what.__qualname__:
         return ""
     weights = arrays.digest(*(values.cpu() for values in model.state_dict().values()))
-    told = [type(model).__qualname__, weights, data.digest(), asdict(recipe), seed, VERSION, __version__]
+    told = [type(model).__qualname__, weights, data.digest(), recipe.key(), seed, VERSION, __version__]
     told += [type(task).__qualname__, task.target, str(task.outputs), what.__module__, what.__qualname__, settings]
     return hashlib.sha256(arrays.canonical(told).encode()).hexdigest()[:20]
 

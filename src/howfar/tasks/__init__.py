@@ -8,7 +8,7 @@ from collections.abc import Callable
 from howfar.data import Data
 from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
-from howfar.tasks.joint import Joint, gain, joint, quality_gain
+from howfar.tasks.joint import Joint, gain, joint, quality_gain, smoothed
 from howfar.tasks.multilabel import class_object
 from howfar.tasks.normals import normal
 from howfar.tasks.regression import (
@@ -48,4 +48,4 @@ TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
     "joint": joint,
 }
 
-__all__ = ["TASKS", "Classification", "Joint", "Task", "classification", "gain", "quality_gain"]
+__all__ = ["TASKS", "Classification", "Joint", "Task", "classification", "gain", "quality_gain", "smoothed"]

@@ -41,6 +41,7 @@ class Classification:
         chance: share of the commonest class in the training data.
         prepare: finds or makes the target.
         mirror: class of the mirrored image, by class; empty where a mirror changes none.
+        smoothing: share of the probability that the loss wants spread over all classes.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Classification:
     higher_is_better: bool = True
     prepare: Prepare = field(default=lambda data: data, repr=False)
     mirror: tuple[int, ...] = ()
+    smoothing: float = 0.0
 
     @classmethod
     def of(cls, data: Data, target: str = "label", prepare: Prepare | None = None) -> "Classification":
@@ -86,7 +88,7 @@ class Classification:
 
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
         """Return the cross-entropy of every image in nats."""
-        return functional.cross_entropy(output, target, reduction="none")
+        return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.smoothing)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
         """Return 1 where the class is right and 0 elsewhere."""

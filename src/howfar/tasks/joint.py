@@ -1,7 +1,7 @@
 """Several tasks at once: one backbone, a head each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from howfar.arrays import UNCERTAINTY, Heads, PerExample, Weighting
 from howfar.data import Data
 from howfar.spec import Joined, parse
+from howfar.tasks.classification import Classification
 from howfar.tasks.task import Task
 
 VERSION = 2  # 2: the gain of an image is from the chance of the same measure
@@ -123,3 +124,18 @@ def _way(task: Task, value: Tensor, chance: float) -> Tensor:
     if task.metric == "PSNR":
         return value / chance - 1
     return (value - chance) / (1 - chance) if task.higher_is_better else 1 - value / chance
+
+
+def smoothed(task: Task, amount: float) -> Task:
+    """Return the task with labels smoothed in its loss, where it has one class an image; else the task itself.
+
+    Args:
+        task: a joint one is smoothed part by part.
+        amount: share of the probability that is spread over all classes (Szegedy et al., CVPR 2016,
+            arXiv:1512.00567).
+    """
+    if isinstance(task, Classification) and amount:
+        return replace(task, smoothing=amount)
+    if isinstance(task, Joint) and amount:
+        return replace(task, tasks={name: smoothed(part, amount) for name, part in task.tasks.items()})
+    return task

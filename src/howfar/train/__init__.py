@@ -3,8 +3,11 @@
 from howfar.train.adversarial import adversarial
 from howfar.train.loop import Epoch, Step, evaluate, steps, train
 from howfar.train.loss import Around, Loss, plain, unchanged
+from howfar.train.precision import chosen
 from howfar.train.recipe import Recipe
+from howfar.train.recipes import RECIPES, recipe_for
 
 __all__ = [
-    "Around", "Epoch", "Loss", "Recipe", "Step", "adversarial", "evaluate", "plain", "steps", "train", "unchanged",
+    "RECIPES", "Around", "Epoch", "Loss", "Recipe", "Step", "adversarial", "chosen", "evaluate", "plain", "recipe_for",
+    "steps", "train", "unchanged",
 ]  # fmt: skip

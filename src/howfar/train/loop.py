@@ -3,21 +3,23 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 from howfar import arrays
+from howfar.arrays import Images
 from howfar.data import Data
 from howfar.errors import HowfarError
 from howfar.models import channels_last, fit_images, in_eval_mode
-from howfar.tasks import Task
+from howfar.tasks import Task, smoothed
 from howfar.train.augment import Moves
+from howfar.train.averaging import Averaging
 from howfar.train.loss import Around, Loss, plain, unchanged
+from howfar.train.precision import autocast
 from howfar.train.recipe import Recipe
 from howfar.train.team import team
 
@@ -31,7 +33,8 @@ class Epoch:
 
     Attributes:
         number: counted from 1.
-        loss: mean training loss over the epoch while the weights moved, nats for classification.
+        loss: mean training loss over the epoch while the weights moved, nats for classification; with labels
+            smoothed where the recipe smooths them.
         learning_rate: at the end of the epoch.
         seconds: wall time of the epoch.
     """
@@ -70,10 +73,11 @@ def train(
     """Train ``model`` in place on its own device; yields after every epoch, when the caller may measure.
 
     Args:
-        model: gets channels-last weights; its values change in place.
+        model: gets channels-last weights; its values change in place. A network that looks at its images first (see
+            ``fit_images``) does so here.
         task: what to learn.
         data: what the learner trains on, purified already.
-        recipe: optimiser, schedule, augmentation.
+        recipe: optimizer, schedule, augmentation, precision.
         loss: what is minimised.
         around: what a defense makes of the loss; asked anew in every epoch.
         seed: of batch order and augmentation.
@@ -105,43 +109,62 @@ def steps(
     fellows = team(device.type)
     fit_images(model, data)
     channels_last(model)
-    count = math.ceil(len(data) / recipe.batch_size)
-    optimizer, schedule = recipe.optimizer_for(model.parameters(), count)
-    pixels, targets = _resident(data, task, device)
+    batches = _Batches(data, task, recipe, seed, device)
+    count, total = batches.count, batches.count * recipe.epochs
+    optimizer, schedule = recipe.optimizer_for(model, count, len(data) / count)
+    averaging = Averaging(model, recipe.average, total)
+    learned = smoothed(task, recipe.smoothing)
     for epoch in range(1, recipe.epochs + 1):
         generator = arrays.seeded(seed, "epoch", epoch)
         draws = arrays.seeded(seed, "epoch", epoch, "rank", fellows.rank) if fellows else generator
         current = around(loss, (epoch - 1) / recipe.epochs)
         model.train()
-        order = torch.randperm(len(data), generator=generator)
-        # Batches of equal size: no last batch of one image, on which BatchNorm would fail.
-        for index, batch in enumerate(order.tensor_split(count), 1):
-            raw, target = arrays.at(pixels, batch, device), arrays.at(targets, batch, device)
-            moves = Moves.drawn(raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator)
-            images, target = arrays.to_images(moves.of_images(raw), device), moved_targets(moves, task, target)
+        for index, (images, target) in enumerate(batches.of_epoch(epoch, generator), 1):
+            size = len(images)
             if fellows:
-                mine = fellows.share(len(batch))
+                mine = fellows.share(size)
                 images, target = images[mine], pytree.tree_map(lambda values, mine=mine: values[mine], target)
-            with _autocast(recipe, device):
-                losses = current(task, model, images, target, draws)
-            mean = losses.float().sum() / len(batch) if fellows else losses.float().mean()
+            with autocast(recipe.precision, device):
+                losses = current(learned, model, images, target, draws)
+            mean = losses.float().sum() / size if fellows else losses.float().mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
-            total = mean.detach() * len(batch)
+            summed = mean.detach() * size
             if fellows:
-                fellows.add([total, *(weights.grad for weights in model.parameters() if weights.grad is not None)])
+                fellows.add([summed, *(weights.grad for weights in model.parameters() if weights.grad is not None)])
                 if index == count:
                     fellows.level(model)
             optimizer.step()
             schedule.step()
-            yield Step(
-                number=(epoch - 1) * count + index,
-                epoch=epoch,
-                last=index == count,
-                images=len(batch),
-                loss=total,
-                learning_rate=float(schedule.get_last_lr()[0]),
-            )
+            number = (epoch - 1) * count + index
+            averaging.step(number)
+            yield Step(number, epoch, index == count, size, summed, float(schedule.get_last_lr()[0]))
+
+
+class _Batches:
+    """The training images in random batches of equal size, moved and mirrored anew in every epoch."""
+
+    def __init__(self, data: Data, task: Task, recipe: Recipe, seed: int, device: torch.device) -> None:
+        self.task, self.recipe, self.device = task, recipe, device
+        self.images = len(data)
+        # Of equal size: no last batch of one image, on which BatchNorm would fail.
+        self.count = math.ceil(self.images / recipe.batch_size)
+        self.pixels, self.targets = _resident(data, task, device)
+        turns = arrays.seeded(seed, "turns")
+        self.turns = torch.rand(self.images, generator=turns) < 0.5 if recipe.alternate and recipe.flip else None
+
+    def of_epoch(self, epoch: int, generator: Generator) -> Iterator[tuple[Images, Any]]:
+        """Yield images and targets, on the device."""
+        recipe, device = self.recipe, self.device
+        order = torch.randperm(self.images, generator=generator)
+        for batch in order.tensor_split(self.count):
+            raw, target = arrays.at(self.pixels, batch, device), arrays.at(self.targets, batch, device)
+            moves = Moves.drawn(
+                raw.shape, crop=recipe.crop, flip=recipe.flip, generator=generator,
+                reflect=recipe.padding == "reflect",
+                mirrored=None if self.turns is None else self.turns[batch] ^ (epoch % 2 == 0),
+            )  # fmt: skip
+            yield arrays.to_images(moves.of_images(raw), device), moved_targets(moves, self.task, target)
 
 
 @torch.no_grad()
@@ -174,8 +197,3 @@ def moved_targets(moves: Moves, task: Task, target: Any) -> Any:
         return target
     moved = pytree.tree_map(moves.of_map, target)
     return task.transformed(moved, moves.linear) if moves.mirrored.any() else moved
-
-
-def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[None]:
-    wanted = recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()

@@ -1,8 +1,7 @@
-"""Optimiser and schedule."""
+"""Optimizer and schedule."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -10,27 +9,40 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from howfar.errors import UsageError
 from howfar.spec import Number, check
 
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
+UNIT = 1024  # images for which airbench gives its rates
+START, PEAK, END = 0.2, 0.23, 0.07  # of a cycle: first rate, share of the steps at which the rate is 1, last rate
+# Fields that came later: left out of the key at their defaults, so that stored results keep their keys.
+LATER = ("padding", "alternate", "smoothing", "bias_rate", "average")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a victim is trained. ``Recipe.paper()`` is the paper's setting.
+    """How a victim is trained. ``RECIPES`` holds those with a name.
 
     Attributes:
         epochs: passes over the training set.
-        lr: learning rate at the start.
+        lr: learning rate at the start, with ``one-cycle`` at the peak; of ``nesterov``, see ``optimizer``.
         momentum: of SGD; ignored by Adam.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty; decoupled from the loss with ``adamw`` and ``nesterov``.
         batch_size: images a step, at most.
-        optimizer: ``sgd``, or ``adam`` (for transformers).
-        schedule: ``cosine`` to zero over all steps, ``step`` (halved after every 100 epochs), or ``constant``.
-        crop: pad by this many pixels and crop back at a random place; 0 leaves it out.
+        optimizer: ``sgd``, ``adam``, ``adamw`` (for transformers and U-Nets), or ``nesterov``: SGD with Nesterov
+            momentum m, where ``lr`` and ``weight_decay`` are given per 1,024 · (1 + 1/(1 − m)) images of the batch and
+            the decay of the weights does not depend on ``lr`` or ``bias_rate``.
+        schedule: ``cosine`` to zero over all steps, ``one-cycle`` (linear from 0.2 of the rate to the peak at 23 % of
+            the steps and down to 0.07), ``step`` (halved after every 100 epochs), or ``constant``.
+        crop: shift each image by up to this many pixels at random; 0 leaves it out.
         flip: mirror half of the images; only where the data set allows it.
-        precision: ``float32``, ``bf16``, or ``auto`` (bf16 on a GPU).
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 on a GPU and on CPUs with instructions for it.
+        padding: what moves in when an image is shifted: ``zeros``, or its own border, reflected (``reflect``).
+        alternate: flip in turns: each image is mirrored in every other epoch.
+        smoothing: of the labels in the training loss, for classes of images; probes and tests use the plain loss.
+        bias_rate: learning rate of the biases of batch normalizations, relative to all others.
+        average: average the weights over training every so many steps (Lookahead); 0 leaves it out.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 15
@@ -38,34 +50,84 @@ class Recipe:
     momentum: NotNegative = 0.9
     weight_decay: NotNegative = 5e-4
     batch_size: Annotated[int, Field(ge=1)] = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    optimizer: Literal["sgd", "adam", "adamw", "nesterov"] = "sgd"
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] = "cosine"
     crop: Annotated[int, Field(ge=0)] = 4
     flip: bool = True
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    padding: Literal["zeros", "reflect"] = "zeros"
+    alternate: bool = False
+    smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    bias_rate: Positive = 1.0
+    average: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a setting that makes no sense."""
         check(self)
+        if self.optimizer == "nesterov" and not 0 < self.momentum < 1:
+            raise UsageError(f"momentum {self.momentum} cannot be used by nesterov: take one between 0 and 1.")
 
     @classmethod
     def paper(cls) -> "Recipe":
         """Return the paper's recipe: SGD 0.1, momentum 0.9, weight decay 5e-4, batch 256, 50 epochs."""
         return cls(epochs=50, batch_size=256, schedule="step")
 
-    def optimizer_for(self, parameters: Iterable[nn.Parameter], steps: int) -> tuple[Optimizer, LRScheduler]:
-        """Return the optimiser and its schedule, to be stepped after every batch.
+    def key(self) -> dict[str, Any]:
+        """Return what identifies a training; fields that are newer than stored results only where they are set."""
+        defaults = {entry.name: entry.default for entry in fields(self) if entry.default is not MISSING}
+        return {
+            name: value for name, value in asdict(self).items() if name not in LATER or value != defaults[name]
+        }  # fmt: skip
+
+    def optimizer_for(self, model: nn.Module, steps: int, images: float) -> tuple[Optimizer, LRScheduler]:
+        """Return the optimizer and its schedule, to be stepped after every batch.
 
         Args:
-            parameters: what to train.
+            model: whose parameters are to be trained.
             steps: batches in an epoch.
+            images: in a batch, on average.
         """
+        lr, decay = self.lr, self.weight_decay
+        if self.optimizer == "nesterov":
+            lr = self.lr * images / UNIT / (1 + 1 / (1 - self.momentum))
+            decay = self.weight_decay / self.lr  # PyTorch multiplies it by the rate
+        groups = _groups(model, lr, decay, self.bias_rate, decoupled=self.optimizer == "nesterov")
         optimizer: Optimizer
-        if self.optimizer == "sgd":
-            optimizer = torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        if self.optimizer in ("sgd", "nesterov"):
+            optimizer = torch.optim.SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.optimizer == "nesterov")
         else:
-            optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+            kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+            optimizer = kind(groups, lr=lr)
+        return optimizer, self._schedule(optimizer, steps)
+
+    def _schedule(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        total = self.epochs * steps
         if self.schedule == "cosine":
-            return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * steps)
+            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+        if self.schedule == "one-cycle":
+            return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / total))
         rate = 0.5 if self.schedule == "step" else 1.0
-        return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 100 * steps, gamma=rate)
+        return torch.optim.lr_scheduler.StepLR(optimizer, 100 * steps, gamma=rate)
+
+
+def one_cycle(done: float) -> float:
+    """Return the learning rate relative to its peak.
+
+    Args:
+        done: share of the steps, from 0 to 1.
+    """
+    if done < PEAK:
+        return START + (1 - START) * done / PEAK
+    return 1 - (1 - END) * (done - PEAK) / (1 - PEAK)
+
+
+def _groups(model: nn.Module, lr: float, decay: float, bias_rate: float, *, decoupled: bool) -> list[dict[str, Any]]:
+    """Return the parameters with their rates: the biases of batch normalizations apart where theirs differs."""
+    if bias_rate == 1:
+        return [{"params": list(model.parameters()), "weight_decay": decay}]
+    norms = nn.modules.batchnorm._BatchNorm
+    biases = [module.bias for module in model.modules() if isinstance(module, norms) and module.bias is not None]
+    apart = {id(bias) for bias in biases}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+    rates = {"lr": lr * bias_rate, "weight_decay": decay / bias_rate if decoupled else decay}
+    return [{"params": rest, "weight_decay": decay}, *([{"params": biases, **rates}] if biases else [])]
