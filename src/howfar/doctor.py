@@ -13,16 +13,18 @@ PROBE_SECONDS = 60
 
 
 def examine() -> dict[str, str]:
-    """Return findings in words: Python, torch, device, cores, memory, disk, torchvision."""
+    """Return findings in words: Python, torch, device, precision, cores, memory, disk, torchvision."""
     import torch
 
     from howfar import arrays
+    from howfar.train.precision import instructions
 
     return {
         "howfar": _version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": torch.__version__,
         "device": _device(),
+        "precision": _precision(instructions(), gpu=torch.cuda.is_available()),
         "cores": f"{arrays.cores()}, PyTorch uses {torch.get_num_threads()}",
         "memory": _memory(),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
@@ -46,6 +48,15 @@ def _version() -> str:
         return importlib.metadata.version("howfar")
     except importlib.metadata.PackageNotFoundError:
         return "not installed, run from its source"
+
+
+def _precision(instructions: str, *, gpu: bool) -> str:
+    """Return what networks are trained in where the recipe does not say."""
+    if gpu:
+        return "bf16, on the GPU"
+    if instructions:
+        return f"bf16, by {instructions} (float32: --set train.precision=float32)"
+    return "float32 (this processor has neither AMX nor AVX512_BF16)"
 
 
 def _memory() -> str:

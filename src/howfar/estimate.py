@@ -13,6 +13,7 @@ from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.spec import parse
 from howfar.store import Store
+from howfar.train.precision import autocast
 
 SAMPLE = 32  # images in the timed step
 FEW = 200  # images from which the number of outputs is seen
@@ -87,7 +88,9 @@ def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) 
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            sum(output.square().mean() for output in pytree.tree_leaves(model(images))).backward()
+            with autocast("auto", torch.device("cpu")):
+                found = pytree.tree_leaves(model(images))
+            sum(output.float().square().mean() for output in found).backward()
             times.append(time.perf_counter() - start)
         _timed[key] = min(times) / SAMPLE, len(weight_names(model))
     return _timed[key]

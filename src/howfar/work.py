@@ -23,7 +23,7 @@ from howfar.protect import Draft, Progress
 from howfar.score import visibility
 from howfar.store import Record, Store
 from howfar.tasks import Joint, Task
-from howfar.train import evaluate, train
+from howfar.train import chosen, evaluate, train
 
 PREVIEW = 8  # images of a protected set kept for the page
 Work = Generator[Progress, None, Record]
@@ -47,7 +47,7 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     draft = Draft(store.draft("protect", step.key), shelf=store.root / "surrogate")
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
     protected = yield from work
-    made = clock.stop()
+    made = {**clock.stop(), "precision": chosen("auto", device)}  # of surrogates that are trained by a recipe
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
     shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
     result = {
@@ -113,7 +113,8 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
         "test_images": len(splits.test),
         "epochs": epochs,
     }
-    record = Record(step.name, step.key, step.spec, "done", result, clock.stop())
+    made = {**clock.stop(), "precision": chosen(recipe.precision, device)}
+    record = Record(step.name, step.key, step.spec, "done", result, made)
     return store.save(record, _answers(model, task, splits.test))
 
 
@@ -145,7 +146,8 @@ def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
         "quality": last[task.metric], "train_images": len(lesson.learned),
         "test_images": len(test), "moments": moments,
     }  # fmt: skip
-    return store.save(Record(step.name, step.key, step.spec, "done", result, clock.stop()), path.arrays())
+    made = {**clock.stop(), "precision": chosen(lesson.recipe.precision, device)}
+    return store.save(Record(step.name, step.key, step.spec, "done", result, made), path.arrays())
 
 
 @torch.no_grad()

@@ -201,7 +201,9 @@ def _protected(
 
 def _circumstances(victims: list[Record]) -> dict[str, str]:
     keys = ("device", "torch", "python", "system", "machine", "threads")
-    return {key: ", ".join(sorted({str(record.made[key]) for record in victims})) for key in keys}
+    found = {key: ", ".join(sorted({str(record.made[key]) for record in victims})) for key in keys}
+    precisions = {str(record.made["precision"]) for record in victims if "precision" in record.made}  # not in old ones
+    return {**found, **({"precision": ", ".join(sorted(precisions))} if precisions else {})}
 
 
 def _commands(store: Store, victims: list[Record]) -> list[str]:
