@@ -1,4 +1,4 @@
-"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025), which the other modes are held against.
+"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025): the baseline of the other modes.
 
 Follows ``layer_sharpness`` of the release: per layer, a descent and an ascent of ten passes of plain SGD, one projection
 after each pass, the loss of both over one further pass; every pass in a new random order.
