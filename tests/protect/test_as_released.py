@@ -11,7 +11,9 @@ from torch import nn
 from howfar import arrays, pgd
 from howfar.data import Data
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS, em, hypo, rem, tap
+from howfar.protect import PROTECTORS, em, entf, hypo, mi_ue, rem, surrogate, tap
+from howfar.protect.delusive import universal_step
+from howfar.protect.gue import worst_wrong
 from howfar.protect.transforms import shift_flip
 from howfar.spec import parse
 from howfar.tasks import classification
@@ -175,3 +177,128 @@ def test_class_wise_em_trains_on_all_images_and_moves_noise_on_a_fifth(monkeypat
     method.protect(data, classification()(data), generator=arrays.seeded(0))
     assert len(trained) == 200
     assert len(moved) == 40
+
+
+@pytest.mark.parametrize("mode", ["push", "pull"])
+def test_entf_moves_features_of_shifted_images(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts: list[tuple[float, bool]] = []
+    chosen: list[torch.Tensor] = []
+    real_shift, real_choice = entf.shift_flip, entf.nearest_other
+
+    def shift(images: torch.Tensor, reach: float, **settings: Any) -> torch.Tensor:
+        shifts.append((reach, settings["flip"]))
+        return real_shift(images, reach, **settings)
+
+    def choose(found: torch.Tensor, *rest: Any) -> torch.Tensor:
+        chosen.append(found)
+        return real_choice(found, *rest)
+
+    monkeypatch.setattr(entf, "shift_flip", shift)
+    monkeypatch.setattr(entf, "nearest_other", choose)
+    data = make_data(20)
+    method = parse(f"entf:{mode}[epochs=1,steps=3,surrogate={SMALL}]", PROTECTORS, "protector").build()
+    method.protect(data, classification()(data), generator=arrays.seeded(0))
+    assert shifts == [(4.0, True)] * 3
+    assert len(chosen) == (3 if mode == "pull" else 0), "the nearest centroid is found anew in every step"
+
+
+def test_universal_noise_moves_images_of_all_classes() -> None:
+    data = make_data(9, (3, 8, 8), 3)
+    task = classification()(data)
+    model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0)).eval()
+    images, start = arrays.unit_images(data.pixels), torch.zeros(3, 8, 8)
+    found = universal_step(model, task, images, start, 2, 0.1, 5.0)
+    moved = start.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(model(images + moved), torch.full((9,), 2))
+    (slope,) = torch.autograd.grad(loss, moved)
+    assert torch.allclose(found, -0.1 * slope / slope.norm(), atol=1e-6)
+    assert float(universal_step(model, task, images, found, 2, 9.0, 0.5).norm()) == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "aims"), [("p3", [1, 2, 0]), ("p4", [0, 1, 2])])
+def test_delusive_noise_of_a_class_aims_at_its_class_or_the_next(
+    kind: str, aims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+
+    def step(model: object, task: object, images: object, noise: torch.Tensor, aim: int, *_: float) -> torch.Tensor:
+        called.append(aim)
+        return torch.full_like(noise, aim / 255)
+
+    monkeypatch.setattr("howfar.protect.delusive.universal_step", step)
+    data = make_data(12)
+    data = data.with_pixels(torch.full_like(data.pixels, 128))
+    method = parse(f"delusive:{kind}[epochs=1,steps=2,surrogate={SMALL}]", PROTECTORS, "protector").build()
+    protected = method.protect(data, classification()(data), generator=arrays.seeded(0))
+    assert called == aims * 10, "five times as many steps, as released"
+    for label, aim in enumerate(aims):
+        assert (protected.pixels[data.targets["label"] == label] == 128 + aim).all()
+
+
+def test_gue_takes_the_wrong_class_that_is_least_likely() -> None:
+    task = classification()(make_data(6, classes=3))
+    output = torch.tensor([[3.0, 0.0, -1.0], [0.0, -2.0, 1.0]])
+    chances = output.log_softmax(1)
+    assert torch.allclose(worst_wrong(task, output, torch.tensor([2, 1])), -torch.stack([chances[0, 1], chances[1, 0]]))
+    settings = parse("gue[paper]", PROTECTORS, "protector").settings
+    assert (settings["momentum"], settings["clip"]) == (0, 0)
+
+
+def test_mi_ue_compares_sums_with_the_image_itself_among_them() -> None:
+    found = torch.randn(5, 4, generator=arrays.seeded(0)).double()
+    labels = torch.tensor([0, 0, 0, 1, 2])
+    unit = found / found.norm(dim=1, keepdim=True)
+    for i, loss in enumerate(mi_ue.alike(found, labels, 0.5)):
+        similar = [math.exp(float(unit[i] @ unit[j]) / 0.5) for j in range(5)]
+        same = sum(value for value, label in zip(similar, labels.tolist(), strict=True) if label == labels[i])
+        assert float(loss) == pytest.approx(-math.log(same / sum(similar)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mi-ue", "aue"])
+def test_surrogates_of_augmented_methods_are_not_clipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, sizes = list[tuple[float, float]](), list[float]()
+    real, descend = surrogate.clipped_step, pgd.descend
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, *, norm: float) -> None:
+        told.append((norm, optimizer.param_groups[0]["weight_decay"]))
+        real(model, optimizer, loss, norm=norm)
+
+    def watch(*args: Any, **settings: Any) -> torch.Tensor:
+        sizes.append(settings["step_size"] * 255)
+        return descend(*args, **settings)
+
+    monkeypatch.setattr("howfar.protect.minmin.clipped_step", step)
+    monkeypatch.setattr(pgd, "descend", watch)
+    data = make_data(20)
+    method = parse(f"{name}[rounds=4,steps=10,surrogate={SMALL}]", PROTECTORS, "protector").build()
+    method.protect(data, classification()(data), generator=arrays.seeded(0))
+    assert told == [(math.inf, 1e-4)] * 4
+    assert sizes == pytest.approx([0.2, 0.25, 0.3, 0.35] if name == "mi-ue" else [0.8] * 4)
+
+
+def test_pil_noise_is_projected_on_the_images_at_the_end_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    real = pgd.add_rounded
+    monkeypatch.setattr(
+        pgd, "add_rounded", lambda pixels, noise, eps: seen.append(noise) or real(pixels, noise, eps=eps)
+    )
+    data = make_data(12)
+    data = data.with_pixels(torch.full_like(data.pixels, 255))
+    PROTECTORS["pil"](epochs=1, steps=3).protect(data, classification()(data), generator=arrays.seeded(0))
+    assert float(seen[0].max()) > 5 / 255, "white images have no room above, and the noise does not know"
+
+
+def test_aap_noise_starts_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[torch.Tensor] = []
+    real = pgd.descend
+
+    def watch(images: torch.Tensor, noise: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
+        starts.append(noise)
+        return real(images, noise, *args, **settings)
+
+    monkeypatch.setattr(pgd, "descend", watch)
+    data = make_data(20)
+    method = parse(f"aap[epochs=1,steps=2,surrogate={SMALL}]", PROTECTORS, "protector").build()
+    method.protect(data, classification()(data), generator=arrays.seeded(0))
+    assert starts
+    assert not any(start.any() for start in starts)

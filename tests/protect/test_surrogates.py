@@ -13,7 +13,7 @@ from howfar.models.features import features
 from howfar.protect import PROTECTORS, Draft
 from howfar.protect.contrastive import contrast
 from howfar.protect.dc import looked_ahead
-from howfar.protect.entf import _nearest_other
+from howfar.protect.entf import nearest_other
 from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
 from howfar.protect.pue import _disturbed
 from howfar.protect.transforms import contrastive_view, resized_crop_flip
@@ -158,7 +158,7 @@ def test_nearest_other_centroid_is_never_the_own_one() -> None:
     images = torch.rand(6, 3, 12, 12)
     middles = features(model, images)[:3].detach() + torch.tensor([[0.0], [30.0], [60.0]])
     target = torch.tensor([0, 1, 2, 0, 1, 2])
-    found = _nearest_other(model, images, target, middles)
+    found = nearest_other(features(model, images).detach(), target, middles)
     assert not any(torch.equal(row, middles[label]) for row, label in zip(found, target, strict=True))
 
 

@@ -18,7 +18,7 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class AugmentedAdversarial(Protector):
     """Augmented adversarial poisoning, AAP (Wang et al., NeurIPS 2024, arXiv:2402.04010).
 
     Targeted adversarial poisoning (see ``tap``) with the augmentation of contrastive learners, of a given strength,
-    in the surrogate's training and in every step: the noise then holds against contrastive learners too.
+    in the surrogate's training and in every step: the noise then holds against contrastive learners too. Noise starts
+    at zero, and the surrogate has weight decay 1e-4, as released.
+
+    Differs from the released code: no warm-up of the learning rate (released: ten epochs).
 
     Attributes:
         mode: ``targeted`` to the next class, or ``untargeted``.
@@ -64,7 +67,7 @@ class AugmentedAdversarial(Protector):
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
-            recipe = Recipe(epochs=self.epochs, lr=self.lr, crop=0, flip=False)
+            recipe = Recipe(epochs=self.epochs, lr=self.lr, weight_decay=1e-4, crop=0, flip=False)
             yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=self._on_views)
         freeze(model)
         sign, shift = (1, 1) if self.mode == "targeted" else (-1, 0)
@@ -73,7 +76,7 @@ class AugmentedAdversarial(Protector):
             def loss(x: Images) -> PerExample:
                 return sign * self._on_views(task, model, x, (target + shift) % task.outputs, generator)
 
-            start = self.eps * torch.randn(images.shape, generator=generator).to(images)
+            start = torch.zeros_like(images)
             step_size = 2.5 * self.eps / self.steps
             return pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
 

@@ -1,5 +1,6 @@
 """Augmented unlearnable examples."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -16,7 +17,7 @@ from howfar.protect.transforms import contrastive_view
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class AugmentedErrorMinimizing(Protector):
     """Augmented unlearnable examples, AUE (Wang et al., NeurIPS 2024, arXiv:2402.04010).
 
     Error-minimizing noise (see ``em``) whose surrogate learns, and whose noise is made, under the augmentation of
-    contrastive learners of a given strength; it then holds against contrastive learners too.
+    contrastive learners of a given strength; it then holds against contrastive learners too. The surrogate has weight
+    decay 1e-4 and gradients as they are, as released.
+
+    Differs from the released code: the learning rate follows its cosine in every batch instead of every epoch.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -69,6 +73,6 @@ class AugmentedErrorMinimizing(Protector):
         yield from alternate(
             data, task, model, noise, rows=torch.arange(len(data)), rounds=self.rounds, learn=loss, move=loss,
             eps=self.eps, steps=self.steps, step_size=self.step_size or self.eps / 10, batch_size=self.batch_size,
-            lr=self.lr, generator=generator, device=device, draft=draft,
+            lr=self.lr, weight_decay=1e-4, clip=math.inf, generator=generator, device=device, draft=draft,
         )  # fmt: skip
         return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))

@@ -14,29 +14,35 @@ from howfar.models.features import features
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Protector, Settings, labels_of
 from howfar.protect.surrogate import centroids, craft_batches, freeze, new_surrogate, trained
+from howfar.protect.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe, adversarial
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class EntangledFeatures(Protector):
     """Entangled features, EntF (Wen et al., ICLR 2023, OpenReview zKvm1ETDOq).
 
-    Made against adversarially trained learners. In the features g of an adversarially trained surrogate, noise mixes
-    the classes: ``push`` maximises the squared distance of an image to its own class's centroid, ``pull`` minimises
-    that to the nearest other centroid.
+    Made against adversarially trained learners. In the features g(A(x + δ)) of an adversarially trained surrogate, A a
+    random shift and flip, noise mixes the classes: ``push`` maximizes the squared distance to the own class's centroid,
+    ``pull`` minimizes that to the nearest other centroid. As released, A shifts by up to 4 pixels, sub-pixel and
+    bilinear, and the nearest centroid is found anew in every step.
 
     Differs from the released code: an image's own class is left out of the nearest ones (there its distance was set to
-    1, which is wrong where others are farther); any number of classes.
+    1, which is wrong where others are farther); any number of classes; the surrogate's learning rate follows a cosine
+    (released: divided by ten after 75 and 90 epochs), and its adversary takes steps of a quarter of the radius
+    (released: of a half).
 
     Attributes:
         mode: ``push`` or ``pull``.
         eps: L∞ radius, images in [0, 1].
         steps: signed steps (published: 300).
         step_size: of a signed step; 0 takes 15·eps/steps (published: 0.05·eps with 300 steps).
+        shift: largest random shift in pixels, any real number up to it (published: 4).
+        flip: mirror at random too, as published; not for images such as digits.
         robust: L∞ radius of the surrogate's adversarial training (published: 4/255).
         epochs: of the surrogate (published: 100).
         surrogate: an entry of the models' table (published: resnet18).
@@ -51,6 +57,8 @@ class EntangledFeatures(Protector):
     eps: Eps = 8 / 255
     steps: Annotated[int, Field(ge=1)] = 40
     step_size: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    shift: Annotated[Number, Field(ge=0)] = 4.0
+    flip: bool = True
     robust: Eps = 4 / 255
     epochs: Annotated[int, Field(ge=1)] = 10
     surrogate: str = "resnet8[width=8]"
@@ -69,18 +77,21 @@ class EntangledFeatures(Protector):
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
             loss = partial(adversarial, eps=self.robust)
-            yield from trained(model, data, task, Recipe(epochs=self.epochs), seed=seed, draft=draft, loss=loss)
+            recipe = Recipe(epochs=self.epochs, flip=self.flip)
+            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=loss)
         freeze(model)
         middles: list[torch.Tensor] = []
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
             if not middles:  # the weights are in place only now, when a resumed run has read them
                 middles.append(centroids(model, data, labels, task.outputs, device))
-            aims = middles[0][target] if self.mode == "push" else _nearest_other(model, images, target, middles[0])
-            sign = -1 if self.mode == "push" else 1
+            own = middles[0][target]
 
             def loss(x: Images) -> PerExample:
-                return sign * (features(model, x) - aims).square().mean(1)
+                found = features(model, shift_flip(x, self.shift, flip=self.flip, generator=generator))
+                if self.mode == "push":
+                    return -(found - own).square().mean(1)
+                return (found - nearest_other(found.detach(), target, middles[0])).square().mean(1)
 
             start = self.eps * torch.randn(images.shape, generator=generator).to(images)
             step_size = self.step_size or 15 * self.eps / self.steps
@@ -93,11 +104,8 @@ class EntangledFeatures(Protector):
         )
 
 
-@torch.no_grad()
-def _nearest_other(
-    model: torch.nn.Module, images: Images, target: Targets, middles: torch.Tensor
-) -> torch.Tensor:  # fmt: skip
-    """Return, for each image, the nearest centroid of another class."""
-    distances = torch.cdist(features(model, images), middles).nan_to_num(torch.inf)
+def nearest_other(found: torch.Tensor, target: Targets, middles: torch.Tensor) -> torch.Tensor:
+    """Return the nearest centroid of another class, (n, features), for each row of features."""
+    distances = torch.cdist(found, middles).nan_to_num(torch.inf)
     distances.scatter_(1, target[:, None], torch.inf)
     return middles[distances.argmin(1)]

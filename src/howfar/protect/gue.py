@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar.arrays import Images, Targets
+from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, Settings
@@ -18,17 +18,19 @@ from howfar.protect.unet import noise_net
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class GameUnlearnable(Protector):
     """Game-theoretic unlearnable examples, GUE (Liu et al., AAAI 2024, arXiv:2401.17523).
 
-    A Stackelberg game: the generator g of the noise leads, a classifier θ follows. The leader wants wrong answers on
-    clean images, f = loss(θ; x, y + 1); the follower minimises L = loss(θ; x + g(x), y). Solved by the first-order
-    rule of BOME (Ye et al., NeurIPS 2022): θ* comes from a few steps on L, q = L(θ) − L(θ*), and both move down
-    ∇f + λ∇q with λ = max(η − ⟨∇f, ∇q⟩ / ‖∇q‖², 0).
+    A Stackelberg game: the generator g of the noise leads, a classifier θ follows. The leader wants wrong predictions
+    on clean images, f = max over k ≠ y of loss(θ; x, k), as released; the follower minimizes L = loss(θ; x + g(x), y).
+    Solved by the first-order rule of BOME (Ye et al., NeurIPS 2022): θ* comes from a few steps on L,
+    q = L(θ) − L(θ*), and both move down ∇f + λ∇q with λ = max(η − ⟨∇f, ∇q⟩ / ‖∇q‖², 0).
+
+    Differs from the released code: the last generator is taken, not the one that did best on the test set.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -38,6 +40,8 @@ class GameUnlearnable(Protector):
         eta: η (published: 1.5).
         lr: of SGD on the generator (published: 0.1).
         follower_lr: of SGD on the classifier (published: 0.01).
+        momentum: of both SGDs (published: 0).
+        clip: largest norm of all gradients together, 0 for any (published: 0).
         width: channels of the generator at full resolution.
         batch_size: images a step (published: 256).
         surrogate: an entry of the models' table (published: resnet18).
@@ -47,7 +51,8 @@ class GameUnlearnable(Protector):
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "epochs × (3 + inner steps) passes with gradients over the set"
     published: ClassVar[Settings] = {
-        "epochs": 50, "inner_steps": 10, "inner_lr": 1e-4, "width": 64, "batch_size": 256, "surrogate": "resnet18",
+        "epochs": 50, "inner_steps": 10, "inner_lr": 1e-4, "momentum": 0.0, "clip": 0.0, "width": 64,
+        "batch_size": 256, "surrogate": "resnet18",
     }  # fmt: skip
 
     eps: Eps = 8 / 255
@@ -57,6 +62,8 @@ class GameUnlearnable(Protector):
     eta: Annotated[Number, Field(ge=0)] = 1.5
     lr: Annotated[Number, Field(gt=0)] = 0.1
     follower_lr: Annotated[Number, Field(gt=0)] = 0.01
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    clip: Annotated[Number, Field(ge=0)] = 5.0
     width: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=2)] = 128
     surrogate: str = "resnet8[width=8]"
@@ -90,8 +97,8 @@ class GameUnlearnable(Protector):
         self, data: Data, task: Task, maker: nn.Module, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Generator[Progress, None, None]:
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
-        leader = torch.optim.SGD(maker.parameters(), lr=self.lr, momentum=0.9)
-        follower = torch.optim.SGD(model.parameters(), lr=self.follower_lr, momentum=0.9)
+        leader = torch.optim.SGD(maker.parameters(), lr=self.lr, momentum=self.momentum)
+        follower = torch.optim.SGD(model.parameters(), lr=self.follower_lr, momentum=self.momentum)
         done = draft.enter(
             "game", maker=maker, model=model, leader=leader, follower=follower, generator=generator
         )  # fmt: skip
@@ -112,7 +119,7 @@ class GameUnlearnable(Protector):
         protected = (images + noise).clamp(0, 1)
         own = task.loss(model(protected), target).mean()
         gap = own - task.loss(best(protected), target).mean()
-        wanted = task.loss(model(images), (target + 1) % task.outputs).mean()
+        wanted = worst_wrong(task, model(images), target).mean()
         led, followed = list(maker.parameters()), list(model.parameters())
         slope_gap = torch.autograd.grad(gap, [*led, *followed])
         slope_wanted = torch.autograd.grad(wanted, followed)
@@ -125,7 +132,8 @@ class GameUnlearnable(Protector):
             parameter.grad = weight * slope
         for parameter, slope in zip(followed, slope_wanted, strict=True):
             parameter.grad = slope if parameter.grad is None else parameter.grad + slope
-        nn.utils.clip_grad_norm_([*led, *followed], 5.0)
+        if self.clip:
+            nn.utils.clip_grad_norm_([*led, *followed], self.clip)
         return float(own.detach())
 
     def _followed(self, task: Task, model: nn.Module, protected: Images, target: Targets) -> nn.Module:
@@ -139,3 +147,9 @@ class GameUnlearnable(Protector):
         for parameter in best.parameters():
             parameter.requires_grad_(False)
         return best
+
+
+def worst_wrong(task: Task, output: Tensor, target: Targets) -> PerExample:
+    """Return the largest loss of each image towards a class that is not its own."""
+    others = [task.loss(output, (target + step) % task.outputs) for step in range(1, task.outputs)]
+    return torch.stack(others).amax(0)

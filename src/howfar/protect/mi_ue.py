@@ -1,15 +1,17 @@
 """Mutual-information unlearnable examples."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
 
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.models.features import features
-from howfar.protect.contrastive import contrast
 from howfar.protect.draft import Draft
 from howfar.protect.minmin import alternate
 from howfar.protect.protector import Crafting, Protector, Settings, add_noise, labels_of
@@ -17,22 +19,26 @@ from howfar.protect.surrogate import new_surrogate
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class MutualInformation(Protector):
     """Mutual-information unlearnable examples, MI-UE (authors' release hala64/mi-ue, ICLR 2026).
 
-    Rounds as in ``em``, but the noise minimises a contrastive loss between the features of one class's images
-    (NT-Xent, with all images of the class as partners), which lowers the mutual information of clean and poisoned
-    features. The surrogate learns the classes.
+    Rounds as in ``em``, but the noise minimizes −log(Σ same class exp(cos/t) / Σ all exp(cos/t)) between the features
+    of a batch, an image itself among both, which lowers the mutual information of clean and poisoned features. The
+    surrogate learns the classes, with weight decay 1e-4 and gradients as they are, as released.
+
+    Differs from the released code: the learning rate follows its cosine in every batch instead of every epoch; images
+    are not mirrored or resized at random while noise is made (the released command does so before adding the noise).
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         rounds: epochs of the surrogate, with noise steps after each (published: 100).
         steps: signed steps a round (published: 10).
-        step_size: of a signed step; 0 takes eps/40 (published: 0.2/255 at 8/255).
+        step_size: of a signed step in the first round; 0 takes eps/40 (published: 0.2/255 at 8/255). As released, it
+            goes linearly to eps/(2·steps) after the last round.
         temperature: of the contrastive loss (published: 0.1).
         lr: of the surrogate at the start, then along a cosine.
         batch_size: images a step (published: 128).
@@ -70,11 +76,28 @@ class MutualInformation(Protector):
             return task.loss(model(images), target)
 
         def move(images: Images, target: Targets, clean: Images) -> PerExample:
-            return contrast(features(model, images), target, self.temperature)
+            return alike(features(model, images), target, self.temperature)
 
+        first, last = self.step_size or self.eps / 40, self.eps / (2 * self.steps)
+        sizes = [last + (1 - done / self.rounds) * (first - last) for done in range(self.rounds)]
         yield from alternate(
             data, task, model, noise, rows=torch.arange(len(data)), rounds=self.rounds, learn=learn, move=move,
-            eps=self.eps, steps=self.steps, step_size=self.step_size or self.eps / 40, batch_size=self.batch_size,
-            lr=self.lr, generator=generator, device=device, draft=draft,
+            eps=self.eps, steps=self.steps, step_size=sizes, batch_size=self.batch_size, lr=self.lr,
+            weight_decay=1e-4, clip=math.inf, generator=generator, device=device, draft=draft,
         )  # fmt: skip
         return (yield from add_noise(data, lambda part: noise[part], eps=self.eps))
+
+
+def alike(found: Tensor, labels: Tensor, temperature: float) -> PerExample:
+    """Return how little of each row's similarity, its own included, lies with rows of its label, nats.
+
+    Args:
+        found: (n, features).
+        labels: (n,).
+        temperature: of the softmax over cosines.
+    """
+    unit = functional.normalize(found, dim=1)
+    logits = unit @ unit.T / temperature
+    others = labels[:, None] != labels[None, :]
+    lost: Tensor = logits.logsumexp(1) - logits.masked_fill(others, -torch.inf).logsumexp(1)
+    return lost

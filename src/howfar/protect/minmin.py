@@ -1,7 +1,7 @@
 """Min-min rounds: a surrogate learns the protected images for an epoch, then all noise goes down its loss."""
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 
 import torch
@@ -31,16 +31,18 @@ def alternate(
     move: Move,
     eps: float,
     steps: int,
-    step_size: float,
+    step_size: float | Sequence[float],
     batch_size: int,
     lr: float,
+    weight_decay: float = 5e-4,
+    clip: float = 5.0,
     generator: torch.Generator,
     device: torch.device,
     draft: Draft,
 ) -> Generator[Progress, None, None]:
     """Change ``noise`` and ``model`` in place; yields after every round.
 
-    A round is an epoch of SGD (momentum 0.9, weight decay 5e-4, learning rate along a cosine) on x + δ, then signed
+    A round is an epoch of SGD (momentum 0.9, learning rate along a cosine) on x + δ, then signed
     steps of δ down ``move`` against the eval-mode surrogate. Noise that several images share becomes the mean of what
     each of them would like.
 
@@ -55,14 +57,16 @@ def alternate(
         move: what the noise minimises.
         eps: L∞ radius.
         steps: signed steps a round.
-        step_size: of each.
+        step_size: of each, or of each in every round.
         batch_size: images a step, at most.
         lr: learning rate at the start.
+        weight_decay: L2 penalty.
+        clip: largest norm of the surrogate's gradients.
         generator: of the batches; the losses may draw from it too.
         device: where the surrogate is.
         draft: keeps every round.
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
     done = draft.enter("rounds", noise=noise, model=model, optimizer=optimizer, generator=generator)
     for number in range(done + 1, rounds + 1):
         model.train()
@@ -74,14 +78,15 @@ def alternate(
                 group["lr"] = lr * (1 + math.cos(math.pi * part)) / 2
             images, target = load(data, task, batch, device)
             loss = learn((images + noise[rows[batch]].to(device)).clamp(0, 1), target).mean()
-            clipped_step(model, optimizer, loss)
+            clipped_step(model, optimizer, loss, norm=clip)
             total += float(loss.detach()) * len(batch)
         model.eval()
+        size = step_size[number - 1] if isinstance(step_size, Sequence) else step_size
         for batch in batches:
             images, target = load(data, task, batch, device)
             moved = pgd.descend(
                 images, noise[rows[batch]].to(device), partial(_moved, move, target, images), eps=eps,
-                step_size=step_size, steps=steps,
+                step_size=size, steps=steps,
             )  # fmt: skip
             share(noise, rows[batch], moved.cpu(), eps)
         draft.keep(number, total / len(data))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from howfar import arrays, pgd
-from howfar.arrays import Images, PerExample, Targets
+from howfar.arrays import Images, Targets
 from howfar.data import Data
 from howfar.models import Shape, build
 from howfar.protect.draft import Draft
@@ -19,7 +19,7 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task
 from howfar.train import Recipe
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class PerturbationInducedLinearization(Protector):
         freeze(model)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
-            start = torch.empty(images.shape).uniform_(-self.eps, self.eps, generator=generator).to(images)
-
-            def loss(moved: Images) -> PerExample:  # moved is x − n, so n is x − moved
-                seen = functional.cross_entropy(model(images - moved), target, reduction="none")
-                left = -functional.log_softmax(model(moved), 1).mean(1)  # KL from uniform, up to a constant
-                return (1 - self.blind) * seen + self.blind * left
-
-            step_size = self.step_size or self.eps / 10
-            return pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
+            noise = torch.empty(images.shape).uniform_(-self.eps, self.eps, generator=generator).to(images)
+            for _ in range(self.steps):  # as released, x − n may leave [0, 1] until the end
+                noise.requires_grad_()
+                seen = functional.cross_entropy(model(noise), target, reduction="sum")
+                left = -functional.log_softmax(model(images - noise), 1).mean(1).sum()  # KL from uniform + a constant
+                (slope,) = torch.autograd.grad((1 - self.blind) * seen + self.blind * left, noise)
+                noise = pgd.signed_step(noise.detach(), slope, step_size=self.step_size or self.eps / 10)
+                noise.clamp_(-self.eps, self.eps)
+            return -noise
 
         return (
             yield from craft_batches(

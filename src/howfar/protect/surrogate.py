@@ -118,11 +118,11 @@ def centroids(model: nn.Module, data: Data, labels: Tensor, count: int, device: 
     return total / labels.bincount(minlength=count).to(device)[:, None]
 
 
-def clipped_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Move a surrogate down the loss, whose gradients are clipped to norm 5, as in EM's released code."""
+def clipped_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, *, norm: float = 5.0) -> None:
+    """Move a surrogate down the loss, whose gradients are clipped to a norm: 5 in EM's released code."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    nn.utils.clip_grad_norm_(model.parameters(), norm)
     optimizer.step()
 
 
