@@ -360,3 +360,14 @@ def test_train_asks_the_defense_anew_in_every_epoch() -> None:
     for _ in train(network(data, 3), classification()(data), data, replace(QUICK, epochs=4), around=around):
         pass
     assert asked == [0.0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("name", ["at+randaugment", "at+ueraser:lite"])
+def test_adversarial_training_sees_through_augmentation(name: str, digits: Splits, task: Task) -> None:
+    """Kornia's operations stand between the images and the network, some of them without a gradient."""
+    data = digits.train.take(range(96))
+    model = build(MODELS["lenet5"](), data.shape, task.outputs, generator=arrays.seeded(0))
+    recipe = Recipe(epochs=2, batch_size=16, crop=0, flip=False)
+    around = Chain.parse(name, DEFENSES).build().around
+    losses = [epoch.loss for epoch in train(model, task, data, recipe, around=around, seed=0)]
+    assert all(math.isfinite(loss) for loss in losses)

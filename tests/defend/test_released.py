@@ -289,7 +289,9 @@ def test_ueraser_compares_views_in_training_mode_and_learns_the_worst(
     plasma, passes, _ = POLICIES[policy]
     chances: list[list[float]] = []
 
-    def identity(steps: Any, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def identity(
+        steps: Any, task: Task, images: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         chances.append([step.p for step in steps[:3]])
         return images, targets
 
@@ -313,7 +315,7 @@ def test_ueraser_compares_views_in_training_mode_and_learns_the_worst(
 def test_ueraser_compresses_as_its_policy_says(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
-    def darker(steps: Any, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def darker(steps: Any, task: Task, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         order.append("views")
         return images * 0.5, targets
 

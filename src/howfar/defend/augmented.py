@@ -18,7 +18,8 @@ def augmented(
 ) -> tuple[Images, Targets]:
     """Return augmented images in [0, 1], and their targets, moved by what moves the image where they are dense.
 
-    Places that move in have no answer; see ``arrays.unanswered``. Directions are transformed with the image.
+    Places that move in have no answer; see ``arrays.unanswered``. Directions are transformed with the image. Gradients
+    reach images that ask for them, as those of adversarial training do.
 
     Args:
         steps: modules of ``kornia.augmentation``, which draw from torch's global generator.
@@ -29,7 +30,7 @@ def augmented(
     """
     gray = images.shape[1] == 1
     devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(images.requires_grad):
         torch.manual_seed(arrays.draw_seed(generator))
         seen, moved = images.expand(-1, 3, -1, -1) if gray else images, targets
         if is_dense(targets):
@@ -38,7 +39,10 @@ def augmented(
         else:
             for step in steps:
                 seen = step(seen)
-    return _checked(seen.mean(1, keepdim=True) if gray else seen, images), moved
+    seen = _checked(seen.mean(1, keepdim=True) if gray else seen, images)
+    # Operations such as posterization have no gradient: it passes as if nothing had happened.
+    through = images.requires_grad and not seen.requires_grad
+    return (images + (seen - images).detach() if through else seen), moved
 
 
 def _moved(steps: Sequence[Any], images: Images, targets: Tensor) -> tuple[Images, Tensor, Tensor]:
