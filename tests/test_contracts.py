@@ -254,7 +254,7 @@ def test_a_killed_crafting_goes_on_with_the_same_bytes(name: str, tmp_path: Path
 def test_model_takes_any_shape_and_leaves_global_randomness_alone(name: str, shape: tuple[int, int, int]) -> None:
     sizes = {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
              "mobilenetv2": {"width": 4}, "airbench": {"size": "4-4-8"},
-             "densenet121": {"growth": 4},
+             "unet": {"widths": "4-4-8"}, "densenet121": {"growth": 4},
              "vit-small": {"width": 16, "depth": 2, "heads": 2}}.get(name, {})  # fmt: skip
     state = torch.get_rng_state()
     model = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))

@@ -9,6 +9,7 @@ from howfar.models.densenet import densenet121
 from howfar.models.mobilenet import mobilenetv2
 from howfar.models.modes import in_eval_mode
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
+from howfar.models.unet import unet
 from howfar.models.vit import vit_small
 
 MODELS: dict[str, Callable[..., Architecture]] = {
@@ -21,6 +22,7 @@ MODELS: dict[str, Callable[..., Architecture]] = {
     "mobilenetv2": mobilenetv2,
     "densenet121": densenet121,
     "airbench": airbench,
+    "unet": unet,
     "vit-small": vit_small,
 }
 

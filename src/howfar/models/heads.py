@@ -19,15 +19,24 @@ def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> 
     """Return the backbone with a dense head, or several heads, in place of its own.
 
     Args:
-        backbone: offers ``pyramid(images)``, feature maps from the finest to the coarsest.
+        backbone: offers ``pyramid(images)``, feature maps from the finest to the coarsest. One with
+            ``add_decoder`` brings its own decoder for dense heads, and its ``decoded`` says whether it has.
         shape: channels, height and width of an image.
         outputs: ``PerPixel``, or ``Heads`` by name.
     """
+    heads = outputs.values() if isinstance(outputs, Heads) else [outputs]
+    if hasattr(backbone, "add_decoder") and any(isinstance(head, PerPixel) and head.skips for head in heads):
+        backbone.add_decoder()
+    channels = channels_of(without_head(backbone), shape)
+    return Several(backbone, channels, outputs) if isinstance(outputs, Heads) else Dense(backbone, channels, outputs)
+
+
+def without_head(backbone: nn.Module) -> nn.Module:
+    """Return the network without the layers of its own output, which are removed in place."""
     for name in OWN:
         if hasattr(backbone, name):
             delattr(backbone, name)
-    channels = channels_of(backbone, shape)
-    return Several(backbone, channels, outputs) if isinstance(outputs, Heads) else Dense(backbone, channels, outputs)
+    return backbone
 
 
 def channels_of(backbone: nn.Module, shape: tuple[int, int, int]) -> list[int]:
@@ -81,8 +90,30 @@ class Decoder(nn.Module):
         for k in range(len(used) - 2, -1, -1):
             x = functional.relu(self.norm[k](self.mix[k](functional.relu(x))))
             x = functional.interpolate(x, used[k].shape[2:], mode="bilinear") + self.narrow[k](used[k])
-        scores: Tensor = self.out(functional.relu(x))
-        return scores if scores.shape[2:] == size else functional.interpolate(scores, size, mode="bilinear")
+        return _enlarged(self.out(functional.relu(x)), size)
+
+
+class Pointwise(nn.Module):
+    """A convolution of one pixel on the finest map, for networks with a decoder of their own."""
+
+    def __init__(self, channels: list[int], outputs: int) -> None:
+        super().__init__()
+        self.out = nn.Conv2d(channels[0], int(outputs), 1)
+
+    def forward(self, levels: list[Tensor], size: tuple[int, int]) -> Tensor:
+        return _enlarged(self.out(levels[0]), size)
+
+
+def _enlarged(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    return scores if scores.shape[2:] == size else functional.interpolate(scores, size, mode="bilinear")
+
+
+def _head(backbone: Any, channels: list[int], outputs: int) -> nn.Module:
+    """Return the head for a task: pooled, or dense by the backbone's own decoder or by one of ours."""
+    if not isinstance(outputs, PerPixel):
+        return Pooled(channels, outputs)
+    own = getattr(backbone, "decoded", False) and outputs.skips  # a decoder of its own looks at finer stages
+    return Pointwise(channels, outputs) if own else Decoder(channels, outputs)
 
 
 class Pooled(nn.Module):
@@ -103,7 +134,7 @@ class Dense(nn.Module):
     def __init__(self, backbone: Any, channels: list[int], outputs: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = Decoder(channels, outputs)
+        self.head = _head(backbone, channels, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         size = (images.shape[2], images.shape[3])
@@ -122,9 +153,7 @@ class Several(nn.Module):
     def __init__(self, backbone: Any, channels: list[int], outputs: Heads) -> None:
         super().__init__()
         self.backbone, self.weighting = backbone, outputs.weighting
-        self.heads = nn.ModuleDict(
-            {name: (Decoder if isinstance(n, PerPixel) else Pooled)(channels, n) for name, n in outputs.items()}
-        )
+        self.heads = nn.ModuleDict({name: _head(backbone, channels, count) for name, count in outputs.items()})
         if self.weighting == "uncertainty":
             self.uncertainty = nn.Parameter(torch.zeros(len(outputs)))
 
