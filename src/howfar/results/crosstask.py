@@ -143,7 +143,7 @@ def _backbone(record: Record) -> Vector:
     found = []
     for epoch in record.result["epochs"]:
         layers = {name.removeprefix("backbone."): reading for name, reading in epoch["sharpness"].items()}
-        shared = [name for name in layers if name.partition(".")[0] not in OWN]
+        shared = [name for name in layers if name.partition(".")[0] not in (*OWN, "decoder")]  # of dense tasks alone
         found.append([max(layers[name]["rise"], layers[name]["fall"] or 0.0) for name in sorted(shared)])
     mean: Vector = np.mean(found, axis=0)
     return mean
