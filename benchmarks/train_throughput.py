@@ -2,8 +2,8 @@
 
 Usual: a ``DataLoader`` with two workers (``--loaders``) that pads, crops and flips every image with PIL. Bare: forward
 and backward on batches that lie ready in memory. All three train the same network on the same images with the same
-optimiser, in turns, so that a busy machine slows all of them down; on a GPU in bf16.
-Run: ``python benchmarks/train_throughput.py --data FILE.npz``.
+optimizer in the same precision, in turns, so that a busy machine slows all of them down.
+Run: ``python benchmarks/train_throughput.py --data FILE.npz``, or with ``--recipe fast --model airbench``.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 from howfar import arrays
 from howfar.data import Data
 from howfar.data.npz import read_npz
-from howfar.models import MODELS, build
+from howfar.models import MODELS, build, fit_images
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import Recipe, train
+from howfar.train import RECIPES, Recipe, chosen, train
+from howfar.train.precision import autocast
 
-BATCH = 128
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -57,36 +58,37 @@ class PilImages(Dataset[tuple[torch.Tensor, int]]):
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> None:
-    with torch.autocast(DEVICE.type, torch.bfloat16, enabled=DEVICE.type == "cuda"):
+    with autocast("auto", DEVICE):
         loss = functional.cross_entropy(model(images), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
 
-def fresh(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
-    model = build(parse(name, MODELS, "model").build(), (3, 32, 32), 10, generator=arrays.seeded(0)).to(DEVICE)
-    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+def fresh(name: str, data: Data, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = build(parse(name, MODELS, "model").build(), (3, 32, 32), 10, generator=arrays.seeded(0))
+    fit_images(model, data)
+    return model.to(DEVICE), recipe.optimizer_for(model, 1, recipe.batch_size)[0]
 
 
-def ours(name: str, data: Data) -> None:
-    model, _ = fresh(name)
-    for _ in train(model, classification()(data), data, Recipe(epochs=1, batch_size=BATCH)):
+def ours(name: str, data: Data, recipe: Recipe) -> None:
+    model, _ = fresh(name, data, recipe)
+    for _ in train(model, classification()(data), data, recipe):
         pass
 
 
-def usual(name: str, data: Data, loader: "DataLoader[Any]") -> None:
-    model, optimizer = fresh(name)
+def usual(name: str, data: Data, recipe: Recipe, loader: "DataLoader[Any]") -> None:
+    model, optimizer = fresh(name, data, recipe)
     model.train()
     for images, labels in loader:
         step(model, optimizer, images.to(DEVICE), labels.to(DEVICE))
 
 
-def bare(name: str, data: Data) -> None:
-    model, optimizer = fresh(name)
-    images = arrays.to_images(data.pixels[:BATCH], DEVICE)
-    labels = data.targets["label"][:BATCH].to(DEVICE)
-    for _ in range(len(data) // BATCH):
+def bare(name: str, data: Data, recipe: Recipe) -> None:
+    model, optimizer = fresh(name, data, recipe)
+    images = arrays.to_images(data.pixels[: recipe.batch_size], DEVICE)
+    labels = data.targets["label"][: recipe.batch_size].to(DEVICE)
+    for _ in range(len(data) // recipe.batch_size):
         step(model, optimizer, images, labels)
 
 
@@ -94,16 +96,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as .npz")
     parser.add_argument("--model", default="resnet18[width=16]")
+    parser.add_argument("--recipe", default="sgd", choices=RECIPES)
     parser.add_argument("--images", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loaders", type=int, default=2, help="workers of the usual DataLoader")
     options = parser.parse_args()
-    data = read_npz(options.data, flip=True).train.take(range(options.images // BATCH * BATCH))
-    loader = DataLoader(PilImages(data), BATCH, shuffle=True, num_workers=options.loaders, persistent_workers=True)
+    recipe = replace(RECIPES[options.recipe], epochs=1)
+    batch = recipe.batch_size
+    data = read_npz(options.data, flip=True).train.take(range(max(options.images // batch, 1) * batch))
+    loader = DataLoader(PilImages(data), batch, shuffle=True, num_workers=options.loaders, persistent_workers=True)
     runs: dict[str, Callable[[], None]] = {
-        "ours": lambda: ours(options.model, data),
-        "usual": lambda: usual(options.model, data, loader),
-        "bare": lambda: bare(options.model, data),
+        "ours": lambda: ours(options.model, data, recipe),
+        "usual": lambda: usual(options.model, data, recipe, loader),
+        "bare": lambda: bare(options.model, data, recipe),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(options.rounds + 1):
@@ -116,7 +121,8 @@ def main() -> None:
                 times[name].append(time.perf_counter() - start)
     speed = {name: len(data) / statistics.median(seconds) for name, seconds in times.items()}
     print(
-        f"{options.model}, batch {BATCH}, n = {len(data)} images, {options.rounds} rounds, torch {torch.__version__},"
+        f"{options.model}, {options.recipe}, batch {batch}, {chosen('auto', DEVICE)}, n = {len(data)} images, "
+        f"{options.rounds} rounds, torch {torch.__version__},"
     )
     print(
         f"{DEVICE}, {torch.get_num_threads()} threads; images/s:", ", ".join(f"{k} {v:.0f}" for k, v in speed.items())
