@@ -315,7 +315,9 @@ def test_ueraser_compares_views_in_training_mode_and_learns_the_worst(
 def test_ueraser_compresses_as_its_policy_says(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
-    def darker(steps: Any, task: Task, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def darker(
+        steps: Any, task: Task, images: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         order.append("views")
         return images * 0.5, targets
 
