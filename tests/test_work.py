@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from howfar import arrays, experiment, work
+from howfar.arrays import finished
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
@@ -142,3 +143,17 @@ def test_a_metric_that_nothing_enters_is_an_error_and_a_lesser_one_unknown(digit
 def test_a_probe_of_one_image_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 2"):
         make_suite("digits", {"probe_images": 1})
+
+
+def test_a_protected_set_records_what_its_crafting_reached(tmp_path: Path) -> None:
+    suite = make_suite(
+        "digits",
+        {
+            "protectors": "ar[response=2]", "models": "linear", "defenses": "none", "seeds": "0", "limit_train": 40,
+            "limit_test": 20, "train": {"epochs": 1},
+        },
+    )  # fmt: skip
+    step = next(step for step in suite.experiments()[-1].steps() if step.name == "protect")
+    record = finished(work.run(step, Store(tmp_path), torch.device("cpu")))
+    assert record.result["notes"]["response asked for"] == 2
+    assert record.result["notes"]["response reached"] >= 2
