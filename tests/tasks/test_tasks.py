@@ -173,6 +173,18 @@ def test_the_median_angle_is_interpolated() -> None:
         assert found["median angle"] == pytest.approx(wanted, abs=0.01)
 
 
+def test_chance_of_normals_is_the_least_mean_angle() -> None:
+    """Of walls that face one of two ways, the mean direction faces neither; most of them face the first one."""
+    one, other = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    vectors = torch.stack([one if number % 5 < 3 else other for number in range(40)])
+    data = scenes(40)
+    normal = vectors.view(40, 3, 1, 1).expand(40, 3, SIDE, SIDE)
+    task = made("normal", Data(data.pixels, {"normal": normal}, data.ids))
+    assert task.chance == pytest.approx(0.4 * 90, abs=0.5)
+    mean = vectors.mean(0).view(1, 3, 1, 1).expand(40, 3, SIDE, SIDE)
+    assert task.metrics(task.statistics(mean, normal))["mean angle"] > task.chance + 3
+
+
 @pytest.mark.parametrize("absent", [False, True])
 def test_labels_agree_with_torchmetrics(absent: bool) -> None:
     """A label that is predicted but occurs nowhere counts as 0."""

@@ -16,6 +16,7 @@ from howfar.tasks.task import constant_mean_quality, constant_quality, image_wei
 
 VERSION = 2  # 2: a quality has a chance of its own; the median is interpolated; NaN where nothing is known
 BINS = 720  # of a quarter of a degree
+ROUNDS, LEAST_SINE = 10, 0.05  # of the search for a median direction; no place weighs more than 1 / LEAST_SINE
 
 
 def normal() -> Callable[[Data], "Normals"]:
@@ -30,8 +31,8 @@ class Normals:
     Attributes:
         target: unit vectors, (n, 3, height, width), axes right, up and towards the camera; NaN where there is no
             surface.
-        chance: mean angle of the constant prediction of the mean direction of every place, degrees.
-        quality_chance: mean over images of their mean angles under that prediction, each image counted alike, degrees.
+        chance: mean angle of the constant prediction of the median direction of every place, degrees.
+        quality_chance: mean over images of their mean angles under the best constant prediction, degrees.
     """
 
     target: str
@@ -51,13 +52,11 @@ class Normals:
         some = sample(stored(target)(data), target).float()
         if some.ndim != 4 or some.shape[1] != 3:
             raise UsageError(f"target '{target}' must hold three numbers a pixel, (n, 3, height, width). Convert it.")
-        task, valid = cls(target), torch.isfinite(some).all(1, keepdim=True)
-        known = torch.where(valid, some, 0.0)
-        alike = known * image_weights(valid).view(-1, 1, 1, 1)
+        weights = image_weights(torch.isfinite(some).all(1))
         return cls(
             target,
-            chance=constant_quality(task, known.sum(0, keepdim=True), some),
-            quality_chance=constant_mean_quality(task, alike.sum(0, keepdim=True), some),
+            chance=constant_quality(cls(target), _median_direction(some, torch.ones(len(some))), some),
+            quality_chance=constant_mean_quality(cls(target), _median_direction(some, weights), some),
         )
 
     def prepare(self, data: Data) -> Data:
@@ -108,6 +107,24 @@ class Normals:
         reached = bins.cumsum(0) / count
         below = {f"below {limit:g}°": float(reached[int(limit * BINS / 180) - 1]) for limit in (11.25, 22.5, 30)}
         return {"mean angle": float(total / count), "median angle": _median(bins), **below}
+
+
+def _median_direction(vectors: Tensor, weights: Tensor) -> Tensor:
+    """Return the direction of the least mean angle at every place, (1, 3, height, width); 0 where none is known.
+
+    Weiszfeld's iteration on the sphere, from the mean direction: where the mean of angles is least, the directions,
+    each divided by the sine of its angle, add up to a multiple of the result.
+
+    Args:
+        vectors: (n, 3, height, width); NaN counts nowhere.
+        weights: of the images, (n,).
+    """
+    known = functional.normalize(torch.where(torch.isfinite(vectors).all(1, keepdim=True), vectors, 0.0), dim=1)
+    found = functional.normalize(torch.einsum("n,nchw->chw", weights, known), dim=0)
+    for _ in range(ROUNDS):
+        sine = (1 - torch.einsum("chw,nchw->nhw", found, known) ** 2).clamp_min(LEAST_SINE**2).sqrt()
+        found = functional.normalize(torch.einsum("nhw,nchw->chw", weights.view(-1, 1, 1) / sine, known), dim=0)
+    return found[None]
 
 
 def _median(bins: Tensor) -> float:
