@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("howfar", "beartype.beartype")
+install_import_hook("howfar", "tests.checked")
 
 import os  # noqa: E402
 from collections.abc import Iterator  # noqa: E402

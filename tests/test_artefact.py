@@ -185,7 +185,7 @@ def test_generate_validate_export(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert call(["export", str(folder), "-o", str(tmp_path / "all.npz")]) == 0
     with np.load(tmp_path / "all.npz", allow_pickle=False) as archive:
         assert archive["x"].shape == (100, 16, 16, 1)
-    assert call(["export", str(folder), "-o", str(tmp_path / "png")]) == 2, "never overwrites"
+    assert call(["export", str(folder), "-o", str(tmp_path / "png")]) == 2, "never overwrites unasked"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     assert call(["generate", *flags, "-p", "lsp", "-o", str(tmp_path / "full")]) == 2
@@ -228,3 +228,76 @@ def test_unknown_depths_are_alike(clean: Data, protected: Data, tmp_path: Path) 
 def test_all_training_images_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str], digits: Splits) -> None:
     assert call(["generate", "--dataset", "digits", "-p", "ops", "-o", str(tmp_path / "a"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == len(digits.train)
+
+
+FLAGS = ["--dataset", "digits", "--limit-train", "60"]
+
+
+def test_another_set_in_the_folder_stays_unless_it_is_to_be_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "poison"
+    assert call(["generate", *FLAGS, "-p", "lsp", "-o", str(folder)]) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    others = (
+        [*FLAGS, "-p", "ops"],
+        [*FLAGS, "-p", "lsp[eps=32/255]"],
+        [*FLAGS, "-p", "lsp", "--seed", "1"],
+        ["--dataset", "digits", "--limit-train", "80", "-p", "lsp"],
+    )
+    for other in others:
+        capsys.readouterr()
+        assert call(["generate", *other, "-o", str(folder)]) == 2, other
+        said = capsys.readouterr().err
+        assert "holds another protected set" in said
+        assert "--overwrite" in said
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder), "--dry-run"]) == 2, "a dry run says so as well"
+    assert call(["generate", *FLAGS, "-p", "lsp", "-o", str(folder)]) == 0, "the same set may be made again"
+    assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder), "--overwrite"]) == 0
+    assert artefact.read(folder).manifest["method"] == "ops"
+    (folder / artefact.MANIFEST).write_text("{")
+    assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder)]) == 2, "nobody knows what the arrays are"
+    assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder), "--overwrite"]) == 0
+    (folder / "letter.txt").write_text("dear")
+    assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder), "--overwrite"]) == 2, "never other files"
+
+
+def test_an_export_replaces_an_earlier_one_only_if_asked_to(
+    clean: Data, protected: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = str(made(tmp_path / "a", protected, clean)), tmp_path / "png"
+    assert call(["export", folder, "-o", str(output)]) == 0
+    old = set(output.rglob("*.png"))
+    capsys.readouterr()
+    assert call(["export", folder, "-o", str(output), "--jpeg", "90"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert call(["export", folder, "-o", str(output), "--jpeg", "90", "--overwrite"]) == 0
+    assert not any(path.exists() for path in old)
+    assert len(list(output.rglob("*.jpg"))) == len(old)
+    (output / "holiday.jpg").write_bytes(b"mine")
+    assert call(["export", folder, "-o", str(output), "--overwrite"]) == 2, "never other files"
+    assert len(list(output.rglob("*.jpg"))) == len(old) + 1
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.png").write_bytes(b"mine")
+    assert call(["export", folder, "-o", str(tmp_path / "photos"), "--overwrite"]) == 2
+    archive = ["export", folder, "-o", str(tmp_path / "all.npz")]
+    assert [call(archive), call(archive), call([*archive, "--overwrite"])] == [0, 2, 0]
+
+
+@pytest.mark.parametrize("dataset", ["rooms[train=40000,test=1000]", "cifar10", "digits"])
+def test_a_dry_run_loads_and_draws_nothing(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path / "data"))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the data set was loaded")
+
+    monkeypatch.setattr("howfar.experiment._load", refuse)
+    source = ["--source-task", "class_scene"] if dataset.startswith("rooms") else []
+    how = ["generate", "-d", dataset, "-p", "em", "-o", str(tmp_path / "poison"), *source, "--dry-run"]
+    assert call(how) == 0
+    count = {"rooms": 40_000, "cifar1": 50_000, "digits": 1347}[dataset[:5] if dataset[0] == "r" else dataset[:6]]
+    assert f"on {count} images" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

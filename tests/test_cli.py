@@ -256,6 +256,65 @@ def test_dry_run_does_nothing_but_estimate(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+def test_a_dry_run_recognizes_finished_steps_without_loading_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert inside(*TINY)[0] == 0
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the data set was loaded")
+
+    monkeypatch.setattr("howfar.experiment._load", refuse)
+    monkeypatch.setattr("howfar.experiment._digests", refuse)
+    plan = json.loads(inside(*TINY, "--seeds", "0-1", "--dry-run", "--json")[1])
+    assert {step["step"].rpartition(" ")[2] for step in plan["todo"]} == {"1"}
+    assert (plan["ready"], plan["notes"]) == (4, [])
+    other = json.loads(inside(*TINY, "--limit-train", "70", "--dry-run", "--json")[1])
+    assert (len(other["todo"]), other["ready"]) == (4, 0), "other images are other data"
+    assert "were not loaded" in other["notes"][0]
+
+
+def test_flags_that_make_no_sense_are_refused_before_the_data_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    calls: list[object] = []
+    monkeypatch.setattr("howfar.experiment._load", lambda *choice: calls.append(choice))
+    for flags in (["--time-limit", "soon"], ["--workers", "-1"], ["--device", "tpu"]):
+        assert inside(*TINY, *flags)[0] == 2
+    walk = ["--dataset", "digits", "--models", "lenet5"]
+    for command in (
+        ["landscape", *walk, "--images", "0"],
+        ["curvature", *walk, "--every", "-1"],
+        ["trajectory", *walk, "--rate", "5"],
+    ):
+        assert inside(*command)[0] == 2
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("landscape --plane hessian --layer nosuch", "unknown layer 'nosuch'"),
+        ("landscape --plane weights --weights fc1.weight:0,fc1.weight:99999999", "no number 99999999"),
+        ("landscape --plane weights --weights fc1.weight,fc2.weight", "is no weight"),
+        ("ablate-ud --models linear", "one layer"),
+    ],
+)
+def test_what_a_network_lacks_is_said_before_it_is_trained(
+    flags: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr("howfar.commands.grid.Grid.complete", refuse)
+    code, _, said = inside(*flags.split())
+    assert (code, says in said) == (2, True), said
+
+
 def test_config_file_and_flags(tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(
         'suite = "digits"\nprotectors = ["ops"]\nmodels = ["linear"]\ndefenses = ["none"]\nseeds = [4]\n'

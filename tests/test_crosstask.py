@@ -22,7 +22,7 @@ from howfar.results.entries import entries
 from howfar.score import retention
 from howfar.store import Record, Store
 from howfar.store.record import ARRAYS
-from howfar.suite import check_data, make_suite
+from howfar.suite import check_data, make_suite, runnable
 
 TINY = {
     "dataset": "rooms[size=16,train=80,test=24]", "protectors": "random,lsp[eps=16/255],em[rounds=1,steps=1]",
@@ -183,6 +183,26 @@ def test_what_cannot_work_is_said_before_the_run(
     monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
     with pytest.raises(UsageError, match=message):
         check_data(make_suite("crosstask", TINY, change).experiments())
+
+
+def test_members_of_an_ensemble_are_left_out_where_they_cannot_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
+    change = {"protectors": "random", "defenses": "worst", "tasks": "class_scene,normal"}
+    suite = make_suite("crosstask", TINY, change)
+    assert suite.held_out is None
+    asked = suite.experiments()
+    assert {e.held_out for e in asked} == {1000}, "DFR needs clean images, so some are held back"
+    kept, left_out = runnable(asked)
+    needs = "needs one class an image, which 'normal' has not"
+    assert left_out["orthogonal-projection"] == needs
+    assert {e.defense.label for e in kept if e.task.label == "normal"} == {"none", "jpeg"}
+    assert {e.defense.label for e in kept if e.task.label == "class_scene"} >= {"none", "jpeg", "orthogonal-projection"}
+    assert len(kept) < len(asked)
+    with pytest.raises(UsageError, match=needs):
+        runnable(make_suite("crosstask", TINY, change, {"defenses": "worst,orthogonal-projection"}).experiments())
+    assert {e.held_out for e in make_suite("crosstask", TINY, {"defenses": "jpeg"}).experiments()} == {0}
 
 
 def test_rows_of_a_leaderboard_tell_parts_and_data_apart(finished: tuple[Store, list[Experiment]]) -> None:

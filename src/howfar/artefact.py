@@ -90,6 +90,38 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
     return manifest
 
 
+def ours(folder: Path) -> bool:
+    """Return whether a folder holds nothing but a protected set, whole or begun."""
+    return all(entry.name in (ARRAYS, MANIFEST) or entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def difference(folder: Path, wanted: Mapping[str, Any]) -> str:
+    """Return where the protected set in a folder is another one than a wanted set; empty where it is not, or not there.
+
+    Args:
+        folder: may hold a set.
+        wanted: what the manifest of the wanted set would say; of mappings, the keys that are given.
+    """
+    if not any((folder / name).exists() for name in (ARRAYS, MANIFEST)):
+        return ""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for key, value in wanted.items():
+            found = manifest.get(key)
+            told = {inner: found.get(inner) for inner in value} if isinstance(value, Mapping) else found
+            if told != value:
+                return f"{key} is {told}, not {value}"
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return f"{MANIFEST} cannot be read"
+    return ""
+
+
+def cleared(folder: Path) -> None:
+    """Remove the protected set that a folder holds; what a crafting has reached stays."""
+    for name in (MANIFEST, ARRAYS):  # the manifest first: arrays alone are no set
+        (folder / name).unlink(missing_ok=True)
+
+
 def read(folder: Path) -> Artefact:
     """Read a protected set.
 

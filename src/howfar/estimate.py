@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from howfar.arrays import Outputs, seeded
@@ -16,6 +17,7 @@ from howfar.store import Store
 from howfar.train.precision import autocast
 
 SAMPLE = 32  # images in the timed step
+FIRST, SLOW = 4, 0.3  # images in a first step; seconds that a whole one may take to be timed three times
 FEW = 200  # images from which the number of outputs is seen
 COST = {"fast": 0.8, "exact": 6.0, "reference": 24.0}  # of SAL, in training steps a layer and image
 
@@ -59,7 +61,7 @@ def _like(name: str, spec: Mapping[str, object]) -> str:
 
 def _guess(step: Step) -> float:
     experiment = step.experiment
-    train, test = experiment.splits.train, experiment.splits.test
+    train, (count, tests) = experiment.splits.train, experiment.counts
     if step.name == "protect":
         return seconds_to_protect(experiment)
     spread = torch.linspace(0, len(train) - 1, min(len(train), FEW)).long()  # files may come class by class
@@ -67,16 +69,16 @@ def _guess(step: Step) -> float:
     seconds, layers = _per_image(experiment.model.label, train.shape, outputs)
     # A forward pass is a third of a training step.
     probes = () if experiment.walk else (experiment.probe, *experiment.variants)
-    probe = sum(min(probe.images, len(train)) * (1 + layers * COST[probe.mode]) for probe in probes)
+    probe = sum(min(probe.images, count) * (1 + layers * COST[probe.mode]) for probe in probes)
     passes = experiment.defense.build().passes
-    return experiment.recipe.epochs * seconds * (passes * len(train) + len(test) / 3 + probe)
+    return experiment.recipe.epochs * seconds * (passes * count + tests / 3 + probe)
 
 
 def seconds_to_protect(experiment: Experiment) -> float:
     """Return the expected wall seconds of protecting the training images, on one core, from a timed training step."""
-    train, protector = experiment.splits.train, experiment.protector.build()
+    train, protector, (count, _) = experiment.splits.train, experiment.protector.build(), experiment.counts
     seconds, _ = _per_image(str(experiment.protector.settings.get("surrogate", "resnet8[width=8]")), train.shape, 10)
-    return 0.5 + protector.share * len(train) * (protector.passes * seconds + 1e-4)
+    return 0.5 + protector.share * count * (protector.passes * seconds + 1e-4)
 
 
 def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) -> tuple[float, int]:
@@ -84,16 +86,21 @@ def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) 
     key = (model_label, shape, f"{type(outputs).__name__} {outputs}")
     if key not in _timed:
         model = build(parse(model_label, MODELS, "model").build(), shape, outputs, generator=seeded(0, "estimate"))
-        images = torch.zeros(SAMPLE, *shape).contiguous(memory_format=torch.channels_last)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            with autocast("auto", torch.device("cpu")):
-                found = pytree.tree_leaves(model(images))
-            sum(output.float().square().mean() for output in found).backward()
-            times.append(time.perf_counter() - start)
-        _timed[key] = min(times) / SAMPLE, len(weight_names(model))
+        seconds = _timed_step(model, shape, FIRST) / FIRST
+        if seconds * SAMPLE < SLOW:  # a small network: what a step costs whatever its size would count too much
+            seconds = min(_timed_step(model, shape, SAMPLE) for _ in range(3)) / SAMPLE
+        _timed[key] = seconds, len(weight_names(model))
     return _timed[key]
+
+
+def _timed_step(model: nn.Module, shape: tuple[int, int, int], count: int) -> float:
+    """Return the seconds that a pass forward and back takes for so many images."""
+    images = torch.zeros(count, *shape).contiguous(memory_format=torch.channels_last)
+    start = time.perf_counter()
+    with autocast("auto", torch.device("cpu")):
+        outputs = pytree.tree_leaves(model(images))
+    sum(output.float().square().mean() for output in outputs).backward()
+    return time.perf_counter() - start
 
 
 _timed: dict[tuple[str, tuple[int, int, int], str], tuple[float, int]] = {}

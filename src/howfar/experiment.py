@@ -20,6 +20,7 @@ from howfar.train import Recipe
 from howfar.train.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
+UNKNOWN = "not loaded"  # in place of a digest: no finished step has a key with it
 LARGE = 32 * 2**20  # bytes of images from which a data set is laid ready for other processes
 _Choice = tuple[str, int | None, int | None, int]  # data set, training and test images, images held out
 
@@ -39,9 +40,28 @@ class Walk:
     order: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """What is known of the data of an experiment that are not loaded, for a dry run.
+
+    Attributes:
+        splits: a few images with the true shape and the true kinds of targets.
+        train: number of training images.
+        test: number of test images.
+        digests: of the parts of the data, where an earlier run has noted them; None where none has.
+        notes: what is estimated or not known, as sentences.
+    """
+
+    splits: Splits
+    train: int
+    test: int
+    digests: dict[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """What one victim learns from one protected set under one defense. Every field is part of its key.
+    """What one victim learns from one protected set under one defense. Every field but ``sketch`` is part of its key.
 
     Attributes:
         dataset: where the images come from.
@@ -60,6 +80,7 @@ class Experiment:
         variants: other ways to measure it at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.
         walk: keep the weights in place of measuring SAL.
+        sketch: stands for the data in a dry run; None loads them.
     """
 
     dataset: Spec[Splits]
@@ -77,6 +98,7 @@ class Experiment:
     variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
     walk: Walk | None = None
+    sketch: Sketch | None = field(default=None, compare=False, repr=False)
 
     @property
     def choices(self) -> list[_Choice]:
@@ -86,7 +108,9 @@ class Experiment:
 
     @property
     def splits(self) -> Splits:
-        """The data, loaded once per process."""
+        """The data, loaded once per process; of a dry run, its sketch."""
+        if self.sketch is not None:
+            return self.sketch.splits
         own, *others = (_load(*choice) for choice in self.choices)
         if self.test_dataset is None:
             return own
@@ -97,6 +121,13 @@ class Experiment:
                 "so one cannot be tested on the other. Give both the same subfolders and a size."
             )
         return replace(own, test=other.test)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of training and of test images."""
+        if self.sketch is not None:
+            return self.sketch.train, self.sketch.test
+        return len(self.splits.train), len(self.splits.test)
 
     def source(self) -> tuple[Data, Task]:
         """Return the clean training images with what the protection is crafted against, and the source task.
@@ -113,7 +144,7 @@ class Experiment:
 
     def protect_spec(self) -> dict[str, Any]:
         """Return everything that determines the protected set."""
-        digests = _digests(*self.choices[0])
+        digests = self._digests_of(self.choices[0])
         return {
             "dataset": {"label": _title(self.dataset), "train": digests["train"]},
             "source_task": self.source_task.key(),
@@ -123,7 +154,7 @@ class Experiment:
 
     def victim_spec(self) -> dict[str, Any]:
         """Return everything that determines what the victim learns and what is measured on it."""
-        digests = _digests(*self.choices[-1])
+        digests = self._digests_of(self.choices[-1])
         kept = {name: digests[name] for name in ("clean", "validation") if name in digests}
         return {
             **self.protect_spec(),
@@ -136,6 +167,11 @@ class Experiment:
             **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
             **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
         }
+
+    def _digests_of(self, choice: _Choice) -> dict[str, str]:
+        if self.sketch is None:
+            return _digests(*choice)
+        return self.sketch.digests or {"train": UNKNOWN, "test": UNKNOWN}
 
     def steps(self) -> "tuple[Step, Step]":
         """Return the two steps of the experiment in their order."""
@@ -225,6 +261,11 @@ def take_from(shelf: Shelf) -> None:
 
 
 _shelf: Shelf = {}
+
+
+def digests_of(choice: _Choice) -> dict[str, str]:
+    """Return the digests of the parts of a data set, loaded where it is not yet."""
+    return _digests(*choice)
 
 
 @functools.lru_cache(maxsize=2)

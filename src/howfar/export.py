@@ -9,28 +9,33 @@ import numpy as np
 import torch
 from PIL import Image
 
-from howfar.artefact import Artefact
+from howfar.artefact import MANIFEST, Artefact
 from howfar.errors import UsageError
 from howfar.score import recorded, visibility
 from howfar.store import write_text
-from howfar.unfinished import whole
+from howfar.unfinished import remove, whole
 
 
-def export(artefact: Artefact, output: Path, *, jpeg: int | None = None) -> dict[str, Any]:
+def export(artefact: Artefact, output: Path, *, jpeg: int | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write a protected set as images or as an archive; returns the budget of what was written.
 
     Args:
         artefact: the protected set.
         output: a new folder (one subfolder a class, files named by id), or a file that ends in ``.npz``.
         jpeg: quality of a lossy export; None writes PNGs, which are exact.
+        overwrite: replace an earlier export: an archive, or the images that its manifest names.
 
     Raises:
-        UsageError: if the output exists, or a lossy archive is asked for.
+        UsageError: if the output exists and is not to be replaced, or a lossy archive is asked for.
     """
-    if output.exists():
-        raise UsageError(f"{output} exists. Choose another name.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists. Choose another name, or give --overwrite.")
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise UsageError(f"--jpeg {jpeg} is no quality. Take 1 to 100.")
+    if output.suffix == ".npz" and output.is_dir():
+        raise UsageError(f"{output} is a folder. Choose another name.")
+    if output.suffix != ".npz" and output.exists():
+        _check_replaceable(output)
     data = artefact.data
     clean = data.with_pixels((data.pixels.to(torch.int16) - artefact.noise).to(torch.uint8))
     if output.suffix == ".npz":
@@ -48,8 +53,21 @@ def export(artefact: Artefact, output: Path, *, jpeg: int | None = None) -> dict
         budget = visibility(clean, data.with_pixels(written)).record()
         about = {key: value for key, value in artefact.manifest.items() if key not in ("digests", "format")}
         about |= {"budget": budget, "files": files, "lossy": None if jpeg is None else f"JPEG {jpeg}"}
-        write_text(draft / "manifest.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        write_text(draft / MANIFEST, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        remove(output)  # the earlier export goes once the new one is complete
     return budget
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise ``UsageError`` unless a folder is an earlier export and holds nothing else."""
+    foreign = f"{folder} is no export of howfar, or holds other files as well. Choose another name."
+    try:
+        files = [folder / name for name in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(foreign) from None
+    known = {folder / MANIFEST, *files}
+    if {path for path in folder.rglob("*") if not path.is_dir()} - known:
+        raise UsageError(foreign)
 
 
 def _images(artefact: Artefact, output: Path, jpeg: int | None) -> tuple[torch.Tensor, dict[str, int]]:

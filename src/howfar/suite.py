@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from howfar.arrays import Heads
-from howfar.data import DATASETS, Data
+from howfar.data import DATASETS
 from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
@@ -47,6 +47,7 @@ def _limit(value: object) -> object:
     return None if value in ("all", 0, "0") else value
 
 
+HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
 Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
@@ -64,7 +65,7 @@ class Suite:
         limit_train: class-balanced subset of the training images; None takes all.
         limit_test: the same of the test images.
         held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
-            fifth of all.
+            fifth of all. None keeps back 1,000 if a defense needs clean images, else none.
         tasks: what victims learn, a victim each; ``joint[tasks=a+b]`` is one victim that learns several.
         source_tasks: what the protection is crafted against. Protectors that know of no target are crafted once.
         protectors: ``clean`` is always added, as the baseline of all others.
@@ -89,7 +90,7 @@ class Suite:
     download: bool = False
     limit_train: Limit = None
     limit_test: Limit = None
-    held_out: Annotated[int, Field(ge=0)] = 0
+    held_out: Annotated[int, Field(ge=0)] | None = None
     tasks: Names = ("classification",)
     source_tasks: Names = ("classification",)
     eps: Eps | None = None
@@ -116,7 +117,12 @@ class Suite:
             **({"download": True} if self.download else {}),
         )  # fmt: skip
         wanted = _unique(_protector(name, self.eps) for name in ("clean", *self.protectors))
-        defenses = _unique(Chain.parse(name, DEFENSES) for name in expanded(self.defenses))
+        defenses = _unique(
+            Chain.parse(name, DEFENSES, optional=not named) for name, named in expanded(self.defenses).items()
+        )
+        held_out = self.held_out
+        if held_out is None:
+            held_out = HELD_OUT if any(_needs_clean(chain.build()) for chain in defenses) else 0
         models = _unique(parse(name, MODELS, "model") for name in self.models)
         tasks, sources = (_unique(parse(n, TASKS, "task") for n in names) for names in (self.tasks, self.source_tasks))
         crafted = [
@@ -128,7 +134,7 @@ class Suite:
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source, task=task, protector=protector, defense=defense, model=model,
-                recipe=self.recipe_of(model), seed=seed, held_out=self.held_out,
+                recipe=self.recipe_of(model), seed=seed, held_out=held_out,
                 probe=Probe(self.probe_images, self.radius),
             )
             for model, task, defense, seed, (protector, source) in product(
@@ -158,13 +164,16 @@ def read_suite(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is no TOML file ({error}). Mend it.") from None
 
 
-def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[str] = ()) -> Suite:
+def make_suite(
+    name: str | None, *layers: Mapping[str, Any], settings: Iterable[str] = (), single: Iterable[str] = ()
+) -> Suite:
     """Return a suite from a preset, overlaid by mappings and by ``key=value`` settings, the last one winning.
 
     Args:
         name: a key of ``SUITES``; None takes the first one made for the data set, ``standard`` where there is none.
         layers: nested mappings with a suite's keys, such as a TOML file or flags.
         settings: e.g. ``"train.lr=0.1"``.
+        single: keys of which the first value of the preset alone is taken, such as ``models``.
 
     Raises:
         UsageError: for an unknown key (with the nearest known one) or a bad value.
@@ -176,8 +185,9 @@ def make_suite(name: str | None, *layers: Mapping[str, Any], settings: Iterable[
     if named not in SUITES:
         raise unknown("suite", named, SUITES)
     merged: dict[str, Any] = dict(SUITES[named])
+    merged |= {key: merged[key][:1] for key in single if key in merged}
     known = {entry.name for entry in fields(Suite)}
-    if any("recipe" in layer for layer in over):  # the preset's settings belong to its own recipe
+    if any("recipe" in layer for layer in over):  # the settings of the preset belong to its own recipe
         merged["train"] = {}
     for layer in over:
         for key, value in layer.items():
@@ -225,8 +235,53 @@ def check_data(experiments: list[Experiment]) -> None:
     """Load the data and build the tasks once, so that bad input is refused before any work starts.
 
     Raises:
-        HowfarError: whatever the data set or a task has to say.
+        HowfarError: whatever the data set or a task has to say, or a defense that cannot run.
     """
+    for fault in _faults(experiments, _checked_tasks(experiments)):
+        raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+
+
+def runnable(experiments: list[Experiment]) -> tuple[list[Experiment], dict[str, str]]:
+    """Return the experiments without those of an ensemble's defenses that cannot run.
+
+    Returns:
+        the experiments that can run, and by the label of every defense that cannot, with all tasks or with some, what
+        it lacks, as the rest of a sentence.
+
+    Raises:
+        HowfarError: as ``check_data``, for defenses that were named themselves.
+    """
+    faults = list(_faults(experiments, _checked_tasks(experiments)))
+    for fault in faults:
+        if not fault.chain.optional:
+            raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+    gone = {(fault.chain.label, fault.task) for fault in faults}
+    kept = [e for e in experiments if (e.defense.label, e.task.label) not in gone]
+    reasons: dict[str, list[str]] = {}
+    for fault in faults:
+        reasons.setdefault(fault.chain.label, []).append(fault.reason)
+    return kept, {label: ", and it ".join(dict.fromkeys(given)) for label, given in reasons.items()}
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a defense cannot run with a task.
+
+    Attributes:
+        chain: the defense.
+        task: label of the task.
+        reason: what it lacks, as the rest of a sentence.
+        cure: what to do.
+    """
+
+    chain: Chain
+    task: str
+    reason: str
+    cure: str
+
+
+def _checked_tasks(experiments: list[Experiment]) -> dict[str, Task]:
+    """Return the tasks by their labels, once data and source tasks are known to serve."""
     splits = experiments[0].splits
     makers = {maker.label: maker for e in experiments for maker in (e.source_task, e.task)}
     tasks = {label: maker.build()(splits.train) for label, maker in makers.items()}
@@ -241,18 +296,29 @@ def check_data(experiments: list[Experiment]) -> None:
             raise HowfarError(
                 f"the test set has class {int(labels.max())}, which no training image shows. Add images of it."
             )
-    for label, chain in {e.defense.label: e.defense for e in experiments}.items():
-        defense = chain.build()
-        if (defense.needs_clean or defense.selects) and splits.clean is None:
-            raise UsageError(f"defense '{label}' needs clean images, and none are held back. Give --set held_out=1000.")
-        for name in {e.task.label for e in experiments if e.defense.label == label}:
-            _check_served(label, defense, name, tasks[name], splits.train)
+    return tasks
 
 
-def _check_served(label: str, defense: Defense, name: str, task: Task, data: Data) -> None:
-    """Raise where a defense cannot serve a task."""
-    target = data.targets.get(task.target)
-    if defense.needs_labels and (target is None or target.ndim > 1 or target.is_floating_point()):
-        raise UsageError(f"defense '{label}' needs one class an image, which '{name}' has not. Leave one of them out.")
-    if defense.moves_targets and isinstance(task.outputs, Heads):
-        raise UsageError(f"defense '{label}' mixes or moves targets, which it cannot for several at once ('{name}').")
+def _faults(experiments: list[Experiment], tasks: Mapping[str, Task]) -> Iterator[_Fault]:
+    """Yield the pairs of defense and task that cannot run."""
+    splits = experiments[0].splits
+    cells = {(e.defense.label, e.task.label): e for e in experiments}
+    for (_, name), experiment in cells.items():
+        defense, held = experiment.defense.build(), experiment.held_out
+        if _needs_clean(defense) and splits.clean is None:
+            few = f"{experiment.counts[0]} training images are too few to keep any back"
+            reason = "needs clean images, and " + (few if held else "none are held back")
+            cure = "Add images, or leave it out." if held else "Give --set held_out=1000."
+            yield _Fault(experiment.defense, name, reason, cure)
+            continue
+        target = splits.train.targets.get(tasks[name].target)
+        if defense.needs_labels and (target is None or target.ndim > 1 or target.is_floating_point()):
+            reason = f"needs one class an image, which '{name}' has not"
+            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+        elif defense.moves_targets and isinstance(tasks[name].outputs, Heads):
+            reason = f"mixes or moves targets, which it cannot for several at once ('{name}')"
+            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+
+
+def _needs_clean(defense: Defense) -> bool:
+    return defense.needs_clean or defense.selects

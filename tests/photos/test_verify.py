@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from howfar import terminal
+from howfar.commands.grid import Grid
 from howfar.data import DATASETS, balanced
 from howfar.data.npz import npz
 from howfar.errors import UsageError
@@ -111,6 +113,49 @@ def test_the_verdict_says_what_was_measured() -> None:
     assert text[2] == "If 50% of the photographs are protected, it loses 10 ± 4 points."
     assert "40 ± 10 % of the protection are kept" in text[3]
     assert text[4].startswith("Remains learnable: edge_texture (97 %)")
+
+
+def test_defenses_that_cannot_run_are_left_out_before_any_training(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 photographs in four classes leave too few to keep clean ones back, which DFR needs."""
+    for kind in ("photos", "protected"):
+        for label in range(4):
+            (tmp_path / kind / f"digit {label}").mkdir(parents=True)
+            for path in sorted((photos / kind / f"digit {label}").glob("*.png"))[:15]:
+                (tmp_path / kind / f"digit {label}" / path.name).write_bytes(path.read_bytes())
+    order: list[str] = []
+    complete = Grid.complete
+    monkeypatch.setattr(terminal, "say", lambda text, style=None: order.append(text))
+    monkeypatch.setattr(Grid, "complete", lambda self, *rest: order.append("trains") or complete(self, *rest))
+    how = ("--defenses", "worst", "--ways", "as-is", "--epochs", "1", "--seeds", "0", "--require", "kept>=-1000")
+    _, found = verified(tmp_path, tmp_path / "protected", *how)
+    assert order[0].startswith("left out: dfr: it needs clean images, and 44 training images are too few")
+    (sentence,) = (text for text in found["verdict"] if text.startswith("Not tried"))  # type: ignore[attr-defined]
+    assert sentence.startswith("Not tried: dfr, which needs clean images")
+
+
+@pytest.mark.parametrize("demand", ["drop>>30", "kept>=50", "nothing"])
+def test_a_requirement_that_cannot_be_judged_is_refused_before_any_work(
+    demand: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without defenses no worst case is measured."""
+    how = ("verify", str(photos / "photos"), str(photos / "protected"), *QUICK, "--runs", str(tmp_path / "runs"))
+    code, _, said = inside(*how, "--require", demand)
+    assert (code, "is no requirement" in said) == (2, True)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("photographs were read")
+
+    monkeypatch.setattr("howfar.photos.pairs.read_rgb", refuse)
+    how = ("verify", str(photos / "photos"), str(photos / "protected"), "--runs", str(tmp_path / "runs"), "--dry-run")
+    code, shown, said = inside(*how)
+    assert code == 0, said
+    assert "orthogonal-projection" in shown
+    assert "steps to do" in shown
 
 
 def test_requirements() -> None:

@@ -176,6 +176,11 @@ def test_from_runs_to_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     page = (built / "index.html").read_text()
     assert "13.0 (a paper)" in page
     assert sorted((built / "rows").iterdir())[0].read_text() == files[0].read_text()
+    assert call("leaderboard", rows, "--html", built)[0] == 0, "the same site may be made again"
+    (built / "index.html").write_text("<title>My home page</title>")
+    assert call("leaderboard", rows, "--html", built)[0] == 2
+    assert (built / "index.html").read_text() == "<title>My home page</title>"
+    assert call("leaderboard", rows, "--html", built, "--overwrite")[0] == 0
     code, out = call("leaderboard", rows, "--json")
     assert {row["protector"] for row in json.loads(out)} == {"lsp", "random[eps=16/255]"}
     assert all(len(row["runs"]) == 2 for row in json.loads(out))

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from howfar import terminal
-from howfar.commands.grid import Grid, refuse_several
+from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
 
 
@@ -14,8 +14,13 @@ class AblateUd(Grid):
     """How much UD owes to the way it is measured: radius, steps, mode, probe images, rule of β.
 
     Every victim is trained once and probed in all ways after each epoch. Prints UD of every protector and its rank
-    correlation with the drop, one line a way, and writes ablation.json and ablation.md. Takes one model and defense.
+    correlation with the drop, one line a way, and writes ablation.json and ablation.md. Takes one model, defense and
+    task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config: LeNet-5 on
+    digits, three seeds, no defense, protected by em, lsp, ops and random noise.
     """
+
+    usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "random,em,lsp[eps=32/255],ops"}
+    single: ClassVar = ("models", "defenses", "tasks")
 
     radius: str = "0.01,0.02,0.1,0.2"
     """Radii to try besides the suite's."""
@@ -30,11 +35,18 @@ class AblateUd(Grid):
 
     def __call__(self) -> int:
         from howfar.ablation import ablated, as_rows, varied
+        from howfar.models.build import weight_names
         from howfar.spec import Number
         from howfar.store import open_store, write_text
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
+        for model in untrained(experiments):
+            if len(weight_names(model)) < 2:
+                raise UsageError(
+                    f"{experiments[0].model.label} has one layer, and β parts layers into two groups. "
+                    "Take a network of several layers, such as lenet5."
+                )
         variants = varied(
             experiments[0].probe,
             radii=_several("--radius", self.radius, Number),

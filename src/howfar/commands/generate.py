@@ -28,8 +28,18 @@ class Source(Common):
     limit_train: str | None = None
     """Class-balanced, seeded subset of the training images; 'all' takes all."""
 
-    def experiment(self, protector: str, seed: int, source_task: str | None = None) -> "Experiment":
-        """Return the one cell whose protected set is meant."""
+    def experiment(
+        self, protector: str, seed: int, source_task: str | None = None, *, sketch: bool = False
+    ) -> "Experiment":
+        """Return the one cell whose protected set is meant.
+
+        Args:
+            protector: its label.
+            seed: of all randomness.
+            source_task: what the protection is crafted against; None is classification.
+            sketch: tell what the data set holds without loading it.
+        """
+        from howfar.dry_run import sketched
         from howfar.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
@@ -41,6 +51,7 @@ class Source(Common):
         flags |= {"tasks": source_task, "source_tasks": source_task} if source_task else {}
         cells = make_suite("digits", flags).experiments()
         chosen = cells[-1] if protector != "clean" else cells[0]
+        chosen = sketched([chosen])[0] if sketch else chosen
         check_data([chosen])
         return chosen
 
@@ -49,7 +60,7 @@ class Source(Common):
 class Generate(Source):
     """Protect the training images of a data set and write them with noise, budget, method and digests.
 
-    An interrupted run goes on from its last round: just run it again.
+    An interrupted run goes on from its last round: just run it again. A folder that holds another set is refused.
     """
 
     protector: Annotated[str, arg(aliases=["-p"])]
@@ -63,28 +74,35 @@ class Generate(Source):
     """Of all randomness."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    overwrite: bool = False
+    """Replace another protected set that the folder holds."""
     dry_run: bool = False
-    """Show an estimate of the time; do nothing."""
+    """Show an estimate of the time, without loading the data; do nothing."""
     json: bool = False
     """Print the manifest as JSON."""
 
     def __call__(self) -> int:
         from howfar import arrays, artefact, engine
         from howfar.clock import Clock
+        from howfar.dry_run import notes_of
         from howfar.estimate import seconds_to_protect
         from howfar.protect import Draft
 
-        experiment = self.experiment(self.protector, self.seed, self.source_task)
-        clean, spec = experiment.splits.train, experiment.protector
-        expected = seconds_to_protect(experiment)
-        terminal.say(f"{spec.label} on {len(clean)} images: at most about {terminal.duration(expected)} on one core")
-        if self.dry_run:
-            return 0
-        if self.output.is_dir() and any(self.output.iterdir()) and not _ours(self.output):
-            raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
         device = engine.choose_device(self.device)
+        experiment = self.experiment(self.protector, self.seed, self.source_task, sketch=self.dry_run)
+        spec = experiment.protector
+        self._check_output(experiment)
+        expected = seconds_to_protect(experiment)
+        count = experiment.counts[0]
+        terminal.say(f"{spec.label} on {count} images: at most about {terminal.duration(expected)} on one core")
+        if self.dry_run:
+            for note in notes_of([experiment]):
+                terminal.say(f"Estimated: {note}")
+            return 0
+        clean = experiment.splits.train
         clock, method = Clock(device), spec.build()
         data, task = experiment.source()
+        artefact.cleared(self.output)
         self.output.mkdir(parents=True, exist_ok=True)
         draft = Draft(self.output / f".{experiment.steps()[0].key}.draft")
         generator = arrays.seeded(self.seed, "protect")
@@ -108,6 +126,25 @@ class Generate(Source):
             terminal.show_budget(manifest["budget"])
             terminal.say(f"written: {self.output}")
         return 0
+
+    def _check_output(self, experiment: "Experiment") -> None:
+        """Refuse an output that holds other files, or another set that shall stay."""
+        from howfar import artefact
+
+        if self.output.exists() and (not self.output.is_dir() or not artefact.ours(self.output)):
+            raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
+        if self.overwrite:
+            return
+        data = experiment.protect_spec()["dataset"]
+        wanted = {
+            "method": experiment.protector.label, "seed": self.seed, "source_task": experiment.source_task.label,
+            "dataset": {"label": data["label"]} if experiment.sketch else data,
+        }  # fmt: skip
+        other = artefact.difference(self.output, wanted)
+        if other:
+            raise UsageError(
+                f"{self.output} holds another protected set: its {other}. Choose another folder, or give --overwrite."
+            )
 
 
 @dataclass(kw_only=True)
@@ -171,24 +208,18 @@ class Export(Common):
     """New folder for images, or a file that ends in .npz."""
     jpeg: int | None = None
     """Lossy: write JPEGs of this quality (1 to 100) instead of PNGs."""
+    overwrite: bool = False
+    """Replace an earlier export."""
     json: bool = False
     """Print the budget as JSON."""
 
     def __call__(self) -> int:
         from howfar import artefact, export
 
-        budget = export.export(artefact.read(self.folder), self.output, jpeg=self.jpeg)
+        budget = export.export(artefact.read(self.folder), self.output, jpeg=self.jpeg, overwrite=self.overwrite)
         if self.json:
             terminal.show_json(budget)
         else:
             terminal.show_budget(budget)
             terminal.say(f"written: {self.output}")
         return 0
-
-
-def _ours(folder: Path) -> bool:
-    """Return whether everything in the folder is an artefact's."""
-    from howfar import artefact
-
-    names = {entry.name for entry in folder.iterdir()}
-    return all(name in (artefact.ARRAYS, artefact.MANIFEST) or name.startswith(".") for name in names)

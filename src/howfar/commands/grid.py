@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import UseAppendAction
 
@@ -13,13 +13,24 @@ from howfar.errors import HowfarError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from torch import nn
+
+    from howfar.data.outline import Outline
     from howfar.experiment import Experiment, Step
     from howfar.store import Record, Store
 
 
 @dataclass(kw_only=True)
 class Grid(Common):
-    """Which cells, and where they run."""
+    """Which cells, and where they run.
+
+    Attributes:
+        usual: keys of a suite that hold where neither data set, suite nor file is given.
+        single: keys of which a suite's first value alone is taken, where the command takes one.
+    """
+
+    usual: ClassVar[dict[str, Any]] = {}
+    single: ClassVar[tuple[str, ...]] = ()
 
     dataset: str | None = None
     """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
@@ -71,7 +82,31 @@ class Grid(Common):
     """Print as JSON."""
 
     def experiments(self) -> "list[Experiment]":
-        """Return the cells."""
+        """Return the cells that can run, and say which defenses of an ensemble are left out."""
+        cells, left_out = self.cells()
+        for label, reason in left_out.items():
+            terminal.say(f"left out: {label}: it {reason}")
+        return cells
+
+    def cells(self, known: "Outline | None" = None) -> "tuple[list[Experiment], dict[str, str]]":
+        """Return the cells that can run, checked before any work, and which defenses are left out, with the reason.
+
+        Args:
+            known: in a dry run, what the data set holds; None asks the data set.
+        """
+        from howfar import engine
+        from howfar.dry_run import sketched
+        from howfar.store import open_store
+        from howfar.suite import runnable
+
+        if self.time_limit is not None:
+            to_seconds(self.time_limit)
+        engine.choose_workers(self.workers, engine.choose_device(self.device))
+        asked = self._asked()
+        return runnable(sketched(asked, open_store(self.runs), known) if self.dry_run else asked)
+
+    def _asked(self) -> "list[Experiment]":
+        """Return the cells as they were asked for."""
         from howfar.suite import make_suite, read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
@@ -80,20 +115,20 @@ class Grid(Common):
         flags |= {"download": True} if self.download else {}
         flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
         layers = [read_suite(self.config)] if self.config else []
-        return make_suite(self.suite, *layers, flags, settings=self.set).experiments()
+        usual = [] if self.dataset or self.suite or self.config else [self.usual]
+        return make_suite(self.suite, *usual, *layers, flags, settings=self.set, single=self.single).experiments()
 
     def run(
         self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None
     ) -> list[tuple[str, str]] | None:
         """Keep the request, run what the store lacks and return the failures; None after a dry run."""
         from howfar import engine
+        from howfar.dry_run import note_data
         from howfar.estimate import memory
-        from howfar.suite import check_data
 
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
-        check_data(experiments)
         if engine.is_follower(device) and not self.dry_run:
             list(engine.run(experiments, store, workers=0, device=device))
             raise SystemExit(0)
@@ -101,6 +136,7 @@ class Grid(Common):
         if self.dry_run:
             plan.show(experiments, as_json=self.json)
             return None
+        note_data(experiments, store)
         if request is not None:
             store.save(request)
         if plan.todo:
@@ -130,6 +166,17 @@ def refuse_several(experiments: "list[Experiment]", *names: str) -> None:
         chosen = " ".join(f"--{name}s '{label}'" for name, label in zip(names, kinds[0], strict=True))
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(f"{len(kinds)} combinations of {listed}. Choose one: {chosen}.")
+
+
+def untrained(cells: "list[Experiment]") -> "Iterator[nn.Module]":
+    """Yield a network of every kind in a grid."""
+    from howfar import arrays
+    from howfar.models import build
+
+    train = cells[0].splits.train
+    task = cells[0].task.build()(train)
+    for spec in {cell.model.label: cell.model for cell in cells}.values():
+        yield build(spec.build(), train.shape, task.outputs, generator=arrays.seeded(0))
 
 
 @dataclass(frozen=True)
@@ -170,14 +217,20 @@ class _Plan:
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
         """Print the matrix of what is to do."""
+        from howfar.dry_run import notes_of
+
+        notes = notes_of(experiments)
         if as_json:
             steps = [{"step": s.label, "key": s.key, "seconds": round(self.seconds[s.key], 1)} for s in self.todo]
-            found = {"todo": steps, "ready": self.ready, "workers": self.workers, "seconds": round(self.total, 1)}
+            found = {"todo": steps, "ready": self.ready, "workers": self.workers, "seconds": round(self.total, 1),
+                     "notes": notes}  # fmt: skip
             terminal.show_json(found)
             return
         for columns, rows in _matrices(experiments, self.todo, self.seconds):
             terminal.show_table(columns, rows)
         terminal.out(self.summary)
+        for note in notes:
+            terminal.out(f"Estimated: {note}")
 
 
 def _matrices(

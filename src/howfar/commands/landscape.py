@@ -3,14 +3,16 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from howfar import terminal
-from howfar.commands.grid import Grid, refuse_several
+from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import nn
 
     from howfar.experiment import Experiment
     from howfar.store import Store
@@ -22,6 +24,9 @@ T = TypeVar("T")
 class _Walked(Grid):
     """A grid of victims whose weights are kept while they learn."""
 
+    usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "em", "seeds": "0"}
+    single: ClassVar = ("defenses", "tasks")
+
     every: int = 0
     """Batches between two kept moments; 0 keeps the ends of epochs."""
     half: bool = False
@@ -29,13 +34,22 @@ class _Walked(Grid):
     images: int = 512
     """Images that networks are judged on, of the test and of every training set."""
 
-    def walked(self) -> "tuple[list[Experiment], Store] | None":
-        """Train what the store lacks; return all runs and the store, or None after a dry run."""
+    def walked(self, check: "Callable[[nn.Module], None] | None" = None) -> "tuple[list[Experiment], Store] | None":
+        """Train what the store lacks; return all runs and the store, or None after a dry run.
+
+        Args:
+            check: refuses networks that cannot be looked at as wanted; asked about every victim before any is trained.
+        """
         from howfar.experiment import Walk
         from howfar.store import open_store
 
+        if self.every < 0 or self.images < 1:
+            raise UsageError("--every counts batches and --images images. Take 0 or more, and 1 or more.")
         cells = self.experiments()
         refuse_several(cells, "defense", "task")
+        if check is not None:
+            for model in untrained(cells):
+                check(model)
         cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
         store = open_store(self.runs)
         return (cells, store) if self.complete(cells, store) else None
@@ -46,7 +60,9 @@ class Landscape(_Walked):
     """The loss around clean and protected victims, with their paths on the same plane.
 
     Trains the victims that the store lacks, then computes loss and quality on clean test images and on the images each
-    victim learned from. Writes landscape.json, landscape.npz and the page; --save draws a figure for a paper.
+    victim learned from. Writes landscape.json, landscape.npz and the page; --save draws a figure for a paper. Takes one
+    defense and task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config:
+    LeNet-5 on digits, clean and protected by em, one seed.
     """
 
     plane: Literal["pca", "random", "line", "curve", "hessian", "weights"] = "pca"
@@ -84,7 +100,7 @@ class Landscape(_Walked):
         view = views.View(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )
-        ready = self.walked()
+        ready = self.walked(view.check)
         if ready is None:
             return 0
         cells, store = ready
@@ -110,7 +126,9 @@ class Curvature(_Walked):
     """Leading Hessian eigenvalues, trace, gradient and SAL of every layer at the end of training.
 
     Trains the victims that the store lacks; every one is measured on the images that it learned from. Says how SAL goes
-    along with the norm of the gradient and with the leading eigenvalue. Writes curvature.json and curvature.md.
+    along with the norm of the gradient and with the leading eigenvalue. Writes curvature.json and curvature.md. Takes
+    one defense and task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config:
+    LeNet-5 on digits, clean and protected by em, one seed.
     """
 
     top: int = 3

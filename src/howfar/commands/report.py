@@ -24,6 +24,8 @@ class Leaderboard(Common):
     """Folder or URL of the store, or a folder of rows."""
     html: Path | None = None
     """Folder for a static site: a page that ranks by the worst case, and one JSON file a row."""
+    overwrite: bool = False
+    """Replace an index.html in that folder that is none of these pages."""
     json: bool = False
     """Print as JSON."""
 
@@ -33,6 +35,9 @@ class Leaderboard(Common):
             return 0
         from howfar.report import site
 
+        index = None if self.html is None else self.html / "index.html"
+        if index is not None and index.exists() and not self.overwrite and not site.is_one(index):
+            raise UsageError(f"{index} is another page. Choose another folder, or give --overwrite.")
         entries = _entries(self.runs)
         if self.html is not None:
             _write(self.html / "rows", entries)

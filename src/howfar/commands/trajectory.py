@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from howfar import terminal
 from howfar.commands.grid import Grid, refuse_several
@@ -14,8 +15,13 @@ class Trajectory(Grid):
 
     Every victim is trained from the same initial weights with several orders of batches, its weights are kept, and
     every parameter's clean and poisoned ends are held against what the order of batches alone does, with false
-    discoveries controlled. Writes trajectory.json and trajectory.md. Takes one defense and task.
+    discoveries controlled. Writes trajectory.json and trajectory.md. Takes one defense and task: of a suite, the first
+    of each unless they are given. Without --dataset, --suite or --config: LeNet-5 on digits, three seeds, no defense,
+    protected by em, ops and random noise.
     """
+
+    usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "random,em,ops"}
+    single: ClassVar = ("defenses", "tasks")
 
     orders: int = 3
     """Orders of batches for each seed, at least 2; more find smaller differences."""
@@ -31,6 +37,8 @@ class Trajectory(Grid):
         from howfar.results.trajectories import departures, overview
         from howfar.store import open_store, write_text
 
+        if self.every < 0 or not 0 < self.rate < 1:
+            raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
         if self.orders < 2:
             raise UsageError(f"--orders {self.orders} says nothing of what chance does. Take 2 or more.")
         cells = self.experiments()

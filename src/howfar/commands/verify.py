@@ -13,6 +13,9 @@ from howfar.commands.grid import Grid
 from howfar.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from howfar.data.outline import Outline
+    from howfar.experiment import Experiment
+    from howfar.photos.pairs import Pair
     from howfar.photos.verdict import Loss
     from howfar.report.page import Group
 
@@ -63,23 +66,32 @@ class Verify(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.photos.verdict import required, sentences
+        from howfar.photos.verdict import demanded, required, sentences
         from howfar.report.render import render
         from howfar.results import collect
         from howfar.store import open_store, write_text
 
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
+        chosen = self._chosen()
+        tries = chosen.labelled and self.defenses != "none"
+        for demand in self.require:
+            demanded(demand, ("drop", "kept") if tries else ("drop",))
         store = open_store(self.runs)
-        data, copies, count, labelled = self._prepared(store.root)
-        grids = self._grids(data, copies, count, labelled=labelled)
-        keys: list[str] = []
-        for grid in grids:
-            experiments = grid.experiments()
-            keys += [experiment.steps()[1].key for experiment in experiments]
+        data, copies = self._prepared(chosen, store.root)
+        left_out: dict[str, str] = {}
+        planned: list[tuple[Grid, list[Experiment]]] = []
+        for grid in self._grids(data, copies, len(chosen.train), labelled=chosen.labelled):
+            experiments, gone = grid.cells(chosen.outline(self.size))
+            planned.append((grid, experiments))
+            left_out |= gone
+        for label, reason in left_out.items():
+            terminal.say(f"left out: {label}: it {reason}")
+        for grid, experiments in planned:
             grid.complete(experiments, store)
         if self.dry_run:
             return 0
+        keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)
         names = {f"import:{path}": way for way, path in copies.items()}
         losses = _losses(page.groups, names, self._shares)
@@ -89,9 +101,9 @@ class Verify(Common):
         told = None
         if worst is not None:
             told = worst.poisoned.defense, worst.poisoned.quality, worst.kept, worst.high - worst.kept
-        text = sentences(losses, self.model, told)
+        text = sentences(losses, self.model, told, left_out)
         first = losses[0]
-        measured = {"drop": 100 * first.value, **({"kept": 100 * told[2]} if told else {})}
+        measured = {"drop": 100 * first.value, "kept": 100 * told[2] if told else math.nan}
         demands = [required(demand, measured) for demand in self.require]
         write_text(store.root / "report.html", render(replace(page, opening=text)))
         self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
@@ -116,42 +128,49 @@ class Verify(Common):
             raise UsageError("--ways is empty. Take as-is at least.")
         return found
 
-    def _prepared(self, root: Path) -> tuple[Path, dict[str, Path], int, bool]:
-        """Write the photographs as a learner sees them.
-
-        Returns their file, the copies, the number of training images, and whether labels are known.
-        """
-        import numpy as np
+    def _chosen(self) -> "_Chosen":
+        """Return which photographs train and which test, read from names alone."""
         import torch
 
-        from howfar import arrays
         from howfar.data import Data, halves
-        from howfar.photos.pairs import WAYS, pairs_of, seen
+        from howfar.photos.pairs import pairs_of
 
         pairs = pairs_of(self.photos, self.protected)
         if len(pairs) < LEAST:
             raise UsageError(f"{len(pairs)} photographs are too few to learn from. Take {LEAST} or more.")
         kinds = sorted({label for *_, label in pairs})
-        labelled = len(kinds) > 1 and "" not in kinds
         labels = torch.tensor([kinds.index(label) for *_, label in pairs])
-        workers = arrays.cores()
-        originals = seen([self.photos / name for name, *_ in pairs], self.size, WAYS["as-is"], workers=workers)
-        whole = Data(torch.from_numpy(originals.transpose(0, 3, 1, 2)), {"label": labels}, torch.arange(len(pairs)))
-        train, test = halves(whole, 0.25)
-        folder = root / "seen"
+        places = Data(torch.zeros(len(pairs), 1, 1, 1, dtype=torch.uint8), {"label": labels}, torch.arange(len(pairs)))
+        train, test = (part.ids.tolist() for part in halves(places, 0.25))
+        return _Chosen(pairs, labels.tolist(), train, test, len(kinds) > 1 and "" not in kinds)
+
+    def _prepared(self, chosen: "_Chosen", root: Path) -> tuple[Path, dict[str, Path]]:
+        """Write the photographs as a learner sees them; returns their file, and those of the copies.
+
+        A dry run writes nothing.
+        """
+        import numpy as np
+
+        from howfar import arrays
+        from howfar.photos.pairs import WAYS, seen
+
+        folder, workers = root / "seen", arrays.cores()
+        data, copies = folder / "originals.npz", {way: folder / f"{way}.npy" for way in self._ways}
+        if self.dry_run:
+            return data, copies
         folder.mkdir(parents=True, exist_ok=True)
+        originals = seen([self.photos / name for name, *_ in chosen.pairs], self.size, WAYS["as-is"], workers=workers)
+        labels = (("y", np.array(chosen.labels)),) if chosen.labelled else ()
         table = {
-            f"{kind}_{part}": values[own.ids.numpy()]
-            for part, own in (("train", train), ("test", test))
-            for kind, values in (("x", originals), *((("y", labels.numpy()),) if labelled else ()))
+            f"{kind}_{part}": values[places]
+            for part, places in (("train", chosen.train), ("test", chosen.test))
+            for kind, values in (("x", originals), *labels)
         }
-        np.savez(folder / "originals.npz", **table)
-        copies = {}
-        for way in self._ways:
-            files = [self.protected / pairs[place][1] for place in train.ids.tolist()]
-            copies[way] = folder / f"{way}.npy"
-            np.save(copies[way], seen(files, self.size, WAYS[way], workers=workers))
-        return folder / "originals.npz", copies, len(train), labelled
+        np.savez(data, **table)
+        for way, path in copies.items():
+            files = [self.protected / chosen.pairs[place][1] for place in chosen.train]
+            np.save(path, seen(files, self.size, WAYS[way], workers=workers))
+        return data, copies
 
     def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labelled: bool) -> list[Grid]:
         held = f"held_out={count // 6}"
@@ -183,6 +202,34 @@ class Verify(Common):
         for sentence in [*text, *demands]:
             terminal.out(sentence)
         terminal.say(f"page: {page}")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which photographs a learner trains on and is tested with.
+
+    Attributes:
+        pairs: name of the original, name of the copy, label.
+        labels: number of the label of each.
+        train: places of those to learn from.
+        test: places of those to be tested with.
+        labelled: whether the labels tell anything apart.
+    """
+
+    pairs: "list[Pair]"
+    labels: list[int]
+    train: list[int]
+    test: list[int]
+    labelled: bool
+
+    def outline(self, size: int) -> "Outline":
+        """Return what the data set will hold, at this side in pixels."""
+        from howfar.data.outline import Outline, blank
+
+        count = max(self.labels) + 1
+        names = [str(number) for number in range(count)] if self.labelled else []
+        sample = blank((3, size, size), {"label": count} if self.labelled else {}, names, flip=True)
+        return Outline(sample, len(self.train), len(self.test))
 
 
 def _losses(groups: "list[Group]", names: dict[str, str], shares: list[float]) -> "list[Loss]":

@@ -1,5 +1,6 @@
 """NumPy archives: ``x_train, y_train, x_test, y_test`` as uint8 images, channels last or first."""
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
 NEEDED = ("x_train", "x_test")
+FEW = 2  # images that stand for an archive in an outline
 
 
 def npz(root: Path, flip: bool = True) -> Splits:
@@ -35,7 +37,52 @@ def npz(root: Path, flip: bool = True) -> Splits:
 
 def read_npz(path: Path, *, flip: bool) -> Splits:
     """Read one archive; pickled arrays are refused."""
-    table = read_arrays(path)
+    return _splits(path, read_arrays(path), flip=flip)
+
+
+def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int]:
+    """Return a few images of an archive, and how many there are for training and for testing; reads no others.
+
+    The first images stand for all; of classes, the smallest and the largest.
+
+    Raises:
+        UsageError: where the file is missing; HowfarError: where it is broken or lacks an array.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
+    table: dict[str, NDArray[Any]] = {}
+    counts: dict[str, int] = {}
+    try:
+        with zipfile.ZipFile(path) as members:
+            for name in members.namelist():
+                key = name.removesuffix(".npy")
+                counts[key], table[key] = _head(members, name)
+    except Exception as error:  # archives and array headers fail in many ways
+        raise HowfarError(f"{path} is no readable .npz archive ({error}). Save it anew with numpy.savez.") from None
+    splits = _splits(path, table, flip=flip)
+    return splits, counts["x_train"], counts["x_test"]
+
+
+def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
+    """Return the number of rows of an array in an archive, and its first two; of classes, smallest and largest."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, kind = header(file)
+        if kind.hasobject or not shape:
+            raise ValueError("it holds something else than arrays of numbers")
+        flat = len(shape) == 1
+        if by_columns and not flat:
+            raise ValueError("an array lies column by column")
+        rows = shape[0] if flat else min(shape[0], FEW)
+        raw = file.read(rows * math.prod(shape[1:]) * kind.itemsize)
+    values = np.frombuffer(raw, kind).reshape(rows, *shape[1:])
+    if flat and np.issubdtype(kind, np.integer) and len(values) > FEW:
+        values = np.array([values.min(), values.max()], kind)
+    return shape[0], values
+
+
+def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits:
     missing = [name for name in NEEDED if name not in table]
     if missing:
         raise HowfarError(f"{path} lacks {', '.join(missing)}. Write it with numpy.savez({', '.join(NEEDED)}).")

@@ -7,6 +7,7 @@ the splits, so that no place is learned and tested.
 import csv
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from howfar.spec import Joined
 VERSION = 2  # 2: no values where there is no surface; normals point up and towards the camera
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"point_(\d+)_view_(\d+)_domain_\w+\.(?:png|npy)")
+LISTED = 50_000  # files that are listed for an outline, before the rest is estimated
 FLAT = ""  # building of a root that has no such level
 
 
@@ -71,6 +73,54 @@ def taskonomy(
     return Splits(train, test, (), flip)
 
 
+def counted(
+    root: Path, domains: tuple[str, ...], size: int, split: Path | None, test_share: float, *, flip: bool
+) -> tuple[Splits, int, int, bool]:
+    """Return a few views, about how many train and test, and whether that is estimated; lists a part of the folders.
+
+    Raises:
+        UsageError: if nothing is there.
+    """
+    wanted = _wanted(root, domains)
+    base = root / "rgb"
+    buildings = sorted((entry.name for entry in os.scandir(base) if entry.is_dir()), key=_draw) or [FLAT]
+    counts: dict[str, int] = {}
+    few: Data | None = None
+    listed = 0
+    for name in buildings:
+        tables = {domain: _in_folder(root / domain / name, name) for domain in ("rgb", *wanted)}
+        shared = sorted(set.intersection(*(set(table) for table in tables.values())))
+        counts[name], listed = len(shared), listed + sum(len(table) for table in tables.values())
+        few = _few(tables, shared[:2], size) if few is None and shared else few
+        if listed > LISTED and few is not None:
+            break
+    if few is None:
+        raise UsageError(f"{root} has no view with all of {', '.join(('rgb', *wanted))}. Ask for fewer domains.")
+    mean = sum(counts.values()) / len(counts)
+    everywhere = {name: counts.get(name, round(mean)) for name in buildings}
+    test = _test_count(everywhere, split, test_share)
+    return Splits(few, few, (), flip), sum(everywhere.values()) - test, test, len(counts) < len(buildings)
+
+
+def _test_count(counts: dict[str, int], split: Path | None, share: float) -> int:
+    """Return how many views test, as ``_test_views`` chooses them, from the number of views of every building."""
+    if split is not None:
+        flags = read_split(split)
+        return sum(count for name, count in counts.items() if flags.get(name) == "test")
+    shown = [name for name in sorted(counts, key=_draw) if counts[name]]
+    if len(shown) > 1:
+        return sum(counts[name] for name in shown[: max(round(share * len(shown)), 1)])
+    return max(round(share * counts[shown[0]]), 1)
+
+
+def _few(tables: dict[str, dict[View, Path]], chosen: list[View], size: int) -> Data:
+    """Return views read from their files."""
+    columns = {
+        name: torch.stack([decoded(name, table[view], size) for view in chosen]) for name, table in tables.items()
+    }
+    return Data(columns.pop("rgb"), columns, torch.tensor([_identity(view) for view in chosen]))
+
+
 def views(root: Path, domains: Iterable[str]) -> list[View]:
     """Return the views that have an image and all of these domains, sorted."""
     sets = [set(_files(root, domain)) for domain in ("rgb", *domains)]
@@ -95,10 +145,14 @@ def _files(root: Path, domain: str) -> dict[View, Path]:
     found: dict[View, Path] = {}
     base = root / domain
     for folder, building in [(base, FLAT), *((f, f.name) for f in sorted(base.iterdir()) if f.is_dir())]:
-        for path in folder.iterdir():
-            if match := NAME.fullmatch(path.name):
-                found[building, int(match[1]), int(match[2])] = path
+        found |= _in_folder(folder, building)
     return found
+
+
+def _in_folder(folder: Path, building: str) -> dict[View, Path]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    matches = {path: NAME.fullmatch(path.name) for path in paths}
+    return {(building, int(match[1]), int(match[2])): path for path, match in matches.items() if match}
 
 
 def _test_views(found: list[View], split: Path | None, share: float) -> set[View]:

@@ -68,12 +68,18 @@ ENSEMBLES: dict[str, tuple[str, ...]] = {
 WORST = "standard-v1"
 
 
-def expanded(names: Iterable[str]) -> list[str]:
-    """Return names of defenses with ensembles spelled out; ``worst`` is the newest one."""
-    found: list[str] = []
+def expanded(names: Iterable[str]) -> dict[str, bool]:
+    """Return names of defenses with ensembles spelled out; ``worst`` is the newest one.
+
+    Returns:
+        for every defense, whether it was named itself; the others are there because an ensemble was.
+    """
+    found: dict[str, bool] = {}
     for name in names:
-        found += ENSEMBLES.get(WORST if name == "worst" else name, (name,))
-    return list(dict.fromkeys(found))
+        ensemble = ENSEMBLES.get(WORST if name == "worst" else name)
+        for member in ensemble or (name,):
+            found[member] = found.get(member, False) or ensemble is None
+    return found
 
 
 __all__ = ["DEFENSES", "ENSEMBLES", "WORST", "Chain", "Defense", "Learner", "as_seen", "chained", "expanded"]

@@ -1,6 +1,6 @@
 """Defenses one after the other, as a person writes them: ``jpeg:75+cutout``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from howfar.defend.defense import Defense, chained
@@ -14,12 +14,14 @@ class Chain:
 
     Attributes:
         parts: the first one is nearest to the raw images.
+        optional: whether it is left out where it cannot run, as members of an ensemble are; others are an error there.
     """
 
     parts: tuple[Spec[Defense], ...]
+    optional: bool = field(default=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str, table: dict[str, Any]) -> "Chain":
+    def parse(cls, text: str, table: dict[str, Any], *, optional: bool = False) -> "Chain":
         """Return the chain that ``text`` describes.
 
         Raises:
@@ -28,7 +30,7 @@ class Chain:
         parts = split_list(text, at="+")
         if not parts:
             raise UsageError("no defense is named. Write one, or several such as jpeg:75+cutout.")
-        return cls(tuple(parse(part, table, "defense") for part in parts))
+        return cls(tuple(parse(part, table, "defense") for part in parts), optional)
 
     @property
     def label(self) -> str:

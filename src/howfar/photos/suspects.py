@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from howfar import arrays
@@ -78,7 +79,7 @@ def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
     return data.take(second).with_pixels(clean.pixels[first]), data.take(second)
 
 
-def _shrunk(pixels: Pixels, size: int) -> Pixels:
+def _shrunk(pixels: Pixels, size: int) -> Tensor:
     """Return images with no side above ``size``."""
     if max(pixels.shape[2:]) <= size:
         return pixels

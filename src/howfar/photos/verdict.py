@@ -1,6 +1,6 @@
 """What a verification found, in plain words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
@@ -40,13 +40,19 @@ class Loss:
     retention: float
 
 
-def sentences(losses: Sequence[Loss], model: str, worst: tuple[str, float, float, float] | None) -> list[str]:
+def sentences(
+    losses: Sequence[Loss],
+    model: str,
+    worst: tuple[str, float, float, float] | None,
+    left_out: Mapping[str, str] | None = None,
+) -> list[str]:
     """Return the verdict, the most important sentence first.
 
     Args:
         losses: classification as it is first; then other ways, shares and tasks.
         model: the victim.
         worst: best defense, what it gets, protection kept, and half of its interval.
+        left_out: defenses that were not tried, and what each lacks, as the rest of a sentence.
     """
     named = [loss for loss in losses if loss.task == "classification"]
     found = [_first(named[0], model), *(_way(loss) for loss in named[1:])] if named else []
@@ -56,6 +62,7 @@ def sentences(losses: Sequence[Loss], model: str, worst: tuple[str, float, float
             f"A learner that takes the best of all defenses tried ({defense}) gets {100 * quality:.0f} %: "
             f"{100 * kept:.0f} ± {100 * reach:.0f} % of the protection are kept."
         )
+    found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
     others = [loss for loss in losses if loss.task != "classification"]
     left = [f"{loss.task} ({100 * loss.retention:.0f} %)" for loss in others if loss.retention > HOLDS]
     gone = [f"{loss.task} ({100 * loss.retention:.0f} %)" for loss in others if loss.retention <= HOLDS]
@@ -90,12 +97,12 @@ def _points(loss: Loss) -> str:
     return f"{100 * loss.value:.0f} ± {50 * (loss.high - loss.low):.0f} points"
 
 
-def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
-    """Return whether a requirement such as ``drop>=30`` is met, and the sentence that says so.
+def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
+    """Return name, sign and bound of a requirement such as ``drop>=30``.
 
     Args:
         text: name, ``>=`` or ``<=``, and a number in points or percent.
-        measured: by name, in points or percent.
+        known: names that are measured.
 
     Raises:
         UsageError: if it is no requirement.
@@ -106,8 +113,22 @@ def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
         bound = float(limit)
     except ValueError:
         found = ""
-    if not found or name.strip() not in measured:
-        raise UsageError(f"'{text}' is no requirement. Write e.g. drop>=30; known: {', '.join(sorted(measured))}.")
-    value = measured[name.strip()]
+    if not found or name.strip() not in known:
+        raise UsageError(f"'{text}' is no requirement. Write e.g. drop>=30; known: {', '.join(sorted(known))}.")
+    return name.strip(), sign, bound
+
+
+def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
+    """Return whether a requirement is met, and the sentence that says so.
+
+    Args:
+        text: as in ``demanded``.
+        measured: by name, in points or percent; NaN meets nothing.
+
+    Raises:
+        UsageError: as ``demanded``.
+    """
+    name, sign, bound = demanded(text, measured)
+    value = measured[name]
     met = value >= bound if sign == ">=" else value <= bound
-    return met, f"{name.strip()} is {value:.1f}, required {sign} {bound:g}: {'met' if met else 'not met'}"
+    return met, f"{name} is {value:.1f}, required {sign} {bound:g}: {'met' if met else 'not met'}"

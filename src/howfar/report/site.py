@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from howfar.report.entry import Entry
@@ -9,6 +10,7 @@ from howfar.report.html import rendered, text_of
 from howfar.report.numbers import scale, shown, unit
 from howfar.score import recorded, ssim_text
 
+TITLE = "How far from unlearnable? Leaderboard"
 HEADER = (
     "protector",
     "protection kept (95 %)",
@@ -67,6 +69,14 @@ def cells(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def is_one(path: Path) -> bool:
+    """Return whether a file is such a page."""
+    try:
+        return f"<title>{TITLE}</title>" in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def render(entries: Sequence[Entry]) -> str:
     """Return the page; rows are looked for in ``rows/`` beside it. Every name is escaped."""
     scripts = (text_of("tables.js"),)
@@ -78,7 +88,7 @@ def render(entries: Sequence[Entry]) -> str:
         }
         for rows in ranked(entries)
     ]
-    values: dict[str, Any] = {"groups": groups, "header": HEADER, "tables": scripts[0]}
+    values: dict[str, Any] = {"groups": groups, "header": HEADER, "tables": scripts[0], "title": TITLE}
     return rendered("site.html", scripts, **values)
 
 

@@ -7,11 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from howfar import arrays
 from howfar.clock import Clock
-from howfar.errors import UsageError
+from howfar.errors import UsageError, unknown
 from howfar.experiment import Experiment
+from howfar.models.build import weight_names
 from howfar.probe import (
     Plane,
     along,
@@ -79,6 +81,19 @@ class View:
             raise UsageError("which layer's Hessian? Give --layer, e.g. --layer head.weight.")
         if self.plane == "weights" and self.weights.count(",") != 1:
             raise UsageError("which two weights? Give --weights, e.g. --weights head.weight:0,head.weight:1.")
+        if self.plane == "weights":
+            self.chosen()
+
+    def chosen(self) -> list[tuple[str, int]]:
+        """Return the two weights: the name of a layer, and a number in it."""
+        return [_weight(text) for text in self.weights.split(",")]
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights of this view."""
+        if self.plane == "weights":
+            weight_plane(model, *self.chosen())
+        elif self.plane == "hessian" and self.layer not in weight_names(model):
+            raise unknown("layer", self.layer, weight_names(model))
 
 
 @dataclass(frozen=True)
@@ -155,8 +170,7 @@ class _Scene:
         if self.view.plane == "pca":
             plane, explained = pca_plane(list(paths.values()), self.clean.path.parameters)
         else:
-            chosen = [_weight(text) for text in self.view.weights.split(",")]
-            plane = weight_plane(self.clean.model, *chosen)
+            plane = weight_plane(self.clean.model, *self.view.chosen())
         places = {label: plane.project(path) for label, path in paths.items()}
         every = torch.cat(list(places.values())).double()
         low, high = every.min(0).values, every.max(0).values

@@ -1,8 +1,8 @@
 """Indoor scenes with exact labels, drawn and cast on the spot."""
 
 from howfar.data.rooms.layout import SCENES, draw_room
-from howfar.data.rooms.load import rooms
+from howfar.data.rooms.load import outline_of, rooms
 from howfar.data.rooms.parts import CLASSES, OBJECTS
 from howfar.data.rooms.render import View, render
 
-__all__ = ["CLASSES", "OBJECTS", "SCENES", "View", "draw_room", "render", "rooms"]
+__all__ = ["CLASSES", "OBJECTS", "SCENES", "View", "draw_room", "outline_of", "render", "rooms"]

@@ -23,6 +23,7 @@ from howfar.unfinished import whole
 VERSION = 2
 SEEN = 0.004  # share of the picture that an object must cover to count as there
 TEST_FROM = 2**40  # test rooms have numbers of their own
+SMALL = 48  # pixels: side of the rooms that stand for others
 PART = 100  # rooms that one process draws at a time
 
 
@@ -52,6 +53,29 @@ def rooms(
         kept(folder, size, seed, first, count) for first, count in ((0, train), (TEST_FROM, test))
     ]  # fmt: skip
     return Splits(parts[0], parts[1], SCENES, flip=True)
+
+
+def outline_of(size: int, seed: int) -> Splits:
+    """Return two rooms for training and two for testing with all targets, drawn small and enlarged.
+
+    They stand for a set whose size alone is wanted: the first is of the first kind, the second of the last one, and the
+    last class of pixels is in it.
+    """
+    parts = []
+    for first in (0, TEST_FROM):
+        found = drawn(min(size, SMALL), seed, range(first, first + 2))
+        pixels, ids = _enlarged(found.pop("pixels"), size), found.pop("ids")
+        targets = {name: _enlarged(values, size) if values.ndim > 2 else values for name, values in found.items()}
+        targets["class_scene"] = torch.tensor([0, len(SCENES) - 1])
+        targets["segment_semantic"][1, 0, 0] = len(CLASSES) - 1
+        parts.append(Data(pixels, targets, ids))
+    return Splits(parts[0], parts[1], SCENES, flip=True)
+
+
+def _enlarged(values: Tensor, size: int) -> Tensor:
+    """Return images or maps at another size, every place with the value of its nearest one."""
+    places = torch.arange(size) * values.shape[-1] // size
+    return values[..., places[:, None], places].contiguous()
 
 
 def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:

@@ -1,0 +1,161 @@
+"""What a data set holds, told from its settings, file names and file headers: for dry runs, which load nothing."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.arrays import Pixels
+from howfar.data import files
+from howfar.data.camvid import SIZE as CAMVID_SIZE
+from howfar.data.camvid import VOID as CAMVID_CLASSES
+from howfar.data.folder import counted as counted_files
+from howfar.data.folder import decoded
+from howfar.data.npz import read_outline
+from howfar.data.rooms import outline_of
+from howfar.data.taskonomy import counted as counted_views
+from howfar.data.types import Data, Splits
+from howfar.errors import UsageError
+from howfar.spec import Spec
+
+FEW = 4  # images of a sample
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What a data set holds, without the data.
+
+    Attributes:
+        sample: a few images with the true shape, the true kinds of targets and the first and last class of each. The
+            pixels need not be the data set's own.
+        train: number of training images.
+        test: number of test images.
+        note: what is estimated; empty where nothing is.
+    """
+
+    sample: Splits
+    train: int
+    test: int
+    note: str = ""
+
+
+def outline(dataset: Spec[Splits]) -> Outline:
+    """Return what a data set holds; a plug-in's, which nothing is known of, is loaded."""
+    if dataset.name in OUTLINES and dataset.factory.__module__.startswith("howfar."):
+        return Spec(dataset.name, dataset.settings, dataset.label, OUTLINES[dataset.name]).build()
+    splits = dataset.build()
+    return Outline(splits, len(splits.train), len(splits.test), f"'{dataset.name}' had to be loaded to know its size.")
+
+
+def blank(
+    shape: tuple[int, int, int], targets: Mapping[str, int], classes: Iterable[str] = (), *, flip: bool
+) -> Splits:
+    """Return a sample of random pixels.
+
+    Args:
+        shape: channels, height and width.
+        targets: number of classes by the name of the target.
+        classes: their names.
+        flip: whether learners may mirror the images.
+    """
+    pixels: Pixels = torch.randint(0, 256, (FEW, *shape), dtype=torch.uint8, generator=arrays.seeded(0, "outline"))
+    labels = {name: _ends(count) for name, count in targets.items()}
+    parts = [Data(pixels, labels, torch.arange(first, first + FEW)) for first in (0, FEW)]
+    return Splits(parts[0], parts[1], tuple(classes), flip)
+
+
+def _ends(count: int) -> Tensor:
+    """Return the first and the last of so many classes, in turns."""
+    return torch.tensor([0, max(count - 1, 0)] * (FEW // 2))
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
+
+
+def _digits(size: int = 16) -> Outline:
+    return Outline(blank((1, size, size), {"label": 10}, _numbers(10), flip=False), 1347, 450)
+
+
+def _rooms(
+    size: int = 64, train: int = 4000, test: int = 1000, seed: int = 0, root: Path | None = None
+) -> Outline:  # fmt: skip
+    return Outline(outline_of(size, seed), train, test)
+
+
+def _published(
+    name: str, shape: tuple[int, int, int], targets: Mapping[str, int], counts: tuple[int, int], *, flip: bool
+) -> Callable[..., Outline]:
+    """Return the outline of a public set, whose size is known; an archive of another size is looked into."""
+
+    def outlined(root: Path | None = None, download: bool = False) -> Outline:
+        found = files.find(root, name, [f"{name}.npz", f"{name}_sample.npz"], download=download)
+        if found is not None and found.suffix == ".npz":
+            return _npz(found, flip)
+        place = root or files.default_root(name)
+        here = place.is_dir() and any(place.iterdir())
+        note = "" if here or download else f"{name} is not in {place}: add --download, or point --data-root at it."
+        return Outline(blank(shape, targets, _numbers(next(iter(targets.values()))), flip=flip), *counts, note)
+
+    return outlined
+
+
+def _npz(root: Path, flip: bool = True) -> Outline:
+    sample, train, test = read_outline(Path(root), flip=flip)
+    return Outline(sample, train, test)
+
+
+def _camvid(root: Path, height: int | None = None, width: int | None = None) -> Outline:
+    size = None if height is None or width is None else (height, width)
+    if root.is_dir():
+        counts = [len(list((root / part).glob("*.png"))) for part in ("train", "test")]
+        if not all(counts):
+            raise UsageError(f"{root} holds no PNG in train or test. Give SegNet's CamVid folder, or an .npz.")
+        shape = (3, *(size or CAMVID_SIZE))
+    else:
+        sample, *counts = read_outline(root, flip=True)
+        shape = sample.train.shape if size is None else (sample.train.shape[0], *size)
+    splits = blank(shape, {}, flip=True)
+    top = torch.arange(CAMVID_CLASSES, dtype=torch.uint8).repeat(math.ceil(shape[1] * shape[2] / CAMVID_CLASSES))
+    maps = top[: shape[1] * shape[2]].reshape(1, *shape[1:]).repeat(FEW, 1, 1)
+    parts = [Data(part.pixels, {"segment_semantic": maps}, part.ids) for part in (splits.train, splits.test)]
+    return Outline(Splits(parts[0], parts[1], (), True), counts[0], counts[1])
+
+
+def _folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Outline:
+    first, classes, train, test = counted_files(Path(root), test_share)
+    image, gray = decoded(first, size)
+    shape = (1 if gray else 3, image.shape[1], image.shape[2])
+    targets = {"label": len(classes)} if classes else {}
+    note = "the images' shape is that of the first one." if not size or gray else ""
+    return Outline(blank(shape, targets, classes, flip=flip), train, test, note)
+
+
+def _taskonomy(
+    root: Path, domains: Any = (), size: int = 64, split: Path | None = None, test_share: float = 0.2,
+    skip_broken: bool = False, flip: bool = True,
+) -> Outline:  # fmt: skip
+    splits, train, test, estimated = counted_views(root, tuple(domains), size, split, test_share, flip=flip)
+    note = "the number of views is estimated from a part of the buildings." if estimated else ""
+    return Outline(splits, train, test, note)
+
+
+_COLOR, _GRAY = (3, 32, 32), (1, 28, 28)
+OUTLINES: dict[str, Callable[..., Outline]] = {
+    "digits": _digits,
+    "rooms": _rooms,
+    "cifar10": _published("cifar10", _COLOR, {"label": 10}, (50_000, 10_000), flip=True),
+    "cifar100": _published("cifar100", _COLOR, {"label": 100, "coarse": 20}, (50_000, 10_000), flip=True),
+    "mnist": _published("mnist", _GRAY, {"label": 10}, (60_000, 10_000), flip=False),
+    "fashion-mnist": _published("fashion-mnist", _GRAY, {"label": 10}, (60_000, 10_000), flip=False),
+    "svhn": _published("svhn", _COLOR, {"label": 10}, (73_257, 26_032), flip=False),
+    "camvid": _camvid,
+    "taskonomy": _taskonomy,
+    "folder": _folder,
+    "npz": _npz,
+}
