@@ -20,10 +20,12 @@ from across_studies import STUDIES
 
 from howfar import engine, terminal
 from howfar.report.crosstask import Matrix, as_markdown
+from howfar.report.numbers import half
 from howfar.report.page import Protected
 from howfar.results import collect
-from howfar.results.cells import CLEAN, Distances, crafted_for
+from howfar.results.cells import Distances
 from howfar.results.crosstask import matrices
+from howfar.results.names import CLEAN, Names
 from howfar.score import Retention, retention, ssim_text
 from howfar.store import Record, Store
 from howfar.suite import check_data
@@ -71,10 +73,13 @@ def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
 
 def by_seed(victims: Sequence[Record]) -> dict[tuple[str, str, str], dict[int, float]]:
     """Return qualities of single tasks, seed by seed, by defense, row and task."""
+    names = Names(victims)
     found: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     for record in victims:
-        defense, task = (record.spec[key]["label"] for key in ("defense", "task"))
-        found[defense, crafted_for(record), task][record.spec["seed"]] = record.result["quality"]
+        tables = names.tables(record.spec)
+        found[tables["defense"], names.crafted_for(record.spec), tables["task"]][record.spec["seed"]] = record.result[
+            "quality"
+        ]
     return found
 
 
@@ -105,11 +110,12 @@ def worst_cases(
 
 
 def lost(kept: Retention) -> str:
-    return retained(Retention(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.seeds))
+    low, high = (None if end is None else 1 - end for end in (kept.high, kept.low))
+    return retained(Retention(1 - kept.value, low, high, kept.seeds))
 
 
 def retained(kept: Retention) -> str:
-    return f"{100 * kept.value:.0f} ± {50 * (kept.high - kept.low):.0f}"
+    return f"{100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)}"
 
 
 if __name__ == "__main__":

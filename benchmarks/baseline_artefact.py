@@ -23,6 +23,7 @@ from howfar.defend import DEFENSES, Chain, as_seen
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
 from howfar.protect import PROTECTORS
+from howfar.report.numbers import ends
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
 from howfar.tasks import Task, classification
@@ -69,7 +70,7 @@ def main() -> None:
             for way in range(len(WAYS)):
                 clean, poisoned = ([ways[way] for _, ways in found[label]] for label in ("clean", name))
                 distance = unlearnable_distance(clean, poisoned)
-                cells.append(f"{distance.value:.2f} ({distance.low:.2f}–{distance.high:.2f})")
+                cells.append(f"{distance.value:.2f}{ends(distance.low, distance.high)}")
                 values.append(distance.value)
             largest = max(largest, abs(values[2] - values[1]))
             print(f"| {text} | {name} | {accuracy:.3f} | {' | '.join(cells)} |", flush=True)

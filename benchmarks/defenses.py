@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.defend import DEFENSES
+from howfar.report.numbers import half
 from howfar.report.page import Page
 from howfar.report.profile import Profile
 from howfar.results import collect
@@ -107,9 +108,7 @@ def show_matrix(profile: Profile, records: list[Record]) -> None:
 
 
 def _mean(values: list[float]) -> str:
-    _, high = mean_interval(values)
-    reach = "" if np.isinf(high) else f" ± {100 * (high - float(np.mean(values))):.1f}"
-    return f"{100 * float(np.mean(values)):.1f}{reach}"
+    return f"{100 * float(np.mean(values)):.1f}{half(*mean_interval(values), '.1f', 100)}"
 
 
 def show_worst(profile: Profile) -> None:

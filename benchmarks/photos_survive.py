@@ -22,6 +22,7 @@ from PIL import Image
 
 from howfar.data import balanced
 from howfar.data.npz import npz
+from howfar.report.numbers import half
 from howfar.score import ssim_text
 from howfar.spec import split_list
 from howfar.store import write_text
@@ -117,7 +118,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def drop(loss: "dict[str, float] | None") -> str:
     """Return a drop as a person reads it."""
-    return "–" if loss is None else f"{100 * loss['value']:.1f} ± {50 * (loss['high'] - loss['low']):.1f}"
+    return "–" if loss is None else f"{100 * loss['value']:.1f}{half(loss['low'], loss['high'], '.1f', 100)}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.report import Row
+from howfar.report.numbers import ends, half
 from howfar.results import collect
 from howfar.score import psnr_text, ssim_text
 from howfar.store import Store
@@ -70,13 +71,13 @@ def main() -> None:
 
 def show(row: Row, seconds: float, known: float | None) -> None:
     """Print a line of the table."""
-    half = row.clean - row.poisoned >= (row.clean - 0.1) / 2
-    reach = "" if row.drop_low is None or row.drop_high is None else f" ± {50 * (row.drop_high - row.drop_low):.1f}"
-    ud = "–" if row.ud is None else f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})"
+    halved = row.clean - row.poisoned >= (row.clean - 0.1) / 2
+    reach = half(row.drop_low, row.drop_high, ".1f", 100)
+    ud = "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high)}"
     published = "–" if known is None else f"{known:.1f}"
     print(
         f"| {row.protector} | {row.model} | {100 * row.clean:.1f} | {100 * row.poisoned:.1f} | "
-        f"{100 * row.drop:.1f}{reach} | {'yes' if half else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | "
+        f"{100 * row.drop:.1f}{reach} | {'yes' if halved else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | "
         f"{psnr_text(row.psnr, row.linf)} | {ssim_text(row.ssim)} | {1000 * seconds:.1f} | {published} |"
     )
 

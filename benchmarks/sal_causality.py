@@ -30,6 +30,7 @@ from howfar.models import MODELS, build
 from howfar.models.build import weights_of
 from howfar.probe import sharpness
 from howfar.protect import PROTECTORS
+from howfar.report.numbers import ends, half
 from howfar.score.intervals import mean_interval
 from howfar.spec import parse
 from howfar.store import write_text
@@ -117,10 +118,9 @@ def main() -> None:
         ratios = [np.log(one["sal"] / other["sal"]) for one, other in zip(cells, plain, strict=True)]
         changes = [100 * (one["accuracy"] - other["accuracy"]) for one, other in zip(cells, plain, strict=True)]
         sal, accuracy = (float(np.mean([cell[kind] for cell in cells])) for kind in ("sal", "accuracy"))
-        low, high = (float(np.exp(end)) for end in mean_interval(ratios))
-        shown = "" if way == PLAIN else f"{np.exp(np.mean(ratios)):.2f} ({low:.2f}–{high:.2f})"
-        reach = (mean_interval(changes)[1] - np.mean(changes)) if len(changes) > 1 else float("nan")
-        change = "" if way == PLAIN else f"{np.mean(changes):+.1f} ± {reach:.1f}"
+        low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(ratios))
+        shown = "" if way == PLAIN else f"{np.exp(np.mean(ratios)):.2f}{ends(low, high)}"
+        change = "" if way == PLAIN else f"{np.mean(changes):+.1f}{half(*mean_interval(changes), '.1f')}"
         print(f"| {label} | {way} | {sal:.3f} | {shown} | {100 * accuracy:.1f} | {change} |")
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from howfar.probe import Sharpness
-from howfar.results.cells import CLEAN, drop_of, grouped, readings_of
+from howfar.report.numbers import ends
+from howfar.results.cells import drops_of, grouped, readings_of
+from howfar.results.names import CLEAN
 from howfar.score import rank_correlation
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store
@@ -39,38 +41,29 @@ def main() -> None:
     for label, runs in cells.runs.items():
         seeds = sorted(set(runs) & set(clean))
         pairs = [(clean[seed], runs[seed]) for seed in seeds]
-        lost = [drop_of([first], [second]).value for first, second in pairs]
         found = np.array([logarithms(first, second) for first, second in pairs])  # seeds, epochs, layers
         logs.append(found.mean((1, 2)).tolist())
-        drops.append(lost)
-        (low, high), ends = mean_interval(logs[-1]), mean_interval(found[:, -1].mean(1).tolist())
-        lines.append(
-            (
-                float(np.mean(logs[-1])),
-                low,
-                high,
-                float(found[:, -1].mean()),
-                *ends,
-                label,
-                float((found < 0).mean()),
-                lost,
-            )
-        )
+        drops.append(drops_of([first for first, _ in pairs], [second for _, second in pairs]))
+        last = found[:, -1].mean(1).tolist()
+        lines.append((float(np.mean(logs[-1])), label, drops[-1], logs[-1], last, float((found < 0).mean())))
     print(f"{options.model}, {options.epochs} epochs, {len(clean)} seeds, {found.shape[2]} layers")
     print(
         "| protector | drop, points | SAL ÷ clean, all epochs | last epoch | layers and epochs with lower SAL, % |\n"
         "|-|-|-|-|-|"
     )
-    for mean, low, high, last, last_low, last_high, label, lower, lost in sorted(lines):
-        print(
-            f"| {label} | {100 * np.mean(lost):.1f} | {np.exp(mean):.2f} ({np.exp(low):.2f}–{np.exp(high):.2f}) | "
-            f"{np.exp(last):.2f} ({np.exp(last_low):.2f}–{np.exp(last_high):.2f}) | {100 * lower:.0f} |"
-        )
+    for _, label, lost, whole, last, lower in sorted(lines):
+        print(f"| {label} | {100 * np.mean(lost):.1f} | {ratio(whole)} | {ratio(last)} | {100 * lower:.0f} |")
     rank = rank_correlation(logs, drops)
     print(
-        f"Spearman of SAL ÷ clean with the drop over {len(lines)} protectors: {rank.value:.2f} "
-        f"({rank.low:.2f} to {rank.high:.2f})"
+        f"Spearman of SAL ÷ clean with the drop over {len(lines)} protectors: {rank.value:.2f}"
+        f"{ends(rank.low, rank.high)}"
     )
+
+
+def ratio(logs: list[float]) -> str:
+    """Return a geometric mean with its interval over seeds."""
+    low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(logs))
+    return f"{np.exp(np.mean(logs)):.2f}{ends(low, high)}"
 
 
 def logarithms(clean: Record, poisoned: Record) -> list[list[float]]:

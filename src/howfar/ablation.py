@@ -1,17 +1,18 @@
 """One training, many ways to measure it -> how much UD owes to the way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment
 from howfar.probe import Probe, Sharpness
-from howfar.results import CLEAN
+from howfar.results.names import CLEAN, crafted
 from howfar.score import Correlation, rank_correlation, unlearnable_distance
 from howfar.score.drop import drop
+from howfar.score.intervals import mean_interval, pooled
 from howfar.score.unlearnable_distance import Readings
 from howfar.store import Store
 
@@ -38,8 +39,9 @@ class Line:
         probe: how SAL was measured.
         rule: how β was found, what was counted, or what SAL was taken relative to.
         ud: mean UD over seeds by protector.
-        low: lower end of its 95 % interval; of ``k-means, random start``, the smallest UD of all starts.
-        high: upper end, or the largest.
+        low: lower end of its 95 % interval over seeds; None with a single seed.
+        high: upper end.
+        starts: smallest and largest UD of all starts, of ``k-means, random start`` alone.
         correlation: rank correlation of drop and UD over protectors; None with fewer than three.
         moved: largest |ΔUD| against the first line, over pairs of protector and seed.
         close: number of pairs whose UD is the first line's to 0.03.
@@ -49,8 +51,9 @@ class Line:
     probe: str
     rule: Rule
     ud: dict[str, float]
-    low: dict[str, float]
-    high: dict[str, float]
+    low: dict[str, float | None]
+    high: dict[str, float | None]
+    starts: dict[str, tuple[float, float]]
     correlation: Correlation | None
     moved: float
     close: int
@@ -103,23 +106,34 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
         readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
         for rule in RULES if index == 0 else RULES[:1]:
             scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
-            found = [_distances(scaled, name, seeds, rule) for name in names]
-            first = first or [values for values, *_ in found]
-            moved = np.abs(np.array([values for values, *_ in found]) - np.array(first))
-            lines.append(
-                Line(
-                    probe=probe.label,
-                    rule=rule,
-                    ud={name: float(np.mean(values)) for name, (values, *_) in zip(names, found, strict=True)},
-                    low={name: low for name, (_, low, _) in zip(names, found, strict=True)},
-                    high={name: high for name, (*_, high) in zip(names, found, strict=True)},
-                    correlation=rank_correlation(drops, [values for values, *_ in found]) if len(names) > 2 else None,
-                    moved=float(moved.max()),
-                    close=int((moved <= CLOSE).sum()),
-                    pairs=moved.size,
-                )
-            )
+            found = {name: _distances(scaled, name, seeds, rule) for name in names}
+            line = _line(probe.label, rule, found, drops, first or list(found.values()))
+            first = first or list(found.values())
+            if rule == "k-means, random start":
+                line = replace(line, starts={name: _range(readings, name, seeds) for name in names})
+            lines.append(line)
     return lines
+
+
+def _line(
+    probe: str, rule: Rule, found: Mapping[str, list[float]], drops: list[list[float]], first: list[list[float]]
+) -> Line:  # fmt: skip
+    values = list(found.values())
+    spread = pooled(values)
+    ends = {name: mean_interval(each, spread=spread) for name, each in found.items()}
+    moved = np.abs(np.array(values) - np.array(first))
+    return Line(
+        probe=probe,
+        rule=rule,
+        ud={name: float(np.mean(each)) for name, each in found.items()},
+        low={name: low for name, (low, _) in ends.items()},
+        high={name: high for name, (_, high) in ends.items()},
+        starts={},
+        correlation=rank_correlation(drops, values) if len(found) > 2 else None,
+        moved=float(moved.max()),
+        close=int((moved <= CLOSE).sum()),
+        pairs=moved.size,
+    )
 
 
 def as_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -137,7 +151,12 @@ def _runs(experiments: Sequence[Experiment], store: Store) -> dict[tuple[str, in
         record = store.find(step.name, step.key)
         if record is None or record.status != "done":
             raise HowfarError(f"{step.label} is not finished. Run the same command again.")
-        runs[experiment.protector.label, experiment.seed] = [
+        cell = crafted(experiment.victim_spec()), experiment.seed
+        if cell in runs:
+            raise UsageError(
+                f"{cell[0]} with seed {cell[1]} is there twice. Give one model, defense, task and data set."
+            )
+        runs[cell] = [
             {**epoch, "quality": record.result["quality"], "higher_is_better": record.result["higher_is_better"]}
             for epoch in record.result["epochs"]
         ]
@@ -179,22 +198,23 @@ def _relative(
     }
 
 
-def _distances(
-    readings: dict[tuple[str, int], list[dict[str, Reading]]], name: str, seeds: list[int], rule: Rule
-) -> tuple[list[float], float, float]:
-    """Return UD of every seed, and an interval of their mean."""
-    clean: list[Readings] = [readings[CLEAN, seed] for seed in seeds]
-    poisoned: list[Readings] = [readings[name, seed] for seed in seeds]
+Measured = Mapping[tuple[str, int], list[dict[str, Reading]]]  # SAL by protector and seed
+
+
+def _distances(readings: Measured, name: str, seeds: list[int], rule: Rule) -> list[float]:
+    """Return UD of every seed."""
+    pairs = [(readings[CLEAN, seed], readings[name, seed]) for seed in seeds]
     if rule == "k-means, random start":
-        draws = np.array([_random_starts(c, p) for c, p in zip(clean, poisoned, strict=True)])
-        means = draws.mean(0)
-        return draws.mean(1).tolist(), float(means.min()), float(means.max())
+        return [float(np.mean(_random_starts(c, p))) for c, p in pairs]
     beta: Literal["per-epoch", "pooled"] = "pooled" if rule == "pooled" else "per-epoch"
     weight: Literal["layers", "parameters"] = "parameters" if rule == "counting parameters" else "layers"
-    pairs = zip(clean, poisoned, strict=True)
-    values = [unlearnable_distance(c, p, beta=beta, weight=weight).value for c, p in pairs]
-    whole = unlearnable_distance(clean, poisoned, beta=beta, weight=weight)
-    return values, whole.low, whole.high
+    return [unlearnable_distance(c, p, beta=beta, weight=weight).value for c, p in pairs]
+
+
+def _range(readings: Measured, name: str, seeds: list[int]) -> tuple[float, float]:
+    """Return the smallest and the largest UD that a random start of k-means gives, means over seeds."""
+    means = np.mean([_random_starts(readings[CLEAN, seed], readings[name, seed]) for seed in seeds], axis=0)
+    return float(means.min()), float(means.max())
 
 
 def _random_starts(clean: Readings, poisoned: Readings) -> list[float]:

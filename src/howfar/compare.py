@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
 from howfar.report.page import Page
 from howfar.results import CLEAN, compared, readings_of
+from howfar.results.names import Names, protection, shared
 from howfar.score import Distance, unlearnable_distance
 from howfar.store import Record, Store
 
@@ -31,16 +33,25 @@ def select(store: Store, text: str, *, model: str | None = None, defense: str | 
         and model in (None, record.spec["model"]["label"])
         and defense in (None, record.spec["defense"]["label"])
     ]
+    names = Names(victims)
     found = found or [record for record in victims if len(text) >= 6 and record.key.startswith(text)]
     if not found:
         known = sorted({record.spec["protector"]["label"] for record in victims})
         raise UsageError(f"no finished run '{text}' in {store.place}. There are: {', '.join(known) or 'none'}.")
     kinds = sorted({f"--model {r.spec['model']['label']} --defense {r.spec['defense']['label']}" for r in found})
+    wholes = {canonical([shared(record.spec), protection(record.spec)]) for record in found}
     seeds = [record.spec["seed"] for record in found]
-    if len(kinds) > 1 or len(set(seeds)) < len(seeds):
-        choices = "; ".join(kinds) if len(kinds) > 1 else ", ".join(record.key[:12] for record in found)
+    if len(wholes) > 1 or len(set(seeds)) < len(seeds):
+        keys = ", ".join(f"{record.key[:12]} ({_about(record, names)})" for record in found)
+        choices = "; ".join(kinds) if len(kinds) > 1 else keys
         raise UsageError(f"'{text}' names runs of several kinds. Narrow it down: {choices}.")
     return sorted(found, key=lambda record: record.spec["seed"])
+
+
+def _about(record: Record, names: Names) -> str:
+    """Return what a run is, for a choice between several."""
+    tables = names.tables(record.spec)
+    return f"{names.row(record.spec)} on {tables['dataset']}, {tables['task']}, {tables['model']}"
 
 
 def compare(

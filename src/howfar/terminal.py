@@ -76,7 +76,9 @@ def show_leaderboard(page: "Page", *, as_json: bool) -> None:
     for ranking in page.profiles:
         if ranking.worst:
             console.print(profile.as_table(ranking))
-    for table in as_table(page.rows, {entry.protector: entry.seconds_per_image for entry in page.protected}):
+    for table in as_table(
+        page.rows, {(entry.dataset, entry.protector): entry.seconds_per_image for entry in page.protected}
+    ):
         console.print(table)
 
 
@@ -111,8 +113,12 @@ def show_budget(budget: "Mapping[str, Any]") -> None:
 
 def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:
     """Print UD, what it is made of, and the drop beside it."""
+    from howfar.report.numbers import ends
+
+    known = ends(distance.low, distance.high, ".3f") or " (1 seed: no interval)"
     rows = [
-        (f"UD ({100 * confidence:g} % interval)", f"{distance.value:.3f} ({distance.low:.3f}–{distance.high:.3f})"),
+        (f"UD ({100 * confidence:g} % interval over seeds)", f"{distance.value:.3f}{known}"),
+        ("standard error from the probe images", f"{distance.probe_error:.3f}"),
         ("β, nats", f"{distance.beta:.4f}"),
         ("learnable layers, clean, per epoch", " ".join(f"{count:.3g}" for count in distance.clean_layers)),
         ("learnable layers, poisoned, per epoch", " ".join(f"{count:.3g}" for count in distance.poisoned_layers)),
@@ -129,6 +135,8 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
 
 def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]:
     """Return how UD of every protector depends on the way it is measured, as a person reads it."""
+    from howfar.report.numbers import ends
+
     names = list(lines[0].ud)
     columns = [
         "way to measure",
@@ -145,13 +153,17 @@ def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]
         rows.append(
             [
                 way,
-                *(f"{line.ud[name]:.2f} ({line.low[name]:.2f}–{line.high[name]:.2f})" for name in names),
+                *(f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name])}{_starts(line, name)}" for name in names),
                 "–" if ranks is None else f"{ranks.value:.2f}{reach}",
                 f"{line.close} of {line.pairs}",
                 f"{line.moved:.3f}",
             ]
         )
     return columns, rows
+
+
+def _starts(line: "Line", name: str) -> str:
+    return f", starts {line.starts[name][0]:.2f}–{line.starts[name][1]:.2f}" if name in line.starts else ""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

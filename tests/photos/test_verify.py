@@ -14,6 +14,7 @@ from howfar.data.npz import npz
 from howfar.errors import UsageError
 from howfar.photos.pairs import pairs_of
 from howfar.photos.verdict import Loss, required, sentences
+from howfar.score import Best, WorstCase
 
 from ..test_cli import inside
 
@@ -105,13 +106,13 @@ def test_the_verdict_says_what_was_measured() -> None:
 
     text = sentences(
         [loss(0.61), loss(0.23, "jpeg-75"), loss(0.1, "50%"), loss(0.0, task="edge_texture", retention=0.97)],
-        "resnet8", ("jpeg", 0.5, 0.4, 0.1),
+        "resnet8", WorstCase(Best("none", 0.8, 0.7, 0.9, 2, 3), Best("jpeg", 0.5, 0.4, 0.6, 2, 3), 0.4, 0.3, 0.5),
     )  # fmt: skip
     assert text[0].startswith("The protection holds: a resnet8")
     assert text[0].endswith("it loses 61 ± 4 points.")
     assert text[1] == "After JPEG 75 it loses 23 ± 4 points."
     assert text[2] == "If 50% of the photographs are protected, it loses 10 ± 4 points."
-    assert "40 ± 10 % of the protection are kept" in text[3]
+    assert "40 % of the protection is kept (95 % interval 30 to 50)" in text[3]
     assert text[4].startswith("Remains learnable: edge_texture (97 %)")
 
 
@@ -156,6 +157,16 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
     assert code == 0, said
     assert "orthogonal-projection" in shown
     assert "steps to do" in shown
+
+
+def test_one_seed_has_no_interval() -> None:
+    single = Loss("classification", "as-is", "accuracy", 0.8, 0.2, 0.6, None, None, 0.1)
+    worst = WorstCase(Best("none", 0.8, None, None, 2, 1), Best("jpeg", 0.5, None, None, 2, 1), 0.4, None, None)
+    text = sentences([single], "resnet8", worst)
+    assert text[0].startswith("The protection holds")
+    assert text[0].endswith("it loses 60 points (1 seed: no interval).")
+    assert "is kept (1 seed: no interval)" in text[1]
+    assert not any("inf" in sentence for sentence in text)
 
 
 def test_requirements() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
-from howfar.report.entry import Entry, Reported, Runs, faults, read
+from howfar.report.entry import Distance, Entry, Reported, Runs, faults, read
 
 from .conftest import serious
 from .test_page import HOSTILE, opened
@@ -23,7 +23,8 @@ def entry(name: str = "em", **changes: Any) -> Entry:
     validation = ([0.9, 0.9, 0.88], [0.2, 0.2, 0.22])
     return replace(
         Entry(
-            protector=name, dataset=name, data="0123456789", task="classification", model=name,
+            protector=name, dataset=name, data="0123456789", test="9876543210", task="classification", model=name,
+            versions={"task": 1, "source_task": 1, "model": 1},
             metric="accuracy", higher_is_better=True, chance=0.1, train_images=100, test_images=50,
             recipe={"epochs": 8}, settings={"name": name, "eps": 8 / 255},
             norm="L∞", visibility={"linf": 8, "ssim": 0.91, "psnr": None}, needs_labels=True,
@@ -31,7 +32,7 @@ def entry(name: str = "em", **changes: Any) -> Entry:
                 "none": Runs([0, 1, 2], [0.9, 0.91, 0.89], [0.2, 0.22, 0.21], validation),
                 name: Runs([0, 1, 2], [0.8, 0.81, 0.79], [0.6, 0.5, 0.55], ([0.8, 0.8, 0.8], [0.6, 0.5, 0.6])),
             },
-            ud=(0.3, 0.2, 0.4, 0.01), made={"torch": "2"}, commands=["howfar bench"],
+            ud=Distance(0.3, 0.2, 0.4, 0.01, 0.05), made={"torch": "2"}, commands=["howfar bench"],
         ),
         **changes,
     )  # fmt: skip
@@ -88,8 +89,8 @@ def test_what_does_not_follow_is_found(
         ("", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "no row of the format"),
-        ('{"format": "howfar-row-2"}', "protector: Field required"),
-        ('{"format": "howfar-row-2", "surprise": 1}', "howfar submit"),
+        ('{"format": "howfar-row-3"}', "protector: Field required"),
+        ('{"format": "howfar-row-3", "surprise": 1}', "howfar submit"),
     ],
 )
 def test_files_that_are_no_rows_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -28,7 +28,8 @@ def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **
     values: dict[str, Any] = {
         "dataset": "digits", "task": "classification", "model": model, "defense": "none", "protector": protector,
         "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned, "drop_low": 0.5,
-        "drop_high": 0.9, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4, "beta": 0.1, "linf": 8, "l2": 0.5, "l0": 0.9,
+        "drop_high": 0.9, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4, "ud_probe_error": 0.05, "beta": 0.1, "linf": 8,
+        "l2": 0.5, "l0": 0.9,
         "psnr": 30.0, "ssim": 0.95, "needs_labels": True, "seeds": 3,
     }  # fmt: skip
     return Row(**values | changes)
@@ -255,13 +256,13 @@ def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
     profile = page().profiles[0]
     first, second = profile.lines()
     assert first[0] == "em"
-    assert first[1].startswith("40 % ± ")
-    assert first[2:4] == ("55.0 ± 21.8", "em")  # √(0.0025 ÷ 2) × t(0.987, 2) = 0.035 × 6.16
-    assert second[1].startswith("≤ 87 % ± ")
+    assert first[1] == "40 % (20 to 60)"
+    assert first[2:4] == ("55.0 (39.8–70.2)", "em")  # √(0.0025 ÷ 2) × t(0.975, 2) = 0.035 × 4.30
+    assert second[1].startswith("≤ 87 % (")
     assert "≤ 87 %" in profiles_as_markdown([profile])
     assert '"kept": 0.4,' in profiles_as_json([profile])
     sentences = verdict([], [profile])
-    assert sentences[0].startswith("b on em keeps at most 87 ± ")
+    assert sentences[0].startswith("b on em keeps at most 87 (")
     assert "chooses among 2 defenses: a em with defense em reaches 55 % (clean 85 %)" in sentences[1]
     assert "<img" not in profiles_as_markdown(page(HOSTILE).profiles)
 

@@ -19,7 +19,7 @@ def test_drop_is_paired_by_seed() -> None:
     assert result.value == pytest.approx(0.5)
     assert result.low == pytest.approx(0.5)
     assert drop([1.0, 2.0], [3.0, 5.0], higher_is_better=False).value == pytest.approx(2.5)
-    assert math.isinf(drop([1.0], [0.5]).low)
+    assert drop([1.0], [0.5]).low is None
     with pytest.raises(UsageError, match="paired"):
         drop([1.0], [])
 
@@ -106,15 +106,19 @@ def test_ssim_falls_with_noise() -> None:
 
 def test_rank_correlation_equals_scipy_and_says_how_sure_it_is() -> None:
     rng = np.random.default_rng(0)
-    first = rng.normal(size=(7, 5))
-    second = first + rng.normal(size=(7, 5))
+    first = rng.normal(size=(9, 5))
+    second = first + rng.normal(size=(9, 5))
     found = rank_correlation(first.tolist(), second.tolist())
     assert found.value == pytest.approx(spearmanr(first.mean(1), second.mean(1))[0])
     assert found.low is not None
     assert found.high is not None
     assert found.low <= found.value <= found.high
     assert rank_correlation([[1.0], [2.0]], [[5.0], [5.0]]).value == 0
-    assert rank_correlation([[1.0], [2.0]], [[5.0], [6.0]]).low is None
+    assert rank_correlation([[1.0], [2.0]], [[5.0], [6.0]]).low is None, "too few things"
+    single = rank_correlation(first[:, :1].tolist(), second[:, :1].tolist())
+    assert single.low is not None, "the interval is over things, not over seeds"
+    level = rank_correlation(first.tolist(), [[1.0] * 5] * 9)
+    assert (level.value, level.low) == (0, None)
     with pytest.raises(UsageError, match="equal shape"):
         rank_correlation([[1.0]], [[1.0]])
 

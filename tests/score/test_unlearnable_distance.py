@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 
 from howfar.errors import HowfarError, UsageError
 from howfar.score import two_means, unlearnable_distance
+from howfar.score.intervals import pooled
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def test_two_means_takes_whole_stacks() -> None:
 def test_clean_against_itself_is_one() -> None:
     clean = run([0.1, 0.2, 1.0, 1.2], [0.3, 0.1, 0.9, 1.0])
     distance = unlearnable_distance(clean, clean)
-    assert (distance.value, distance.low, distance.high) == (1.0, 1.0, 1.0)
+    assert distance.value == 1.0
+    twice = unlearnable_distance([clean, clean], [clean, clean])
+    assert (twice.low, twice.high) == (1.0, 1.0)
     assert distance.clean_layers == distance.poisoned_layers == (2.0, 2.0)
 
 
@@ -61,20 +64,26 @@ def test_value_counts_layers_or_parameters() -> None:
     assert unlearnable_distance(clean, poisoned, weight="parameters").value == pytest.approx(1 / 11)
 
 
-def test_interval_holds_the_value_and_grows_with_the_error() -> None:
+def test_noise_of_the_probe_images_is_reported_apart() -> None:
     clean, poisoned = [1.0, 1.1, 0.1, 0.2, 0.5], [0.8, 0.3, 0.1, 0.2, 0.4]
     narrow, wide = (unlearnable_distance(run(clean, error=e), run(poisoned, error=e)) for e in (0.01, 0.2))
-    assert narrow.low <= narrow.value <= narrow.high
-    assert wide.high - wide.low > narrow.high - narrow.low
+    assert narrow.probe_error < wide.probe_error
+    assert unlearnable_distance(run(clean), run(poisoned)).probe_error == 0
+    assert (wide.low, wide.high) == (None, None), "one seed"
     assert wide == unlearnable_distance(run(clean, error=0.2), run(poisoned, error=0.2))
 
 
-def test_several_seeds_average_and_widen() -> None:
+def test_several_seeds_average_with_students_interval() -> None:
     clean = run([1.0, 1.0, 0.0, 0.0])
     pairs = [(clean, run([1.0, 0.0, 0.0, 0.0])), (clean, run([1.0, 1.0, 1.0, 0.0]))]
-    distance = unlearnable_distance([a for a, _ in pairs], [b for _, b in pairs])
+    one, other = [a for a, _ in pairs], [b for _, b in pairs]
+    distance = unlearnable_distance(one, other)
     assert distance.value == 1.0
-    assert (distance.low, distance.high) == (0.5, 1.5)
+    assert distance.values == (0.5, 1.5)
+    assert (distance.low, distance.high) == pytest.approx((1 - 12.706 * 0.5, 1 + 12.706 * 0.5), rel=1e-4)
+    table = unlearnable_distance(one, other, spread=pooled([[0.5, 1.5], [1.0, 0.2], [0.4, 0.6]]))
+    assert table.high is not None
+    assert table.high < 1 + 4.303 * 0.6, "more rows, more degrees of freedom"
 
 
 def test_errors_tell_what_why_and_cure() -> None:

@@ -61,20 +61,21 @@ class Bench(Grid):
     ) -> list[tuple[str, str]] | None:
         """Run the cells one defense at a time, without the protectors that are broken by then."""
         from howfar.report.verdict import BROKEN
-        from howfar.results import CLEAN, broken
+        from howfar.results import CLEAN, broken, protection, victim
 
         waves = {e.defense.label: [o for o in experiments if o.defense.label == e.defense.label] for e in experiments}
         failures: list[tuple[str, str]] = []
         gone: set[tuple[str, str]] = set()
+        keys = {e.steps()[1].key for e in experiments}
         for wave in waves.values():
-            left = [e for e in wave if (e.model.label, e.protector.label) not in gone]
+            specs = [(e, e.victim_spec()) for e in wave]
+            left = [e for e, spec in specs if (victim(spec), protection(spec)) not in gone]
             if all(e.protector.label == CLEAN for e in left):
                 break
             failures += self.run(left, store, request) or []
-            keys = {e.steps()[1].key for e in experiments}
             victims = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
-            found = broken(victims, BROKEN) - gone
-            for model, protector in sorted(found):
-                terminal.say(f"broken: {protector} against {model}; no more defenses are tried on it")
-            gone |= found
+            found = broken(victims, BROKEN)
+            for name in sorted(text for key, text in found.items() if key not in gone):
+                terminal.say(f"broken: {name}; no more defenses are tried on it")
+            gone |= found.keys()
         return failures

@@ -98,12 +98,9 @@ class Verify(Common):
         worst = next(
             (p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == self._ways[0]), None
         )
-        told = None
-        if worst is not None:
-            told = worst.poisoned.defense, worst.poisoned.quality, worst.kept, worst.high - worst.kept
-        text = sentences(losses, self.model, told, left_out)
+        text = sentences(losses, self.model, worst, left_out)
         first = losses[0]
-        measured = {"drop": 100 * first.value, "kept": 100 * told[2] if told else math.nan}
+        measured = {"drop": 100 * first.value, "kept": 100 * worst.kept if worst else math.nan}
         demands = [required(demand, measured) for demand in self.require]
         write_text(store.root / "report.html", render(replace(page, opening=text)))
         self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
@@ -243,10 +240,10 @@ def _losses(groups: "list[Group]", names: dict[str, str], shares: list[float]) -
         if row.defense != "none" or label not in names:
             continue
         way = f"{float(share.partition(']')[0]):.0%}" if share else names[label]
-        low = -math.inf if row.drop_low is None else row.drop_low
-        high = math.inf if row.drop_high is None else row.drop_high
         learned = row.clean - chance
         kept = (row.poisoned - chance) / learned if learned else math.nan
-        found.append(Loss(row.task, way, row.metric, row.clean, row.poisoned, row.drop, low, high, kept))
+        found.append(
+            Loss(row.task, way, row.metric, row.clean, row.poisoned, row.drop, row.drop_low, row.drop_high, kept)
+        )
     order = [*names.values(), *(f"{share:.0%}" for share in shares)]
     return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
+from howfar.score import WorstCase
 
 AFTER = {"jpeg-75": "After JPEG 75", "halved": "After halving its size", "screenshot": "After a screenshot"}
 LIMITS = (
@@ -24,7 +25,7 @@ class Loss:
         clean: quality after learning from the originals.
         protected: after learning from the protected ones.
         value: clean − protected, or the other way round where less is better.
-        low: lower end of its 95 % interval.
+        low: lower end of its 95 % interval over seeds; None with a single seed.
         high: upper end.
         retention: (protected − chance) ÷ (clean − chance).
     """
@@ -35,32 +36,34 @@ class Loss:
     clean: float
     protected: float
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     retention: float
 
 
 def sentences(
-    losses: Sequence[Loss],
-    model: str,
-    worst: tuple[str, float, float, float] | None,
-    left_out: Mapping[str, str] | None = None,
+    losses: Sequence[Loss], model: str, worst: WorstCase | None, left_out: Mapping[str, str] | None = None
 ) -> list[str]:
     """Return the verdict, the most important sentence first.
 
     Args:
         losses: classification as it is first; then other ways, shares and tasks.
         model: the victim.
-        worst: best defense, what it gets, protection kept, and half of its interval.
+        worst: what is left when the learner chooses its defense.
         left_out: defenses that were not tried, and what each lacks, as the rest of a sentence.
     """
     named = [loss for loss in losses if loss.task == "classification"]
     found = [_first(named[0], model), *(_way(loss) for loss in named[1:])] if named else []
     if worst is not None:
-        defense, quality, kept, reach = worst
+        best = worst.poisoned
+        known = (
+            "1 seed: no interval"
+            if worst.low is None or worst.high is None
+            else (f"95 % interval {100 * worst.low:.0f} to {100 * worst.high:.0f}")
+        )
         found.append(
-            f"A learner that takes the best of all defenses tried ({defense}) gets {100 * quality:.0f} %: "
-            f"{100 * kept:.0f} ± {100 * reach:.0f} % of the protection are kept."
+            f"A learner that takes the best of all defenses tried ({best.defense}) gets {100 * best.quality:.0f} %: "
+            f"{100 * worst.kept:.0f} % of the protection is kept ({known})."
         )
     found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
     others = [loss for loss in losses if loss.task != "classification"]
@@ -76,9 +79,9 @@ def sentences(
 def _first(loss: Loss, model: str) -> str:
     judged = (
         "The protection holds"
-        if loss.retention <= 1 - HOLDS and loss.low > 0
+        if loss.retention <= 1 - HOLDS and _sure(loss)
         else "The protection is weak"
-        if loss.retention <= 1 - WEAK and loss.low > 0
+        if loss.retention <= 1 - WEAK and _sure(loss)
         else "There is no protection to be seen"
     )
     return (
@@ -94,7 +97,14 @@ def _way(loss: Loss) -> str:
 
 
 def _points(loss: Loss) -> str:
+    if loss.low is None or loss.high is None:
+        return f"{100 * loss.value:.0f} points (1 seed: no interval)"
     return f"{100 * loss.value:.0f} ± {50 * (loss.high - loss.low):.0f} points"
+
+
+def _sure(loss: Loss) -> bool:
+    """Return whether the loss is more than chance; a single seed cannot say, and is taken at its word."""
+    return loss.value > 0 if loss.low is None else loss.low > 0
 
 
 def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:

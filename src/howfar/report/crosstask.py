@@ -1,24 +1,31 @@
 """Tasks × protectors: is data unlearnable for what its protection was not made for?"""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import shown, unit
+from howfar.report.numbers import ends, half, rounded, shown, unit
 from howfar.score import Retention
 
 
 @dataclass(frozen=True)
 class UD:
-    """Unlearnable distance of one task, with its 95 % interval over probe images and seeds."""
+    """Unlearnable distance of one task.
+
+    Attributes:
+        value: mean over seeds.
+        low: lower end of its 95 % interval over seeds; None with a single seed.
+        high: upper end.
+        probe_error: standard error that comes from the choice of probe images.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    probe_error: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Column:
     Attributes:
         name: of the task; ``(joint)`` behind it where it was learned together with others.
         metric: name of the quality.
-        chance: quality of who never looks at the image.
+        chance: quality of the best image-independent baseline.
         higher_is_better: direction of the quality.
     """
 
@@ -149,7 +156,7 @@ class Matrix:
 
 def _distance(cell: Cell | None) -> str:
     found = cell.ud if cell else None
-    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
+    return "–" if found is None else f"{found.value:.2f}{ends(found.low, found.high)}"
 
 
 def _clean(column: Column, cell: Cell | None) -> str:
@@ -160,8 +167,7 @@ def _text(column: Column, cell: Cell | None) -> str:
     if cell is None:
         return "–"
     kept = cell.retention
-    reach = "" if math.isinf(kept.high) else f" ± {50 * (kept.high - kept.low):.0f}"
-    return f"{shown(column.metric, cell.protected)} ({100 * kept.value:.0f}{reach})"
+    return f"{shown(column.metric, cell.protected)} ({100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)})"
 
 
 def as_markdown(matrices: Sequence[Matrix]) -> str:
@@ -182,10 +188,8 @@ def _markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def as_json(matrices: Sequence[Matrix]) -> str:
-    """Return the matrices as a JSON list; ends of intervals that one seed leaves open become null."""
-    text = json.dumps([asdict(matrix) for matrix in matrices], ensure_ascii=False)
-    finite = json.loads(text, parse_constant=lambda _: None, parse_float=lambda number: round(float(number), 6))
-    return json.dumps(finite, indent=1, ensure_ascii=False) + "\n"
+    """Return the matrices as a JSON list; what is not finite becomes null."""
+    return json.dumps([rounded(asdict(matrix)) for matrix in matrices], indent=1, ensure_ascii=False) + "\n"
 
 
 def as_table(matrix: Matrix) -> Table:

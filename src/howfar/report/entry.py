@@ -14,8 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from howfar.errors import HowfarError
 from howfar.report.numbers import LEARNED, rounded, scale
 from howfar.score import Drop, Trials, WorstCase, drop, worst_case
+from howfar.score.intervals import Spread
 
-FORMAT = "howfar-row-2"  # the first one did not say which images
+FORMAT = "howfar-row-3"  # rows of earlier formats do not say which test images and which versions
 LARGEST = 4 << 20  # bytes of a file
 SEEDS = 3  # fewer are unreliable
 CLOSE = 1e-6  # numbers are written with six decimals
@@ -57,6 +58,27 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Distance:
+    """Unlearnable distance without defense.
+
+    Attributes:
+        value: mean over seeds.
+        low: lower end of its 95 % interval over seeds; None with a single seed.
+        high: upper end.
+        beta: threshold on SAL, nats.
+        probe_error: standard error that comes from the choice of probe images.
+    """
+
+    __pydantic_config__ = STRICT
+
+    value: float
+    low: float | None
+    high: float | None
+    beta: float
+    probe_error: float
+
+
+@dataclass(frozen=True)
 class Entry:
     """One protector against one victim, under every defense that was tried.
 
@@ -64,8 +86,10 @@ class Entry:
         protector: label.
         dataset: label.
         data: digest of the clean training images and their targets; other sizes and versions of a data set differ.
+        test: digest of the clean test images and their targets.
         task: what the victim learned; ``a of joint:a+b`` is a part of a joint task.
         model: the victim.
+        versions: of the algorithms behind the names of task, source task and model.
         metric: name of the quality.
         higher_is_better: its direction.
         chance: quality of a constant guess.
@@ -78,7 +102,9 @@ class Entry:
             their definition.
         needs_labels: whether the protector must know the targets.
         runs: by defense.
-        ud: unlearnable distance, ends of its 95 % interval, threshold in nats; None where it was not measured.
+        ud: unlearnable distance; None where it was not measured.
+        spread: variance of the drop without defense between seeds, pooled over the rows of the victim that were
+            measured with the same seeds, and its degrees of freedom; None where there were no others.
         made: versions and device.
         commands: what asked for the runs.
         reported: what others measured.
@@ -89,8 +115,10 @@ class Entry:
     protector: str
     dataset: str
     data: str
+    test: str
     task: str
     model: str
+    versions: dict[str, int]
     metric: str
     higher_is_better: bool
     chance: float
@@ -102,21 +130,23 @@ class Entry:
     visibility: dict[str, int | float | None]
     needs_labels: bool
     runs: dict[str, Runs]
-    ud: tuple[float, float, float, float] | None
+    ud: Distance | None
     made: dict[str, str]
     commands: list[str]
     reported: Reported | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def victim(self) -> tuple[str, str, str]:
-        """What the row is to be compared within: a heading, the data and the recipe."""
+        """What the row is to be compared within: a heading, the data, and recipe and versions."""
         title = f"{self.dataset} · {self.task} · {self.model}"
-        return title, self.data, json.dumps(self.recipe, sort_keys=True)
+        versions = {kind: version for kind, version in self.versions.items() if kind != "source_task"}
+        return title, f"{self.data} {self.test}", json.dumps([self.recipe, versions], sort_keys=True)
 
     @property
     def name(self) -> str:
         """Name of its file: readable, safe everywhere, another one for every row."""
-        whole = " ".join((*self.victim, self.protector))
+        whole = " ".join((*self.victim, self.protector, json.dumps([self.settings, self.versions], sort_keys=True)))
         parts = (self.dataset, self.task, self.model, self.protector)
         readable = "_".join(re.sub(r"[^A-Za-z0-9.=-]+", "-", part).strip("-.")[:40] for part in parts)
         return f"{readable}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}.json"
@@ -125,7 +155,9 @@ class Entry:
     def loss(self) -> Drop | None:
         """The drop without defense, paired by seed."""
         plain = self.runs.get("none")
-        return drop(plain.clean, plain.protected, higher_is_better=self.higher_is_better) if plain else None
+        spread = Spread(*self.spread) if self.spread else None
+        better = self.higher_is_better
+        return drop(plain.clean, plain.protected, higher_is_better=better, spread=spread) if plain else None
 
     @cached_property
     def worst(self) -> WorstCase | None:
@@ -158,11 +190,10 @@ class Entry:
         return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def summary(self) -> dict[str, Any]:
-        """Return what follows from the runs; ends of intervals that one seed leaves open are None."""
+        """Return what follows from the runs."""
         found: dict[str, Any] = {}
         if self.loss:
-            ends = (self.loss.low, self.loss.high) if self.loss.seeds > 1 else (None, None)
-            found |= {"drop": self.loss.value, "drop_low": ends[0], "drop_high": ends[1]}
+            found |= {"drop": self.loss.value, "drop_low": self.loss.low, "drop_high": self.loss.high}
         if self.worst:
             best = self.worst.poisoned
             found |= {"kept": self.worst.kept, "kept_low": self.worst.low, "kept_high": self.worst.high}

@@ -63,7 +63,11 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
 
 def distances(group: "Group", colours: dict[str, str]) -> Figure:
     """Return UD as bars with intervals; the line at 1 is the clean model."""
-    found = [(row, row.ud, row.ud_low or 0.0, row.ud_high or 0.0) for row in group.rows if row.ud is not None]
+    found = [
+        (row, row.ud, row.ud if row.ud_low is None else row.ud_low, row.ud if row.ud_high is None else row.ud_high)
+        for row in group.rows
+        if row.ud is not None
+    ]
     rows = sorted((entry for entry in found if entry[0].protector != "clean"), key=lambda entry: entry[1])
     bar = {
         "type": "bar",
@@ -93,7 +97,7 @@ def control(entry: "Control") -> Figure:
     response = entry.response
     traces = []
     for name, points, colour in (("drop", response.drop, PALETTE[3]), ("UD", response.ud, PALETTE[5])):
-        reach = [value - low if math.isfinite(low) else 0 for value, low, _ in points]
+        reach = [0.0 if low is None else value - low for value, low, _ in points]
         traces.append(
             {"x": list(response.levels), "y": [value for value, *_ in points], "name": name, "type": "scatter",
              "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": reach}}

@@ -14,7 +14,7 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import shown, unit
+from howfar.report.numbers import ends, shown, unit
 from howfar.score import psnr_text, ssim_text
 
 
@@ -35,8 +35,9 @@ class Row:
         drop_low: lower end of its 95 % interval over seeds; None with a single seed.
         drop_high: upper end.
         ud: unlearnable distance; None where no layer of the clean model is learnable.
-        ud_low: lower end of its 95 % bootstrap interval.
+        ud_low: lower end of its 95 % interval over seeds; None with a single seed.
         ud_high: upper end.
+        ud_probe_error: standard error of UD that comes from the choice of probe images.
         beta: threshold on SAL, nats.
         linf: largest change after rounding, in 1/255.
         l2: mean L2 norm of the change, images in [0, 1].
@@ -61,6 +62,7 @@ class Row:
     ud: float | None
     ud_low: float | None
     ud_high: float | None
+    ud_probe_error: float | None
     beta: float | None
     linf: int | None
     l2: float | None
@@ -114,7 +116,7 @@ def cells(row: Row) -> tuple[str, ...]:
         shown(row.metric, row.clean),
         shown(row.metric, row.poisoned),
         f"{shown(row.metric, row.drop)}{reach}",
-        "–" if row.ud is None else f"{row.ud:.2f} ({row.ud_low:.2f}–{row.ud_high:.2f})",
+        "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high)}",
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",
@@ -140,12 +142,12 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def as_table(rows: Sequence[Row], seconds_per_image: Mapping[str, float]) -> list[Table]:
+def as_table(rows: Sequence[Row], seconds_per_image: Mapping[tuple[str, str], float]) -> list[Table]:
     """Return one table a group for the terminal.
 
     Args:
         rows: in the order of their groups.
-        seconds_per_image: of every protector, as measured on this machine.
+        seconds_per_image: by data set and protector, as measured on this machine.
     """
     tables = []
     for heading, members in groupby(rows, key=title):
@@ -153,7 +155,7 @@ def as_table(rows: Sequence[Row], seconds_per_image: Mapping[str, float]) -> lis
         for name in (*HEADER, "ms/image"):
             table.add_column(name, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
         for row in members:
-            seconds = seconds_per_image.get(row.protector)
+            seconds = seconds_per_image.get((row.dataset, row.protector))
             texts = (*cells(row), "–" if seconds is None else f"{1000 * seconds:.2f}")
             table.add_row(*(Text(text) for text in texts))  # Text: brackets in names are no markup
         tables.append(table)

@@ -33,3 +33,18 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def ends(low: float | None, high: float | None, form: str = ".2f") -> str:
+    """Return an interval in brackets, to stand behind its value; nothing where there is none."""
+    return "" if low is None or high is None else f" ({low:{form}}–{high:{form}})"
+
+
+def half(low: float | None, high: float | None, form: str, factor: int | float = 1) -> str:
+    """Return half of a symmetric interval, to stand behind its value; nothing where there is none."""
+    return "" if low is None or high is None else f" ± {factor * (high - low) / 2:{form}}"
+
+
+def percent(low: float | None, high: float | None) -> str:
+    """Return the interval of a share in percent, in brackets; nothing where there is none."""
+    return "" if low is None or high is None else f" ({100 * low:.0f} to {100 * high:.0f})"

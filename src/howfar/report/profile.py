@@ -1,7 +1,6 @@
 """The whole profile of a victim: every protector under every defense, ranked by the worst case."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import rounded, shown, unit
-from howfar.score import WorstCase
+from howfar.report.numbers import percent, rounded, shown, unit
+from howfar.score import Best, WorstCase
 
 HEADER = ("protector", "protection kept (95 %)", "best learner gets", "by", "clean gets", "by", "tried", "seeds")
 
@@ -68,8 +67,8 @@ class Profile:
         most = "≤ " if self.stopped(protector) else ""
         return (
             protector,
-            f"{most}{100 * found.kept:.0f} %{_reach(found.kept, found.high)}",
-            self._quality(found.poisoned.quality, found.poisoned.high),
+            f"{most}{100 * found.kept:.0f} %{percent(found.low, found.high)}",
+            self._quality(found.poisoned),
             found.poisoned.defense,
             shown(self.metric, found.clean.quality),
             found.clean.defense,
@@ -77,12 +76,13 @@ class Profile:
             f"{found.poisoned.seeds}",
         )
 
-    def _quality(self, value: float, high: float) -> str:
-        reach = "" if math.isinf(high) else f" ± {shown(self.metric, high - value)}"
-        return f"{shown(self.metric, value)}{reach}"
+    def _quality(self, best: Best) -> str:
+        if best.low is None or best.high is None:
+            return shown(self.metric, best.quality)
+        return f"{shown(self.metric, best.quality)} ({shown(self.metric, best.low)}–{shown(self.metric, best.high)})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the profile as JSON values; infinite ends of intervals become None."""
+        """Return the profile as JSON values."""
         found: dict[str, Any] = rounded(asdict(self))
         return found
 
@@ -115,7 +115,3 @@ def as_table(profile: Profile) -> Table:
 
 def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _reach(value: float, high: float) -> str:
-    return "" if math.isinf(high) else f" ± {100 * (high - value):.1f}"

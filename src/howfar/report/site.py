@@ -7,7 +7,7 @@ from typing import Any
 
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
-from howfar.report.numbers import scale, shown, unit
+from howfar.report.numbers import ends, half, percent, scale, shown, unit
 from howfar.score import recorded, ssim_text
 
 TITLE = "How far from unlearnable? Leaderboard"
@@ -56,11 +56,11 @@ def cells(entry: Entry) -> tuple[str, ...]:
     told = entry.reported
     return (
         entry.protector,
-        f"{100 * worst.kept:.0f} %{_reach(100 * (worst.high - worst.kept))}" if worst else "–",
+        f"{100 * worst.kept:.0f} %{percent(worst.low, worst.high)}" if worst else "–",
         shown(entry.metric, best.quality) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
-        f"{shown(entry.metric, loss.value)}{_reach(scale(entry.metric) * (loss.high - loss.low) / 2)}" if loss else "–",
-        f"{entry.ud[0]:.2f} ({entry.ud[1]:.2f}–{entry.ud[2]:.2f})" if entry.ud else "–",
+        f"{shown(entry.metric, loss.value)}{half(loss.low, loss.high, '.3g', scale(entry.metric))}" if loss else "–",
+        f"{entry.ud.value:.2f}{ends(entry.ud.low, entry.ud.high)}" if entry.ud else "–",
         "–" if linf is None else f"{linf:g}",
         ssim_text(recorded(seen).get("ssim")),
         "yes" if entry.needs_labels else "no",
@@ -90,7 +90,3 @@ def render(entries: Sequence[Entry]) -> str:
     ]
     values: dict[str, Any] = {"groups": groups, "header": HEADER, "tables": scripts[0], "title": TITLE}
     return rendered("site.html", scripts, **values)
-
-
-def _reach(half: float) -> str:
-    return f" ± {half:.3g}" if half < float("inf") else ""

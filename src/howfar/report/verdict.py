@@ -1,10 +1,9 @@
 """What the numbers say, in plain words."""
 
-import math
 from collections.abc import Sequence
 
 from howfar.report.leaderboard import Row
-from howfar.report.numbers import LEARNED, scale, shown, unit
+from howfar.report.numbers import LEARNED, percent, scale, shown, unit
 from howfar.report.page import Group
 from howfar.report.profile import Profile
 from howfar.score import Correlation, DoseResponse, WorstCase
@@ -24,47 +23,48 @@ def verdict(groups: "Sequence[Group]", profiles: "Sequence[Profile]" = ()) -> li
         groups: tables of one victim and defense each.
         profiles: worst cases, believed first.
     """
-    weakest: dict[tuple[str, str], tuple[Profile, WorstCase]] = {}
+    weakest: dict[tuple[str, str, str], tuple[Profile, WorstCase]] = {}
     for profile in profiles:
         for protector, found in profile.worst.items():
-            key = profile.dataset, protector
+            key = profile.dataset, profile.task, protector
             if protector != "clean" and (key not in weakest or found.kept < weakest[key][1].kept):
                 weakest[key] = profile, found
     ranked = sorted(weakest.items(), key=lambda item: -item[1][1].kept)
-    sentences = [_worst(protector, *found) for (_, protector), found in ranked]
+    sentences = [_worst(protector, *found) for (*_, protector), found in ranked]
     return sentences + _plain(groups, set(weakest))
 
 
 def _worst(protector: str, profile: Profile, found: WorstCase) -> str:
-    reach = "" if math.isinf(found.high) else f" ± {100 * (found.high - found.kept):.0f}"
+    known = percent(found.low, found.high)
     most = "at most " if profile.stopped(protector) else ""
     best, how = found.poisoned, f"with defense {found.poisoned.defense}"
+    task = "" if profile.task == "classification" else f" on {profile.task}"
     return (
-        f"{protector} on {profile.dataset} keeps {most}{100 * found.kept:.0f}{reach} % of its protection "
-        f"when the learner chooses among {best.tried} defenses: a {profile.model} "
+        f"{protector} on {profile.dataset} keeps {most}{100 * found.kept:.0f}{known} % of its protection "
+        f"when the learner chooses among {best.tried} defenses: a {profile.model}{task} "
         f"{'without defense' if best.defense == 'none' else how} reaches {_quality(profile.metric, best.quality)} "
         f"(clean {_quality(profile.metric, found.clean.quality)})."
     )
 
 
-def _plain(groups: "Sequence[Group]", known: set[tuple[str, str]]) -> list[str]:
+def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[str]:
     """Return a sentence for every protector without a worst case."""
-    best: dict[tuple[str, str], list[tuple[float, Row]]] = {}
+    best: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}
     sentences = []
     for group in groups:
         for row in group.rows:
             learned = _way(row.metric, row.clean, group.chance)
-            if (row.dataset, row.protector) in known:
+            if (row.dataset, row.task, row.protector) in known:
                 continue
             if row.protector != "clean" and learned >= LEARNED:
                 kept = (row.clean - row.poisoned) / (row.clean - group.chance)
-                best.setdefault((row.dataset, row.protector), []).append((kept, row))
+                best.setdefault((row.dataset, row.task, row.protector), []).append((kept, row))
             elif row.protector == "clean" and learned < LEARNED:
                 little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
                 sentences.append(
                     f"{little} ({_quality(row.metric, row.clean)}), so nothing follows from it: train for longer."
                 )
-    for (dataset, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
+    for (dataset, _, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
         kept, row = min(found, key=lambda pair: pair[0])
         top_kept, top = max(found, key=lambda pair: pair[0])
         where = (

@@ -1,25 +1,23 @@
 """Records of victims, sorted into tables: those in one table differ in protector and seed only."""
 
-import functools
-import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
-from howfar.protect import PROTECTORS
-from howfar.score import Drop, Yardstick, drop
+from howfar.results.names import CLEAN, PARTS, Names, shared, victim
+from howfar.score import CleanRuns, Drop, drop
+from howfar.score.drop import drops
+from howfar.score.intervals import Ends, Spread, mean_interval, pooled
 from howfar.score.unlearnable_distance import VERSION
-from howfar.spec import parse
 from howfar.store import Index, Record
-from howfar.tasks import TASKS
 
-CLEAN = "clean"
-YARDSTICKS = 8  # kept at a time: each holds some MB of draws
+KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
 NOTE = "ud"
+Runs = dict[int, Record]  # by seed
 
 
 @dataclass
@@ -28,25 +26,44 @@ class Cells:
 
     Attributes:
         spec: what they share.
+        labels: names of data set, task, model and defense.
         runs: by protector and seed.
     """
 
     spec: dict[str, Any]
-    runs: dict[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+    labels: dict[str, str]
+    runs: dict[str, Runs] = field(default_factory=lambda: defaultdict(dict))
 
-    @property
-    def labels(self) -> dict[str, str]:
-        """Names of data set, task, model and defense."""
-        return {key: self.spec[key]["label"] for key in ("dataset", "task", "model", "defense")}
+    @classmethod
+    def of(cls, record: Record) -> "Cells":
+        """Return an empty table that a victim belongs in."""
+        return cls(shared(record.spec), {part: record.spec[part]["label"] for part in PARTS})
+
+    def pairs(self, label: str) -> tuple[list[Record], list[Record]]:
+        """Return the clean victims and those of a protector, of the seeds that both have."""
+        clean, protected = self.runs.get(CLEAN, {}), self.runs.get(label, {})
+        seeds = sorted(set(clean) & set(protected))
+        return [clean[seed] for seed in seeds], [protected[seed] for seed in seeds]
+
+    def rows(self) -> dict[str, tuple[list[Record], list[Record]]]:
+        """Return the pairs of every protector that has any, the clean images among them."""
+        found = {label: self.pairs(label) for label in self.runs}
+        return {label: pairs for label, pairs in found.items() if pairs[0]}
 
 
-def grouped(victims: Sequence[Record]) -> list[Cells]:
-    """Return the tables: by data set, model and defense, plain training first."""
+def grouped(victims: Sequence[Record], names: Names | None = None) -> list[Cells]:
+    """Return the tables: by the whole specification of victim, data, task and defense, plain training first.
+
+    Args:
+        victims: finished ones.
+        names: of all that is shown with them; None takes these alone.
+    """
+    names = names or Names(victims)
     groups: dict[str, Cells] = {}
     for record in victims:
-        spec = {key: value for key, value in record.spec.items() if key not in ("protector", "source_task", "seed")}
-        cells = groups.setdefault(canonical(spec), Cells(spec))
-        cells.runs[crafted(record)][record.spec["seed"]] = record
+        spec = shared(record.spec)
+        cells = groups.setdefault(canonical(spec), Cells(spec, names.tables(record.spec)))
+        cells.runs[names.row(record.spec)][record.spec["seed"]] = record
     return sorted(groups.values(), key=_place)
 
 
@@ -54,44 +71,13 @@ def by_victim(groups: Sequence[Cells]) -> list[list[Cells]]:
     """Return the tables that differ in their defense only, together."""
     victims: dict[str, list[Cells]] = defaultdict(list)
     for cells in groups:
-        victims[canonical({key: value for key, value in cells.spec.items() if key != "defense"})].append(cells)
+        victims[victim(cells.spec)].append(cells)
     return list(victims.values())
 
 
-def protect_spec(victim: Record) -> dict[str, Any]:
+def protect_spec(record: Record) -> dict[str, Any]:
     """Return the specification of the protected set that a victim learned from."""
-    return {key: victim.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
-
-
-def crafted(victim: Record) -> str:
-    """Return the protector's label, with the task that it was crafted against where that is another one."""
-    own = {key: value for key, value in victim.spec["task"].items() if key != "label"}
-    return str(victim.spec["protector"]["label"]) if victim.spec["source_task"] == own else crafted_for(victim)
-
-
-def crafted_for(victim: Record) -> str:
-    """Return the protector's label, with the task that it was crafted against unless it knows of none."""
-    label = str(victim.spec["protector"]["label"])
-    return f"{label} ← {source_of(victim)}" if knows_targets(label) else label
-
-
-def source_of(victim: Record) -> str:
-    """Return the label of the task that the protection was crafted against."""
-    return _label_of(canonical(victim.spec["source_task"]))
-
-
-@functools.cache
-def _label_of(task: str) -> str:
-    """Return the label of a task from its part of a specification, as canonical JSON."""
-    spec = json.loads(task)
-    settings = ",".join(f"{key}={value}" for key, value in spec.items() if key not in ("name", "version"))
-    return parse(f"{spec['name']}[{settings}]", TASKS, "task").label
-
-
-@functools.cache
-def knows_targets(protector: str) -> bool:
-    """Return whether a protector makes use of targets."""
-    return parse(protector, PROTECTORS, "protector").build().uses_labels
+    return {key: record.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
 
 
 def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
@@ -106,33 +92,72 @@ def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
     )
 
 
-def drop_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> Drop:
+def drop_of(clean: Sequence[Record], poisoned: Sequence[Record], spread: Spread | None = None) -> Drop:
     """Return the drop of victims, paired in their order."""
-    return drop(
-        [record.result["quality"] for record in clean],
-        [record.result["quality"] for record in poisoned],
-        higher_is_better=poisoned[0].result["higher_is_better"],
-    )
+    better = poisoned[0].result["higher_is_better"]
+    return drop(*(_qualities(records) for records in (clean, poisoned)), higher_is_better=better, spread=spread)
+
+
+def drops_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> list[float]:
+    """Return the drop of every pair."""
+    better = poisoned[0].result["higher_is_better"]
+    return drops(*(_qualities(records) for records in (clean, poisoned)), higher_is_better=better)
+
+
+def _qualities(records: Sequence[Record]) -> list[float]:
+    return [record.result["quality"] for record in records]
+
+
+class Spreads:
+    """The common spread of the rows of a table, among those that were measured with the same seeds.
+
+    The clean row takes no part: it is compared with itself, and does not scatter at all.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, Sequence[int], Sequence[float]]]) -> None:
+        """Take the name, seeds and values of every row."""
+        alike: dict[tuple[int, ...], list[Sequence[float]]] = defaultdict(list)
+        for name, seeds, values in rows:
+            if name != CLEAN:
+                alike[tuple(seeds)].append(values)
+        self._found = {seeds: pooled(values) for seeds, values in alike.items()}
+
+    def of(self, name: str, seeds: Sequence[int]) -> Spread | None:
+        """Return the spread that holds for a row."""
+        return None if name == CLEAN else self._found.get(tuple(seeds))
+
+
+def seeds_of(records: Sequence[Record]) -> list[int]:
+    """Return the seeds of some victims."""
+    return [record.spec["seed"] for record in records]
 
 
 class Ud(NamedTuple):
-    """Unlearnable distance, its 95 % interval and threshold, nats."""
+    """Unlearnable distance of every seed, its threshold in nats, and the standard error from the probe images."""
 
-    value: float
-    low: float
-    high: float
+    values: list[float]
     beta: float
+    probe_error: float
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return sum(self.values) / len(self.values)
+
+    def ends(self, spread: Spread | None = None) -> Ends:
+        """Return the 95 % interval over seeds."""
+        return mean_interval(self.values, spread=spread)
 
 
 class Distances:
-    """UD of the victims of one store; what clean victims tell is worked out once for all protectors."""
+    """UD of the victims of one store; clean victims are prepared once for all protectors."""
 
     def __init__(self, index: Index | None = None) -> None:
         """Begin with what an index has noted."""
         self._index = index
         self._noted = index.notes(NOTE) if index else {}
         self._fresh: dict[str, Ud | None] = {}
-        self._yardsticks: dict[str, Yardstick | None] = {}
+        self._clean: dict[str, CleanRuns | None] = {}
 
     def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Ud | None:
         """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
@@ -141,7 +166,7 @@ class Distances:
             noted = self._noted[name]
             return Ud(*noted) if noted else None
         if name not in self._fresh:
-            self._fresh[name] = _measured(self._yardstick(clean), poisoned)
+            self._fresh[name] = _measured(self._prepared(clean), poisoned)
         return self._fresh[name]
 
     def keep(self) -> None:
@@ -149,28 +174,28 @@ class Distances:
         if self._index:
             self._index.note(NOTE, self._fresh)
 
-    def _yardstick(self, clean: Sequence[Record]) -> Yardstick | None:
+    def _prepared(self, clean: Sequence[Record]) -> CleanRuns | None:
         keys = _keys(clean)
-        if keys not in self._yardsticks:
-            if len(self._yardsticks) == YARDSTICKS:
-                self._yardsticks.pop(next(iter(self._yardsticks)))
+        if keys not in self._clean:
+            if len(self._clean) == KEPT:
+                self._clean.pop(next(iter(self._clean)))
             try:
-                self._yardsticks[keys] = Yardstick([readings_of(record) for record in clean])
+                self._clean[keys] = CleanRuns([readings_of(record) for record in clean])
             except HowfarError:
-                self._yardsticks[keys] = None
-        return self._yardsticks[keys]
+                self._clean[keys] = None
+        return self._clean[keys]
 
 
 def _keys(records: Sequence[Record]) -> str:
     return ",".join(record.key for record in records)
 
 
-def _measured(yardstick: Yardstick | None, poisoned: Sequence[Record]) -> Ud | None:
+def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> Ud | None:
     try:
-        found = yardstick.distance([readings_of(record) for record in poisoned]) if yardstick else None
+        found = clean.distance([readings_of(record) for record in poisoned]) if clean else None
     except HowfarError:
         return None
-    return Ud(found.value, found.low, found.high, found.beta) if found else None
+    return Ud(list(found.values), found.beta, found.probe_error) if found else None
 
 
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:

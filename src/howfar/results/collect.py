@@ -1,7 +1,7 @@
 """Records -> numbers: a pure function of the store, so that any table can be made again from the records."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,26 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.report import Row
 from howfar.report.page import Gallery, Group, Page, Protected, Series
-from howfar.results.cells import CLEAN, Cells, Distances, Ud, drop_of, grouped, protect_spec, readings_of
+from howfar.results.cells import (
+    Cells,
+    Distances,
+    Spreads,
+    Ud,
+    drop_of,
+    drops_of,
+    grouped,
+    protect_spec,
+    readings_of,
+    seeds_of,
+)  # fmt: skip
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.galleries import answers, contact_sheets
 from howfar.results.landscapes import scenes
+from howfar.results.names import CLEAN, Names, protection
 from howfar.results.profiles import profiles
 from howfar.score import Drop, recorded
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
 
 
@@ -35,18 +47,19 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
     wanted = None if keys is None else set(keys)
     victims = [record for record in store.records("victim") if wanted is None or record.key in wanted]
     done = [record for record in victims if record.status == "done"]
-    protects = {(r.spec["protector"]["label"], canonical(r.spec)): r for r in store.records("protect")}
+    protects = {canonical(r.spec): r for r in store.records("protect")}
     landscapes = scenes(store) if keys is None and not brief else []
     if not done and not landscapes:
         raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
-    groups, distances = grouped(done), Distances(store.index)
+    names, distances = Names(done), Distances(store.index)
+    groups = grouped(done, names)
     page = Page(
         groups=[_group(cells, protects, distances, brief=brief) for cells in groups],
         profiles=profiles(groups),
-        matrices=matrices(done, distances, brief=brief),
+        matrices=matrices(done, distances, brief=brief, names=names),
         scenes=landscapes,
         galleries=[] if brief else _galleries(store, groups, [r for r in protects.values() if _shown(r, done)]),
-        protected=_protected(store, done, protects, brief=brief),
+        protected=_protected(store, done, protects, names, brief=brief),
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
         commands=_commands(store, done),
@@ -63,8 +76,7 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
         poisoned: as many victims of protected images.
         label: what to call the protection.
     """
-    spec = {key: value for key, value in poisoned[0].spec.items() if key not in ("protector", "seed")}
-    cells = Cells(spec)
+    cells = Cells.of(poisoned[0])
     for first, second in zip(clean, poisoned, strict=True):
         cells.runs[CLEAN][second.spec["seed"]] = first
         cells.runs[label][second.spec["seed"]] = second
@@ -82,19 +94,9 @@ def _galleries(store: Store, groups: Sequence[Cells], protects: Sequence[Record]
 
 
 def _group(
-    cells: Cells, protects: dict[tuple[str, str], Record], distances: Distances, *, brief: bool = False
+    cells: Cells, protects: dict[str, Record], distances: Distances, *, brief: bool = False
 ) -> Group:  # fmt: skip
-    clean = cells.runs.get(CLEAN, {})
-    rows, series = [], []
-    for label, runs in cells.runs.items():
-        pairs = sorted(set(clean) & set(runs))
-        if pairs:
-            first = runs[pairs[0]]
-            made = protects.get((first.spec["protector"]["label"], canonical(protect_spec(first))))
-            before, after = [clean[seed] for seed in pairs], [runs[seed] for seed in pairs]
-            rows.append(_row(cells, label, drop_of(before, after), distances.of(before, after), first, made))
-        if not brief:
-            series.append(_series(label, [runs[seed] for seed in sorted(runs)]))
+    series = [] if brief else [_series(label, [runs[s] for s in sorted(runs)]) for label, runs in cells.runs.items()]
     any_run = next(iter(next(iter(cells.runs.values())).values()))
     return Group(
         **cells.labels,
@@ -104,17 +106,34 @@ def _group(
         test_images=any_run.result["test_images"],
         seeds=sorted({seed for runs in cells.runs.values() for seed in runs}),
         recipe=cells.spec["recipe"],
-        rows=sorted(rows, key=lambda row: (-row.drop, row.protector)),
+        rows=sorted(_rows(cells, protects, distances), key=lambda row: (-row.drop, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(cells, distances),
         watched=" and ".join(sorted({_watched_on(run) for runs in cells.runs.values() for run in runs.values()})),
     )
 
 
+def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
+    """Yield a row a protector; intervals know how all rows of the table scatter."""
+    pairs = cells.rows()
+    seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
+    uds = {label: distances.of(*both) for label, both in pairs.items()}
+    scatter = Spreads((label, seeds[label], drops_of(*both)) for label, both in pairs.items())
+    apart = Spreads((label, seeds[label], found.values) for label, found in uds.items() if found)
+    for label, both in pairs.items():
+        first = both[1][0]
+        yield _row(
+            cells, label, drop_of(*both, scatter.of(label, seeds[label])), uds[label],
+            apart.of(label, seeds[label]), first, protects.get(canonical(protect_spec(first))),
+        )  # fmt: skip
+
+
 def _row(
-    cells: Cells, label: str, loss: Drop, distance: Ud | None, first: Record, made: Record | None
+    cells: Cells, label: str, loss: Drop, distance: Ud | None, spread: Spread | None, first: Record,
+    made: Record | None,
 ) -> Row:  # fmt: skip
     seen = recorded(made.result["visibility"]) if made else {}
+    ends = distance.ends(spread) if distance else (None, None)
     return Row(
         **cells.labels,
         protector=label,
@@ -122,11 +141,12 @@ def _row(
         clean=loss.clean,
         poisoned=loss.poisoned,
         drop=loss.value,
-        drop_low=loss.low if loss.seeds > 1 else None,
-        drop_high=loss.high if loss.seeds > 1 else None,
+        drop_low=loss.low,
+        drop_high=loss.high,
         ud=distance.value if distance else None,
-        ud_low=distance.low if distance else None,
-        ud_high=distance.high if distance else None,
+        ud_low=ends[0],
+        ud_high=ends[1],
+        ud_probe_error=distance.probe_error if distance else None,
         beta=distance.beta if distance else None,
         linf=seen.get("linf"),
         l2=seen.get("l2"),
@@ -167,22 +187,27 @@ def _series(label: str, runs: list[Record]) -> Series:
 
 
 def _protected(
-    store: Store, victims: list[Record], protects: dict[tuple[str, str], Record], *, brief: bool
+    store: Store, victims: list[Record], protects: dict[str, Record], names: Names, *, brief: bool
 ) -> list[Protected]:  # fmt: skip
-    """Return one entry a protector and data set, from its lowest seed."""
-    shown: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    """Return one entry a protector, its version and data set, from its lowest seed."""
+    shown: dict[str, list[Record]] = defaultdict(list)
     for spec in sorted(
         {canonical(protect_spec(r)): protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]
     ):
-        record = protects.get((spec["protector"]["label"], canonical(spec)))
+        record = protects.get(canonical(spec))
         if record is not None and record.status == "done":
-            shown[spec["dataset"]["label"], spec["protector"]["label"]].append(record)
+            shown[canonical([spec["dataset"], protection(spec)])].append(record)
+    plain = Counter((names.dataset(r[0].spec), names.protector(r[0].spec)) for r in shown.values())
+    named = []
+    for records in shown.values():
+        dataset, label = names.dataset(records[0].spec), names.protector(records[0].spec)
+        named.append((dataset, names.crafted_for(records[0].spec) if plain[dataset, label] > 1 else label, records))
     entries = []
-    for (dataset, label), records in sorted(shown.items()):
+    for dataset, label, records in sorted(named, key=lambda entry: entry[:2]):
         kept = not brief and store.has_arrays("protect", records[0].key)
         arrays = store.arrays("protect", records[0].key) if kept else {}
         seconds = [record.made["wall_seconds"] / record.result["images"] for record in records]
-        low, high = mean_interval(seconds) if len(seconds) > 1 else (None, None)
+        low, high = mean_interval(seconds)
         entries.append(
             Protected(
                 dataset=dataset,

@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from howfar.arrays import canonical
 from howfar.report.page import Control
-from howfar.results.cells import CLEAN, Cells, Distances, drop_of
+from howfar.results.cells import Cells, Distances, drops_of
+from howfar.results.names import CLEAN
 from howfar.score import dose_response
 from howfar.store import Record
 
@@ -18,11 +19,11 @@ def controls(cells: Cells, distances: Distances) -> list[Control]:
     for along in AMOUNTS:
         alike: dict[str, dict[float, dict[int, Record]]] = defaultdict(dict)
         for runs in cells.runs.values():
-            settings = dict(next(iter(runs.values())).spec["protector"])
-            settings.pop("label")
+            spec = next(iter(runs.values())).spec
+            settings = {key: value for key, value in spec["protector"].items() if key != "label"}
             if along in settings:
                 amount = settings.pop(along)
-                alike[canonical(settings)][amount] = runs
+                alike[canonical([settings, spec["source_task"]])][amount] = runs
         for by_amount in alike.values():
             control = _control(cells, along, by_amount, distances) if len(by_amount) >= LEAST_AMOUNTS else None
             if control is not None:
@@ -37,11 +38,12 @@ def _control(
     seeds = sorted(set(clean).intersection(*by_amount.values()))
     drops, distances = {}, {}
     for amount, runs in by_amount.items():
-        pairs = [(clean[seed], runs[seed]) for seed in seeds]
-        found = [known.of([first], [second]) for first, second in pairs]
-        distances[amount] = [distance.value for distance in found if distance]
-        drops[amount] = [drop_of([first], [second]).value for first, second in pairs]
-    if not seeds or any(len(values) < len(seeds) for values in distances.values()):
+        before, after = [clean[seed] for seed in seeds], [runs[seed] for seed in seeds]
+        if not seeds:
+            return None
+        found = known.of(before, after)
+        drops[amount], distances[amount] = drops_of(before, after), found.values if found else []
+    if any(len(values) < len(seeds) for values in distances.values()):
         return None
     label = min((next(iter(runs.values())).spec["protector"]["label"] for runs in by_amount.values()), key=len)
     return Control(protector=label, along=along, response=dose_response(drops, distances))

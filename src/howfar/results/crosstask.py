@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,15 @@ from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.models.heads import OWN
 from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
-from howfar.results.cells import CLEAN, Distances, knows_targets, source_of
+from howfar.results.cells import Distances, Spreads, Ud
+from howfar.results.names import CLEAN, Names, knows_targets, shared, source_of
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
 from howfar.tasks import TASKS
 
 Vector = NDArray[np.float64]
-Row = tuple[str, str]  # protector, and the task it was crafted against; empty where it knows of none
+Row = tuple[str, str]  # its name, and the task it was crafted against; empty where it knows of none
 
 
 @dataclass
@@ -27,14 +27,14 @@ class _Victims:
     """Qualities of all victims of one network and defense.
 
     Attributes:
-        spec: what they share.
+        labels: names of data set, model and defense.
         found: by task, row and seed.
         runs: by task, row and seed: records of victims of one task.
         columns: by task.
         sals: by task and row, one vector a seed: SAL of the backbone's layers, mean over epochs, nats.
     """
 
-    spec: dict[str, Any]
+    labels: dict[str, str]
     found: dict[str, dict[Row, dict[int, float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
@@ -43,36 +43,37 @@ class _Victims:
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
 
 
-def matrices(victims: Sequence[Record], distances: Distances, *, brief: bool = False, least: int = 2) -> list[Matrix]:
+def matrices(
+    victims: Sequence[Record], distances: Distances, *, brief: bool = False, least: int = 2, names: Names | None = None
+) -> list[Matrix]:
     """Return one matrix for each network and defense that met ``least`` tasks or more; a brief one has no SAL."""
     several = any("parts" in record.result for record in victims)
-    if len({record.spec["task"]["label"] for record in victims}) < least and not several:
+    names = names or Names(victims)
+    tasks = {record.key: names.tables(record.spec)["task"] for record in victims}
+    if len(set(tasks.values())) < least and not several:
         return []
     groups: dict[str, _Victims] = {}
-    apart = ("protector", "source_task", "seed", "task", "test", "held_out")
     for record in victims:
-        spec = {key: value for key, value in record.spec.items() if key not in apart}
-        group = groups.setdefault(canonical(spec), _Victims(spec))
-        label = record.spec["protector"]["label"]
-        row = (label, source_of(record) if knows_targets(label) else "")
-        for column, quality in _qualities(record):
+        group = groups.setdefault(canonical(shared(record.spec, "task")), _Victims(names.tables(record.spec)))
+        source = source_of(record.spec) if knows_targets(record.spec["protector"]["label"]) else ""
+        row, task, seed = (names.crafted_for(record.spec), source), tasks[record.key], record.spec["seed"]
+        for column, quality in _qualities(record, task):
             group.columns[column.name] = column
-            group.found[column.name][row][record.spec["seed"]] = quality
+            group.found[column.name][row][seed] = quality
         if "parts" not in record.result:
             if not brief:
-                group.sals[record.spec["task"]["label"], row].append(_backbone(record))
-            group.runs[record.spec["task"]["label"], row][record.spec["seed"]] = record
+                group.sals[task, row].append(_backbone(record))
+            group.runs[task, row][seed] = record
     found = [_matrix(group, distances) for group in groups.values() if len(group.columns) >= least]
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
     )  # fmt: skip
 
 
-def _qualities(record: Record) -> Iterator[tuple[Column, float]]:
+def _qualities(record: Record, task: str) -> Iterator[tuple[Column, float]]:
     result, name = record.result, record.spec["task"]["name"]
     if "parts" not in result:
-        label = record.spec["task"]["label"]
-        yield Column(label, result["metric"], result["chance"], result["higher_is_better"]), result["quality"]
+        yield Column(task, result["metric"], result["chance"], result["higher_is_better"]), result["quality"]
     for part, values in result.get("parts", {}).items():
         column = Column(f"{part} ({name})", values["metric"], values["chance"], values["higher_is_better"])
         yield column, values["quality"]
@@ -91,26 +92,29 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     seeds: list[int] = []
     for name, rows in group.found.items():
         clean = rows.get((CLEAN, ""), {})
-        for (protector, source), values in rows.items():
+        uds = _distances(group, name, distances)
+        for (label, source), values in rows.items():
             pairs = sorted(set(clean) & set(values))
-            if protector == CLEAN or not pairs:
+            if label == CLEAN or not pairs:
                 continue
             before, after = [clean[seed] for seed in pairs], [values[seed] for seed in pairs]
+            others = [
+                [other[seed] for seed in pairs]
+                for row, other in rows.items()
+                if row not in ((CLEAN, ""), (label, source)) and sorted(set(clean) & set(other)) == pairs
+            ]
             try:
                 column = group.columns[name]
                 kept = retention(
-                    before, after, chance=column.chance, higher_is_better=column.higher_is_better
+                    before, after, chance=column.chance, higher_is_better=column.higher_is_better, others=others
                 )  # fmt: skip
             except UsageError:  # the clean model learned nothing
                 continue
-            label = f"{protector} ← {source}" if source else protector
-            rows_of[label] = (protector, source)
+            rows_of[label] = (label, source)
             seeds.append(len(pairs))
-            alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (protector, source))))
-            whole, changed = group.runs.get((name, (CLEAN, ""))), group.runs.get((name, (protector, source)))
-            distance = _distance(whole, changed, distances)
+            alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (label, source))))
             cells.setdefault(label, {})[name] = Cell(
-                sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, distance
+                sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, uds.get((label, source))
             )
     summaries = {label: found for label, row in cells.items() if (found := _summary(row, rows_of[label][1]))}
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
@@ -118,7 +122,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     names = [column.name for column in columns if "(" not in column.name]
     alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in (CLEAN, *order)}
     return Matrix(
-        **{key: group.spec[key]["label"] for key in ("dataset", "model", "defense")},
+        **{key: group.labels[key] for key in ("dataset", "model", "defense")},
         columns=columns,
         cells={label: cells[label] for label in order},
         summaries={label: summaries[label] for label in order if label in summaries},
@@ -127,15 +131,22 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     )
 
 
-def _distance(
-    clean: dict[int, Record] | None, protected: dict[int, Record] | None, known: Distances
-) -> UD | None:  # fmt: skip
-    """Return UD of one task and its interval, over the seeds that both have."""
-    pairs = sorted(set(clean or {}) & set(protected or {}))
-    if not clean or not protected or not pairs:
-        return None
-    found = known.of([clean[seed] for seed in pairs], [protected[seed] for seed in pairs])
-    return UD(found.value, found.low, found.high) if found else None
+def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, UD]:
+    """Return UD of one task by row with its interval, over the seeds that row and clean images both have."""
+    clean = group.runs.get((task, (CLEAN, "")), {})
+    found: dict[Row, tuple[list[int], Ud]] = {}
+    for (name, row), runs in group.runs.items():
+        seeds = sorted(set(clean) & set(runs))
+        if name != task or row[0] == CLEAN or not seeds:
+            continue
+        distance = known.of([clean[seed] for seed in seeds], [runs[seed] for seed in seeds])
+        if distance:
+            found[row] = seeds, distance
+    spreads = Spreads((row[0], seeds, distance.values) for row, (seeds, distance) in found.items())
+    return {
+        row: UD(distance.value, *distance.ends(spreads.of(row[0], seeds)), distance.probe_error)
+        for row, (seeds, distance) in found.items()
+    }
 
 
 def _backbone(record: Record) -> Vector:

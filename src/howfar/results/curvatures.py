@@ -1,16 +1,21 @@
 """Records of curvature -> what SAL has to do with gradient and Hessian, by protector."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from howfar.arrays import canonical
+from howfar.report.numbers import ends, half
 from howfar.report.scenery import Cut, Cuts
-from howfar.results.cells import CLEAN
+from howfar.results.cells import Spreads
+from howfar.results.names import CLEAN, shared
 from howfar.results.trajectories import Mean, Table
+from howfar.score.correlation import mean_correlation
 from howfar.store import Record, Store
 
 MEASURES = ("sal", "gradient", "eigenvalue", "trace")
@@ -31,7 +36,8 @@ class Bend:
             logarithm over seeds.
         lower: share of layers whose SAL is below that of the clean victim.
         layers: by layer SAL (nats), norm of the gradient, largest eigenvalue and trace.
-        linear: Spearman's correlation over layers of SAL with radius × norm of the gradient.
+        linear: Spearman's correlation over layers of SAL with radius × norm of the gradient; mean over seeds and its
+            interval by Fisher's z.
         quadratic: of SAL with radius² × largest eigenvalue ÷ 2.
         taylor: of SAL with the sum of both.
     """
@@ -67,18 +73,19 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
         store: where the readings are.
         keys: of those that count.
     """
-    found: dict[tuple[str, str], list[Record]] = {}
+    tables: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
         record = store.find("curvature", key)
         if record is not None:
-            found.setdefault((record.spec["model"], record.spec["protector"]), []).append(record)
-    clean = {
-        (model, record.spec["seed"]): record.result["layers"]
-        for (model, protector), records in found.items()
-        for record in records
-        if protector == CLEAN
-    }
-    return [_bend(*names, records, clean) for names, records in found.items()]
+            tables[_victim(store, record)][record.spec["protector"]].append(record)
+    return [bend for rows in tables.values() for bend in _bends(rows)]
+
+
+def _victim(store: Store, record: Record) -> str:
+    """Return what identifies the victim whose curvature was measured: all of its specification, where it is known."""
+    path = store.find("trajectory", record.spec["trajectory"])
+    settings = {key: record.spec[key] for key in ("dataset", "model", "settings", "version")}
+    return canonical([settings, shared(path.spec) if path else {}])
 
 
 def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
@@ -113,7 +120,7 @@ def overview(found: Sequence[Bend]) -> Table:
     return head, [
         [
             one.model, one.protector, _range(one.ratio), str(one.lower),
-            *(_shown(mean) for mean in (one.top, one.trace, one.linear, one.quadratic, one.taylor)),
+            _shown(one.top), _shown(one.trace), *(_range(mean) for mean in (one.linear, one.quadratic, one.taylor)),
             f"{100 * one.converged:.0f}", str(one.seeds),
         ]
         for one in found
@@ -121,60 +128,95 @@ def overview(found: Sequence[Bend]) -> Table:
 
 
 def _range(mean: Mean) -> str:
-    ends = "" if mean.low is None or mean.high is None else f" ({mean.low:.2f}–{mean.high:.2f})"
-    return f"{mean.value:.2f}{ends}"
+    """Return a mean with its interval; a dash where there is none, as of a single layer."""
+    if math.isnan(mean.value):
+        return "–"
+    return f"{mean.value:.2f}{ends(mean.low, mean.high)}"
 
 
 def _shown(mean: Mean) -> str:
     """Return a mean with half of its interval; a dash where there is none, as of a single layer."""
     if math.isnan(mean.value):
         return "–"
-    reach = "" if mean.low is None or mean.high is None else f" ± {(mean.high - mean.low) / 2:.2g}"
-    return f"{mean.value:.3g}{reach}"
+    return f"{mean.value:.3g}{half(mean.low, mean.high, '.2g')}"
 
 
-def _bend(
-    model: str, protector: str, records: Sequence[Record], clean: Mapping[tuple[str, int], Mapping[str, Any]]
-) -> Bend:  # fmt: skip
-    wholes = [record.result["layers"][""] for record in records]
-    names = [name for name in records[0].result["layers"] if name]
-    by_seed = [[record.result["layers"][name] for name in names] for record in records]
-    settled = [layer["converged"] for record in records for layer in record.result["layers"].values()]
-    linear: list[float] = []
-    quadratic: list[float] = []
-    taylor: list[float] = []
-    for layers in by_seed:
-        sal = [layer["sal"] for layer in layers]
-        slope = np.array([layer["radius"] * layer["gradient"] for layer in layers])
-        curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers])
-        for ranks, guess in ((linear, slope), (quadratic, curve), (taylor, slope + curve)):
-            ranks.append(float(spearmanr(sal, guess)[0]) if len(sal) > 1 else math.nan)
-    references = [clean[model, record.spec["seed"]] for record in records]
-    logs = [
-        [float(np.log(layer["sal"] / reference[name]["sal"])) for name, layer in zip(names, layers, strict=True)]
-        for reference, layers in zip(references, by_seed, strict=True)
-    ]
-    ratio = Mean.of([float(np.mean(one)) for one in logs])
-    ends = [None if end is None else float(np.exp(end)) for end in (ratio.low, ratio.high)]
+@dataclass(frozen=True)
+class _Seeds:
+    """What single seeds say of one protector.
+
+    Attributes:
+        seeds: in their order.
+        ratio: logarithm of SAL ÷ SAL of the clean victim, mean over layers.
+        lower: share of layers with a lower SAL.
+        ranks: Spearman's correlations over layers of SAL with slope, curve and both.
+    """
+
+    seeds: list[int]
+    ratio: list[float]
+    lower: list[float]
+    ranks: tuple[list[float], list[float], list[float]]
+
+
+def _bends(rows: Mapping[str, Sequence[Record]]) -> Iterator[Bend]:
+    """Yield every protector of one victim."""
+    clean = {record.spec["seed"]: record.result["layers"] for record in rows[CLEAN]}
+    found = {name: _by_seed(records, clean) for name, records in rows.items()}
+    ratios = Spreads((name, each.seeds, each.ratio) for name, each in found.items())
+    shares = Spreads((name, each.seeds, each.lower) for name, each in found.items())
+    for name, records in rows.items():
+        each = found[name]
+        ratio = Mean.of(each.ratio, ratios.of(name, each.seeds))
+        lower = Mean.of(each.lower, shares.of(name, each.seeds))
+        yield _bend(name, records, each, ratio, lower)
+
+
+def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) -> _Seeds:
+    ratio, lower = [], []
+    ranks: tuple[list[float], list[float], list[float]] = ([], [], [])
+    for record in records:
+        layers = {name: layer for name, layer in record.result["layers"].items() if name}
+        reference = clean[record.spec["seed"]]
+        logs = np.array([np.log(layer["sal"] / reference[name]["sal"]) for name, layer in layers.items()])
+        ratio.append(float(logs.mean()))
+        lower.append(float((logs < 0).mean()))
+        sal = [layer["sal"] for layer in layers.values()]
+        slope = np.array([layer["radius"] * layer["gradient"] for layer in layers.values()])
+        curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers.values()])
+        for values, guess in zip(ranks, (slope, curve, slope + curve), strict=True):
+            values.append(float(spearmanr(sal, guess)[0]) if len(sal) > 1 else math.nan)
+    return _Seeds([record.spec["seed"] for record in records], ratio, lower, ranks)
+
+
+def _bend(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lower: Mean) -> Bend:
+    layers = [layer for layer in records[0].result["layers"] if layer]
+    by_seed = [record.result["layers"] for record in records]
+    settled = [layer["converged"] for found in by_seed for layer in found.values()]
+    linear, quadratic, taylor = (_mean_rank(values, len(layers)) for values in each.ranks)
     return Bend(
-        model=model,
-        protector=protector,
+        model=records[0].spec["model"],
+        protector=name,
         seeds=len(records),
         converged=float(np.mean(settled)),
-        top=Mean.of([whole["eigenvalues"][0] for whole in wholes]),
-        trace=Mean.of([whole["trace"] for whole in wholes]),
-        ratio=Mean(float(np.exp(ratio.value)), ends[0], ends[1]),
-        lower=Mean.of([float(np.mean(np.array(one) < 0)) for one in logs]),
+        top=Mean.of([found[""]["eigenvalues"][0] for found in by_seed]),
+        trace=Mean.of([found[""]["trace"] for found in by_seed]),
+        ratio=ratio.exponential(),
+        lower=lower,
         layers={
-            name: {
-                "sal": Mean.of([layers[i]["sal"] for layers in by_seed]),
-                "gradient": Mean.of([layers[i]["gradient"] for layers in by_seed]),
-                "eigenvalue": Mean.of([layers[i]["eigenvalues"][0] for layers in by_seed]),
-                "trace": Mean.of([layers[i]["trace"] for layers in by_seed]),
+            layer: {
+                "sal": Mean.of([found[layer]["sal"] for found in by_seed]),
+                "gradient": Mean.of([found[layer]["gradient"] for found in by_seed]),
+                "eigenvalue": Mean.of([found[layer]["eigenvalues"][0] for found in by_seed]),
+                "trace": Mean.of([found[layer]["trace"] for found in by_seed]),
             }
-            for i, name in enumerate(names)
+            for layer in layers
         },
-        linear=Mean.of(linear),
-        quadratic=Mean.of(quadratic),
-        taylor=Mean.of(taylor),
+        linear=linear,
+        quadratic=quadratic,
+        taylor=taylor,
     )
+
+
+def _mean_rank(values: Sequence[float], layers: int) -> Mean:
+    mean, ends_of = mean_correlation(values, layers)
+    return Mean(mean, *ends_of)

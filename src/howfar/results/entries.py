@@ -1,12 +1,15 @@
 """Rows of a public leaderboard, from the records of a store."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
-from howfar.report.entry import Entry, Runs
-from howfar.results.cells import CLEAN, Cells, Distances, by_victim, grouped, protect_spec
+from howfar.report.entry import Distance, Entry, Runs
+from howfar.results.cells import Cells, Distances, Spreads, by_victim, grouped, protect_spec, seeds_of
+from howfar.results.names import CLEAN, Names
+from howfar.score.drop import drops
 from howfar.store import Record, Store
 
 
@@ -24,17 +27,24 @@ def entries(store: Store) -> list[Entry]:
     commands = [(set(r.spec["victims"]), r.spec["command"]) for r in store.records("bench")]
     distances = Distances(store.index)
     rows: dict[str, Entry] = {}
-    for members in by_victim(grouped(done)):
+    for members in by_victim(grouped(done, Names(done, but=("probe",)))):
+        plain = next((cells for cells in members if cells.labels["defense"] == "none"), None)
+        uds = _uds(plain, distances)
         for label in sorted({label for cells in members for label in cells.runs} - {CLEAN}):
-            pairs = {cells.labels["defense"]: _pairs(cells, label) for cells in members}
-            pairs = {defense: found for defense, found in pairs.items() if found}
+            pairs = {cells.labels["defense"]: cells.pairs(label) for cells in members}
+            pairs = {defense: found for defense, found in pairs.items() if found[0]}
             if pairs:
-                victim = next(iter(pairs.values()))[0][1]
+                victim = next(iter(pairs.values()))[1][0]
                 made = protects.get(canonical(protect_spec(victim)))
-                keys = {record.key for found in pairs.values() for pair in found for record in pair}
+                keys = {record.key for found in pairs.values() for side in found for record in side}
                 asked = sorted({command for known, command in commands if keys & known})
                 for part in ("", *victim.result.get("parts", ())):
-                    row = _entry(label, members[0], pairs, made, distances, asked, part=part)
+                    spread = _spreads(plain, part).of(label, seeds_of(pairs["none"][1])) if "none" in pairs else None
+                    row = _entry(label, members[0], pairs, made, asked, part=part)
+                    row = replace(
+                        row, ud=None if part else uds.get(label),
+                        spread=(spread.variance, spread.freedom) if spread else None,
+                    )  # fmt: skip
                     if row.name not in rows or rows[row.name].ud is None:
                         rows[row.name] = row
     distances.keep()
@@ -43,31 +53,51 @@ def entries(store: Store) -> list[Entry]:
     return list(rows.values())
 
 
-def _pairs(cells: Cells, label: str) -> list[tuple[Record, Record]]:
-    clean, protected = cells.runs.get(CLEAN, {}), cells.runs.get(label, {})
-    return [(clean[seed], protected[seed]) for seed in sorted(set(clean) & set(protected))]
+def _uds(plain: Cells | None, distances: Distances) -> dict[str, Distance]:
+    """Return UD of every protector without defense, its interval from the scatter of all of them."""
+    pairs = plain.rows() if plain else {}
+    found = {label: ud for label, both in pairs.items() if (ud := distances.of(*both))}
+    spreads = Spreads((label, seeds_of(pairs[label][1]), ud.values) for label, ud in found.items())
+    rows = {}
+    for label, ud in found.items():
+        low, high = ud.ends(spreads.of(label, seeds_of(pairs[label][1])))
+        rows[label] = Distance(ud.value, low, high, ud.beta, ud.probe_error)
+    return rows
+
+
+def _spreads(plain: Cells | None, part: str) -> Spreads:
+    """Return how the drops without defense scatter, of a task or of a part of it."""
+    return Spreads(
+        (label, seeds_of(after), _drops(before, after, part))
+        for label, (before, after) in (plain.rows() if plain else {}).items()
+    )
+
+
+def _drops(clean: Sequence[Record], protected: Sequence[Record], part: str) -> list[float]:
+    first, second = ([_measured(record, part)["quality"] for record in records] for records in (clean, protected))
+    return drops(first, second, higher_is_better=_measured(protected[0], part)["higher_is_better"])
 
 
 def _entry(
     label: str,
     cells: Cells,
-    pairs: dict[str, list[tuple[Record, Record]]],
+    pairs: Mapping[str, tuple[list[Record], list[Record]]],
     made: Record | None,
-    distances: Distances,
     commands: list[str],
     *,
     part: str = "",
 ) -> Entry:
-    victim = next(iter(pairs.values()))[0][1]
+    victim = next(iter(pairs.values()))[1][0]
     names, result = cells.labels, _measured(victim, part)
     seen: Mapping[str, Any] = made.result if made else {"visibility": {}, "norm": "", "needs_labels": True}
-    plain = [] if part else list(zip(*pairs.get("none", []), strict=True))
     return Entry(
         protector=label,
         dataset=names["dataset"],
         data=victim.spec["dataset"]["train"],
+        test=victim.spec["test"],
         task=f"{part} of {names['task']}" if part else names["task"],
         model=names["model"],
+        versions={kind: victim.spec[kind].get("version", 1) for kind in ("task", "source_task", "model")},
         metric=result["metric"],
         higher_is_better=result["higher_is_better"],
         chance=result["chance"],
@@ -79,19 +109,18 @@ def _entry(
         visibility=seen["visibility"],
         needs_labels=seen["needs_labels"],
         runs={defense: _runs(found, part) for defense, found in pairs.items()},
-        ud=distances.of(*plain) if plain else None,
+        ud=None,
         made={key: str(victim.made[key]) for key in ("torch", "python", "system", "machine", "device")},
         commands=commands,
     )
 
 
-def _runs(pairs: Sequence[tuple[Record, Record]], part: str) -> Runs:
-    columns = [[_measured(record, part) for record in column] for column in zip(*pairs, strict=True)]
+def _runs(pairs: tuple[list[Record], list[Record]], part: str) -> Runs:
+    columns = [[_measured(record, part) for record in column] for column in pairs]
     kept = all("validation" in result for column in columns for result in column)
     clean, protected = ([result["quality"] for result in column] for column in columns)
     validation = [[result["validation"] for result in column] for column in columns] if kept else None
-    seeds = [record.spec["seed"] for record, _ in pairs]
-    return Runs(seeds, clean, protected, (validation[0], validation[1]) if validation else None)
+    return Runs(seeds_of(pairs[1]), clean, protected, (validation[0], validation[1]) if validation else None)
 
 
 def _measured(victim: Record, part: str) -> Mapping[str, Any]:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from howfar.arrays import canonical
 from howfar.report.page import Gallery
 from howfar.report.pictures import picture
-from howfar.results.cells import CLEAN, Cells
+from howfar.results.cells import Cells
+from howfar.results.names import CLEAN
 from howfar.store import Record, Store
 
 TARGET = "target_"
@@ -16,14 +18,14 @@ def contact_sheets(store: Store, protects: Sequence[Record]) -> list[Gallery]:
     """Return every dense target of each data set, from its clean images."""
     found: dict[str, Gallery] = {}
     for record in protects:
-        name = record.spec["dataset"]["label"]
-        if record.spec["protector"]["label"] != CLEAN or name in found or not store.has_arrays("protect", record.key):
+        name, kind = record.spec["dataset"]["label"], canonical(record.spec["dataset"])
+        if record.spec["protector"]["label"] != CLEAN or kind in found or not store.has_arrays("protect", record.key):
             continue
         kept = store.arrays("protect", record.key)
         maps = [(key.removeprefix(TARGET), kept[key].numpy()) for key in sorted(kept) if key.startswith(TARGET)]
         if maps:
             rows = [("image", picture("image", kept["preview_clean"].numpy()))]
-            found[name] = Gallery(f"{name}: all targets", rows + [(key, picture(key, values)) for key, values in maps])
+            found[kind] = Gallery(f"{name}: all targets", rows + [(key, picture(key, values)) for key, values in maps])
     return list(found.values())
 
 

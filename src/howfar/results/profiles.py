@@ -7,7 +7,8 @@ import numpy as np
 
 from howfar.errors import UsageError
 from howfar.report.profile import Profile
-from howfar.results.cells import CLEAN, Cells, by_victim, grouped
+from howfar.results.cells import Cells, by_victim, grouped
+from howfar.results.names import CLEAN, protection, victim
 from howfar.score import Trials, WorstCase, worst_case
 from howfar.store import Record
 
@@ -24,10 +25,7 @@ def profiles(groups: Sequence[Cells]) -> list[Profile]:
 
 
 def _profile(members: Sequence[Cells]) -> Profile:
-    found: dict[str, dict[str, Mapping[int, Record]]] = defaultdict(dict)
-    for cells in members:
-        for protector, runs in cells.runs.items():
-            found[protector][cells.labels["defense"]] = runs
+    found = _by_defense(members)
     clean = found.get(CLEAN, {})
     worst = {name: case for name, runs in found.items() if (case := worst_of(clean, runs))}
     quality = {name: {defense: _mean(by_seed) for defense, by_seed in runs.items()} for name, runs in found.items()}
@@ -45,25 +43,35 @@ def _profile(members: Sequence[Cells]) -> Profile:
     )
 
 
-def broken(victims: Sequence[Record], least: float) -> set[tuple[str, str]]:
-    """Return model and protector wherever less than ``least`` of the protection is kept, on validation images.
+def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str]:
+    """Return whatever keeps less than ``least`` of its protection on validation images: victim and protection.
 
+    Keys are ``names.victim`` and ``names.protection``, so that tasks and versions stay apart; values are for a person.
     Test images are left alone, as this decides what is tried next.
 
     Args:
-        victims: finished ones of any protector, defense, model and seed.
+        victims: finished ones of any protector, task, defense, model and seed.
         least: share of (clean − chance).
     """
-    found: dict[tuple[str, str], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
-    for cells in grouped(victims):
+    found: dict[tuple[str, str], str] = {}
+    for members in by_victim(grouped(victims)):
+        by_protector = _by_defense(members)
+        for protector, runs in by_protector.items():
+            case = None if protector == CLEAN else worst_of(by_protector.get(CLEAN, {}), runs, judged="validation")
+            if case is not None and case.kept < least:
+                spec = next(iter(next(iter(runs.values())).values())).spec
+                names = members[0].labels
+                found[victim(spec), protection(spec)] = f"{protector} against {names['model']}, {names['task']}"
+    return found
+
+
+def _by_defense(members: Sequence[Cells]) -> dict[str, dict[str, Mapping[int, Record]]]:
+    """Return the runs of one victim, by protector and defense."""
+    found: dict[str, dict[str, Mapping[int, Record]]] = defaultdict(dict)
+    for cells in members:
         for protector, runs in cells.runs.items():
-            found[cells.labels["model"], protector][cells.labels["defense"]] = runs
-    cases = {
-        (model, protector): worst_of(found[model, CLEAN], runs, judged="validation")
-        for (model, protector), runs in list(found.items())
-        if protector != CLEAN
-    }
-    return {name for name, case in cases.items() if case is not None and case.kept < least}
+            found[protector][cells.labels["defense"]] = runs
+    return found
 
 
 def worst_of(clean: Runs, poisoned: Runs, *, judged: str = "quality") -> WorstCase | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from howfar.errors import HowfarError, UsageError
-from howfar.results.cells import crafted
+from howfar.results.names import crafted
 from howfar.store import Record, Store, differences, write_text
 from howfar.unfinished import whole
 
@@ -53,11 +53,15 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         "key": record.key,
         "dataset": spec["dataset"]["label"],
+        "data": spec["dataset"]["train"],
         "protector": spec["protector"]["label"],
+        "protector_version": spec["protector"].get("version"),
         "source_task": spec["source_task"]["name"],
         "task": spec["task"]["label"],
+        "task_version": spec["task"].get("version"),
         "defense": spec["defense"]["label"],
         "model": spec["model"]["label"],
+        "model_version": spec["model"].get("version"),
         "seed": spec["seed"],
         "metric": result["metric"],
         "quality": result["quality"],
@@ -100,4 +104,4 @@ def _label(record: Record | None) -> str:
         raise ValueError("one of two records must be there")
     spec = record.spec
     model, task, defense = (spec[name]["label"] for name in ("model", "task", "defense"))
-    return f"{model} learns {task} on {crafted(record)} / {defense} seed {spec['seed']}"
+    return f"{model} learns {task} on {crafted(spec)} / {defense} seed {spec['seed']}"

@@ -1,22 +1,27 @@
 """Records of trajectories -> which weights take another path because the data was protected."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
 from howfar.probe import Trajectory
-from howfar.results.cells import CLEAN
+from howfar.report.numbers import half
+from howfar.results.cells import Spreads
+from howfar.results.names import CLEAN, Names, shared
 from howfar.score import differing, distances, groups_that_differ, paths
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
 
 Floats = NDArray[np.float64]
 Table = tuple[list[str], list[list[str]]]  # headings, lines
+SHARES = ("parameters", "filters", "layers", "turns_back", "clean_turns_back")
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,19 @@ class Mean:
     high: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Mean":
-        """Return the mean with Student's interval."""
-        low, high = mean_interval(values) if len(values) > 1 else (None, None)
+    def of(cls, values: Sequence[float], spread: Spread | None = None) -> "Mean":
+        """Return the mean with Student's interval; ``spread`` is that of all protectors of the table."""
+        low, high = mean_interval(values, spread=spread)
         return cls(float(np.mean(values)), low, high)
+
+    def exponential(self) -> "Mean":
+        """Return the geometric mean whose logarithm this is."""
+        low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
+        return Mean(math.exp(self.value), low, high)
 
     def __str__(self) -> str:
         """Return it in percent, with half of the interval."""
-        reach = "" if self.low is None or self.high is None else f" ± {50 * (self.high - self.low):.0f}"
-        return f"{100 * self.value:.0f}{reach}"
+        return f"{100 * self.value:.0f}{half(self.low, self.high, '.0f', 100)}"
 
 
 @dataclass(frozen=True)
@@ -131,19 +140,33 @@ def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list
         HowfarError: if a run is missing, or lost its weights.
         UsageError: for a single order of batches.
     """
-    runs: dict[str, dict[str, dict[int, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    records: list[Record] = []
     for key in keys:
         record = store.find("trajectory", key)
         if record is None or record.status != "done" or not store.has_arrays("trajectory", key):
             raise HowfarError(f"the trajectory {key} is not in the store. Run the same command again.")
-        spec = record.spec
-        runs[spec["model"]["label"]][spec["protector"]["label"]][spec["seed"]].append(record)
+        records.append(record)
+    alike = {record.key: _without_order(record) for record in records}
+    names = Names(alike.values())
+    tables: dict[str, dict[str, dict[int, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in records:
+        same = alike[record.key]
+        tables[canonical(shared(same.spec))][names.row(same.spec)][record.spec["seed"]].append(record)
     return [
-        _departure(store, model, name, protectors[CLEAN], seeds, rate)
-        for model, protectors in runs.items()
-        for name, seeds in protectors.items()
-        if name != CLEAN
+        one
+        for rows in tables.values()
+        for one in _departures(store, names.tables(_any(rows[CLEAN], alike).spec)["model"], rows, rate)
     ]
+
+
+def _without_order(record: Record) -> Record:
+    """Return a record whose specification leaves out the order of batches, over which rows are averaged."""
+    walk = {key: value for key, value in record.spec["walk"].items() if key != "order"}
+    return replace(record, spec={**record.spec, "walk": walk})
+
+
+def _any(seeds: Mapping[int, list[Record]], alike: Mapping[str, Record]) -> Record:
+    return alike[next(iter(seeds.values()))[0].key]
 
 
 def overview(found: Sequence[Departure]) -> Table:
@@ -159,30 +182,41 @@ def overview(found: Sequence[Departure]) -> Table:
     ]  # fmt: skip
 
 
-def _departure(
-    store: Store, model: str, protector: str, clean: Mapping[int, list[Record]],
-    poisoned: Mapping[int, list[Record]], rate: float,
-) -> Departure:  # fmt: skip
-    seeds = sorted(set(clean) & set(poisoned))
-    orders = min(min(len(clean[seed]), len(poisoned[seed])) for seed in seeds)
-    if orders < 2:
-        raise UsageError("one order of batches says nothing of what chance does. Take --orders 2 or more.")
-    found = [
-        _compared(_loaded(store, clean[seed][:orders]), _loaded(store, poisoned[seed][:orders]), rate) for seed in seeds
+def _departures(
+    store: Store, model: str, rows: Mapping[str, Mapping[int, list[Record]]], rate: float
+) -> list[Departure]:  # fmt: skip
+    """Compare every protector of one table with its clean runs."""
+    found: dict[str, tuple[list[int], int, list[_Seed]]] = {}
+    for name, poisoned in rows.items():
+        clean, seeds = rows[CLEAN], sorted(set(rows[CLEAN]) & set(poisoned))
+        if name == CLEAN or not seeds:
+            continue
+        orders = min(min(len(clean[seed]), len(poisoned[seed])) for seed in seeds)
+        if orders < 2:
+            raise UsageError("one order of batches says nothing of what chance does. Take --orders 2 or more.")
+        each = [
+            _compared(_loaded(store, clean[seed][:orders]), _loaded(store, poisoned[seed][:orders]), rate)
+            for seed in seeds
+        ]
+        found[name] = seeds, orders, each
+    spreads = {
+        share: Spreads((name, seeds, [getattr(one, share) for one in each]) for name, (seeds, _, each) in found.items())
+        for share in SHARES
+    }
+    return [
+        Departure(
+            model=model,
+            protector=name,
+            seeds=len(seeds),
+            orders=orders,
+            by_layer={layer: _averaged([one.by_layer[layer] for one in each]) for layer in each[0].by_layer},
+            **{
+                share: Mean.of([getattr(one, share) for one in each], spreads[share].of(name, seeds))
+                for share in SHARES
+            },
+        )
+        for name, (seeds, orders, each) in found.items()
     ]
-    names = list(found[0].by_layer)
-    return Departure(
-        model=model,
-        protector=protector,
-        seeds=len(seeds),
-        orders=orders,
-        parameters=Mean.of([one.parameters for one in found]),
-        filters=Mean.of([one.filters for one in found]),
-        layers=Mean.of([one.layers for one in found]),
-        turns_back=Mean.of([one.turns_back for one in found]),
-        clean_turns_back=Mean.of([one.clean_turns_back for one in found]),
-        by_layer={name: _averaged([one.by_layer[name] for one in found]) for name in names},
-    )
 
 
 def _loaded(store: Store, records: Sequence[Record]) -> list[Trajectory]:

@@ -6,11 +6,13 @@ from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import Drop, drop
 from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
-from howfar.score.unlearnable_distance import Distance, Yardstick, two_means, unlearnable_distance
+from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
-from howfar.score.worst_case import Trials, WorstCase, worst_case
+from howfar.score.worst_case import Best, Trials, WorstCase, worst_case
 
 __all__ = [
+    "Best",
+    "CleanRuns",
     "Correlation",
     "Differing",
     "Distance",
@@ -21,7 +23,6 @@ __all__ = [
     "Trials",
     "Visibility",
     "WorstCase",
-    "Yardstick",
     "differing",
     "distances",
     "dose_response",

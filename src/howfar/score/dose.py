@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from howfar.score.correlation import Correlation, rank_correlation
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import Spread, mean_interval, pooled
 
-Bounds = tuple[float, float, float]  # mean over seeds, lower and upper end of its 95 % interval
+Bounds = tuple[float, float | None, float | None]  # mean over seeds, ends of its 95 % interval; None with one seed
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class DoseResponse:
 
     Attributes:
         levels: the amounts, ascending, from 0.
-        drop: of the quality at every level; infinite bounds with a single seed.
+        drop: of the quality at every level.
         ud: unlearnable distance at every level.
         drop_trend: rank correlation of level and drop.
         ud_trend: the same of UD.
@@ -44,12 +44,19 @@ def dose_response(drops: Mapping[float, Sequence[float]], distances: Mapping[flo
     doses = [[level] * seeds for level in levels]
     return DoseResponse(
         levels=tuple(levels),
-        drop=tuple(_bounds(values) for values in drop),
-        ud=tuple(_bounds(values) for values in ud),
+        drop=_bounds(levels, drop),
+        ud=_bounds(levels, ud),
         drop_trend=rank_correlation(doses, drop),
         ud_trend=rank_correlation(doses, ud),
     )
 
 
-def _bounds(values: Sequence[float]) -> Bounds:
-    return (float(np.mean(values)), *mean_interval(values))
+def _bounds(levels: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Bounds, ...]:
+    """Return the means with their intervals; level 0 is what the others are compared with, and known exactly."""
+    spread = pooled([row for level, row in zip(levels, rows, strict=True) if level])
+    return tuple(_bound(row, spread if level else None) for level, row in zip(levels, rows, strict=True))
+
+
+def _bound(values: Sequence[float], spread: Spread | None) -> Bounds:
+    low, high = mean_interval(values, spread=spread)
+    return float(np.mean(values)), low, high

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import Spread, mean_interval
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Drop:
         clean: mean quality of the clean models.
         poisoned: mean quality of the poisoned models.
         value: mean difference; positive where protection hurts the learner.
-        low: lower end of its interval.
+        low: lower end of its interval over seeds; None with a single seed.
         high: upper end.
         seeds: number of pairs.
     """
@@ -23,9 +23,26 @@ class Drop:
     clean: float
     poisoned: float
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     seeds: int
+
+
+def drops(clean: Sequence[float], poisoned: Sequence[float], *, higher_is_better: bool = True) -> list[float]:
+    """Return clean − poisoned of every seed, or poisoned − clean where less is better.
+
+    Args:
+        clean: quality of the clean model, one entry a seed.
+        poisoned: quality of the poisoned model of the same seeds, in the same order.
+        higher_is_better: direction of the quality.
+
+    Raises:
+        UsageError: if the runs do not pair.
+    """
+    if len(clean) != len(poisoned) or not clean:
+        raise UsageError(f"a paired drop needs equal numbers of runs, not {len(clean)} clean and {len(poisoned)}.")
+    sign = 1.0 if higher_is_better else -1.0
+    return [sign * (a - b) for a, b in zip(clean, poisoned, strict=True)]
 
 
 def drop(
@@ -34,6 +51,7 @@ def drop(
     *,
     confidence: float = 0.95,
     higher_is_better: bool = True,
+    spread: Spread | None = None,
 ) -> Drop:
     """Return the paired drop with Student's t interval over seeds.
 
@@ -42,11 +60,9 @@ def drop(
         poisoned: quality of the poisoned model of the same seeds, in the same order.
         confidence: of the interval.
         higher_is_better: direction of the quality; for errors the drop is poisoned − clean.
+        spread: of the drops of all protectors of the same victim, from ``pooled``.
     """
-    if len(clean) != len(poisoned) or not clean:
-        raise UsageError(f"a paired drop needs equal numbers of runs, not {len(clean)} clean and {len(poisoned)}.")
-    sign = 1.0 if higher_is_better else -1.0
-    differences = [sign * (a - b) for a, b in zip(clean, poisoned, strict=True)]
+    differences = drops(clean, poisoned, higher_is_better=higher_is_better)
     n = len(differences)
-    low, high = mean_interval(differences, confidence)
+    low, high = mean_interval(differences, confidence, spread=spread)
     return Drop(sum(clean) / n, sum(poisoned) / n, sum(differences) / n, low, high, n)

@@ -1,10 +1,10 @@
-"""What a protected set still teaches."""
+"""What a learner retains from protected data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import mean_interval, pooled
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,15 @@ class Retention:
 
     Attributes:
         value: ratio of the means over seeds.
-        low: lower end of its interval over seeds.
+        low: lower end of its interval over seeds; None with a single seed, or where clean models cannot be told from
+            chance, so that the ratio has no bounds.
         high: upper end.
         seeds: number of pairs.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     seeds: int
 
 
@@ -31,18 +32,20 @@ def retention(
     chance: float,
     confidence: float = 0.95,
     higher_is_better: bool = True,
+    others: Sequence[Sequence[float]] = (),
 ) -> Retention:
     """Return retention with an interval over seeds.
 
-    The interval is Student's t of protected − value × clean, paired by seed (Fieller's linearisation), which stays
-    sound where single ratios would scatter.
+    The interval is Student's t of protected − value × clean, paired by seed (the delta method). It is given only where
+    the t interval of the clean models leaves out chance: elsewhere Fieller's interval of the same ratio has no ends.
 
     Args:
         clean: quality of the models of clean data, one a seed; higher or lower may be better.
         protected: quality of the models of protected data, of the same seeds.
-        chance: quality of who never looks at the image.
+        chance: quality of the best image-independent baseline.
         confidence: of the interval.
         higher_is_better: direction of the quality.
+        others: protected qualities of the other protectors of the same table, whose spread is pooled with this one.
 
     Raises:
         UsageError: for numbers of runs that differ, or clean models that are no better than chance.
@@ -53,6 +56,18 @@ def retention(
     if learned <= 0 if higher_is_better else learned >= 0:
         raise UsageError("the clean models learned nothing, so nothing can be retained. Train for longer.")
     value = (sum(protected) / len(protected) - chance) / learned
-    rests = [((b - chance) - value * (a - chance)) / learned for a, b in zip(clean, protected, strict=True)]
-    low, high = mean_interval(rests, confidence)
-    return Retention(value, value + low, value + high, len(clean))
+    low, high = mean_interval(clean, confidence)
+    if low is None or high is None or low <= chance <= high:
+        return Retention(value, None, None, len(clean))
+    rests = _rests(clean, protected, chance, learned, value)
+    spread = pooled([rests, *(_rests(clean, other, chance, learned) for other in others)])
+    low, high = mean_interval(rests, confidence, spread=spread)
+    return Retention(value, None if low is None else value + low, None if high is None else value + high, len(clean))
+
+
+def _rests(
+    clean: Sequence[float], protected: Sequence[float], chance: float, learned: float, value: float | None = None
+) -> list[float]:
+    """Return what single seeds retain beyond the ratio of the means."""
+    ratio = (sum(protected) / len(protected) - chance) / learned if value is None else value
+    return [((b - chance) - ratio * (a - chance)) / learned for a, b in zip(clean, protected, strict=True)]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from howfar.errors import HowfarError, UsageError
-from howfar.score.intervals import percentile_interval
+from howfar.score.intervals import Spread, mean_interval
 
-VERSION = 1
-DRAWS = 1000
+VERSION = 2
+DRAWS = 1000  # of all SALs, for the noise that the choice of probe images leaves
 
 
 @runtime_checkable
@@ -34,10 +34,13 @@ class Distance:
     """Unlearnable distance: low is unlearnable, 1 is like clean, above 1 happens.
 
     Attributes:
-        value: learnable layers of the poisoned model ÷ of the clean model, over all epochs.
-        low: lower end of the interval.
+        value: learnable layers of the poisoned model ÷ of the clean model, over all epochs; mean over seeds.
+        low: lower end of its interval over seeds; None with a single seed.
         high: upper end.
         beta: the threshold, nats.
+        probe_error: standard error of the value that comes from the choice of probe images. Scatter between seeds
+            contains it where each seed has probe images of its own.
+        values: UD of every seed.
         clean_layers: learnable layers of the clean model, per epoch (weighted, if so asked).
         poisoned_layers: the same of the poisoned model.
         clean_margins: SAL − β of every layer of the clean model, nats, one mapping an epoch; mean over seeds.
@@ -45,9 +48,11 @@ class Distance:
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     beta: float
+    probe_error: float
+    values: tuple[float, ...]
     clean_layers: tuple[float, ...]
     poisoned_layers: tuple[float, ...]
     clean_margins: tuple[dict[str, float], ...] = ()
@@ -61,14 +66,16 @@ def unlearnable_distance(
     beta: Literal["per-epoch", "pooled"] | float = "per-epoch",
     weight: Literal["layers", "parameters"] = "layers",
     confidence: float = 0.95,
+    spread: Spread | None = None,
 ) -> Distance:
     """Return UD of one pair of runs, or the mean UD of several pairs (one a seed).
 
     A layer is learnable in an epoch when its SAL exceeds β. β is the midpoint of the two centres of exact
     one-dimensional 2-means on the clean SALs: of each epoch, then averaged (as released), or of all epochs pooled.
 
-    The interval is a bootstrap over probe images (each SAL is redrawn with its standard error, β included) and,
-    with several pairs, over seeds.
+    The interval is Student's t over the UDs of single seeds. It is about other seeds of initial weights, batches and
+    noise; the noise of the probe images is reported apart from it (each SAL is redrawn with its standard error, β
+    included). Near 0, where UD is skewed, three seeds alone promise too much: give the ``spread`` of a table.
 
     Args:
         clean: readings of the clean run, one mapping an epoch; or a list of such runs.
@@ -76,16 +83,17 @@ def unlearnable_distance(
         beta: how β is found, or its value in nats.
         weight: count layers, or the parameters in them.
         confidence: of the interval.
+        spread: of the UDs of all protectors of the same victim, from ``howfar.score.intervals.pooled``.
 
     Raises:
         HowfarError: if no clean layer is learnable, or a reading is not finite.
         UsageError: if runs, epochs or layers do not match.
     """
-    return Yardstick(clean, beta=beta, weight=weight).distance(poisoned, confidence=confidence)
+    return CleanRuns(clean, beta=beta, weight=weight).distance(poisoned, confidence=confidence, spread=spread)
 
 
-class Yardstick:
-    """Clean runs, and the bootstrap of what they tell: many poisoned runs are measured by them at the price of one."""
+class CleanRuns:
+    """Clean runs with their β, prepared once so that many poisoned runs can be compared with them."""
 
     def __init__(
         self,
@@ -95,26 +103,28 @@ class Yardstick:
         weight: Literal["layers", "parameters"] = "layers",
     ) -> None:
         """Find β of every clean run; arguments and errors as for ``unlearnable_distance``."""
-        rng = np.random.default_rng(0)  # the draws are part of the definition: same readings, same interval
+        rng = np.random.default_rng(0)  # the draws are part of the definition: same readings, same error
         self._runs = [_Clean(run, beta, weight, rng) for run in _as_runs(clean)]
-        self._chosen = rng.integers(len(self._runs), size=(len(self._runs), DRAWS))
 
-    def distance(self, poisoned: Readings | Sequence[Readings], *, confidence: float = 0.95) -> Distance:
+    def distance(
+        self, poisoned: Readings | Sequence[Readings], *, confidence: float = 0.95, spread: Spread | None = None
+    ) -> Distance:
         """Return UD of poisoned runs, paired with the clean ones in their order."""
         runs = _as_runs(poisoned)
         if len(runs) != len(self._runs):
             raise UsageError(f"{len(self._runs)} clean runs but {len(runs)} poisoned ones. Pair them by seed.")
         pairs = [(clean, clean.partner(run)) for clean, run in zip(self._runs, runs, strict=True)]
         counts = np.array([(clean.layers, clean.counts(run.sal, clean.beta)) for clean, run in pairs])
-        draws = np.array([clean.draws(run) for clean, run in pairs])
-        mixed = np.take_along_axis(draws, self._chosen, axis=0).mean(0)
-        low, high = percentile_interval(mixed.tolist(), confidence)
+        values = (counts[:, 1].sum(-1) / counts[:, 0].sum(-1)).tolist()
+        low, high = mean_interval(values, confidence, spread=spread)
         layers = counts.mean(0)
         return Distance(
-            value=float((counts[:, 1].sum(-1) / counts[:, 0].sum(-1)).mean()),
+            value=float(np.mean(values)),
             low=low,
             high=high,
             beta=float(np.mean([clean.beta for clean, _ in pairs])),
+            probe_error=float(np.mean([clean.draws(run) for clean, run in pairs], axis=0).std()),
+            values=tuple(values),
             clean_layers=tuple(layers[0].tolist()),
             poisoned_layers=tuple(layers[1].tolist()),
             clean_margins=_margins([(clean, clean.run.sal) for clean, _ in pairs]),

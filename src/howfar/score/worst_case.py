@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from howfar.errors import UsageError
+from howfar.score.intervals import Error, pooled, standard_error
 
 CONFIDENCE = 0.95
 BASELINES = frozenset({"clean-only"})  # what learns nothing from protected images undoes no protection
@@ -32,7 +33,7 @@ class Best:
     Attributes:
         defense: the one that does best on validation images.
         quality: its mean quality on test images, over seeds.
-        low: lower end of the interval, which allows for the best of several having been taken.
+        low: lower end of its interval, which allows for the best of several having been taken; None with one seed.
         high: upper end.
         tried: number of defenses.
         seeds: number of seeds.
@@ -40,8 +41,8 @@ class Best:
 
     defense: str
     quality: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     tried: int
     seeds: int
 
@@ -54,15 +55,15 @@ class WorstCase:
         clean: what the best defense gets from the clean images.
         poisoned: what the best one gets from the protected images.
         kept: protection kept, (clean − poisoned) ÷ (clean − chance): 1 leaves nothing to learn, 0 protects nothing.
-        low: lower end of its interval.
+        low: lower end of its interval; None with one seed, or where the clean images were hardly learned.
         high: upper end.
     """
 
     clean: Best
     poisoned: Best
     kept: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def worst_case(
@@ -76,15 +77,16 @@ def worst_case(
     """Return what is left of protection when the learner takes the best of several defenses.
 
     The defense is chosen by its mean quality over seeds on validation images; its value is the mean on test images.
-    The same networks are judged on both, so one that was lucky in its training is lucky twice; therefore intervals
-    hold for all defenses at once (Šidák, with one variance pooled over all defenses). That of the protection kept
-    follows from both by the delta method. With a single seed all intervals are infinite. ``clean-only`` is no defense
-    but a baseline, and left out.
+    The same networks are judged on both, so one that was lucky in its training is lucky twice: the true quality of the
+    best of many is rather below its mean than above. The interval is Student's t, with the spread of all defenses
+    pooled where seeds are few; its end on the worse side holds at once for all defenses that could as well have been
+    the best (Šidák). The interval of the protection kept takes both errors together, with Welch and Satterthwaite's
+    degrees of freedom. ``clean-only`` is a baseline and no defense, and left out.
 
     Args:
         clean: what every defense gets from clean images.
         poisoned: what every defense gets from the protected images.
-        chance: quality of a constant guess.
+        chance: quality of the best image-independent baseline.
         confidence: of the intervals.
         higher_is_better: direction of the quality.
 
@@ -95,36 +97,77 @@ def worst_case(
         {name: runs for name, runs in trials.items() if name not in BASELINES} for trials in (clean, poisoned)
     )
     sign = 1.0 if higher_is_better else -1.0
-    first, error = _best(clean, sign, confidence)
-    second, other = _best(poisoned, sign, confidence)
+    (first, known), (second, other) = (_best(trials, sign, confidence) for trials in (clean, poisoned))
     learned = sign * (first.quality - chance)
     if learned <= 0:
         raise UsageError(f"no defense learns more than chance ({chance:g}) from clean images. Train for longer.")
     kept = sign * (first.quality - second.quality) / learned
-    by_clean = sign * (second.quality - chance) / learned**2
-    reach = math.hypot(by_clean * error, other / learned) if math.isfinite(error + other) else math.inf
-    return WorstCase(first, second, kept, kept - reach, kept + reach)
+    if known is None or other is None or first.low is None or first.low <= chance <= (first.high or 0.0):
+        return WorstCase(first, second, kept, None, None)
+    slopes = abs(second.quality - chance) / learned**2, 1 / learned
+    down, up = _kept_reach(known, other, slopes, confidence)
+    return WorstCase(first, second, kept, kept - down, kept + up)
 
 
-def _best(trials: Mapping[str, Trials], sign: float, confidence: float) -> tuple[Best, float]:
-    """Return the defense that does best on validation images, and half the width of its interval."""
+@dataclass(frozen=True)
+class _Known:
+    """How well the quality of the best of several defenses is known.
+
+    Attributes:
+        error: of its mean over seeds.
+        rivals: defenses that could as well have been the best, itself included.
+    """
+
+    error: Error
+    rivals: int
+
+    def reach(self, confidence: float) -> tuple[float, float]:
+        """Return the half widths on the worse and on the better side."""
+        plain = (1 + confidence) / 2
+        lucky = max(plain, confidence ** (1 / self.rivals))
+        return self.error.half_width(lucky), self.error.half_width(plain)
+
+
+def _best(trials: Mapping[str, Trials], sign: float, confidence: float) -> tuple[Best, _Known | None]:
+    """Return the defense that does best on validation images, and how well its quality is known; None with one seed."""
     for name, runs in trials.items():
         if not runs.test or len(runs.test) != len(runs.validation):
             raise UsageError(f"defense '{name}' needs as many validation as test results, at least one of each.")
     if not trials:
         raise UsageError("no defense was tried.")
-    chosen = max(trials, key=lambda name: sign * float(np.mean(trials[name].validation)))
+    validation = {name: sign * float(np.mean(runs.validation)) for name, runs in trials.items()}
+    chosen = max(validation, key=lambda name: validation[name])
     test = trials[chosen].test
-    mean, reach = float(np.mean(test)), _reach(list(trials.values()), len(test), confidence)
-    return Best(chosen, mean, mean - reach, mean + reach, len(trials), len(test)), reach
+    mean = float(np.mean(test))
+    if len(test) < 2:
+        return Best(chosen, mean, None, None, len(trials), len(test)), None
+    spread = pooled([runs.test for runs in trials.values() if len(runs.test) == len(test)])
+    error = standard_error(test, spread=spread)
+    apart = 2 * error.half_width((1 + confidence) / 2)  # intervals that touch
+    known = _Known(error, sum(validation[chosen] - value <= apart for value in validation.values()))
+    worse, better = known.reach(confidence)
+    low, high = sorted((mean - sign * worse, mean + sign * better))
+    return Best(chosen, mean, low, high, len(trials), len(test)), known
 
 
-def _reach(trials: Sequence[Trials], seeds: int, confidence: float) -> float:
-    from scipy.special import stdtrit
+def _kept_reach(clean: _Known, poisoned: _Known, slopes: tuple[float, float], confidence: float) -> tuple[float, float]:
+    """Return how far the ends of the protection kept lie below and above it.
 
-    freedom = sum(len(runs.test) - 1 for runs in trials)
-    if not freedom:
-        return math.inf
-    variance = sum(float(np.var(runs.test)) * len(runs.test) for runs in trials) / freedom
-    each = confidence ** (1 / len(trials))
-    return float(stdtrit(freedom, (1 + each) / 2)) * math.sqrt(variance / seeds)
+    It is less if the best of the clean was lucky or the best of the poisoned was not.
+
+    Args:
+        clean: the best from clean images.
+        poisoned: the best from protected images.
+        slopes: of the protection kept along the quality of either, without their signs.
+        confidence: of the interval.
+    """
+    errors = [known.error.times(slope) for known, slope in zip((clean, poisoned), slopes, strict=True)]
+    variance = sum(error.square for error in errors)
+    if variance == 0:
+        return 0.0, 0.0
+    freedom = variance**2 / sum(error.square**2 / error.freedom for error in errors)
+    first, second = (
+        replace(known, error=replace(error, freedom=freedom)).reach(confidence)
+        for known, error in zip((clean, poisoned), errors, strict=True)
+    )
+    return math.hypot(first[0], second[1]), math.hypot(first[1], second[0])

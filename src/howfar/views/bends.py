@@ -28,23 +28,23 @@ def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dr
         draws: for trace and density.
         device: where networks are judged.
     """
-    runs = [run for group in together(cells, store, device, images) for run in group.values()]
+    runs = [pair for group in together(cells, store, device, images) for pair in group.items()]
     keys: list[str] = []
-    for number, run in enumerate(runs):
+    for number, (label, run) in enumerate(runs):
         settings = {"images": images, "top": top, "draws": draws}
         e = run.experiment
         spec = {
             "trajectory": run.key, "settings": settings, "version": VERSION,
             "dataset": e.protect_spec()["dataset"]["label"],
-            "model": e.model.label, "protector": e.protector.label, "seed": e.seed,
+            "model": e.model.label, "protector": label, "seed": e.seed,
         }  # fmt: skip
         key = Store.key("curvature", spec)
         keys.append(key)
         if store.done("curvature", key):
             continue
-        yield Progress(number, len(runs), f"{e.model.label} on {e.protector.label} seed {e.seed}")
+        yield Progress(number, len(runs), f"{e.model.label} on {label} seed {e.seed}")
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
-        data, task = run.seen(e.protector.label), run.lesson.task
+        data, task = run.seen(label), run.lesson.task
         found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
         beside = slices(run.model, task, data, generator=generator)
         result = {

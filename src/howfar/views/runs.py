@@ -7,11 +7,12 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from howfar.arrays import canonical
 from howfar.data import Data, balanced
 from howfar.experiment import Experiment
 from howfar.lesson import Lesson, taught
 from howfar.probe import Trajectory
-from howfar.results.cells import CLEAN
+from howfar.results.names import CLEAN, crafted, shared
 from howfar.store import Store
 
 TEST = "test"  # in place of a protector: clean test images
@@ -60,6 +61,7 @@ def together(
     """Return the runs of every victim and seed, the clean one first."""
     groups: dict[tuple[str, int], dict[str, Run]] = {}
     for cell in cells:
-        runs = groups.setdefault((cell.model.label, cell.seed), {})
-        runs[cell.protector.label] = Run(cell, store, device, images)
+        spec = cell.victim_spec()
+        runs = groups.setdefault((canonical(shared(spec)), cell.seed), {})
+        runs[crafted(spec)] = Run(cell, store, device, images)
     return [{CLEAN: runs[CLEAN], **runs} for runs in groups.values()]

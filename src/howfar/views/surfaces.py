@@ -30,7 +30,7 @@ from howfar.probe import (
 )
 from howfar.probe.landscape import Landscape, Norms
 from howfar.protect import Progress
-from howfar.results.cells import CLEAN
+from howfar.results.names import CLEAN
 from howfar.store import Record, Store
 from howfar.views.runs import TEST, Run, together
 
