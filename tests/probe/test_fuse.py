@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from howfar import arrays
 from howfar.arrays import Heads, PerPixel
 from howfar.models import MODELS, build
+from howfar.probe.fold import alike
 from howfar.probe.fuse import Fused, fused
 from tests.probe.test_fold import IMAGES, SMALL, shaken
 
@@ -118,3 +119,81 @@ def test_what_is_hooked_or_double_is_right() -> None:
     assert close(model(IMAGES.double()), doubled(IMAGES.double()))
     model.float().get_submodule("conv1").register_forward_hook(lambda module, args, output: 2 * output)
     assert close(model(IMAGES), fused(model, IMAGES)(IMAGES))
+
+
+class Named(nn.Module):
+    """A convolution and what follows it, which hangs under the path ``relu``."""
+
+    def __init__(self, relu: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.relu, self.head = nn.Conv2d(3, 8, 3, padding=1), relu, nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.relu(self.conv(images)).mean((2, 3)))
+        return scores
+
+
+class Clipped(nn.ReLU):
+    """Derived from ReLU, but not one: it is one up to 1 only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).clamp(max=1.0)
+
+
+def hooked() -> nn.Module:
+    relu = nn.ReLU()
+    relu.register_forward_hook(lambda module, args, output: output.clamp(max=1.0))
+    return relu
+
+
+@pytest.mark.parametrize(
+    "relu", [nn.ReLU6(), Clipped(), hooked(), nn.Hardtanh(0, 2), nn.LeakyReLU(0.01), nn.ReLU()], ids=str
+)
+@torch.no_grad()
+def test_only_a_relu_is_taken_for_one(relu: nn.Module) -> None:
+    """At the first weights all of these give the same outputs; at larger ones they do not."""
+    model = Named(relu).eval()
+    nn.init.constant_(model.conv.weight, 0.01)
+    nn.init.constant_(model.conv.bias, 0.0)
+    fast = fused(model, IMAGES)
+    model.conv.weight.copy_(2 * torch.randn(model.conv.weight.shape, generator=arrays.seeded(0)))
+    assert close(model(IMAGES), fast(IMAGES))
+
+
+@torch.no_grad()
+def test_a_convolution_under_the_path_relu_stays_a_convolution() -> None:
+    class Strange(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.Conv2d(3, 4, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            out = self.relu(images)
+            return out + out.mean()
+
+    model = Strange().eval()
+    nn.init.constant_(model.relu.weight, 1.0)
+    nn.init.constant_(model.relu.bias, 0.0)
+    fast = fused(model, IMAGES)
+    model.relu.weight.neg_()
+    assert close(model(IMAGES), fast(IMAGES))
+
+
+@torch.no_grad()
+def test_a_hooked_identity_keeps_its_hook() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Identity()).eval()
+    nn.init.constant_(model[0].weight, 0.0)
+    nn.init.constant_(model[0].bias, 0.5)
+    model[1].register_forward_hook(lambda module, args, output: output.clamp(max=1.0))
+    fast = fused(model, IMAGES)
+    model[0].weight.add_(3)
+    assert close(model(IMAGES), fast(IMAGES))
+
+
+def test_outputs_of_unknown_types_are_never_called_alike() -> None:
+    assert alike({"a": (torch.ones(2), 3, None)}, {"a": (torch.ones(2), 3, None)})
+    assert not alike({"a": torch.ones(2)}, {"a": torch.zeros(2)})
+    assert not alike(object(), object())
+    same = object()
+    assert not alike(same, same)
+    assert not alike([torch.ones(2)], [torch.ones(2), torch.ones(2)])

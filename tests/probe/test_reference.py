@@ -76,7 +76,7 @@ def loss_over(pairs: list[nn.Module], passed: Iterator[tuple[Tensor, Tensor]]) -
 def rewritten(
     model: nn.Module, data: Data, names: list[str], released: Released | None, generator: Generator
 ) -> dict[str, tuple[float, float]]:
-    """Return rise and fall by layer from two copies of the network: SGD, a projection a pass, a pass of losses."""
+    """Return rise and fall by layer: two copies of the network, one projection a pass, one shared pass of losses."""
     found = {}
     for name in names:
         copies = []

@@ -1,19 +1,25 @@
 """Replayed passes equal whole ones bit for bit, whatever the network does."""
 
+import dataclasses
 import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
 from howfar import arrays
 from howfar.arrays import Heads, PerPixel
+from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import sharpness
 from howfar.probe.replay import NotReplayableError, Replay
-from howfar.probe.surface import Surface
+from howfar.probe.surface import Move, Surface
 from howfar.tasks import classification
 
 from ..conftest import make_data
@@ -212,3 +218,181 @@ def test_memory_limit_changes_nothing_and_is_kept() -> None:
 
 def test_shared_tensors_count_once() -> None:
     assert sorted(weight_names(network("shared"))) == ["first.weight", "head.weight", "other.weight", "tail.weight"]
+
+
+@dataclasses.dataclass
+class Result:
+    """What the library knows nothing of."""
+
+    maps: Tensor
+
+
+class Hidden(nn.Module):
+    """Features leave the trunk in the way that ``pack`` says, and reach the head as ``unpack`` says."""
+
+    def __init__(self, pack: Callable[[nn.Module, Tensor], Any], unpack: Callable[[nn.Module, Any], Tensor]) -> None:
+        super().__init__()
+        self.trunk = Trunk(pack)
+        self.head = nn.Linear(4, 3)
+        self.unpack = unpack
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.unpack(self, self.trunk(x)).mean((2, 3)))
+        return scores
+
+
+class Trunk(nn.Module):
+    def __init__(self, pack: Callable[[nn.Module, Tensor], Any]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.pack = pack
+
+    def forward(self, x: Tensor) -> Any:
+        return self.pack(self, self.conv(x).relu())
+
+
+class Twice(torch.autograd.Function):
+    """An operation of its own, which the recording does not see."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.from_numpy(2 * value.detach().numpy())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * gradient
+
+
+def aside(trunk: Any, y: Tensor) -> float:
+    trunk.seen = y
+    return 1.0
+
+
+WAYS: dict[str, tuple[Callable[[Any, Tensor], Any], Callable[[Any, Any], Tensor]]] = {
+    "tensor": (lambda _, y: y, lambda _, out: out),
+    "nested tuples and dicts": (lambda _, y: {"a": (y, [3])}, lambda _, out: out["a"][0]),
+    "dataclass": (lambda _, y: Result(y), lambda _, out: out.maps),
+    "dataclass in a list": (lambda _, y: [Result(y)], lambda _, out: out[0].maps),
+    "function": (lambda _, y: lambda: y, lambda _, out: out()),
+    "NumPy array": (lambda _, y: y.detach().numpy(), lambda _, out: torch.from_numpy(out)),
+    "attribute": (aside, lambda net, _: net.trunk.seen),
+    "own operation": (lambda _, y: Twice.apply(y), lambda _, out: out),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_outputs_of_every_kind_give_the_readings_of_whole_passes(way: str) -> None:
+    data = make_data(20, (3, 8, 8), 3)
+    task = classification()(data)
+    model = build(lambda shape, outputs: Hidden(*WAYS[way]), data.shape, 3, generator=arrays.seeded(0)).eval()
+    images = arrays.unit_images(data.pixels)
+    weights = {name: weight for name, weight in model.named_parameters() if name in weight_names(model)}
+    moves = [Move(n, 0.3 * torch.randn(w.shape, generator=arrays.seeded(2))) for n, w in weights.items()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Surface(model, task, data, weights, batch_size=7).opened() as surface:
+            start, _, _ = surface.start()
+            points = surface.at(moves)
+    for move, point in zip(moves, points, strict=True):
+        weight = weights[move.layer]
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight.add_(move.change)
+            whole = task.loss(model(images), data.targets["label"]).double().mean()
+            weight.copy_(kept)
+        assert point.loss == pytest.approx(float(whole), rel=1e-6), move.layer
+        assert abs(point.loss - start.loss) > 1e-4, move.layer
+
+
+@torch.no_grad()
+def test_a_truth_value_that_a_weight_decides_is_followed() -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            return torch.equal(self.scale(x).abs(), self.scale(x))
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.one, self.two = Gate(), nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = functional.linear(x, (self.one if self.gate(x) else self.two).weight)
+            return out
+
+    model, x = Gated(), torch.rand(4, 3, generator=arrays.seeded(0))
+    model.gate.scale.weight.fill_(1.0)
+    nn.init.constant_(model.gate.scale.bias, 0.0)
+    replay = Replay(model, {"gate.scale.weight": model.gate.scale.weight})
+    replay.record(x)
+    model.gate.scale.weight.neg_()
+    assert torch.equal(replay.run("gate.scale.weight", x), model(x))
+
+
+@torch.no_grad()
+def test_a_hook_that_hands_features_on_is_noticed() -> None:
+    """The hook inside the trunk would not run again, and the head would read features of another batch."""
+    model = build(lambda shape, outputs: Hidden(lambda _, y: y, lambda net, _: net.seen[-1]), (3, 8, 8), 3,
+                  generator=arrays.seeded(0)).eval()  # fmt: skip
+    model.seen = []
+    model.trunk.conv.register_forward_hook(lambda module, args, output: model.seen.append(output))  # type: ignore[operator, union-attr]
+    replay = Replay(model, {"head.weight": model.get_parameter("head.weight")})
+    with pytest.raises(NotReplayableError, match="Trunk"):
+        replay.record(torch.rand(2, 3, 8, 8))
+
+
+def test_channels_of_a_restless_network_take_whole_passes_too() -> None:
+    class Alternating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.turn = nn.Linear(3, 2), nn.Linear(3, 2), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.turn += 1
+            order = (self.one, self.two) if self.turn % 2 else (self.two, self.one)
+            out: Tensor = order[0](x.mean((2, 3))) + order[1](x.mean((2, 3)))
+            return out
+
+    data = make_data(10, (3, 8, 8), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = sharpness(Alternating(), classification()(data), data, granularity="channel")
+    assert all(reading.rise > 0 for reading in found.values())
+
+
+@pytest.mark.parametrize("limit", [2**18, 2**20])
+def test_kept_activations_never_exceed_the_limit(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts the outputs of all recordings that are alive, at the end of every recording."""
+    alive: weakref.WeakSet[Replay] = weakref.WeakSet()
+    most = [0]
+    record = Replay._record
+
+    def watched(self: Replay, images: Tensor) -> Any:
+        output = record(self, images)
+        alive.add(self)
+        here = [call for call in self.calls if call.depends != -1]
+        sizes = {
+            leaf.value.untyped_storage().data_ptr(): leaf.value.untyped_storage().nbytes()
+            for call in here
+            for leaf in pytree.tree_leaves(call.output)
+            if isinstance(leaf.value, Tensor)
+        }
+        most[0] = max(most[0], sum(sizes.values()) + sum(other.bytes for other in alive if other is not self))
+        return output
+
+    monkeypatch.setattr(Replay, "_record", watched)
+    data = make_data(20, (3, 16, 16), 3)
+    model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
+    for settings in ({"steps": 2}, {"steps": 1, "granularity": "channel"}):
+        sharpness(model, classification()(data), data, memory=limit, batch_size=16, **settings)  # type: ignore[arg-type]
+    assert limit / 3 < most[0] <= limit
+
+
+def test_too_little_memory_for_one_image_is_refused() -> None:
+    data = make_data(6, (3, 16, 16), 3)
+    model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
+    with pytest.raises(UsageError, match="Raise memory"):
+        sharpness(model, classification()(data), data, memory=2**10)

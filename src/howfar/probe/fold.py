@@ -5,7 +5,7 @@ On a CPU its backward pass costs as much as a convolution's.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+FACTORS = "_folded"  # where a convolution keeps what it multiplies and adds: an attribute, which replays know of
+PLAIN = (type(None), bool, int, float, str)
 CLOSE = 1e-3  # by which outputs may differ, relative to their norm
 
 
@@ -49,20 +51,12 @@ def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> 
 def _pairs(model: nn.Module, images: Tensor) -> list[tuple[Any, Any]]:
     """Return convolutions and the batch normalisations that alone read their outputs."""
     watch = _Watch(model)
-    handles = [
-        handle
-        for module in model.modules()
-        for handle in (
-            module.register_forward_pre_hook(watch.enter),
-            module.register_forward_hook(watch.leave),
-        )
-    ]
-    try:
+    with ExitStack() as stack:
+        for module in model.modules():
+            stack.callback(module.register_forward_pre_hook(watch.enter).remove)
+            stack.callback(module.register_forward_hook(watch.leave).remove)
         with watch:
             model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     return watch.pairs()
 
 
@@ -104,10 +98,15 @@ class _Watch(TorchFunctionMode):
 
 
 def untouched(module: nn.Module) -> bool:
-    """Return whether a module does what its class says, and no more."""
-    known = type(module) in CONVOLUTIONS or (type(module) in NORMS and module.running_mean is not None)
-    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return known and not hooks and "forward" not in module.__dict__
+    """Return whether a convolution or an eval-mode batch normalization does what its class says, and no more."""
+    fixed = type(module) in NORMS and module.running_mean is not None and not module.training
+    return (fixed or type(module) in CONVOLUTIONS) and unhooked(module)
+
+
+def unhooked(module: nn.Module) -> bool:
+    """Return whether calling a module does what the forward method of its class does, and no more."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any(getattr(module, name) for name in hooks) and "forward" not in module.__dict__
 
 
 def _own(module: nn.Module) -> set[int]:
@@ -115,7 +114,7 @@ def _own(module: nn.Module) -> set[int]:
 
 
 def _fold(conv: Any, norm: Any) -> None:
-    scale, shift = scale_and_shift(norm)
+    scale, shift = conv.__dict__[FACTORS] = scale_and_shift(norm)
 
     def forward(images: Tensor) -> Any:
         return conv._conv_forward(images, *rescaled(conv, scale, shift))
@@ -141,10 +140,22 @@ def rescaled(conv: Any, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
 def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
     for module in (module for pair in pairs for module in pair):
         module.__dict__.pop("forward", None)
+        module.__dict__.pop(FACTORS, None)
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Return whether two outputs are the same, as far as a change of the order of sums allows."""
-    pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(second), strict=True)
-    tensors = [(one.double(), other.double()) for one, other in pairs if isinstance(one, Tensor)]
-    return all(bool((one - other).norm() <= CLOSE * one.norm()) for one, other in tensors)
+    """Return whether two outputs are the same, as far as a change of the order of sums allows.
+
+    Outputs of unknown types are not: nobody can say what is in them.
+    """
+    ones, others = pytree.tree_leaves(first), pytree.tree_leaves(second)
+    return len(ones) == len(others) and all(map(_same, ones, others))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return type(one) is type(other) and isinstance(one, PLAIN) and one == other
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    one, other = one.double(), other.double()
+    return bool((one - other).norm() <= CLOSE * one.norm())

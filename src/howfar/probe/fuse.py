@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from howfar.probe.fold import alike, rescaled, scale_and_shift, untouched
+from howfar.probe.fold import alike, rescaled, scale_and_shift, unhooked, untouched
 
 ADDITIONS = (operator.add, torch.add)
-RELUS = (functional.relu, torch.relu, "relu")
+RELUS = (functional.relu, torch.relu)
 KERNELS: Any = torch.ops.mkldnn
 
 
@@ -116,7 +116,7 @@ def _rewrite(traced: fx.GraphModule) -> None:
     """Put one module in place of every convolution and of what follows it."""
     modules, made = dict(traced.named_modules()), list[tuple[fx.Node, Fused]]()
     for node in list(traced.graph.nodes):
-        if type(_called(node, modules)) is nn.Identity:
+        if _is_a(nn.Identity, _called(node, modules)):
             node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
     for number, node in enumerate(list(traced.graph.nodes)):
@@ -149,14 +149,31 @@ def _followed(
         module.norm = norm
         chain.append(reader)
         reader = _only_reader(reader)
-    if reader.target in ADDITIONS and len(reader.all_input_nodes) == 2 and not reader.kwargs:
+    if (
+        reader.op == "call_function"
+        and reader.target in ADDITIONS
+        and len(reader.all_input_nodes) == 2
+        and not reader.kwargs
+    ):
         inputs = inputs + [each for each in reader.all_input_nodes if each is not chain[-1]]
         chain.append(reader)
         reader = _only_reader(reader)
-    if reader.target in RELUS or type(_called(reader, modules)) is nn.ReLU:
+    if _is_relu(reader, modules):
         module.relu = True
         chain.append(reader)
     return module, chain, inputs
+
+
+def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Return whether a node is a ReLU: targets of calls of modules are paths, which may read like anything."""
+    if node.op == "call_function":
+        return node.target in RELUS
+    return (node.op == "call_method" and node.target == "relu") or _is_a(nn.ReLU, _called(node, modules))
+
+
+def _is_a(kind: type[nn.Module], module: nn.Module | None) -> bool:
+    """Return whether a module is of this very class, not of one derived from it, and does no more."""
+    return module is not None and type(module) is kind and unhooked(module)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:

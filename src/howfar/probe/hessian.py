@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
 
 from howfar.data import Data
 from howfar.errors import HowfarError
@@ -74,19 +75,16 @@ def hessian(model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.P
 def _activations(surface: Surface) -> int:
     """Return the bytes of all modules' outputs, for all images."""
     sizes: list[int] = []
+
+    def note(module: nn.Module, args: object, output: object) -> None:
+        sizes.extend(leaf.nbytes for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
+
     images, _ = next(surface.batches())
-    hooks = [
-        module.register_forward_hook(
-            lambda _, __, output: sizes.append(output.nbytes if isinstance(output, Tensor) else 0)
-        )
-        for module in surface.model.modules()
-        if not list(module.children())
-    ]
-    try:
+    with ExitStack() as stack:
+        for module in surface.model.modules():
+            if not list(module.children()):
+                stack.callback(module.register_forward_hook(note).remove)
         surface.model(images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return sum(sizes) * surface.count
 
 

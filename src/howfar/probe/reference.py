@@ -1,7 +1,7 @@
-"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025): the baseline of the other modes.
+"""SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025): the reference for the other modes.
 
-Follows ``layer_sharpness`` of the release: per layer, a descent and an ascent of ten passes of plain SGD, a projection
-after each pass, the loss of both over one further pass; every pass in a new random order.
+Follows ``layer_sharpness`` of the release: per layer, a descent and an ascent of ten passes of plain SGD, one
+projection after each pass, the loss of both over one further pass; every pass in a new random order.
 Differs from the released code: layers, task and images are those of howfar; a loss that is not finite is skipped and
 reported (there NaN is skipped and an infinite loss counts); losses are kept to all digits (there four decimals).
 """

@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-# How values leave PyTorch.
-ESCAPES = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__complex__", "__index__"}
+# Functions of tensors whose numbers say nothing of the values inside; any other number or object may hold them.
+METADATA = {
+    "__get__", "__len__", "dim", "element_size", "get_device", "is_complex", "is_contiguous", "is_floating_point",
+    "is_pinned", "is_same_size", "is_shared", "is_signed", "ndimension", "nelement", "numel", "size", "storage_offset",
+    "stride", "type",
+}  # fmt: skip
+PLAIN = (type(None), bool, int, float, complex, str, bytes, slice, torch.dtype, torch.device, torch.Size)
 ALL = -1  # every bit
+ROOT = -1  # the caller of the network
 
 
 class NotReplayableError(Exception):
-    """The network takes another path than when it was recorded, so nothing may come from memory."""
+    """The network cannot be followed, or takes another path than when recorded: nothing may come from memory."""
 
 
 @dataclass
@@ -26,6 +33,7 @@ class _Call:
     """One call of one module: ``end`` is the index behind its last inner call, ``depends`` a set of weights in bits."""
 
     module: nn.Module
+    parent: int = ROOT
     end: int = 0
     depends: int = ALL
     output: Any = None
@@ -38,7 +46,11 @@ class Replay:
     While recording, every module call keeps its output, and every operation notes which weights its results depend on.
     Where the output of a call does not depend on the weight that has changed, replaying returns it from memory and
     skips all that happens inside: what lies in front of a layer, and whole branches and heads beside it. What runs
-    again is the network's own code on the same tensors, so the result is bit for bit that of a whole pass.
+    again is the network's own code on the same tensors, so the result is bit for bit that of a whole pass. A call that
+    returns objects of unknown types always runs again.
+
+    Attributes:
+        peak: bytes of all outputs at the end of the recording, before those that no replay needs were dropped.
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
@@ -46,21 +58,30 @@ class Replay:
         self.weights = weights
         self.bits = {name: 1 << index for index, name in enumerate(weights)}
         self.calls: list[_Call] = []
+        self.peak = 0
         self._written: set[int] = set()
         self._position = 0
         self._changed = 0
 
     def record(self, images: Tensor) -> Any:
-        """Run the network on ``images``, keep what its modules return, and return its output."""
+        """Run the network on ``images``, keep what its modules return, and return its output.
+
+        Raises:
+            NotReplayableError: if modules pass tensors to each other in other ways than by arguments and outputs.
+        """
         output = self._record(images)
         written = {
-            index for index, call in enumerate(self.calls) if not call.fresh and any(_changed(call.output))
-        }  # fmt: skip
+            index
+            for index, call in enumerate(self.calls)
+            if call.depends != ALL and not call.fresh and any(_changed(call.output))
+        }
         if written - self._written:  # an operation in place: keep copies from before it
             self._written |= written
             output = self._record(images)
         for call in self.calls:
-            call.output = pytree.tree_map(_plain, call.output)
+            if call.depends != ALL:
+                call.output = pytree.tree_map(_plain, call.output)
+        self.peak = self.bytes
         self._forget_unused()
         return output
 
@@ -93,7 +114,7 @@ class Replay:
 
     def _record(self, images: Tensor) -> Any:
         self.calls = []
-        flow = _Flow(self.model, images, {id(self.weights[name]): bit for name, bit in self.bits.items()})
+        flow = _Flow(self.model, images, {id(self.weights[name]): bit for name, bit in self.bits.items()}, self.calls)
         with self._patched(partial(self._recorded, flow)), flow:
             return self.model(images)
 
@@ -101,11 +122,15 @@ class Replay:
         self, flow: "_Flow", module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:  # fmt: skip
         index = len(self.calls)
-        call = _Call(module, fresh=index in self._written)
+        call = _Call(module, flow.running[-1], fresh=index in self._written)
         self.calls.append(call)
+        flow.running.append(index)
         output = forward(*args, **kwargs)
+        flow.running.pop()
         call.end, call.depends = len(self.calls), flow.of(output)
-        call.output = pytree.tree_map(lambda leaf: _Kept(leaf, call.fresh), output)
+        flow.hand_over(output, index)
+        if call.depends != ALL:
+            call.output = pytree.tree_map(lambda leaf: _Kept(leaf, call.fresh), output)
         return output
 
     def _replayed(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -157,21 +182,27 @@ class Replay:
 class _Flow(TorchFunctionMode):
     """Follows which weights every tensor depends on, through every operation.
 
-    What cannot be followed counts as depending on all weights seen so far: values that leave PyTorch, tensors that
-    something was written into, and tensors of unknown origin.
+    Values that leave PyTorch, and tensors that something was written into, make all that follows depend on their
+    weights. Tensors of unknown origin and objects of unknown types depend on every weight.
 
     Args:
-        model: whose parameters and buffers depend on nothing but themselves.
+        model: whose parameters, buffers and tensors kept as attributes depend on nothing but themselves.
         images: what it is run on.
         bits: the weights that may change, by ``id``.
+        calls: of modules so far.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, bits: dict[int, int]) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, bits: dict[int, int], calls: list[_Call]) -> None:
         super().__init__()
-        known: dict[int, int] = {id(tensor): 0 for tensor in (images, *model.parameters(), *model.buffers())}
-        self._known = known | bits
+        values = [pytree.tree_leaves(list(vars(module).values())) for module in model.modules()]
+        kept = [value for several in values for value in several if isinstance(value, Tensor)]
+        known: dict[int, int] = {id(tensor): 0 for tensor in (images, *kept, *model.parameters(), *model.buffers())}
+        self._known, self._alive = known | bits, kept  # an id means something while its tensor lives
         self._found = WeakIdKeyDictionary()
-        self._seen = self._leaked = 0
+        self._scopes = WeakIdKeyDictionary()  # the call inside which a tensor is known
+        self._calls = calls
+        self._leaked = 0
+        self.running = [ROOT]
 
     def of(self, values: Any) -> int:
         """Return the weights that any of these values depends on."""
@@ -179,21 +210,42 @@ class _Flow(TorchFunctionMode):
         for leaf in pytree.tree_leaves(values):
             if isinstance(leaf, Tensor):
                 known = self._known.get(id(leaf))
-                found |= self._found.get(leaf, self._seen) if known is None else known
+                found |= self._found.get(leaf, ALL) if known is None else known
+            elif type(leaf) not in PLAIN:
+                found = ALL
         return found
+
+    def hand_over(self, output: Any, call: int) -> None:
+        """Let the caller of a module know the tensors that it returned."""
+        for leaf in pytree.tree_leaves(output):
+            if isinstance(leaf, Tensor) and self._scopes.get(leaf) == call:
+                self._scopes[leaf] = self.running[-1]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         taken = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        for leaf in taken:
+            self._check_scope(leaf)
         versions = [leaf._version for leaf in taken]
         depends = self.of(taken)
-        self._seen |= depends
         output = func(*args, **(kwargs or {}))
-        if func.__name__ in ESCAPES or versions != [leaf._version for leaf in taken]:
+        leaves = [leaf for leaf in pytree.tree_leaves(output) if leaf is not None]
+        told = func.__name__ not in METADATA and not all(isinstance(leaf, Tensor) for leaf in leaves)
+        if told or versions != [leaf._version for leaf in taken]:
             self._leaked |= depends
-        for leaf in pytree.tree_leaves(output):
+        for leaf in leaves:
             if isinstance(leaf, Tensor) and id(leaf) not in self._known:
                 self._found[leaf] = depends
+                self._scopes.setdefault(leaf, self.running[-1])
         return output
+
+    def _check_scope(self, tensor: Tensor) -> None:
+        """Raise where a tensor left a module that may be skipped by another way than as its output."""
+        scope = self._scopes.get(tensor, ROOT)
+        while scope not in self.running:
+            call = self._calls[scope]
+            if call.depends != ALL:
+                raise NotReplayableError(f"{type(call.module).__name__} hands on a tensor that it does not return")
+            scope = call.parent
 
 
 class _Kept:

@@ -29,6 +29,7 @@ class Search(ABC):
         best: the best point so far; the start counts.
         at: the move that leads to it.
         first: loss at the first point, minus that of the start, nats.
+        opening: the first move, where something is known already.
         settled: whether nothing more is to be gained.
         points: how many points were evaluated.
     """
@@ -39,6 +40,7 @@ class Search(ABC):
     radius: float
     start: Point
     slope: Tensor
+    opening: Tensor | None = None
     best: Point = field(init=False)
     at: Tensor = field(init=False)
     first: float = 0.0
@@ -65,12 +67,21 @@ class Search(ABC):
         """A gain that is not worth a step, nats."""
 
     @abstractmethod
-    def proposal(self) -> tuple[Tensor, float]:
-        """Return the next move, and the gain it promises in nats."""
+    def further(self, norm: float) -> tuple[Tensor, float]:
+        """Return a move from the best point, whose slope has a norm above 0, and the gain it promises in nats."""
 
     @abstractmethod
     def missed(self, move: Tensor, point: Point, promised: float) -> None:
         """Learn from a move that gained nothing."""
+
+    def proposal(self) -> tuple[Tensor, float]:
+        """Return the next move, and the gain it promises in nats."""
+        norm = float(self.slope.norm())
+        if self.points == 0 and self.opening is not None:
+            return self.opening, norm * self.radius
+        if norm == 0 or self.radius == 0:
+            return torch.zeros_like(self.at), 0.0
+        return self.further(norm)
 
     def reached(self, move: Tensor, point: Point, promised: float) -> None:
         """Go to a better point."""
@@ -110,11 +121,8 @@ class Climb(Search):
         """A gain that is not worth a step, nats."""
         return SETTLED * max(self.value, 1e-12)
 
-    def proposal(self) -> tuple[Tensor, float]:
+    def further(self, norm: float) -> tuple[Tensor, float]:
         """Return the point of the edge along the slope, or one on the way there."""
-        norm = float(self.slope.norm())
-        if norm == 0 or self.radius == 0:
-            return torch.zeros_like(self.at), 0.0
         towards = self.slope * (self.radius / norm)
         if self.short < 1:
             towards = self.at + self.short * (towards - self.at)
@@ -138,14 +146,12 @@ class Descent(Search):
 
     Attributes:
         rise: what the first move of the climb gave, nats; says how the loss bends along the slope.
-        opening: the first move, where something is known already; None takes the parabola along the slope.
         trust: how far the quadratic is believed.
         seen: gradients so far, the best point's included.
     """
 
     sign: ClassVar[float] = -1.0
     rise: float = 0.0
-    opening: Tensor | None = None
     trust: float = 0.0
     seen: list[Seen] = field(default_factory=list)
 
@@ -164,13 +170,8 @@ class Descent(Search):
         """A gain that is not worth a step, nats."""
         return CAREFUL * SETTLED * max(self.value, NEGLIGIBLE * self.rise, 1e-12)
 
-    def proposal(self) -> tuple[Tensor, float]:
+    def further(self, norm: float) -> tuple[Tensor, float]:
         """Return the lowest point of the quadratic; the first time, of the parabola along the slope."""
-        norm = float(self.slope.norm())
-        if norm == 0 or self.radius == 0:
-            return torch.zeros_like(self.at), 0.0
-        if self.points == 0 and self.opening is not None:
-            return self.opening, norm * self.radius
         if self.points == 0:
             linear = norm * self.radius
             bend = 2 * (self.rise - linear)

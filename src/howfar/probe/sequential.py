@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
-from howfar.probe.modes import fast
+from howfar.probe.modes import LEAD, fast
 from howfar.probe.precision import precise
 from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
@@ -104,11 +104,11 @@ def _bounds(
         surfaces = [
             stack.enter_context(Surface(model, task, half, weights, memory=MEMORY // 2).opened()) for half in halves
         ]
-        starts = [surface.start()[:2] for surface in surfaces]
+        starts = [surface.start(surface.lead(LEAD)) for surface in surfaces]
         found: list[dict[str, Search]] = []
-        for surface, (start, slopes) in zip(surfaces, starts, strict=True):
-            rises, falls = fast(surface, start, slopes, radius, steps)
-            found.append({n: _larger(rises[n], falls.get(n)) for n in weights})
+        for surface, (start, slopes, tilt) in zip(surfaces, starts, strict=True):
+            rises, falls = fast(surface, start, slopes, radius, steps, tilt)
+            found.append({n: _larger(rises[n], falls[n]) for n in weights})
         own: dict[str, list[Tensor]] = {name: [] for name in weights}
         other: dict[str, list[Tensor]] = {name: [] for name in weights}
         for here, there in ((0, 1), (1, 0)):
@@ -121,8 +121,8 @@ def _bounds(
     }  # fmt: skip
 
 
-def _larger(rise: Search, fall: Search | None) -> Search:
-    return rise if fall is None or rise.value >= fall.value else fall
+def _larger(rise: Search, fall: Search) -> Search:
+    return rise if rise.value >= fall.value else fall
 
 
 def _limit(values: Tensor, quantile: float) -> float:

@@ -19,7 +19,7 @@ from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Task
 
-VERSIONS = {"fast": 6, "exact": 8, "reference": 7}
+VERSIONS = {"fast": 7, "exact": 9, "reference": 7}
 RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
 
@@ -80,36 +80,40 @@ def sharpness(
     weights, data = weights_of(model, include), task.prepare(data)
     surface = Surface(model, task, data, weights, batch_size=batch_size, memory=memory)
     with surface.opened(fold=mode != "reference"):
+        draws = generator or Generator().manual_seed(0)
         if mode == "reference":
-            draws = generator or Generator().manual_seed(0)
             return _reference(model, task, data, weights, radius, batch_size or RELEASED_BATCH, released, draws)
-        lead = surface.fair_part(LEAD)
-        start, slopes, tilt = surface.start(lead if mode == "exact" and lead < len(data) else 0)
+        start, slopes, tilt = surface.start(surface.lead(LEAD))
         if not math.isfinite(start.loss):
             raise HowfarError(
                 f"the loss of the model is {start.loss}, so nothing can be measured. Lower the learning rate."
             )
         if granularity == "channel":
             return channel_sharpness(surface, start, slopes, radius=radius, steps=min(steps, CHANNEL_STEPS))
+        rises, falls = fast(surface, start, slopes, radius, steps, tilt)
         if mode == "exact":
-            rises, falls = exact(surface, start, slopes, radius, tilt)
-        else:
-            rises, falls = fast(surface, start, slopes, radius, steps)
-    return {name: _reading(weights[name], rises[name], falls.get(name), mode) for name in weights}
+            walked = {
+                name: reference_layer(
+                    model, task, data, weight, radius=radius, batch_size=RELEASED_BATCH, released=None, generator=draws
+                )
+                for name, weight in weights.items()
+            }
+            rises, falls = exact(surface, start, slopes, radius, tilt, (rises, falls), walked)
+    return {name: _reading(weights[name], rises[name], falls[name], mode) for name in weights}
 
 
-def _reading(weight: nn.Parameter, rise: Climb, fall: Descent | None, mode: str) -> Sharpness:
+def _reading(weight: nn.Parameter, rise: Climb, fall: Descent, mode: str) -> Sharpness:
     start = rise.start
-    up, down = rise.best.losses - start.losses, None if fall is None else start.losses - fall.best.losses
-    if not torch.isfinite(up).all() or (down is not None and not torch.isfinite(down).all()):
+    up, down = rise.best.losses - start.losses, start.losses - fall.best.losses
+    if not torch.isfinite(up).all() or not torch.isfinite(down).all():
         raise HowfarError(f"the loss around layer {rise.name} is not finite. Lower the learning rate or the radius.")
     return Sharpness.of(
         up,
         down,
         quality_drop=float((start.qualities - rise.best.qualities).nanmean()),
-        quality_rise=None if fall is None else float((fall.best.qualities - start.qualities).nanmean()),
+        quality_rise=float((fall.best.qualities - start.qualities).nanmean()),
         parameters=weight.numel(),
-        converged=None if mode == "fast" else rise.settled and (fall is None or fall.settled),
+        converged=None if mode == "fast" else rise.settled and fall.settled,
     )
 
 

@@ -16,11 +16,12 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.probe.fold import folded
 from howfar.probe.replay import NotReplayableError, Replay
+from howfar.probe.restore import restored
 from howfar.tasks import Task
 
 MEMORY = 2**30  # bytes for kept activations
 GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
-TRIAL = 8  # images from which the memory of a batch is judged
+TRIAL = 8  # images on which folding is tried
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Surface:
         data: the fixed images.
         weights: the layers that may move, by name.
         batch_size: images at a time, at most; None takes what is fast.
-        memory: bytes for kept activations.
+        memory: bytes for kept activations, at most, also while they are recorded.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Surface:
         self.device = next(model.parameters()).device
         self.kept: list[Replay] | None = None
         self.replays = self._vectorises = True
+        self._keeps = False
         # Any first part of the set shall look like the whole, although files may come class by class.
         self._data = data.take(torch.randperm(len(data), generator=arrays.seeded(0, "surface")))
         self._memory = memory
@@ -88,33 +90,28 @@ class Surface:
 
     @contextmanager
     def opened(self, *, fold: bool = True) -> Iterator["Surface"]:
-        """Put the model into eval mode and freeze all weights; put mode, flags and gradients back at the end.
+        """Put the model into eval mode and freeze all weights; restore all of it at the end, as ``restored`` says.
 
         Args:
             fold: let convolutions do the work of the batch normalisations behind them, as ``howfar.probe.fold`` says.
         """
-        modes = {module: module.training for module in self.model.modules()}
-        flags = {parameter: parameter.requires_grad for parameter in self.model.parameters()}
-        self.model.eval()
-        for parameter in flags:
-            parameter.requires_grad_(False)
-        images, _ = next(self.batches())
-        try:
-            with folded(self.model, images[:TRIAL], list(self.weights.values())) if fold else nullcontext():
-                self._size = self._fitting_size(images[:TRIAL])
-                yield self
-        finally:
-            self.kept = None
-            for parameter, flag in flags.items():
-                parameter.requires_grad_(flag)
-            for module, mode in modes.items():
-                module.training = mode
+        with restored(self.model, self.weights.values()):
+            self.model.eval()
+            for parameter in self.model.parameters():
+                parameter.requires_grad_(False)
+            images, _ = next(self.batches())
+            try:
+                with folded(self.model, images[:TRIAL], list(self.weights.values())) if fold else nullcontext():
+                    self._fit(images[:1])
+                    yield self
+            finally:
+                self.kept = None
 
     def start(self, lead: int = 0) -> tuple[Point, dict[str, Tensor], dict[str, Tensor]]:
         """Return the point where the network stands, and every layer's gradient there: one backward pass.
 
         Args:
-            lead: number of images, as ``fair_part`` gives them.
+            lead: number of images, as ``lead`` gives them.
 
         Returns:
             The point, the gradients, and by how much they exceed those of the first ``lead`` images alone.
@@ -122,34 +119,46 @@ class Surface:
         points, totals = [], {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         leading: dict[str, Tensor] = {}
         seen = 0
+        self.kept = None
         replays: list[Replay] = []
         for weight in self.weights.values():
             weight.requires_grad_()
         try:
             for images, target in self.batches():
-                replay = Replay(self.model, self.weights)
-                with torch.enable_grad():
-                    output = replay.record(images) if self.replays else self.model(images)
-                    point = self._point(output, target)
-                    loss = point.losses.sum() / self.count
-                    gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
-                points.append(Point(point.losses.detach(), point.qualities))
+                point, gradients, replay = self._first(images, target)
+                points.append(point)
                 for total, gradient in zip(totals.values(), gradients, strict=True):
                     if gradient is not None:
                         total += gradient
-                replays.append(replay)
+                if replay is not None and self._keeps:
+                    replays.append(replay)
+                del replay
                 seen += len(images)
                 if seen == lead:
                     leading = {name: total * (self.count / seen) for name, total in totals.items()}
         finally:
             for weight in self.weights.values():
                 weight.requires_grad_(False)
-        self.kept = replays if self.replays and sum(replay.bytes for replay in replays) <= self._memory else None
+        self.kept = replays if self.replays and self._keeps else None
         return _joined(points), totals, {name: totals[name] - led for name, led in leading.items()}
+
+    def _first(self, images: Images, target: Targets) -> tuple[Point, Sequence[Tensor | None], Replay | None]:
+        """Return the point where the network stands and the gradients there, from one batch, and its recording."""
+        with torch.enable_grad():
+            replay, output = self._record(images)
+            point = self._point(self.model(images) if replay is None else output, target)
+            loss = point.losses.sum() / self.count
+            gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
+        return Point(point.losses.detach(), point.qualities), gradients, replay
 
     def fair_part(self, images: int) -> int:
         """Return the next larger number of images that fills whole batches; the first ones are a fair sample."""
         return min(-(-images // self._size) * self._size, self.count)
+
+    def lead(self, images: int) -> int:
+        """Return the ``fair_part`` of some images, or 0 where that would be all of them."""
+        part = self.fair_part(images)
+        return part if part < self.count else 0
 
     def at(self, moves: Sequence[Move], *, images: int | None = None) -> list[Point]:
         """Return the points that these moves lead to, each of one layer alone, in their order.
@@ -166,6 +175,7 @@ class Surface:
         for number, (batch, target) in enumerate(self.batches()):
             if number * self._size >= seen:
                 break
+            replay = None  # drops the last recording before the next is made
             replay = self._recorded(number, batch)
             for index, move in enumerate(moves):
                 point = self._moved(replay, move, batch, target, seen)
@@ -210,26 +220,37 @@ class Surface:
         parts: list[tuple[Tensor, Tensor]] = []
         total = torch.zeros_like(moves) if gradient else None
         for number, (images, target) in enumerate(self.batches()):
-            replay = self._recorded(number, images)
-
-            def at(
-                move: Tensor, chosen: Tensor, images: Images = images, target: Targets = target,
-                replay: Replay | None = replay,
-            ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
-                weight = (base + chosen * move).movedim(0, dim)
-                if replay is None:
-                    output = functional_call(self.model, {layer: weight}, (images,))
-                else:
-                    output = replay.run(layer, images, weight)
-                point = self._point(output, target)
-                return point.losses.sum() / self.count, (point.losses, point.qualities)
-
-            room = max(self._memory // (8 * max(replay.bytes if replay else self._memory, 1)), 1)
-            slopes, part = self._each(at if total is None else grad(at, has_aux=True), moves, which, room)
+            slopes, part = self._filters_of(layer, dim, moves, which, number, images, target, gradient=gradient)
             if total is not None:
                 total += slopes
             parts.append(part)
         return torch.cat([losses for losses, _ in parts], 1), torch.cat([q for _, q in parts], 1), total
+
+    def _filters_of(
+        self, layer: str, dim: int, moves: Tensor, which: Tensor, number: int, images: Images, target: Targets, *,
+        gradient: bool,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+        """Return gradients (or losses), and losses and qualities of every filter on one batch."""
+        base = self.weights[layer].detach().movedim(dim, 0)
+        replay = self._recorded(number, images)
+
+        def at(move: Tensor, chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            weight = (base + chosen * move).movedim(0, dim)
+            if replay is None:
+                output = functional_call(self.model, {layer: weight}, (images,))
+            else:
+                output = replay.run(layer, images, weight)
+            point = self._point(output, target)
+            return point.losses.sum() / self.count, (point.losses, point.qualities)
+
+        room = max(self._memory // (8 * max(replay.bytes if replay else self._memory, 1)), 1)
+        found: tuple[Tensor, tuple[Tensor, Tensor]]
+        try:
+            found = self._each(grad(at, has_aux=True) if gradient else at, moves, which, room)
+        except NotReplayableError as reason:
+            self._give_up(reason)
+            found = self._filters_of(layer, dim, moves, which, number, images, target, gradient=gradient)
+        return found
 
     def _each(self, at: Callable[..., Any], moves: Tensor, which: Tensor, room: int) -> Any:
         """Return ``at`` of every filter, stacked."""
@@ -245,13 +266,16 @@ class Surface:
         return firsts, tuple(torch.stack(column) for column in zip(*seconds, strict=True))
 
     def _output(self, replay: Replay | None, name: str, images: Images) -> Any:
-        if replay is not None:
+        if replay is not None and self.replays:
             try:
                 return replay.run(name, images)
             except NotReplayableError as reason:
-                warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
-                self.replays, self.kept = False, None
+                self._give_up(reason)
         return self.model(images)
+
+    def _give_up(self, reason: NotReplayableError) -> None:
+        warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
+        self.replays, self.kept = False, None
 
     def _point(self, output: Any, target: Targets) -> Point:
         with torch.no_grad():
@@ -259,14 +283,21 @@ class Surface:
         return Point(self.task.loss(output, target).double(), qualities)
 
     def _recorded(self, number: int, images: Images) -> Replay | None:
-        if not self.replays:
-            return None
         if self.kept is not None:
             return self.kept[number]
-        replay = Replay(self.model, self.weights)
         with torch.no_grad():
-            replay.record(images)
-        return replay
+            return self._record(images)[0]
+
+    def _record(self, images: Images) -> tuple[Replay | None, Any]:
+        """Return a recording and the network's output; nothing where the network cannot be replayed."""
+        if not self.replays:
+            return None, None
+        replay = Replay(self.model, self.weights)
+        try:
+            return replay, replay.record(images)
+        except NotReplayableError as reason:
+            self._give_up(reason)
+            return None, None
 
     def batches(self) -> Iterator[tuple[Images, Targets]]:
         """Yield images, as networks take them, and their targets."""
@@ -274,14 +305,18 @@ class Surface:
             target = arrays.at(self._data.answers(self.task.target), part, self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
-    def _fitting_size(self, images: Images) -> int:
-        trial = Replay(self.model, self.weights)
+    def _fit(self, image: Images) -> None:
+        """Choose the size of batches, and whether all recordings are kept, so that ``memory`` is never exceeded."""
         with torch.no_grad():
-            trial.record(images)
-        size = self._memory // max(trial.bytes // len(images), 1)
-        if size < 1:
-            raise UsageError(f"the activations of one image need more than {self._memory} bytes. Allow more memory.")
-        return min(self._size, size)
+            trial, _ = self._record(image)
+        if trial is None:
+            return
+        kept, peak = trial.bytes, max(trial.peak, 1)
+        if peak > self._memory:
+            raise UsageError(f"the activations of one image take {peak} bytes, more than {self._memory}. Raise memory.")
+        self._size = min(self._size, self._memory // peak)
+        last = min(self._size, self.count)
+        self._keeps = (self.count - last) * kept + last * peak <= self._memory
 
 
 def _joined(points: list[Point], gradient: Tensor | None = None) -> Point:
