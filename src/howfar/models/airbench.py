@@ -57,7 +57,7 @@ class Group(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs, momentum=MOMENTUM)
 
-    def start(self) -> None:
+    def start_weights(self) -> None:
         """Let as many outputs as there are inputs begin as copies of them."""
         for conv in (self.conv1, self.conv2):
             nn.init.dirac_(conv.weight[: conv.in_channels].detach())

@@ -31,7 +31,7 @@ class SeesImages(Protocol):
 class StartsElsewhere(Protocol):
     """A part of a network whose initial weights are not PyTorch's."""
 
-    def start(self) -> None:
+    def start_weights(self) -> None:
         """Change the weights, which PyTorch's rules have set already."""
         ...
 
@@ -39,7 +39,7 @@ class StartsElsewhere(Protocol):
 def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
     """Return a network in training mode, its weights drawn from ``generator`` by PyTorch's default rules.
 
-    A part with a method ``start`` changes them then.
+    A part with a method ``start_weights`` changes them then.
 
     Args:
         architecture: an entry of ``MODELS``, called with its sizes.
@@ -62,7 +62,7 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
         _initialise(module, generator)
     for module in model.modules():
         if isinstance(module, StartsElsewhere):
-            module.start()
+            module.start_weights()
     return channels_last(model)
 
 

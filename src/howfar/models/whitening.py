@@ -33,7 +33,7 @@ class Whitening(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
         self.bias = nn.Parameter(torch.zeros(2 * size))
 
-    def start(self) -> None:
+    def start_weights(self) -> None:
         """Begin without a bias."""
         nn.init.zeros_(self.bias)
 
