@@ -11,7 +11,8 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, create_model
 
+from howfar.arrays import canonical
 from howfar.errors import UsageError, unknown
 
 T = TypeVar("T", covariant=True)
+LONG = 12  # characters of a value in a name
 
 
 def _fraction(value: object) -> object:
@@ -139,6 +142,46 @@ def split_list(text: str, *, at: str = ",") -> list[str]:
         else:
             parts[-1] += sign
     return [part.strip() for part in parts if part.strip()]
+
+
+def told_apart(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
+    """Return what to put behind each label, by label and specification as canonical JSON.
+
+    Nothing where a label stands for one specification; else the versions in which they differ, if these are enough,
+    else all differences, if they are few, else a digest.
+
+    Args:
+        named: labels, and the specification that each stands for.
+    """
+    kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for label, spec in named:
+        kinds[label][canonical(spec)] = dict(_flat(spec))
+    found: dict[tuple[str, str], str] = {}
+    for label, specs in kinds.items():
+        texts = _differences(list(specs.values())) if len(specs) > 1 else [""]
+        for (key, _), text in zip(specs.items(), texts, strict=True):
+            found[label, key] = f" ({text})" if text else ""
+    return found
+
+
+def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    paths = sorted({path for spec in specs for path in spec})
+    differing = [path for path in paths if len({canonical(spec.get(path)) for spec in specs}) > 1]
+    versions = [path for path in differing if path.rpartition(".")[2] == "version"]
+    others = [path for path in differing if path not in versions]
+    for chosen in (versions, [*versions, *others] if len(differing) < 4 else []):
+        texts = [", ".join(f"{path} {str(spec.get(path, 'none'))[:LONG]}" for path in chosen) for spec in specs]
+        if chosen and len(set(texts)) == len(specs):
+            return texts
+    return [hashlib.sha256(canonical(spec).encode()).hexdigest()[:8] for spec in specs]
+
+
+def _flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f"{path}.{key}" if path else str(key))
 
 
 def number_text(value: object) -> str:

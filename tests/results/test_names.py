@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from howfar.report import site
 from howfar.report.leaderboard import title
 from howfar.results import broken, collect, protection, victim
 from howfar.results.cells import Distances, grouped
 from howfar.results.controls import controls
 from howfar.results.crosstask import matrices
 from howfar.results.entries import entries
-from howfar.results.names import Names, told_apart
+from howfar.results.names import Names
+from howfar.spec import told_apart
 from howfar.store import Record, Store
 
 MADE = dict.fromkeys(("device", "torch", "python", "system", "machine", "threads"), "x") | {"wall_seconds": 1.0}
@@ -167,6 +169,9 @@ def test_rows_of_a_public_leaderboard_keep_versions_apart() -> None:
     assert len({row.name for row in rows}) == len(rows) == 2
     one, other = rows
     assert replace(one, protector="em").name != replace(other, protector="em").name
+    merged = [replace(one, protector="em"), replace(other, protector="em")]
+    assert site.names(merged) == ["em (version 1)", "em (version 2)"]
+    assert site.names(merged[:1]) == ["em"]
     assert replace(one, versions={**one.versions, "model": 2}).victim != one.victim
     assert replace(one, test="other").victim != one.victim
 

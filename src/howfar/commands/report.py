@@ -48,7 +48,9 @@ class Leaderboard(Common):
         else:
             for rows in site.ranked(entries):
                 terminal.out(f"\n{rows[0].victim[0]}\n{site.about(rows[0])}")
-                terminal.show_table(list(site.HEADER), [list(site.cells(row)) for row in rows])
+                terminal.show_table(
+                    list(site.HEADER), [list(site.cells(*each)) for each in zip(rows, site.names(rows), strict=True)]
+                )
         return 0
 
 

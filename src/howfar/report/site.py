@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from howfar.arrays import canonical
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
 from howfar.report.numbers import ends, half, percent, scale, shown, unit
 from howfar.score import recorded, ssim_text
+from howfar.spec import told_apart
 
 TITLE = "How far from unlearnable? Leaderboard"
 HEADER = (
@@ -34,6 +36,13 @@ def ranked(entries: Sequence[Entry]) -> list[list[Entry]]:
     return [sorted(rows, key=_place) for _, rows in sorted(victims.items())]
 
 
+def names(rows: Sequence[Entry]) -> list[str]:
+    """Return the protectors of the rows of a victim, with what tells two of one name apart."""
+    kinds = [(row.protector, {**row.settings, "source_task": row.versions.get("source_task", 1)}) for row in rows]
+    suffixes = told_apart(kinds)
+    return [label + suffixes[label, canonical(kind)] for label, kind in kinds]
+
+
 def about(entry: Entry) -> str:
     """Return what all rows of a victim share, for a person."""
     metric = entry.metric
@@ -48,14 +57,14 @@ def _place(entry: Entry) -> tuple[bool, float, float, str]:
     return entry.worst is None, -kept, -(entry.loss.value if entry.loss else 0.0), entry.protector
 
 
-def cells(entry: Entry) -> tuple[str, ...]:
-    """Return a row as a person reads it; shares in percent, their drops in points."""
+def cells(entry: Entry, name: str) -> tuple[str, ...]:
+    """Return a row as a person reads it, under a name; shares in percent, their drops in points."""
     loss, worst, seen = entry.loss, entry.worst, entry.visibility
     best = worst.poisoned if worst else None
     linf = seen.get("linf")
     told = entry.reported
     return (
-        entry.protector,
+        name,
         f"{100 * worst.kept:.0f} %{percent(worst.low, worst.high)}" if worst else "–",
         shown(entry.metric, best.quality) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
@@ -84,7 +93,10 @@ def render(entries: Sequence[Entry]) -> str:
         {
             "title": rows[0].victim[0],
             "about": about(rows[0]),
-            "lines": [{"cells": cells(row), "doubts": row.doubts(), "file": f"rows/{row.name}"} for row in rows],
+            "lines": [
+                {"cells": cells(row, name), "doubts": row.doubts(), "file": f"rows/{row.name}"}
+                for row, name in zip(rows, names(rows), strict=True)
+            ],
         }
         for rows in ranked(entries)
     ]

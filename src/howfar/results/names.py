@@ -5,22 +5,19 @@ specification, and a label gets what differs behind it only where the records at
 """
 
 import functools
-import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from howfar.arrays import canonical
 from howfar.protect import PROTECTORS
-from howfar.spec import parse
+from howfar.spec import parse, told_apart
 from howfar.store import Record
 from howfar.tasks import TASKS
 
 CLEAN = "clean"
 PARTS = ("dataset", "task", "model", "defense")
 OWN = ("protector", "source_task", "seed")  # in which the rows of one table differ
-LONG = 12  # characters of a value in a label
 
 Spec = Mapping[str, Any]
 
@@ -89,9 +86,12 @@ class Names:
         self._but = (*PARTS, *but)
         self._parts = {part: told_apart((s[part]["label"], _bare(s[part])) for s in specs) for part in PARTS}
         self._rest = told_apart((self._learner(s), shared(s, *self._but)) for s in specs)
-        self._protections = told_apart(
-            (crafted_for(s), _protection(s)) for s in {canonical(s): s for s in specs}.values()
-        )
+        protections = [(crafted_for(spec), _protection(spec)) for spec in specs]
+        self._protections = told_apart(protections)
+        clean = [spec for label, spec in protections if label == CLEAN]
+        if clean:  # all others are compared with the newest, which keeps its bare name
+            newest = max(clean, key=lambda spec: (spec.get("version", 0), canonical(spec)))
+            self._protections[CLEAN, canonical(newest)] = ""
 
     def tables(self, spec: Spec) -> dict[str, str]:
         """Return the names of data set, task, model and defense of a victim."""
@@ -123,50 +123,6 @@ class Names:
 
     def _learner(self, spec: Spec) -> str:
         return " · ".join(self._part(spec, part) for part in PARTS if part != "defense")
-
-
-def told_apart(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
-    """Return what to put behind each label, by label and specification as canonical JSON.
-
-    Nothing where a label stands for one specification; else the versions in which they differ, if these are enough,
-    else all other differences, else a digest. The clean images keep their bare name in their newest version, because
-    all others are compared with them.
-
-    Args:
-        named: labels, and the specification that each stands for.
-    """
-    kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for label, spec in named:
-        kinds[label][canonical(spec)] = dict(_flat(spec))
-    found: dict[tuple[str, str], str] = {}
-    for label, specs in kinds.items():
-        texts = _differences(list(specs.values())) if len(specs) > 1 else [""]
-        for (key, _), text in zip(specs.items(), texts, strict=True):
-            found[label, key] = f" ({text})" if text else ""
-        if label == CLEAN and len(specs) > 1:
-            newest = max(specs, key=lambda key: (specs[key].get("version", 0), key))
-            found[label, newest] = ""
-    return found
-
-
-def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    paths = sorted({path for spec in specs for path in spec})
-    differing = [path for path in paths if len({canonical(spec.get(path)) for spec in specs}) > 1]
-    versions = [path for path in differing if path.rpartition(".")[2] == "version"]
-    others = [path for path in differing if path not in versions]
-    for chosen in (versions, [*versions, *others] if len(differing) < 4 else []):
-        texts = [", ".join(f"{path} {str(spec.get(path, 'none'))[:LONG]}" for path in chosen) for spec in specs]
-        if chosen and len(set(texts)) == len(specs):
-            return texts
-    return [hashlib.sha256(canonical(spec).encode()).hexdigest()[:8] for spec in specs]
-
-
-def _flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        yield path, value
-        return
-    for key, inner in value.items():
-        yield from _flat(inner, f"{path}.{key}" if path else str(key))
 
 
 def _bare(part: Mapping[str, Any]) -> dict[str, Any]:
