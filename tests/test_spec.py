@@ -11,6 +11,7 @@ from howfar.errors import UsageError
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
 from howfar.spec import number_text, parse, split_list
+from howfar.tasks import TASKS
 
 
 def test_settings_hold_defaults_and_given_values() -> None:
@@ -81,6 +82,22 @@ def test_keys_change_with_settings_and_version() -> None:
     first, second = (parse(text, MODELS, "model").key() for text in ("resnet8", "resnet8[width=8]"))
     assert first["version"] == second["version"]
     assert first != second
+
+
+def test_keys_hold_the_versions_of_methods_that_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version of EM makes ``ops[after=em]`` anew, and a new version of a task every joint task with it."""
+    from howfar.protect import em
+    from howfar.tasks import segmentation
+
+    kinds: list[tuple[str, Any, Any, str]] = [
+        ("ops[after=em:class]", PROTECTORS, em, "protector"),
+        ("joint[tasks=class_scene+segment_semantic]", TASKS, segmentation, "task"),
+    ]
+    for text, table, module, kind in kinds:
+        before = parse(text, table, kind).key()
+        monkeypatch.setattr(module, "VERSION", 99)
+        assert parse(text, table, kind).key() != before
+    assert "nested" not in parse("ops", PROTECTORS, "protector").key()
 
 
 def test_the_settings_of_a_factory_are_a_class_that_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from howfar.arrays import canonical
 from howfar.errors import UsageError, unknown
 
 T = TypeVar("T", covariant=True)
+ABOUT = ("name", "version", "contents", "nested")  # what a key holds besides settings
 LONG = 12  # characters of a value in a name
 
 
@@ -71,12 +72,16 @@ class Spec(Generic[T]):
     def key(self) -> dict[str, Any]:
         """Return what identifies the method's result.
 
-        Name, settings, the ``VERSION`` beside the method, and what stands in the files that settings name.
+        Name, settings, the ``VERSION`` beside the method, and the contents of files that settings name. A method whose
+        settings name other methods has a function ``nested`` beside it that returns them: their keys are part of it.
         """
-        version = getattr(sys.modules[self.factory.__module__], "VERSION", 1)
+        module = sys.modules[self.factory.__module__]
+        version, nested = getattr(module, "VERSION", 1), getattr(module, "nested", None)
         paths = [value for value in _model(self.factory)(**self.settings).__dict__.values() if isinstance(value, Path)]
         contents = {"contents": [_contents(path) for path in paths]} if paths else {}
-        return {"name": self.name, "version": version, **self.settings, **contents}
+        inner = [spec.key() for spec in nested(self.settings)] if nested else []
+        within = {"nested": inner} if inner else {}
+        return {"name": self.name, "version": version, **self.settings, **contents, **within}
 
 
 def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset: Any) -> Spec[T]:

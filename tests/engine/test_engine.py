@@ -62,7 +62,7 @@ def test_long_steps_come_first_and_victims_after_their_set(tmp_path: Path) -> No
 
 def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0-3", "clean")
-    events = drive(Processes(Site(str(tmp_path), limit=3.0, doing=doings.faulty), 2), store, experiments)
+    events = drive(Processes(Site(str(tmp_path), limit=15.0, doing=doings.faulty), 2), store, experiments)
     ends = {event.key: event for event in events}
     assert len(ends) == len(events)
     for experiment in experiments:
@@ -71,7 +71,7 @@ def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
         assert (victim.status == "done") == (experiment.seed == 0), "a worker's death is forgiven once"
         why = {
             0: "",
-            1: "took longer than 3 s",
+            1: "took longer than 15 s",
             2: "its protected set failed",
             3: "the worker died (signal 9)",
         }[experiment.seed]

@@ -1,9 +1,9 @@
 """One-pixel shortcut."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, labels_of
-from howfar.spec import parse
+from howfar.spec import Spec, parse
 from howfar.tasks import Task
 
 VERSION = 1
@@ -57,7 +57,7 @@ class OnePixelShortcut(Protector):
         colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=channels)))
         if self.pixels > height * width or self.pixels * int(labels.max() + 1) > len(colours) * height * width:
             raise UsageError("more classes than pairs of pixel and colour. Take fewer pixels a class or larger images.")
-        before = parse(self.after, _others(), "protector").build()
+        before = _first(self.after).build()
         first = yield from before.craft(data, task, generator=generator, device=device, draft=draft)
         out = first.take(range(len(data))).pixels  # a copy, on disk where it is large
         taken = torch.zeros(len(colours), height * width, dtype=torch.bool)
@@ -74,10 +74,15 @@ class OnePixelShortcut(Protector):
         return data.with_pixels(out)
 
 
-def _others() -> dict[str, Callable[..., Protector]]:
+def nested(settings: Mapping[str, Any]) -> list[Spec[Protector]]:
+    """Return the protector that is applied first, so that its version is part of the key."""
+    return [] if settings["after"] == "clean" else [_first(settings["after"])]
+
+
+def _first(after: str) -> Spec[Protector]:
     from howfar.protect import PROTECTORS  # the table names this very file
 
-    return PROTECTORS
+    return parse(after, PROTECTORS, "protector")
 
 
 def separation(data: Data, members: Tensor, colours: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.protect import PROTECTORS
-from howfar.spec import parse, told_apart
+from howfar.spec import ABOUT, parse, told_apart
 from howfar.store import Record
 from howfar.tasks import TASKS
 
@@ -62,7 +62,7 @@ def source_of(spec: Spec) -> str:
 def _label_of(task: str) -> str:
     """Return the label of a task from its part of a specification, as canonical JSON."""
     spec = json.loads(task)
-    settings = ",".join(f"{key}={value}" for key, value in spec.items() if key not in ("name", "version"))
+    settings = ",".join(f"{key}={value}" for key, value in spec.items() if key not in ABOUT)
     return parse(f"{spec['name']}[{settings}]", TASKS, "task").label
 
 

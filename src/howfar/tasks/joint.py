@@ -1,17 +1,17 @@
 """Several tasks at once: one backbone, a head each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from howfar.arrays import UNCERTAINTY, Heads, PerExample, Weighting
 from howfar.data import Data
-from howfar.spec import Joined, parse
+from howfar.spec import Joined, Spec, parse
 from howfar.tasks.classification import Classification
 from howfar.tasks.task import Task
 
@@ -28,10 +28,20 @@ def joint(
         weighting: ``uniform`` adds the losses up; ``uncertainty`` learns their weights (Kendall et al., CVPR 2018);
             ``gradients`` lets all tasks pull equally hard at the backbone (Chen et al., ICML 2018).
     """
-    from howfar.tasks import TASKS
-
-    makers = {name: parse(name, TASKS, "task").build() for name in tasks}
+    makers = {name: _part(name).build() for name in tasks}
     return lambda data: Joint({name: make(data) for name, make in makers.items()}, weighting)
+
+
+def nested(settings: Mapping[str, Any]) -> list[Spec[Callable[[Data], Task]]]:
+    """Return the single tasks, so that their versions are part of the key."""
+    names: tuple[str, ...] = TypeAdapter(Joined).validate_python(settings["tasks"])
+    return [_part(name) for name in names]
+
+
+def _part(name: str) -> Spec[Callable[[Data], Task]]:
+    from howfar.tasks import TASKS  # the table names this very file
+
+    return parse(name, TASKS, "task")
 
 
 @dataclass(frozen=True)
