@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all torture check fmt docs clean
+.PHONY: bench test test-all mutation torture check fmt docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -15,6 +15,11 @@ test: check
 
 test-all: check
 	$(BIN)/pytest -n auto --dist loadfile -m "slow or not slow" --timeout 1800
+
+mutation: .venv/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check mutmut==3.8.1
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 torture: .venv/dev
 	$(BIN)/python benchmarks/torture.py
