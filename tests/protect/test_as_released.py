@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from howfar import arrays, pgd
 from howfar.data import Data
@@ -206,31 +206,34 @@ def test_universal_noise_moves_images_of_all_classes() -> None:
     data = make_data(9, (3, 8, 8), 3)
     task = classification()(data)
     model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0)).eval()
-    images, start = arrays.unit_images(data.pixels), torch.zeros(3, 8, 8)
-    found = universal_step(model, task, images, start, 2, 0.1, 5.0)
-    moved = start.clone().requires_grad_()
-    loss = nn.functional.cross_entropy(model(images + moved), torch.full((9,), 2))
-    (slope,) = torch.autograd.grad(loss, moved)
-    assert torch.allclose(found, -0.1 * slope / slope.norm(), atol=1e-6)
-    assert float(universal_step(model, task, images, found, 2, 9.0, 0.5).norm()) == pytest.approx(0.5, rel=1e-5)
+    images, start = arrays.unit_images(data.pixels), torch.zeros(2, 3, 8, 8)
+    aims = torch.tensor([2, 0])
+    found = universal_step(model, task, images, start, aims, 0.1, 5.0)
+    for aim, noise in zip(aims.tolist(), found, strict=True):
+        moved = torch.zeros(3, 8, 8, requires_grad=True)
+        loss = nn.functional.cross_entropy(model(images + moved), torch.full((9,), aim))
+        (slope,) = torch.autograd.grad(loss, moved)
+        assert torch.allclose(noise, -0.1 * slope / slope.norm(), atol=1e-5)
+    lengths = universal_step(model, task, images, found, aims, 9.0, 0.5).flatten(1).norm(dim=1)
+    assert torch.allclose(lengths, torch.full((2,), 0.5), atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "aims"), [("p3", [1, 2, 0]), ("p4", [0, 1, 2])])
 def test_delusive_noise_of_a_class_aims_at_its_class_or_the_next(
     kind: str, aims: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called: list[int] = []
+    called: list[list[int]] = []
 
-    def step(model: object, task: object, images: object, noise: torch.Tensor, aim: int, *_: float) -> torch.Tensor:
-        called.append(aim)
-        return torch.full_like(noise, aim / 255)
+    def step(model: object, task: object, images: object, noise: Tensor, toward: Tensor, *_: float) -> Tensor:
+        called.append(toward.tolist())
+        return (toward / 255).view(-1, 1, 1, 1).expand_as(noise)
 
     monkeypatch.setattr("howfar.protect.delusive.universal_step", step)
     data = make_data(12)
     data = data.with_pixels(torch.full_like(data.pixels, 128))
     method = parse(f"delusive:{kind}[epochs=1,steps=2,surrogate={SMALL}]", PROTECTORS, "protector").build()
     protected = method.protect(data, classification()(data), generator=arrays.seeded(0))
-    assert called == aims * 10, "five times as many steps, as released"
+    assert called == [aims] * 10, "five times as many steps, as released"
     for label, aim in enumerate(aims):
         assert (protected.pixels[data.targets["label"] == label] == 128 + aim).all()
 

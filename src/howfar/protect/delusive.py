@@ -19,6 +19,7 @@ from howfar.train import Recipe
 
 VERSION = 2
 UNIVERSAL = 5  # times as many steps where all images share a noise
+TOGETHER = 1024  # images that a network sees at once, at most, unless one noise needs more
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Delusive(Protector):
     gives it to the class before, ``p4`` to the class itself. ``p5`` gives every class its own random noise.
 
     Differs from the released code: another surrogate, whose learning rate follows a cosine (released: VGG-16, divided
-    by ten after 100 and 125 epochs); rounds.
+    by ten after 100 and 125 epochs); all universal noises see the same batches; rounds.
 
     Attributes:
         kind: ``p1`` to ``p5``, the paper's numbers.
         eps: L2 radius at 3×32×32, images in [0, 1]; other sizes get the same root mean square.
-        steps: normalized steps (published: 100); of each universal noise five times as many, as released, with 256
-            images each.
+        steps: normalized steps (published: 100); of each universal noise five times as many, as released.
+        batch_size: images a step of a universal noise (published: 256).
         step_size: of a step; 0 takes eps/5, as published.
         epochs: of the surrogate (published: 150).
         surrogate: an entry of the models' table (published: VGG-16).
@@ -45,21 +46,22 @@ class Delusive(Protector):
     norm: ClassVar[str] = "L2"
     needs_labels: ClassVar[bool] = True
     cost: ClassVar[str] = "epochs + steps passes with gradients over the set"
-    published: ClassVar[Settings] = {"steps": 100, "epochs": 150, "surrogate": "resnet18"}
+    published: ClassVar[Settings] = {"steps": 100, "batch_size": 256, "epochs": 150, "surrogate": "resnet18"}
 
     kind: Literal["p1", "p2", "p3", "p4", "p5"] = "p3"
     eps: Annotated[Number, Field(gt=0)] = 0.5
     steps: Annotated[int, Field(ge=1)] = 60
     step_size: Annotated[Number, Field(ge=0)] = 0.0
+    batch_size: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 15
     surrogate: str = "resnet8[width=8]"
 
     @property
     def passes(self) -> float:
-        """A universal noise sees a batch a step: ten of them a quarter of a pass over 50,000 images."""
+        """A universal noise sees a batch a step; ten of them a sixteenth of a pass over 50,000 images."""
         if self.kind == "p5":
             return 0.0
-        return self.epochs + self.steps * (1 if self.kind in ("p1", "p2") else 0.25)
+        return self.epochs + self.steps * (1 if self.kind in ("p1", "p2") else self.batch_size / 1000)
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
@@ -83,10 +85,10 @@ class Delusive(Protector):
             noise = torch.zeros(count, *data.shape)
             steps = UNIVERSAL * self.steps
             for number in range(draft.enter("craft", noise=noise, model=model, generator=generator), steps):
-                for label in range(count):
-                    images, _ = load(data, task, shuffled(len(data), 256, generator)[0], device)
-                    aim = (label + shift) % task.outputs
-                    noise[label] = universal_step(model, task, images, noise[label], aim, step_size, radius)
+                images, _ = load(data, task, shuffled(len(data), self.batch_size, generator)[0], device)
+                for group in torch.arange(count).split(max(TOGETHER // len(images), 1)):
+                    aims = (group + shift) % task.outputs
+                    noise[group] = universal_step(model, task, images, noise[group], aims, step_size, radius)
                 draft.keep(number + 1)
                 yield Progress(number + 1, steps)
             return (yield from add_noise(data, lambda part: noise[labels[part]]))
@@ -108,13 +110,24 @@ class Delusive(Protector):
 
 
 def universal_step(
-    model: nn.Module, task: Task, images: Images, noise: Tensor, aim: int, step_size: float, radius: float
+    model: nn.Module, task: Task, images: Images, noise: Tensor, aims: Tensor, step_size: float, radius: float
 ) -> Tensor:
-    """Return one noise, (channels, height, width), after a normalized step towards a class, for images of any class."""
-    moved = noise[None].to(images.device).requires_grad_()
-    target = torch.full((len(images),), aim, device=images.device)
-    losses = task.loss(model((images + moved).clamp(0, 1)), target)
+    """Return universal noises after a normalized step, each towards its class, for images of any class.
+
+    Args:
+        model: fixed.
+        task: gives the loss.
+        images: (n, channels, height, width).
+        noise: (noises, channels, height, width).
+        aims: the class of each noise.
+        step_size: L2 norm of the step.
+        radius: of the L2 ball.
+    """
+    moved = noise.to(images.device).requires_grad_()
+    seen = (images + moved[:, None]).clamp(0, 1).flatten(0, 1)
+    losses = task.loss(model(seen), aims.to(images.device).repeat_interleave(len(images)))
     (gradient,) = torch.autograd.grad(losses.sum(), moved)
     stepped = moved.detach() - step_size * pgd.unit_l2(gradient)
-    stepped *= radius / stepped.norm().clamp_min(radius)
-    return stepped[0].cpu()
+    lengths = stepped.flatten(1).norm(dim=1).clamp_min(radius).view(-1, 1, 1, 1)
+    inside: Tensor = stepped * (radius / lengths)
+    return inside.cpu()
