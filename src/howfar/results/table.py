@@ -53,15 +53,11 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         "key": record.key,
         "dataset": spec["dataset"]["label"],
-        "data": spec["dataset"]["train"],
         "protector": spec["protector"]["label"],
-        "protector_version": spec["protector"].get("version"),
         "source_task": spec["source_task"]["name"],
         "task": spec["task"]["label"],
-        "task_version": spec["task"].get("version"),
         "defense": spec["defense"]["label"],
         "model": spec["model"]["label"],
-        "model_version": spec["model"].get("version"),
         "seed": spec["seed"],
         "metric": result["metric"],
         "quality": result["quality"],
@@ -74,6 +70,10 @@ def _row(record: Record) -> dict[str, Any]:
         "wall_seconds": made.get("wall_seconds"),
         "device": made.get("device"),
         "torch": made.get("torch"),
+        "data": spec["dataset"]["train"],
+        "protector_version": spec["protector"].get("version"),
+        "task_version": spec["task"].get("version"),
+        "model_version": spec["model"].get("version"),
     }
 
 
