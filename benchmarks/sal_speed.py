@@ -1,8 +1,9 @@
 """Seconds and agreement of the three modes of SAL, side by side, on clean and poisoned models early and late.
 
 Trains the model on clean, LSP and OPS images; at an early and a late epoch runs ``reference``, ``exact``, one-step
-``fast`` and default ``fast`` on the same probe images, in turns. Seconds are of the processor, not of the clock, so
-that others on the machine do not count; on a GPU of the clock.
+``fast`` and default ``fast`` on the same probe images, in turns. ``exact`` runs ``reference`` too, for one of its
+starts. Seconds are of the processor, not of the clock, so that other programs on the machine do not count; on a GPU of
+the clock.
 Run: ``python benchmarks/sal_speed.py --data FILE.npz --model resnet8 --n 512``.
 """
 

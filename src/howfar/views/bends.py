@@ -13,7 +13,7 @@ from howfar.store import Record, Store
 from howfar.views.runs import together
 from howfar.views.surfaces import Work
 
-VERSION = 1
+VERSION = 2
 _CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace", "trace_error", "parameters")
 
 
