@@ -18,7 +18,8 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import sharpness
-from howfar.probe.replay import NotReplayableError, Replay
+from howfar.probe.flow import NotReplayableError
+from howfar.probe.replay import Replay
 from howfar.probe.surface import Move, Surface
 from howfar.tasks import classification
 

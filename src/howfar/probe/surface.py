@@ -14,8 +14,9 @@ from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.probe.flow import NotReplayableError
 from howfar.probe.fold import folded
-from howfar.probe.replay import NotReplayableError, Replay
+from howfar.probe.replay import Replay
 from howfar.probe.restore import restored
 from howfar.tasks import Task
 
