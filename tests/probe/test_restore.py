@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +153,7 @@ def test_a_first_batch_without_targets_leaves_the_mode_and_the_flags(data: Data)
     model = prepared(data)
     before = state(model)
     bad = Data(data.pixels, {"other": data.targets["label"]}, data.ids)
+    careless = replace(classification()(data), prepare=lambda data: data)
     with pytest.raises(KeyError):
-        sharpness(model, classification()(data), bad)
+        sharpness(model, careless, bad)
     assert state(model) == before

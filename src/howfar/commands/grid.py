@@ -206,7 +206,7 @@ class _Plan:
     @property
     def total(self) -> float:
         """Expected wall seconds."""
-        return sum(self.seconds.values()) / max(self.workers, 1)
+        return max(sum(self.seconds.values()) / max(self.workers, 1), max(self.seconds.values(), default=0.0))
 
     @property
     def summary(self) -> str:
