@@ -207,7 +207,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], int, str]]:
         "cut archive": (["--dataset", "npz:cut.npz"], 1, "no readable"),
         "fewer images than classes": (["--limit-train", "5"], 2, "cannot hold 10 classes"),
         "a GPU where none is": (["--device", "cuda"], 2, "no GPU"),
-        "unknown device": (["--device", "tpu"], 2, "auto, cpu or cuda"),
+        "unknown device": (["--device", "tpu"], 2, "auto, cpu, cuda or mps"),
         "no permission": (["--runs", "file/runs"], 1, "--runs"),
         "bad seeds": (["--seeds", "x"], 2, "seeds"),
         "no time": (["--time-limit", "soon"], 2, "90s, 30m or 2h"),

@@ -101,9 +101,9 @@ def basis_of(weights: Tensor) -> Tensor:
     Args:
         weights: (classes, values).
     """
-    rows = functional.normalize(weights.double(), dim=1)
+    rows = functional.normalize(arrays.float64(weights), dim=1)
     left, sizes, _ = torch.linalg.svd(rows.T, full_matrices=False)
-    basis: Tensor = left[:, sizes > LEAST * sizes.max()].to(weights.dtype)
+    basis: Tensor = left[:, sizes > LEAST * sizes.max()].to(weights)
     return basis
 
 

@@ -158,5 +158,5 @@ def _error(data: Data, task: Task, batches: list[Tensor], noise: Tensor, rows: T
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)
         qualities.append(task.quality(model((images + delta).clamp(0, 1)), target))
-    quality = torch.cat(qualities).double().nanmean()
+    quality = arrays.float64(torch.cat(qualities)).nanmean()
     return 1 - float(quality if task.metric == "accuracy" else quality_gain(task, quality))

@@ -148,7 +148,7 @@ def constant_mean_quality(task: Task, output: Tensor, targets: Tensor) -> float:
     """Return the mean quality over images of a predictor that always says the same; arguments as above."""
     parts = [targets[part] for part in arrays.chunks(len(targets), 64)]
     qualities = [task.quality(output.expand(len(some), *output.shape[1:]), some) for some in parts]
-    return float(torch.cat(qualities).double().nanmean())
+    return float(arrays.float64(torch.cat(qualities)).nanmean())
 
 
 def image_weights(valid: Tensor) -> Tensor:
