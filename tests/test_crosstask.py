@@ -196,7 +196,7 @@ def test_members_of_an_ensemble_are_left_out_where_they_cannot_run(
     assert {e.held_out for e in asked} == {1000}, "DFR needs clean images, so some are held back"
     kept, left_out = runnable(asked)
     needs = "needs one class an image, which 'normal' has not"
-    assert left_out["orthogonal-projection"] == needs
+    assert left_out["orthogonal-projection:momentum"] == needs
     assert {e.defense.label for e in kept if e.task.label == "normal"} == {"none", "jpeg"}
     assert {e.defense.label for e in kept if e.task.label == "class_scene"} >= {"none", "jpeg", "orthogonal-projection"}
     assert len(kept) < len(asked)

@@ -28,7 +28,7 @@ from tests.engine import doings
 def cells(seeds: str = "0-2", protectors: str = "random,ops") -> list[Experiment]:
     keys = {
         "protectors": protectors, "models": "linear", "defenses": "none", "seeds": seeds, "limit_train": 60,
-        "limit_test": 30, "probe_images": 0, "train": {"epochs": 1},
+        "limit_test": 30, "probe_images": 0, "train": {"epochs": 1, "precision": "float32"},
     }  # fmt: skip
     return make_suite("digits", keys).experiments()
 

@@ -74,11 +74,20 @@ def test_no_input_of_the_command_line_runs_what_it_holds(
             tar.add(batches / name, f"cifar-10-batches-py/{name}")
     for name in ("f.npz", "f.npy", "f.pt", "f.pth", "f.toml", "f.json"):
         (tmp_path / name).write_bytes(raw)
-    for folder in ("photos/a", "photos/b", "noise", "set", "net", "camvid/train", "camvid/trainannot", "runs/victim/0"):
+    for folder in (
+        "photos/a",
+        "photos/b",
+        "noise",
+        "set",
+        "net",
+        "camvid/train",
+        "camvid/trainannot",
+        "runs/victim/00000000000000000000",
+    ):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("photos/a/0.png", "photos/b/0.jpg", "noise/0.png", "set/manifest.json", "set/protected.safetensors",
                  "net/config.json", "net/diffusion_pytorch_model.bin", "camvid/train/0.png", "camvid/trainannot/0.png",
-                 "runs/victim/0/record.json", "runs/victim/0/arrays.safetensors"):  # fmt: skip
+                 f"{record}/record.json", f"{record}/arrays.safetensors"):  # fmt: skip
         (tmp_path / name).write_bytes(raw)
     bench = [word for word in TINY if word not in ("--dataset", "digits")]
     protectors = [word if word != "lsp" else None for word in TINY]
