@@ -12,6 +12,7 @@ LIMITS = (
     "otherwise. It says nothing of large models that are tuned with other images, nor of people who hold the originals."
 )
 HOLDS, WEAK = 0.5, 0.15  # share of (clean − chance) that is lost
+ONE_SEED = "1 seed: no interval"
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def sentences(
     if worst is not None:
         best = worst.poisoned
         known = (
-            "1 seed: no interval"
+            ONE_SEED
             if worst.low is None or worst.high is None
-            else (f"95 % interval {100 * worst.low:.0f} to {100 * worst.high:.0f}")
+            else f"95 % interval {100 * worst.low:.0f} to {100 * worst.high:.0f}"
         )
         found.append(
             f"A learner that takes the best of all defenses tried ({best.defense}) gets {100 * best.quality:.0f} %: "
@@ -98,7 +99,7 @@ def _way(loss: Loss) -> str:
 
 def _points(loss: Loss) -> str:
     if loss.low is None or loss.high is None:
-        return f"{100 * loss.value:.0f} points (1 seed: no interval)"
+        return f"{100 * loss.value:.0f} points ({ONE_SEED})"
     return f"{100 * loss.value:.0f} ± {50 * (loss.high - loss.low):.0f} points"
 
 

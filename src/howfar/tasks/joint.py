@@ -16,6 +16,7 @@ from howfar.tasks.classification import Classification
 from howfar.tasks.task import Task
 
 VERSION = 2  # 2: the gain of an image is from the chance of the same measure
+NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Joined)  # made once: every key of a joint task reads them
 
 
 def joint(
@@ -34,8 +35,7 @@ def joint(
 
 def nested(settings: Mapping[str, Any]) -> list[Spec[Callable[[Data], Task]]]:
     """Return the single tasks, so that their versions are part of the key."""
-    names: tuple[str, ...] = TypeAdapter(Joined).validate_python(settings["tasks"])
-    return [_part(name) for name in names]
+    return [_part(name) for name in NAMES.validate_python(settings["tasks"])]
 
 
 def _part(name: str) -> Spec[Callable[[Data], Task]]:
