@@ -18,7 +18,7 @@ GRID = [
     "bench", "--dataset", "digits", "--protectors", "lsp[eps=64/255]", "--models", "lenet5,resnet8[width=4]",
     "--defenses", "none,cutout", "--seeds", "0", "--epochs", "3", "--limit-train", "301", "--limit-test", "100",
     "--set", "probe_images=20", "--set", "train.optimizer=adam", "--set", "train.lr=0.005", "--set",
-    "train.batch_size=32", "--device", "cpu", "--workers", "0",
+    "train.batch_size=32", "--set", "train.precision=float32", "--device", "cpu", "--workers", "0",
 ]  # fmt: skip
 LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
 

@@ -74,16 +74,8 @@ def test_no_input_of_the_command_line_runs_what_it_holds(
             tar.add(batches / name, f"cifar-10-batches-py/{name}")
     for name in ("f.npz", "f.npy", "f.pt", "f.pth", "f.toml", "f.json"):
         (tmp_path / name).write_bytes(raw)
-    for folder in (
-        "photos/a",
-        "photos/b",
-        "noise",
-        "set",
-        "net",
-        "camvid/train",
-        "camvid/trainannot",
-        "runs/victim/00000000000000000000",
-    ):
+    record = f"runs/victim/{'0' * 20}"
+    for folder in ("photos/a", "photos/b", "noise", "set", "net", "camvid/train", "camvid/trainannot", record):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("photos/a/0.png", "photos/b/0.jpg", "noise/0.png", "set/manifest.json", "set/protected.safetensors",
                  "net/config.json", "net/diffusion_pytorch_model.bin", "camvid/train/0.png", "camvid/trainannot/0.png",
