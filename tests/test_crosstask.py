@@ -76,7 +76,7 @@ def test_the_matrix_has_a_row_a_source_and_a_column_a_task(page: Page) -> None:
     assert [column.name for column in matrix.columns] == [
         "class_scene", "normal", "class_scene (joint)", "normal (joint)",
     ]  # fmt: skip
-    assert matrix.seeds == 2
+    assert matrix.seeds == (2, 2)
     names = {name.partition("[")[0] + name.partition("]")[2] for name in matrix.cells}
     assert names == {"random", "em ← class_scene", "em ← normal"}
     for name, summary in matrix.summaries.items():

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from howfar.arrays import Heads
-from howfar.data import DATASETS
+from howfar.data import DATASETS, Data
 from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.experiment import Experiment
@@ -22,7 +22,7 @@ from howfar.probe import Probe
 from howfar.probe.probe import ProbeImages
 from howfar.protect import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
-from howfar.tasks import TASKS, Task
+from howfar.tasks import TASKS, Task, is_dense
 from howfar.train import Recipe, recipe_for
 from howfar.train.recipes import OWN
 
@@ -47,11 +47,19 @@ def _limit(value: object) -> object:
     return None if value in ("all", 0, "0") else value
 
 
+def _points(value: object) -> object:
+    """``"±5"`` -> 5; ``off`` -> None."""
+    if not isinstance(value, str):
+        return value
+    return None if value.strip() == "off" else value.strip().removeprefix("±").removesuffix("%").strip()
+
+
 HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
 Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
+Until = Annotated[Annotated[float, Field(gt=0, le=100)] | None, BeforeValidator(_points)]
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,18 @@ class Suite:
             fifth of all. None keeps back 1,000 if a defense needs clean images, else none.
         tasks: what victims learn, a victim each; ``joint[tasks=a+b]`` is one victim that learns several.
         source_tasks: what the protection is crafted against. Protectors that know of no target are crafted once.
-        protectors: ``clean`` is always added, as the baseline of all others.
+        protectors: ``clean`` is always added, as the baseline of all others. ``ops@class_scene`` is crafted against
+            that task alone, whatever ``source_tasks`` says.
         defenses: what learners do against protection; ``worst`` stands for the newest ensemble.
         models: the victims.
+        dense_models: the victims of tasks with an output for every pixel; None takes ``models`` for these too.
         seeds: of noise, weights and batches; a cell each.
+        until: add seeds in their order, two at first, until the drop or the retention of a row is known to ± so many
+            points or it is decided whether its protection holds; None runs all seeds.
         eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
         recipe: how victims are trained, by name; ``own`` takes each network's own (``RECIPES``).
-        train: fields of the recipe that differ, for every victim.
+        train: fields of the recipe that differ, for every victim; a table under the name of a network holds for that
+            network alone, as in ``{"epochs": 10, "unet": {"epochs": 8}}``.
         probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
         radius: of SAL.
     """
@@ -92,6 +105,8 @@ class Suite:
     limit_test: Limit = None
     held_out: Annotated[int, Field(ge=0)] | None = None
     tasks: Names = ("classification",)
+    dense_models: Names | None = None
+    until: Until = None
     source_tasks: Names = ("classification",)
     eps: Eps | None = None
     probe_images: ProbeImages = 256
@@ -103,7 +118,9 @@ class Suite:
         Raises:
             UsageError: for an unknown recipe or setting, or a value that makes no sense.
         """
-        return recipe_for(model.name, self.recipe, self.train)
+        shared = {key: value for key, value in self.train.items() if not isinstance(value, Mapping)}
+        own = self.train.get(model.name, {})
+        return recipe_for(model.name, self.recipe, {**shared, **(own if isinstance(own, Mapping) else {})})
 
     def experiments(self) -> list[Experiment]:
         """Return the grid, every name checked.
@@ -116,20 +133,22 @@ class Suite:
             **({"root": str(self.data_root.expanduser())} if self.data_root else {}),
             **({"download": True} if self.download else {}),
         )  # fmt: skip
-        wanted = _unique(_protector(name, self.eps) for name in ("clean", *self.protectors))
+        wanted = [_aimed(name, self.eps) for name in ("clean", *self.protectors)]
         defenses = _unique(
             Chain.parse(name, DEFENSES, optional=not named) for name, named in expanded(self.defenses).items()
         )
         held_out = self.held_out
         if held_out is None:
             held_out = HELD_OUT if any(_needs_clean(chain.build()) for chain in defenses) else 0
-        models = _unique(parse(name, MODELS, "model") for name in self.models)
+        models, dense = (
+            _unique(parse(name, MODELS, "model") for name in names) for names in (self.models, self._dense_models)
+        )
         tasks, sources = (_unique(parse(n, TASKS, "task") for n in names) for names in (self.tasks, self.source_tasks))
-        crafted = [
-            (protector, source)
-            for protector in wanted
-            for source in (sources if protector.build().uses_labels else sources[:1])
-        ]
+        crafted = {
+            (protector.label, source.label): (protector, source)
+            for protector, own in wanted
+            for source in (([own] if own else sources) if protector.build().uses_labels else sources[:1])
+        }
         return [
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
@@ -137,10 +156,25 @@ class Suite:
                 recipe=self.recipe_of(model), seed=seed, held_out=held_out,
                 probe=Probe(self.probe_images, self.radius),
             )
-            for model, task, defense, seed, (protector, source) in product(
-                models, tasks, defenses, dict.fromkeys(self.seeds), crafted
+            for task in tasks
+            for model, defense, seed, (protector, source) in product(
+                dense if is_dense(task) else models, defenses, dict.fromkeys(self.seeds), crafted.values()
             )
         ]  # fmt: skip
+
+    @property
+    def _dense_models(self) -> tuple[str, ...]:
+        return self.models if self.dense_models is None else self.dense_models
+
+
+def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable[[Data], Task]] | None]:
+    """Return a protector, and the task that ``NAME@TASK`` crafts it against."""
+    parts = split_list(text, at="@")
+    if len(parts) > 2:
+        raise UsageError(
+            f"'{text}' names more than one source task. Write one entry a task: ops@class_scene,ops@normal."
+        )
+    return _protector(parts[0], eps), parse(parts[1], TASKS, "task") if len(parts) == 2 else None
 
 
 def _protector(text: str, eps: float | None) -> Spec[Protector]:
@@ -189,12 +223,14 @@ def make_suite(
     known = {entry.name for entry in fields(Suite)}
     if any("recipe" in layer for layer in over):  # the settings of the preset belong to its own recipe
         merged["train"] = {}
+    if any("models" in layer for layer in over):  # whoever names victims means them for every task
+        merged.pop("dense_models", None)
     for layer in over:
         for key, value in layer.items():
             if key not in {*known, "suite"}:
                 raise unknown("key", key, known)
             if key == "train":
-                merged["train"] = {**merged.get("train", {}), **_settings(value)}
+                merged["train"] = _overlaid(merged.get("train", {}), _settings(value))
             elif key != "suite":
                 merged[key] = value
     try:
@@ -202,9 +238,25 @@ def make_suite(
     except ValidationError as error:
         what = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
-    for model in suite.models:
+    for network in (key for key, value in suite.train.items() if isinstance(value, Mapping)):
+        parse(network, MODELS, "model")
+    for model in (*suite.models, *(suite.dense_models or ())):
         suite.recipe_of(parse(model, MODELS, "model"))
     return suite
+
+
+def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of recipes; what is set for all networks replaces what single ones had."""
+    shared = {key for key, value in over.items() if not isinstance(value, Mapping)}
+    merged: dict[str, Any] = {
+        key: {name: inner for name, inner in value.items() if name not in shared}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in train.items()
+    }
+    for key, value in over.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return merged
 
 
 def _settings(train: object) -> Mapping[str, object]:
@@ -223,8 +275,10 @@ def _nested(text: str) -> dict[str, Any]:
     key, sign, value = text.partition("=")
     if not sign:
         raise UsageError(f"'{text}' sets nothing. Write --set key=value, for instance --set train.lr=0.1.")
-    outer, dot, inner = key.strip().partition(".")
-    return {outer: {inner: value.strip()}} if dot else {outer: value.strip()}
+    found: Any = value.strip()
+    for part in reversed(key.strip().split(".")):
+        found = {part: found}
+    return dict(found)
 
 
 def _unique(specs: Iterable[Labelled]) -> list[Labelled]:

@@ -61,25 +61,35 @@ def show_log() -> None:
     logger.setLevel(logging.INFO)
 
 
-def show_leaderboard(page: "Page", *, as_json: bool) -> None:
-    """Print worst cases and the leaderboard."""
+def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> None:
+    """Print what a run has found: one table across tasks and the verdict, where there are several tasks.
+
+    Args:
+        page: what was found.
+        as_json: print the leaderboard as JSON, and nothing else.
+        whole: print every table.
+    """
     from howfar.report import crosstask, profile
     from howfar.report.leaderboard import as_json as to_json
     from howfar.report.leaderboard import as_table
+    from howfar.report.verdict import verdict
 
     if as_json:
         out(to_json(page.rows).rstrip())
         return
     console = _console(sys.stdout)
     for matrix in page.matrices:
-        console.print(crosstask.as_table(matrix))
+        console.print(crosstask.as_table(matrix, brief=not whole))
     for ranking in page.profiles:
         if ranking.worst:
             console.print(profile.as_table(ranking))
-    for table in as_table(
-        page.rows, {(entry.dataset, entry.protector): entry.seconds_per_image for entry in page.protected}
-    ):
-        console.print(table)
+    if whole or not page.matrices:
+        costs = {(entry.dataset, entry.protector): entry.seconds_per_image for entry in page.protected}
+        for table in as_table(page.rows, costs):
+            console.print(table)
+    if page.matrices:
+        for sentence in verdict(page.groups, page.profiles, page.matrices):
+            out(sentence)
 
 
 def watch(work: "Generator[Work, None, T]", label: str) -> "T":
@@ -248,10 +258,20 @@ def _remark(event: "Event", store: "Store", console: "Console") -> None:
     if event.status == "failed":
         console.print(f"failed: {event.step}: {event.note}", style="red", markup=False)
     elif event.status == "done":
-        record = store.find("protect", event.key)
-        curve = record.result["curve"] if record else []
-        stops = f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
-        console.print(f"{event.step}: {event.seconds:.1f} s{stops}", markup=False, highlight=False)
+        console.print(f"{event.step}: {event.seconds:.1f} s{_found(event, store)}", markup=False, highlight=False)
+
+
+def _found(event: "Event", store: "Store") -> str:
+    """Return what a step has found: the error of a surrogate round by round, or the quality of a victim."""
+    from howfar.report.numbers import shown, unit
+
+    if record := store.find("protect", event.key):
+        curve = record.result["curve"]
+        return f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
+    if record := store.find("victim", event.key):
+        metric, chance = record.result["metric"], record.result["chance"]
+        return f" ({metric}{unit(metric)} {shown(metric, record.result['quality'])}, chance {shown(metric, chance)})"
+    return ""
 
 
 def _console(stream: Any) -> "Console":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from howfar.store import Record, Store
 
 FAILED = 3  # exit code of a run that went through, but for some cells
+FIRST = 2  # seeds of every row, before anything is judged
 
 
 @dataclass(kw_only=True)
@@ -25,30 +26,42 @@ class Bench(Grid):
 
     stop_when_broken: bool = False
     """Try the defenses one after the other, and none more against a protector that has lost half of its protection."""
+    until: str | None = None
+    """Add seeds to each row until its drop or retention is known to so many points, or whether it protects is decided:
+    e.g. ±5 or off (default: the suite's)."""
     watch: bool = False
     """Show what other runs of this grid are at, how long they will take and what failed; run nothing."""
+    all: bool = False
+    """Print every table, not only the one across tasks."""
 
     def __call__(self) -> int:
         from howfar.report.render import outputs
         from howfar.results import collect
         from howfar.store import Record, open_store, write_text
 
-        experiments = self.experiments()
+        experiments, until = self.experiments(), self.suite_asked().until
         store = open_store(self.runs)
         if self.watch:
             return watch(experiments, store, as_json=self.json)
         victims = sorted(e.steps()[1].key for e in experiments)
         asked = {"victims": victims, "command": shlex.join(["howfar", *sys.argv[1:]])}
         request = Record("bench", store.key("bench", asked), asked, "done", {}, {})
-        stopping = self.stop_when_broken and not self.dry_run
-        failures = self._waves(experiments, store, request) if stopping else self.run(experiments, store, request)
-        if failures is None:
+        if self.dry_run:
+            self.run(experiments, store)
+            if until is not None:
+                terminal.say(
+                    f"At most: seeds are added one by one, and only until a row is known to ±{until:g} points."
+                )
+            return 0
+        rounds = _Rounds(self, store, request, until)
+        failures = rounds.by_defense(experiments) if self.stop_when_broken else rounds.by_seed(experiments)
+        if self.follows:
             return 0
         if any(store.done("victim", key) for key in victims):
             page = collect(store, victims)
             for name, text in outputs(page).items():
                 write_text(store.root / name, text)
-            terminal.show_leaderboard(page, as_json=self.json)
+            terminal.show_leaderboard(page, as_json=self.json, whole=self.all)
             terminal.say(f"page: {store.root / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
@@ -56,26 +69,75 @@ class Bench(Grid):
             terminal.say(f"{len(failures)} steps failed; the same command tries them again: {asked['command']}")
         return FAILED if failures else 0
 
-    def _waves(
-        self, experiments: "list[Experiment]", store: "Store", request: "Record"
-    ) -> list[tuple[str, str]] | None:
-        """Run the cells one defense at a time, without the protectors that are broken by then."""
+
+@dataclass(frozen=True)
+class _Rounds:
+    """A grid that is run in parts, where each part depends on what the ones before it have shown.
+
+    Attributes:
+        grid: how to run a part.
+        store: where the records are.
+        request: what was asked for.
+        until: see ``Suite.until``.
+    """
+
+    grid: Grid
+    store: "Store"
+    request: "Record"
+    until: float | None
+
+    def by_defense(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
+        """Run one defense at a time, without the protectors that are broken by then; return the failures."""
         from howfar.report.verdict import BROKEN
         from howfar.results import CLEAN, broken, protection, victim
 
         waves = {e.defense.label: [o for o in experiments if o.defense.label == e.defense.label] for e in experiments}
         failures: list[tuple[str, str]] = []
         gone: set[tuple[str, str]] = set()
-        keys = {e.steps()[1].key for e in experiments}
         for wave in waves.values():
             specs = [(e, e.victim_spec()) for e in wave]
             left = [e for e, spec in specs if (victim(spec), protection(spec)) not in gone]
             if all(e.protector.label == CLEAN for e in left):
                 break
-            failures += self.run(left, store, request) or []
-            victims = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
-            found = broken(victims, BROKEN)
+            failures += self.by_seed(left)
+            found = broken(self._finished(experiments), BROKEN)
             for name in sorted(text for key, text in found.items() if key not in gone):
                 terminal.say(f"broken: {name}; no more defenses are tried on it")
             gone |= found.keys()
         return failures
+
+    def by_seed(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
+        """Run two seeds, then one more at a time of the rows that need them; return the failures."""
+        from howfar.report.verdict import BROKEN
+        from howfar.results import line_of, undecided
+
+        seeds = list(dict.fromkeys(e.seed for e in experiments))
+        if self.until is None or len(seeds) <= FIRST:
+            return self._run(experiments)
+        failures = self._run([e for e in experiments if e.seed in seeds[:FIRST]])
+        lines = {id(e): line_of(e.victim_spec()) for e in experiments}
+        waiting = set(lines.values())
+        for count, seed in enumerate(seeds[FIRST:], FIRST):
+            done = [r for r in self._finished(experiments) if r.spec["seed"] in seeds[:count]]
+            waiting &= undecided(done, points=self.until, holds=BROKEN, looks=len(seeds) - FIRST + 1)
+            if not waiting:
+                break
+            tables = {table for table, _ in waiting}
+            more = [
+                e for e in experiments
+                if e.seed == seed and (lines[id(e)] in waiting or (_is_clean(e) and lines[id(e)][0] in tables))
+            ]  # fmt: skip
+            terminal.say(f"{len(waiting)} rows are not decided yet: seed {seed} is added to them")
+            failures += self._run(more)
+        return failures
+
+    def _run(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
+        return self.grid.run(experiments, self.store, self.request) or []
+
+    def _finished(self, experiments: "list[Experiment]") -> "list[Record]":
+        keys = {e.steps()[1].key for e in experiments}
+        return [record for record in self.store.records("victim") if record.key in keys and record.status == "done"]
+
+
+def _is_clean(experiment: "Experiment") -> bool:
+    return experiment.protector.name == "clean"

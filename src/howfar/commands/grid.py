@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from howfar.data.outline import Outline
     from howfar.experiment import Experiment, Step
     from howfar.store import Record, Store
+    from howfar.suite import Suite
 
 
 @dataclass(kw_only=True)
@@ -53,7 +54,7 @@ class Grid(Common):
     source_tasks: str | None = None
     """What the protection is crafted against, e.g. class_scene."""
     seeds: str | None = None
-    """E.g. 0-4 or 0,7."""
+    """E.g. 0-4 or 0,7; with --until the most that a row may take, in this order."""
     recipe: str | None = None
     """How victims are trained: own (each network's own), sgd, fast, adamw, dense or paper; default: the suite's."""
     epochs: str | None = None
@@ -102,26 +103,30 @@ class Grid(Common):
         if self.time_limit is not None:
             to_seconds(self.time_limit)
         engine.choose_workers(self.workers, engine.choose_device(self.device))
-        asked = self._asked()
+        asked = self.suite_asked().experiments()
         return runnable(sketched(asked, open_store(self.runs), known) if self.dry_run else asked)
 
-    def _asked(self) -> "list[Experiment]":
-        """Return the cells as they were asked for."""
+    def suite_asked(self) -> "Suite":
+        """Return the suite as it was asked for."""
         from howfar.suite import make_suite, read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
-                "source_tasks", "seeds", "eps", "recipe")  # fmt: skip
-        flags: dict[str, Any] = {key: value for key in keys if (value := getattr(self, key)) is not None}
+                "source_tasks", "seeds", "until", "eps", "recipe")  # fmt: skip
+        given = ((key, getattr(self, key, None)) for key in keys)
+        flags: dict[str, Any] = {key: value for key, value in given if value is not None}
         flags |= {"download": True} if self.download else {}
         flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
         layers = [read_suite(self.config)] if self.config else []
         usual = [] if self.dataset or self.suite or self.config else [self.usual]
-        return make_suite(self.suite, *usual, *layers, flags, settings=self.set, single=self.single).experiments()
+        return make_suite(self.suite, *usual, *layers, flags, settings=self.set, single=self.single)
 
     def run(
         self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None
     ) -> list[tuple[str, str]] | None:
-        """Keep the request, run what the store lacks and return the failures; None after a dry run."""
+        """Keep the request, run what the store lacks and return the failures; None after a dry run.
+
+        A process that trains along with another one (torchrun) returns no failures: the other one has them.
+        """
         from howfar import engine
         from howfar.dry_run import note_data
         from howfar.estimate import memory
@@ -129,9 +134,9 @@ class Grid(Common):
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
-        if engine.is_follower(device) and not self.dry_run:
+        if self.follows and not self.dry_run:
             list(engine.run(experiments, store, workers=0, device=device))
-            raise SystemExit(0)
+            return []
         plan = _Plan.of(experiments, store, workers)
         if self.dry_run:
             plan.show(experiments, as_json=self.json)
@@ -147,6 +152,13 @@ class Grid(Common):
         )  # fmt: skip
         return terminal.follow(events, experiments, store)
 
+    @property
+    def follows(self) -> bool:
+        """Whether this process trains along with another one, which keeps and tells what comes out."""
+        from howfar import engine
+
+        return engine.is_follower(engine.choose_device(self.device))
+
     def complete(self, experiments: "list[Experiment]", store: "Store") -> bool:
         """Run what the store lacks and return whether all is there: not after a dry run.
 
@@ -154,6 +166,8 @@ class Grid(Common):
             HowfarError: if a cell failed.
         """
         failures = self.run(experiments, store)
+        if self.follows and not self.dry_run:
+            raise SystemExit(0)
         if failures:
             raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
         return failures is not None

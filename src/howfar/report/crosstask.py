@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import ends, half, rounded, shown, unit
+from howfar.report.numbers import counted, ends, half, rounded, shown, unit
 from howfar.score import Retention
 
 
@@ -101,9 +101,9 @@ class Matrix:
         columns: the tasks.
         cells: by protector (with its source task, where it has one) and task.
         summaries: by protector.
-        seeds: number of pairs, at least.
+        seeds: number of pairs of the row with the fewest and of the one with the most.
         alike: cosine between the SALs of the backbone's layers of two tasks, by protector (``clean`` too), a table
-            over the tasks that were learned alone.
+            over the tasks that were learned alone; empty where each task has a network of its own.
     """
 
     dataset: str
@@ -112,7 +112,7 @@ class Matrix:
     columns: list[Column]
     cells: dict[str, dict[str, Cell]]
     summaries: dict[str, Summary]
-    seeds: int
+    seeds: tuple[int, int]
     alike: dict[str, list[list[float]]]
 
     @property
@@ -123,7 +123,9 @@ class Matrix:
     @property
     def title(self) -> str:
         """The heading."""
-        return f"{self.dataset} · {self.model} · defense {self.defense} · across tasks, {self.seeds} seed(s)"
+        few, most = self.seeds
+        seeds = f"{few}–{most} seeds" if few < most else counted(few, "seed")
+        return f"{self.dataset} · {self.model} · defense {self.defense} · across tasks, {seeds}"
 
     def header(self) -> tuple[str, ...]:
         """Return the headings of ``lines``."""
@@ -131,7 +133,7 @@ class Matrix:
         return ("protector", *(column.title for column in self.columns), *last)
 
     def lines(self) -> list[tuple[str, ...]]:
-        """Return the clean row, then one a protector: quality, and in brackets what is retained, in percent."""
+        """Return the clean row, then one a protector: quality, and in brackets what is retained."""
         known = {name: cell for row in self.cells.values() for name, cell in row.items()}
         clean = ["clean", *(_clean(column, known.get(column.name)) for column in self.columns), "–", "100", "100", "0"]
         return [tuple(clean), *(self._line(name) for name in self.cells)]
@@ -167,7 +169,13 @@ def _text(column: Column, cell: Cell | None) -> str:
     if cell is None:
         return "–"
     kept = cell.retention
-    return f"{shown(column.metric, cell.protected)} ({100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)})"
+    return f"{shown(column.metric, cell.protected)} ({share(kept)})"
+
+
+def share(kept: Retention) -> str:
+    """Return what is retained, in percent with half of its interval, as in ``96 ± 4 %``."""
+    known = half(kept.low, kept.high, ".0f", 100) or (", 1 seed" if kept.seeds == 1 else ", no interval")
+    return f"{100 * kept.value:.0f}{known}" if known.startswith(",") else f"{100 * kept.value:.0f}{known} %"
 
 
 def as_markdown(matrices: Sequence[Matrix]) -> str:
@@ -192,11 +200,12 @@ def as_json(matrices: Sequence[Matrix]) -> str:
     return json.dumps([rounded(asdict(matrix)) for matrix in matrices], indent=1, ensure_ascii=False) + "\n"
 
 
-def as_table(matrix: Matrix) -> Table:
-    """Return the matrix for the terminal."""
+def as_table(matrix: Matrix, *, brief: bool = False) -> Table:
+    """Return the matrix for the terminal; a brief one leaves out what sums the tasks up, to fit 80 columns."""
+    width = 1 + len(matrix.columns) if brief else None
     table = Table(title=Text(matrix.title), title_justify="left", header_style="bold")
-    for name in matrix.header():
+    for name in matrix.header()[:width]:
         table.add_column(name, justify="left" if name == "protector" else "right")
     for line in matrix.lines():
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*(Text(cell) for cell in line[:width]))
     return table

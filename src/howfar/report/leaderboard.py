@@ -104,6 +104,7 @@ HEADER = (
     "PSNR",
     "SSIM",
     "labels",
+    "seeds",
 )
 
 
@@ -123,13 +124,14 @@ def cells(row: Row) -> tuple[str, ...]:
         psnr_text(row.psnr, row.linf),
         ssim_text(row.ssim),
         {True: "yes", False: "no", None: "–"}[row.needs_labels],
+        f"{row.seeds}",
     )
 
 
 def title(row: Row) -> str:
     """Return the heading of the group a row stands in."""
     learner = f"{row.dataset} · {row.task} · {row.model} · defense {row.defense}"
-    return f"{learner} · {row.metric}{unit(row.metric)}, {row.seeds} seed(s)"
+    return f"{learner} · {row.metric}{unit(row.metric)}"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -35,6 +35,11 @@ def rounded(value: Any) -> Any:
     return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
+def counted(count: int, name: str) -> str:
+    """Return a number of things: ``1 seed``, ``2 seeds``."""
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
 def ends(low: float | None, high: float | None, form: str = ".2f") -> str:
     """Return an interval in brackets, to stand behind its value; nothing where there is none."""
     return "" if low is None or high is None else f" ({low:{form}}–{high:{form}})"

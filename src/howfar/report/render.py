@@ -42,7 +42,7 @@ def render(page: Page) -> str:
         scripts,
         page=page,
         sections=_sections(page, pictures=bool(strips or galleries)),
-        verdict=page.opening or verdict.verdict(page.groups, page.profiles),
+        verdict=page.opening or verdict.verdict(page.groups, page.profiles, page.matrices),
         findings=verdict.findings,
         header=HEADER,
         worst_header=profile.HEADER,
@@ -71,7 +71,7 @@ def _charts(page: Page) -> dict[str, figures.Figure]:
     }
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
-    charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices)}
+    charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices) if entry.alike}
     charts |= {f"scene-{index}": surfaces.scene(entry) for index, entry in enumerate(page.scenes)}
     reliefs = {f"relief-{index}": surfaces.relief(entry) for index, entry in enumerate(page.scenes)}
     return charts | {name: figure for name, figure in reliefs.items() if figure}

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from howfar.report.crosstask import Cell, Column, Matrix, share
 from howfar.report.leaderboard import Row
 from howfar.report.numbers import LEARNED, percent, scale, shown, unit
 from howfar.report.page import Group
 from howfar.report.profile import Profile
-from howfar.score import Correlation, DoseResponse, WorstCase
+from howfar.score import Correlation, DoseResponse, Retention, WorstCase
 
+BASELINES = ("random", "random:class")  # protect nothing by design
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
 
 
@@ -16,12 +18,15 @@ def findings(response: DoseResponse) -> list[str]:
     return [_trend("drop", response.drop_trend), _trend("UD", response.ud_trend)]
 
 
-def verdict(groups: "Sequence[Group]", profiles: "Sequence[Profile]" = ()) -> list[str]:
-    """Return the answer in plain words: one sentence a protector, the weakest point of each named.
+def verdict(
+    groups: "Sequence[Group]", profiles: "Sequence[Profile]" = (), matrices: "Sequence[Matrix]" = ()
+) -> list[str]:
+    """Return the answer in plain words: across tasks where there are several, else one sentence a protector.
 
     Args:
         groups: tables of one victim and defense each.
         profiles: worst cases, believed first.
+        matrices: what every task retains; the first one is judged.
     """
     weakest: dict[tuple[str, str, str], tuple[Profile, WorstCase]] = {}
     for profile in profiles:
@@ -31,7 +36,68 @@ def verdict(groups: "Sequence[Group]", profiles: "Sequence[Profile]" = ()) -> li
                 weakest[key] = profile, found
     ranked = sorted(weakest.items(), key=lambda item: -item[1][1].kept)
     sentences = [_worst(protector, *found) for (*_, protector), found in ranked]
-    return sentences + _plain(groups, set(weakest))
+    return sentences + (across(matrices[0]) if matrices else _plain(groups, set(weakest)))
+
+
+def across(matrix: Matrix) -> list[str]:
+    """Return whether data is unlearnable for one task or for all, as far as the intervals decide it.
+
+    A task counts as unlearnable where the interval of its retention lies below one half, as learnable where it lies
+    above.
+    """
+    titles = {column.name: column for column in matrix.columns}
+    sides = {
+        label: {name: _side(cell.retention) for name, cell in row.items()}
+        for label, row in matrix.cells.items()
+        if label not in BASELINES
+    }
+    none = [label for label, found in sides.items() if set(found.values()) == {False}]
+    some = [label for label, found in sides.items() if {True, False} <= set(found.values())]
+    every = [label for label, found in sides.items() if set(found.values()) == {True}]
+    sentences = []
+    if some:
+        first, *others = sorted(some, key=lambda label: min(c.retention.value for c in matrix.cells[label].values()))
+        row, found = matrix.cells[first], sides[first]
+        hurt = [_taken(titles[name], row[name]) for name, side in found.items() if side]
+        left = [f"{share(row[name].retention)} of {name}" for name, side in found.items() if side is False]
+        also = f" The same holds for {_listed(others)}." if others else ""
+        one = "one task" if len(hurt) == 1 else f"{len(hurt)} tasks"
+        sentences.append(f"{first} takes {_listed(hurt)} and leaves {_listed(left)}: unlearnable for {one} only.{also}")
+    if every:
+        worst = [max(matrix.cells[label].items(), key=lambda item: item[1].retention.value) for label in every]
+        kept = [f"{label} ({name} retains {share(c.retention)})" for label, (name, c) in zip(every, worst, strict=True)]
+        sentences.append(f"Unlearnable for all {len(titles)} tasks: {_listed(kept)}.")
+    elif sides:
+        sentences.append(f"No protector tried is shown to make the data unlearnable for all {len(titles)} tasks.")
+    if none:
+        sentences.append(f"No protection in any task: {_listed(none)}.")
+    open_ = [
+        f"{label} on {name} (retains {share(matrix.cells[label][name].retention)})"
+        for label, found in sides.items() for name, side in found.items() if side is None
+    ]  # fmt: skip
+    if open_:
+        sentences.append(f"Cannot tell: {_listed(open_)}. Add seeds, e.g. --seeds 0-5.")
+    sentences += [
+        f"{label} noise retains {_listed([f'{share(cell.retention)} of {name}' for name, cell in row.items()])}."
+        for label, row in matrix.cells.items()
+        if label in BASELINES
+    ]
+    return sentences
+
+
+def _side(kept: Retention) -> bool | None:
+    """Return whether a task is unlearnable; None where the interval does not tell."""
+    if kept.low is None or kept.high is None or kept.low <= 1 - BROKEN <= kept.high:
+        return None
+    return kept.high < 1 - BROKEN
+
+
+def _taken(column: Column, cell: Cell) -> str:
+    return f"{column.name} from {_quality(column.metric, cell.clean)} to {_quality(column.metric, cell.protected)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _worst(protector: str, profile: Profile, found: WorstCase) -> str:

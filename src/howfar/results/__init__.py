@@ -4,5 +4,8 @@ from howfar.results.cells import readings_of
 from howfar.results.collect import collect, compared
 from howfar.results.names import CLEAN, protection, victim
 from howfar.results.profiles import broken
+from howfar.results.undecided import line_of, undecided
 
-__all__ = ["CLEAN", "broken", "collect", "compared", "protection", "readings_of", "victim"]
+__all__ = [
+    "CLEAN", "broken", "collect", "compared", "line_of", "protection", "readings_of", "undecided", "victim",
+]  # fmt: skip

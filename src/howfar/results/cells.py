@@ -50,6 +50,12 @@ class Cells:
         found = {label: self.pairs(label) for label in self.runs}
         return {label: pairs for label, pairs in found.items() if pairs[0]}
 
+    def others(self, label: str) -> list[list[float]]:
+        """Return the qualities of the other protectors at the seeds of a row, of all that have these seeds."""
+        seeds = seeds_of(self.pairs(label)[1])
+        rows = [runs for name, runs in self.runs.items() if name not in (CLEAN, label) and set(seeds) <= set(runs)]
+        return [[runs[seed].result["quality"] for seed in seeds] for runs in rows]
+
 
 def grouped(victims: Sequence[Record], names: Names | None = None) -> list[Cells]:
     """Return the tables: by the whole specification of victim, data, task and defense, plain training first.
@@ -92,10 +98,13 @@ def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
     )
 
 
-def drop_of(clean: Sequence[Record], poisoned: Sequence[Record], spread: Spread | None = None) -> Drop:
+def drop_of(
+    clean: Sequence[Record], poisoned: Sequence[Record], spread: Spread | None = None, *, confidence: float = 0.95
+) -> Drop:
     """Return the drop of victims, paired in their order."""
     better = poisoned[0].result["higher_is_better"]
-    return drop(*(_qualities(records) for records in (clean, poisoned)), higher_is_better=better, spread=spread)
+    before, after = _qualities(clean), _qualities(poisoned)
+    return drop(before, after, confidence=confidence, higher_is_better=better, spread=spread)
 
 
 def drops_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> list[float]:
@@ -109,22 +118,24 @@ def _qualities(records: Sequence[Record]) -> list[float]:
 
 
 class Spreads:
-    """The common spread of the rows of a table, among those that were measured with the same seeds.
+    """The common spread of the rows of a table at the seeds of one of them, among the rows that have all these seeds.
 
     The clean row takes no part: it is compared with itself, and does not scatter at all.
     """
 
     def __init__(self, rows: Iterable[tuple[str, Sequence[int], Sequence[float]]]) -> None:
         """Take the name, seeds and values of every row."""
-        alike: dict[tuple[int, ...], list[Sequence[float]]] = defaultdict(list)
-        for name, seeds, values in rows:
-            if name != CLEAN:
-                alike[tuple(seeds)].append(values)
-        self._found = {seeds: pooled(values) for seeds, values in alike.items()}
+        self._rows = [dict(zip(seeds, values, strict=True)) for name, seeds, values in rows if name != CLEAN]
+        self._found: dict[tuple[int, ...], Spread | None] = {}
 
     def of(self, name: str, seeds: Sequence[int]) -> Spread | None:
         """Return the spread that holds for a row."""
-        return None if name == CLEAN else self._found.get(tuple(seeds))
+        if name == CLEAN:
+            return None
+        key = tuple(seeds)
+        if key not in self._found:
+            self._found[key] = pooled([[row[seed] for seed in key] for row in self._rows if set(key) <= set(row)])
+        return self._found[key]
 
 
 def seeds_of(records: Sequence[Record]) -> list[int]:

@@ -19,15 +19,17 @@ from howfar.store import Record
 from howfar.tasks import TASKS
 
 Vector = NDArray[np.float64]
+LEARNER = ("model", "recipe")
 Row = tuple[str, str]  # its name, and the task it was crafted against; empty where it knows of none
 
 
 @dataclass
 class _Victims:
-    """Qualities of all victims of one network and defense.
+    """Qualities of all victims of one defense, and of one network or one network a task.
 
     Attributes:
-        labels: names of data set, model and defense.
+        labels: names of data set and defense.
+        models: names of the networks, by task.
         found: by task, row and seed.
         runs: by task, row and seed: records of victims of one task.
         columns: by task.
@@ -35,6 +37,7 @@ class _Victims:
     """
 
     labels: dict[str, str]
+    models: dict[str, str] = field(default_factory=dict)
     found: dict[str, dict[Row, dict[int, float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
@@ -46,15 +49,21 @@ class _Victims:
 def matrices(
     victims: Sequence[Record], distances: Distances, *, brief: bool = False, least: int = 2, names: Names | None = None
 ) -> list[Matrix]:
-    """Return one matrix for each network and defense that met ``least`` tasks or more; a brief one has no SAL."""
+    """Return one matrix for each network and defense that met ``least`` tasks or more; a brief one has no SAL.
+
+    Where every task has a network of its own and no other, one matrix holds them all.
+    """
     several = any("parts" in record.result for record in victims)
     names = names or Names(victims)
-    tasks = {record.key: names.tables(record.spec)["task"] for record in victims}
+    tables = {record.key: names.tables(record.spec) for record in victims}
+    tasks = {key: table["task"] for key, table in tables.items()}
     if len(set(tasks.values())) < least and not several:
         return []
     groups: dict[str, _Victims] = {}
+    apart = _apart(victims)
     for record in victims:
-        group = groups.setdefault(canonical(shared(record.spec, "task")), _Victims(names.tables(record.spec)))
+        group = groups.setdefault(apart[record.key], _Victims(tables[record.key]))
+        group.models[tasks[record.key]] = tables[record.key]["model"]
         source = source_of(record.spec) if knows_targets(record.spec["protector"]["label"]) else ""
         row, task, seed = (names.crafted_for(record.spec), source), tasks[record.key], record.spec["seed"]
         for column, quality in _qualities(record, task):
@@ -68,6 +77,20 @@ def matrices(
     return sorted(
         (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
     )  # fmt: skip
+
+
+def _apart(victims: Sequence[Record]) -> dict[str, str]:
+    """Return which matrix each victim belongs in, by key."""
+    wide = {record.key: canonical(shared(record.spec, "task", *LEARNER)) for record in victims}
+    learners: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for record in victims:
+        learner = canonical({part: record.spec.get(part) for part in LEARNER})
+        learners[wide[record.key]][canonical(record.spec["task"])].add(learner)
+    own = {group: all(len(kinds) == 1 for kinds in by_task.values()) for group, by_task in learners.items()}
+    return {
+        record.key: wide[record.key] if own[wide[record.key]] else canonical(shared(record.spec, "task"))
+        for record in victims
+    }
 
 
 def _qualities(record: Record, task: str) -> Iterator[tuple[Column, float]]:
@@ -101,7 +124,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
             others = [
                 [other[seed] for seed in pairs]
                 for row, other in rows.items()
-                if row not in ((CLEAN, ""), (label, source)) and sorted(set(clean) & set(other)) == pairs
+                if row not in ((CLEAN, ""), (label, source)) and set(pairs) <= set(other)
             ]
             try:
                 column = group.columns[name]
@@ -120,13 +143,16 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
     names = [column.name for column in columns if "(" not in column.name]
-    alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in (CLEAN, *order)}
+    own = len(set(group.models.values())) > 1
+    compared = [] if own else [CLEAN, *order]  # layers of two networks have nothing in common
+    alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in compared}
     return Matrix(
-        **{key: group.labels[key] for key in ("dataset", "model", "defense")},
+        **{key: group.labels[key] for key in ("dataset", "defense")},
+        model=", ".join(f"{group.models[c.name]} ({c.name})" for c in columns) if own else group.labels["model"],
         columns=columns,
         cells={label: cells[label] for label in order},
         summaries={label: summaries[label] for label in order if label in summaries},
-        seeds=min(seeds, default=0),
+        seeds=(min(seeds, default=0), max(seeds, default=0)),
         alike=alike_of,
     )
 

@@ -6,9 +6,10 @@ Names and targets are those of Taskonomy (Zamir et al., CVPR 2018) where it has 
 from collections.abc import Callable
 
 from howfar.data import Data
+from howfar.spec import Spec
 from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
-from howfar.tasks.joint import Joint, gain, joint, quality_gain, smoothed
+from howfar.tasks.joint import Joint, gain, joint, nested, quality_gain, smoothed
 from howfar.tasks.multilabel import class_object
 from howfar.tasks.normals import normal
 from howfar.tasks.regression import (
@@ -23,6 +24,8 @@ from howfar.tasks.restoration import autoencoding, denoising
 from howfar.tasks.rotation import rotation
 from howfar.tasks.segmentation import segment_semantic
 from howfar.tasks.task import Task
+
+OF_IMAGE = frozenset({"classification", "class_scene", "class_object", "rotation"})
 
 TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
     # of the whole image
@@ -48,4 +51,13 @@ TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
     "joint": joint,
 }
 
-__all__ = ["TASKS", "Classification", "Joint", "Task", "classification", "gain", "quality_gain", "smoothed"]
+
+def is_dense(task: Spec[Callable[[Data], Task]]) -> bool:
+    """Return whether a task, or one of those it joins, has an output for every pixel."""
+    parts = nested(task.settings) if task.name == "joint" else [task]
+    return any(part.name not in OF_IMAGE for part in parts)
+
+
+__all__ = [
+    "TASKS", "Classification", "Joint", "Task", "classification", "gain", "is_dense", "quality_gain", "smoothed",
+]  # fmt: skip
