@@ -9,12 +9,13 @@ from PIL import Image
 
 from howfar import terminal
 from howfar.commands.grid import Grid
+from howfar.commands.verify import LEAST
 from howfar.data import DATASETS, balanced
 from howfar.data.npz import npz
 from howfar.errors import UsageError
 from howfar.photos.pairs import pairs_of
-from howfar.photos.verdict import Loss, required, sentences
-from howfar.score import Best, WorstCase
+from howfar.photos.verdict import LONGER, MORE, Loss, required, sentences
+from howfar.score import Best, Retention, WorstCase
 
 from ..test_cli import inside
 
@@ -73,7 +74,7 @@ def test_tasks_without_labels_are_judged_too(photos: Path) -> None:
     tasks = ["--tasks", "edge_texture,autoencoding", "--model", "resnet8[width=4]", "--epochs", "1", "--seeds", "0"]
     _, found = verified(photos, photos / "protected", *tasks, "--ways", "as-is", "--require", "drop>=-100")
     assert {loss["task"] for loss in found["losses"]} == {"classification", "edge_texture", "autoencoding"}  # type: ignore[attr-defined]
-    assert any(sentence.startswith(("Remains", "Is taken")) for sentence in found["verdict"])  # type: ignore[attr-defined]
+    assert any(sentence.startswith("Cannot tell") for sentence in found["verdict"])  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
@@ -100,20 +101,84 @@ def test_files_are_paired_by_manifest_or_name(photos: Path, tmp_path: Path) -> N
         pairs_of(photos / "photos", tmp_path)
 
 
-def test_the_verdict_says_what_was_measured() -> None:
-    def loss(value: float, way: str = "as-is", task: str = "classification", retention: float = 0.0) -> Loss:
-        return Loss(task, way, "accuracy", 0.8, 0.8 - value, value, value - 0.04, value + 0.04, retention)
+def loss(
+    value: float, way: str = "as-is", task: str = "classification", *,
+    kept: tuple[float, float | None, float | None] | None = (0.0, -0.04, 0.04), seeds: int = 3,
+) -> Loss:  # fmt: skip
+    low, high = (value - 0.04, value + 0.04) if seeds > 1 else (None, None)
+    found = None if kept is None else Retention(*kept, seeds)
+    return Loss(task, way, "accuracy", 0.1, 0.8, 0.8 - value, value, low, high, found, seeds)
 
+
+def test_the_verdict_says_what_was_measured() -> None:
     text = sentences(
-        [loss(0.61), loss(0.23, "jpeg-75"), loss(0.1, "50%"), loss(0.0, task="edge_texture", retention=0.97)],
+        [loss(0.61), loss(0.23, "jpeg-75"), loss(0.1, "50%"), loss(0, task="edge_texture", kept=(0.97, 0.9, 1.04))],
         "resnet8", WorstCase(Best("none", 0.8, 0.7, 0.9, 2, 3), Best("jpeg", 0.5, 0.4, 0.6, 2, 3), 0.4, 0.3, 0.5),
     )  # fmt: skip
     assert text[0].startswith("The protection holds: a resnet8")
     assert text[0].endswith("it loses 61 ± 4 points.")
     assert text[1] == "After JPEG 75 it loses 23 ± 4 points."
     assert text[2] == "If 50% of the photographs are protected, it loses 10 ± 4 points."
-    assert "40 % of the protection is kept (95 % interval 30 to 50)" in text[3]
+    assert "gets 50 %; protection kept: 40 % (30 to 50)." in text[3]
     assert text[4].startswith("Remains learnable: edge_texture (97 %)")
+
+
+@pytest.mark.parametrize(
+    ("kept", "seeds", "begins", "ends"),
+    [
+        ((0.2, 0.0, 0.4), 3, "The protection holds:", "points."),
+        ((0.7, 0.6, 0.8), 3, "The protection is weak:", "points."),
+        ((1.0, 0.95, 1.05), 3, "There is no protection to be seen:", "points."),
+        ((0.5, 0.3, 0.7), 3, "There is protection, but these seeds cannot tell whether it holds:", f"{MORE}."),
+        ((0.2, -0.9, 1.3), 2, "Cannot tell, as the loss is not told apart from 0:", f"{MORE}, or more photographs."),
+        ((0.2, None, None), 1, "Cannot tell from 1 seed:", f"{MORE}."),
+        ((0.2, None, None), 3, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
+        (None, 3, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
+        (None, 1, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
+    ],
+)
+def test_the_verdict_is_what_its_interval_decides(
+    kept: tuple[float, float | None, float | None] | None, seeds: int, begins: str, ends: str
+) -> None:
+    first = sentences([loss(0.5, kept=kept, seeds=seeds)], "resnet8", None)[0]
+    assert first.startswith(begins)
+    assert first.endswith(ends)
+    assert ("chance 10 %" in first) == ("were not learned" in begins)
+
+
+def test_tasks_without_labels_are_judged_by_their_intervals() -> None:
+    losses = [
+        loss(0, task="sure", kept=(0.9, 0.8, 1.0)), loss(0, task="lost", kept=(0.1, 0.0, 0.2)),
+        loss(0, task="wide", kept=(0.9, -3.0, 4.8)), loss(0, task="single", kept=(0.9, None, None), seeds=1),
+        loss(0, task="nothing", kept=None), loss(0, task="chance", kept=(0.9, None, None)),
+    ]  # fmt: skip
+    left, gone, unknown, unlearned, _ = sentences(losses, "resnet8", None)
+    assert left == "Remains learnable: sure (90 %) of what the originals teach."
+    assert gone == "Is taken away: lost (10 %) is left of what the originals teach."
+    assert "wide (90 %, -300 to 480), single (90 %, 1 seed)" in unknown
+    assert unlearned.startswith("Cannot tell, as the originals did not teach it: nothing, chance.")
+
+
+def test_originals_that_teach_nothing_show_nothing_about_the_protection(tmp_path: Path) -> None:
+    """All photographs are the same gray, whatever their label."""
+    for place in range(LEAST):
+        path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (128, 128, 128)).save(path)
+    code, found = verified(tmp_path, tmp_path / "photos", "--epochs", "1", "--require", "drop<=5")
+    verdict = found["verdict"][0]  # type: ignore[index]
+    assert verdict.startswith("Cannot tell, as the originals were not learned")
+    assert verdict.endswith(f"{LONGER}.")
+    assert (code, found["required"]) == (4, ["drop cannot be told, required <= 5: not met"])
+
+
+def test_too_few_photographs_are_refused_with_the_number_that_is_enough(tmp_path: Path) -> None:
+    for place in range(LEAST - 1):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / "photos" / f"{place}.png")
+    code, _, said = inside("verify", str(tmp_path / "photos"), str(tmp_path / "photos"), *QUICK)
+    assert code == 2
+    assert "39 photographs with a protected copy are too few to learn from. Take 40 or more." in said
 
 
 def test_defenses_that_cannot_run_are_left_out_before_any_training(
@@ -159,19 +224,19 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
     assert "steps to do" in shown
 
 
-def test_one_seed_has_no_interval() -> None:
-    single = Loss("classification", "as-is", "accuracy", 0.8, 0.2, 0.6, None, None, 0.1)
+def test_one_seed_decides_nothing() -> None:
     worst = WorstCase(Best("none", 0.8, None, None, 2, 1), Best("jpeg", 0.5, None, None, 2, 1), 0.4, None, None)
-    text = sentences([single], "resnet8", worst)
-    assert text[0].startswith("The protection holds")
-    assert text[0].endswith("it loses 60 points (1 seed: no interval).")
-    assert "is kept (1 seed: no interval)" in text[1]
+    text = sentences([loss(0.6, kept=(0.1, None, None), seeds=1)], "resnet8", worst)
+    assert text[0].startswith("Cannot tell from 1 seed")
+    assert "it loses 60 points (1 seed)" in text[0]
+    assert "protection kept: 40 % (1 seed)" in text[1]
     assert not any("inf" in sentence for sentence in text)
 
 
 def test_requirements() -> None:
     assert required("drop>=30", {"drop": 31.0}) == (True, "drop is 31.0, required >= 30: met")
     assert not required("kept <= 5", {"kept": 31.0})[0]
+    assert required("kept<=5", {"kept": float("nan")}) == (False, "kept cannot be told, required <= 5: not met")
     for text in ("drop", "other>=3", "drop>=much"):
         with pytest.raises(UsageError, match="no requirement"):
             required(text, {"drop": 1.0})

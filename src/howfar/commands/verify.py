@@ -13,11 +13,14 @@ from howfar.commands.grid import Grid
 from howfar.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from howfar.data.outline import Outline
     from howfar.experiment import Experiment
     from howfar.photos.pairs import Pair
     from howfar.photos.verdict import Loss
-    from howfar.report.page import Group
+    from howfar.results.cells import Cells
+    from howfar.store import Record
 
 UNMET = 4  # exit code if a requirement is not met
 RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "flip=true")
@@ -29,7 +32,9 @@ class Verify(Common):
     """Train networks on photographs and on their protected copies, and say in plain words what they lose.
 
     Victims learn from scratch, from paired seeds, also after what uploads do to images, under the defenses of the worst
-    case, and on tasks that need no labels. Finished cells are kept: an interrupted run goes on where it stopped.
+    case, and on tasks that need no labels. Takes 40 photographs or more. Where the originals are not learned, one seed
+    was run, or the interval leaves it open, the verdict is "cannot tell", and says what is missing. Finished cells are
+    kept: an interrupted run goes on where it stopped.
     """
 
     photos: Positional[Path]
@@ -49,11 +54,12 @@ class Verify(Common):
     shares: str = "0.5"
     """Shares of protected photographs to be looked at besides all of them; empty leaves them out."""
     seeds: str = "0-2"
-    """E.g. 0-4."""
+    """E.g. 0-4; a verdict needs two or more."""
     epochs: str = "20"
     """Of every victim."""
     require: UseAppendAction[tuple[str, ...]] = ()
-    """E.g. drop>=30 (points) or kept>=50 (percent, worst case): exit with 4 unless it is so; may be repeated."""
+    """E.g. drop>=30 (points) or kept>=50 (percent, worst case), means over seeds: exit with 4 unless it is so, or where
+    the originals were not learned; may be repeated."""
     workers: int | None = None
     """Processes at a time (default: one a core)."""
     device: str = "auto"
@@ -69,6 +75,7 @@ class Verify(Common):
         from howfar.photos.verdict import demanded, required, sentences
         from howfar.report.render import render
         from howfar.results import collect
+        from howfar.results.cells import grouped
         from howfar.store import open_store, write_text
 
         if not 16 <= self.size <= 512:
@@ -94,13 +101,17 @@ class Verify(Common):
         keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)
         names = {f"import:{path}": way for way, path in copies.items()}
-        losses = _losses(page.groups, names, self._shares)
+        done = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
+        losses = _losses(grouped(done), names, self._shares)
         worst = next(
             (p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == self._ways[0]), None
         )
         text = sentences(losses, self.model, worst, left_out)
         first = losses[0]
-        measured = {"drop": 100 * first.value, "kept": 100 * worst.kept if worst else math.nan}
+        measured = {
+            "drop": 100 * first.value if first.learned else math.nan,
+            "kept": 100 * worst.kept if worst and first.learned else math.nan,
+        }
         demands = [required(demand, measured) for demand in self.require]
         write_text(store.root / "report.html", render(replace(page, opening=text)))
         self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
@@ -134,7 +145,9 @@ class Verify(Common):
 
         pairs = pairs_of(self.photos, self.protected)
         if len(pairs) < LEAST:
-            raise UsageError(f"{len(pairs)} photographs are too few to learn from. Take {LEAST} or more.")
+            raise UsageError(
+                f"{len(pairs)} photographs with a protected copy are too few to learn from. Take {LEAST} or more."
+            )
         kinds = sorted({label for *_, label in pairs})
         labels = torch.tensor([kinds.index(label) for *_, label in pairs])
         places = Data(torch.zeros(len(pairs), 1, 1, 1, dtype=torch.uint8), {"label": labels}, torch.arange(len(pairs)))
@@ -229,21 +242,45 @@ class _Chosen:
         return Outline(sample, len(self.train), len(self.test))
 
 
-def _losses(groups: "list[Group]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
+def _losses(tables: "list[Cells]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
     """Return what learners without defense lose: classification as it is, other ways, shares, other tasks."""
-    from howfar.photos.verdict import Loss
-
-    found = []
-    for row, chance in ((row, group.chance) for group in groups for row in group.rows):
-        label, _, share = row.protector.partition("[share=")
-        label = label.partition(" ← ")[0]
-        if row.defense != "none" or label not in names:
-            continue
-        way = f"{float(share.partition(']')[0]):.0%}" if share else names[label]
-        learned = row.clean - chance
-        kept = (row.poisoned - chance) / learned if learned else math.nan
-        found.append(
-            Loss(row.task, way, row.metric, row.clean, row.poisoned, row.drop, row.drop_low, row.drop_high, kept)
-        )
     order = [*names.values(), *(f"{share:.0%}" for share in shares)]
+    found = [loss for cells in tables if cells.labels["defense"] == "none" for loss in _of_table(cells, names)]
     return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))
+
+
+def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
+    """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
+    from howfar.photos.verdict import Loss
+    from howfar.results.cells import Spreads, drop_of, drops_of, seeds_of
+    from howfar.score import retention
+
+    pairs = {label: pair for label, pair in cells.rows().items() if _way_of(label, names)}
+    seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
+    spreads = Spreads((label, seeds[label], drops_of(*pair)) for label, pair in pairs.items())
+    for label, (before, after) in pairs.items():
+        first, loss = after[0].result, drop_of(before, after, spreads.of(label, seeds[label]))
+        chance, better = first["chance"], first["higher_is_better"]
+        clean, protected = _qualities(before), _qualities(after)
+        others = [_qualities(pairs[other][1]) for other in pairs if other != label and seeds[other] == seeds[label]]
+        try:
+            kept = retention(clean, protected, chance=chance, higher_is_better=better, others=others)
+        except UsageError:  # the originals taught nothing
+            kept = None
+        yield Loss(
+            cells.labels["task"], _way_of(label, names), first["metric"], chance,
+            loss.clean, loss.poisoned, loss.value, loss.low, loss.high, kept, loss.seeds,
+        )  # fmt: skip
+
+
+def _way_of(row: str, names: dict[str, str]) -> str:
+    """Return what happened to the photographs of a row, or the share that was protected; empty for the originals."""
+    label, _, share = row.partition("[share=")
+    label = label.partition(" ← ")[0]
+    if label not in names:
+        return ""
+    return f"{float(share.partition(']')[0]):.0%}" if share else names[label]
+
+
+def _qualities(records: "list[Record]") -> list[float]:
+    return [record.result["quality"] for record in records]

@@ -1,10 +1,11 @@
 """What a verification found, in plain words."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score import WorstCase
+from howfar.score import Retention, WorstCase, kept_text
 
 AFTER = {"jpeg-75": "After JPEG 75", "halved": "After halving its size", "screenshot": "After a screenshot"}
 LIMITS = (
@@ -12,7 +13,8 @@ LIMITS = (
     "otherwise. It says nothing of large models that are tuned with other images, nor of people who hold the originals."
 )
 HOLDS, WEAK = 0.5, 0.15  # share of (clean − chance) that is lost
-ONE_SEED = "1 seed: no interval"
+LONGER = "Train for longer (--epochs) or take more photographs"
+MORE = "Add seeds (e.g. --seeds 0-4)"
 
 
 @dataclass(frozen=True)
@@ -23,29 +25,44 @@ class Loss:
         task: what it learned.
         way: what had happened to the photographs, or the share that was protected.
         metric: of its quality.
+        chance: quality of the best image-independent baseline.
         clean: quality after learning from the originals.
         protected: after learning from the protected ones.
         value: clean − protected, or the other way round where less is better.
         low: lower end of its 95 % interval over seeds; None with a single seed.
         high: upper end.
-        retention: (protected − chance) ÷ (clean − chance).
+        retention: (protected − chance) ÷ (clean − chance) with its interval; None where the originals taught nothing.
+        seeds: number of pairs.
     """
 
     task: str
     way: str
     metric: str
+    chance: float
     clean: float
     protected: float
     value: float
     low: float | None
     high: float | None
-    retention: float
+    retention: Retention | None
+    seeds: int
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Interval of the retention; None where one seed or unlearned originals leave it open."""
+        found = self.retention
+        return None if found is None or found.low is None or found.high is None else (found.low, found.high)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the learner does better than chance after learning from the originals, as far as seeds can tell."""
+        return self.retention is not None and (self.seeds == 1 or self.ends is not None)
 
 
 def sentences(
     losses: Sequence[Loss], model: str, worst: WorstCase | None, left_out: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return the verdict, the most important sentence first.
+    """Return the verdict, the most important sentence first; what the intervals leave open is called open.
 
     Args:
         losses: classification as it is first; then other ways, shares and tasks.
@@ -57,38 +74,62 @@ def sentences(
     found = [_first(named[0], model), *(_way(loss) for loss in named[1:])] if named else []
     if worst is not None:
         best = worst.poisoned
-        known = (
-            ONE_SEED
-            if worst.low is None or worst.high is None
-            else f"95 % interval {100 * worst.low:.0f} to {100 * worst.high:.0f}"
-        )
         found.append(
-            f"A learner that takes the best of all defenses tried ({best.defense}) gets {100 * best.quality:.0f} %: "
-            f"{100 * worst.kept:.0f} % of the protection is kept ({known})."
+            f"A learner that takes the best of all defenses tried ({best.defense}) gets {100 * best.quality:.0f} %; "
+            f"protection kept: {kept_text(worst)}."
         )
     found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
-    others = [loss for loss in losses if loss.task != "classification"]
-    left = [f"{loss.task} ({100 * loss.retention:.0f} %)" for loss in others if loss.retention > HOLDS]
-    gone = [f"{loss.task} ({100 * loss.retention:.0f} %)" for loss in others if loss.retention <= HOLDS]
-    if left:
-        found.append(f"Remains learnable: {', '.join(left)} of what the originals teach.")
-    if gone:
-        found.append(f"Is taken away: {', '.join(gone)} is left of what the originals teach.")
-    return [*found, LIMITS]
+    return [*found, *_tasks([loss for loss in losses if loss.task != "classification"]), LIMITS]
 
 
 def _first(loss: Loss, model: str) -> str:
-    judged = (
-        "The protection holds"
-        if loss.retention <= 1 - HOLDS and _sure(loss)
-        else "The protection is weak"
-        if loss.retention <= 1 - WEAK and _sure(loss)
-        else "There is no protection to be seen"
-    )
+    judged, advice = _judged(loss)
+    chance = "" if loss.learned else f" (chance {100 * loss.chance:.0f} %)"
     return (
         f"{judged}: a {model} that learns from your protected photographs gets {100 * loss.protected:.0f} % of unseen "
-        f"ones right, from the originals {100 * loss.clean:.0f} %: it loses {_points(loss)}."
+        f"ones right, from the originals {100 * loss.clean:.0f} %{chance}: it loses {_points(loss)}.{advice}"
     )
+
+
+def _judged(loss: Loss) -> tuple[str, str]:
+    """Return what the interval of the retention decides, and what to do where it decides nothing."""
+    if not loss.learned:
+        return "Cannot tell, as the originals were not learned", f" {LONGER}."
+    if loss.ends is None:
+        return "Cannot tell from 1 seed", f" {MORE}."
+    low, high = loss.ends
+    if high <= 1 - HOLDS:
+        return "The protection holds", ""
+    if low >= 1 - WEAK:
+        return "There is no protection to be seen", ""
+    if high < 1:
+        return ("The protection is weak", "") if low > 1 - HOLDS else (
+            "There is protection, but these seeds cannot tell whether it holds", f" {MORE}."
+        )  # fmt: skip
+    return "Cannot tell, as the loss is not told apart from 0", f" {MORE}, or more photographs."
+
+
+def _tasks(losses: Sequence[Loss]) -> list[str]:
+    """Return what is left of tasks that need no labels, those that the intervals decide first."""
+    kinds: dict[str, list[str]] = {"left": [], "gone": [], "open": [], "unlearned": []}
+    for loss in losses:
+        kept = loss.retention
+        if kept is None or not loss.learned:
+            kinds["unlearned"].append(loss.task)
+        elif loss.ends is None:
+            kinds["open"].append(f"{loss.task} ({100 * kept.value:.0f} %, 1 seed)")
+        else:
+            low, high = loss.ends
+            kind = "left" if low > HOLDS else "gone" if high <= HOLDS else "open"
+            known = f", {100 * low:.0f} to {100 * high:.0f}" if kind == "open" else ""
+            kinds[kind].append(f"{loss.task} ({100 * kept.value:.0f} %{known})")
+    texts = (
+        ("left", "Remains learnable: {} of what the originals teach."),
+        ("gone", "Is taken away: {} is left of what the originals teach."),
+        ("open", f"Cannot tell how much remains learnable: {{}} of what the originals teach. {MORE}."),
+        ("unlearned", f"Cannot tell, as the originals did not teach it: {{}}. {LONGER}."),
+    )
+    return [text.format(", ".join(kinds[kind])) for kind, text in texts if kinds[kind]]
 
 
 def _way(loss: Loss) -> str:
@@ -99,13 +140,11 @@ def _way(loss: Loss) -> str:
 
 def _points(loss: Loss) -> str:
     if loss.low is None or loss.high is None:
-        return f"{100 * loss.value:.0f} points ({ONE_SEED})"
+        return f"{100 * loss.value:.0f} points (1 seed)"
+    if loss.low < -1 or loss.high > 1:  # shares cannot differ by more: half of the width would say too much
+        low, high = max(loss.low, -1.0), min(loss.high, 1.0)
+        return f"{100 * loss.value:.0f} points ({100 * low:.0f} to {100 * high:.0f})"
     return f"{100 * loss.value:.0f} ± {50 * (loss.high - loss.low):.0f} points"
-
-
-def _sure(loss: Loss) -> bool:
-    """Return whether the loss is more than chance; a single seed cannot say, and is taken at its word."""
-    return loss.value > 0 if loss.low is None else loss.low > 0
 
 
 def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
@@ -141,5 +180,7 @@ def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
     """
     name, sign, bound = demanded(text, measured)
     value = measured[name]
+    if math.isnan(value):
+        return False, f"{name} cannot be told, required {sign} {bound:g}: not met"
     met = value >= bound if sign == ">=" else value <= bound
     return met, f"{name} is {value:.1f}, required {sign} {bound:g}: {'met' if met else 'not met'}"

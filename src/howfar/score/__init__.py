@@ -8,7 +8,7 @@ from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
 from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
-from howfar.score.worst_case import Best, Trials, WorstCase, worst_case
+from howfar.score.worst_case import Best, Trials, WorstCase, kept_text, worst_case
 
 __all__ = [
     "Best",
@@ -28,6 +28,7 @@ __all__ = [
     "dose_response",
     "drop",
     "groups_that_differ",
+    "kept_text",
     "paths",
     "psnr_text",
     "rank_correlation",

@@ -66,6 +66,23 @@ class WorstCase:
     high: float | None
 
 
+def kept_text(found: WorstCase) -> str:
+    """Return the protection kept in percent with its interval, or what leaves it open.
+
+    The interval is cut at 0 and 100 %. Where it reaches 0, the clean and the protected images are not told apart, and
+    there is no protection of which a share could be kept.
+    """
+    if min(found.clean.seeds, found.poisoned.seeds) < 2:
+        return f"{100 * found.kept:.0f} % (1 seed)"
+    if found.low is None or found.high is None:
+        return "cannot tell (clean images hardly learned)"
+    if found.high <= 0:
+        return "none"
+    if found.low <= 0:
+        return f"not told apart from 0 (at most {100 * min(found.high, 1.0):.0f} %)"
+    return f"{100 * found.kept:.0f} % ({100 * min(found.low, 1.0):.0f} to {100 * min(found.high, 1.0):.0f})"
+
+
 def worst_case(
     clean: Mapping[str, Trials],
     poisoned: Mapping[str, Trials],
