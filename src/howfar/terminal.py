@@ -125,7 +125,7 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
     """Print UD, what it is made of, and the drop beside it."""
     from howfar.report.numbers import ends
 
-    known = ends(distance.low, distance.high, ".3f") or " (1 seed: no interval)"
+    known = ends(distance.low, distance.high, ".3f", least=0)
     rows = [
         (f"UD ({100 * confidence:g} % interval over seeds)", f"{distance.value:.3f}{known}"),
         ("standard error from the probe images", f"{distance.probe_error:.3f}"),
@@ -163,7 +163,10 @@ def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]
         rows.append(
             [
                 way,
-                *(f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name])}{_starts(line, name)}" for name in names),
+                *(
+                    f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name], least=0)}{_starts(line, name)}"
+                    for name in names
+                ),
                 "–" if ranks is None else f"{ranks.value:.2f}{reach}",
                 f"{line.close} of {line.pairs}",
                 f"{line.moved:.3f}",

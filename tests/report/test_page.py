@@ -10,14 +10,15 @@ import pytest
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.figures import convergence
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
+from howfar.report.numbers import quality
 from howfar.report.page import Control, Gallery, Group, Page, Protected, Series
 from howfar.report.profile import Profile
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
 from howfar.report.render import render
 from howfar.report.scenery import Panel, Scene
-from howfar.report.verdict import verdict
-from howfar.score import Trials, dose_response, retention, worst_case
+from howfar.report.verdict import findings, verdict
+from howfar.score import Correlation, DoseResponse, Trials, dose_response, retention, worst_case
 
 from .conftest import serious
 
@@ -27,8 +28,9 @@ HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script
 def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **changes: object) -> Row:
     values: dict[str, Any] = {
         "dataset": "digits", "task": "classification", "model": model, "defense": "none", "protector": protector,
-        "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned, "drop_low": 0.5,
-        "drop_high": 0.9, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4, "ud_probe_error": 0.05, "beta": 0.1, "linf": 8,
+        "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned,
+        "drop_low": 0.7 - poisoned, "drop_high": 1.1 - poisoned, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4,
+        "ud_probe_error": 0.05, "beta": 0.1, "linf": 8,
         "l2": 0.5, "l0": 0.9,
         "psnr": 30.0, "ssim": 0.95, "needs_labels": True, "seeds": 3,
     }  # fmt: skip
@@ -249,7 +251,69 @@ def test_leaderboard_forms_agree() -> None:
     assert as_csv(rows).splitlines()[2].startswith("digits,classification,resnet8,none,b,accuracy,0.9,0.333333,")
     assert '"psnr": null' in as_json(rows)
     assert cells(rows[0])[3] == "70.0 ± 20.0"
-    assert cells(row(drop_low=None))[3] == "70.0"
+
+
+def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
+    """Two seeds can make an interval that is wider than all that is possible."""
+    assert cells(row(drop_low=-1.2, drop_high=2.6))[3] == "70.0 (-100.0 to 100.0)"
+    assert cells(row(metric="PSNR", drop_low=-1.2, drop_high=2.6))[3] == "0.700 ± 1.90", "dB have no range"
+    assert cells(row(ud_low=-0.4, ud_high=1.0))[4] == "0.30 (0.00–1.00)"
+    assert quality("mIoU", 0.5, -0.2, 1.3) == "50.0 (0.0–100.0)"
+    assert quality("mean angle", 30.0, -5.0, 300.0) == "30.00 (0.000–180.00)"
+    assert quality("mean gain", 0.2, -0.5, 1.5) == "20.0 (-50.0 to 100.0)"
+    assert quality("PSNR", 20.0, -5.0, 45.0) == "20.00 (-5.00 to 45.00)"
+
+
+def test_one_seed_has_no_interval_in_any_table() -> None:
+    single = cells(row(drop_low=None, drop_high=None, ud_low=None, ud_high=None, seeds=1))
+    assert single[3:5] == ("70.0 (1 seed)", "0.30 (1 seed)")
+    assert quality("accuracy", 0.5, None, None) == "50.0 (1 seed)"
+    trials = {"none": Trials([0.9], [0.9]), "jpeg": Trials([0.8], [0.8])}
+    weak = {"none": Trials([0.2], [0.2]), "jpeg": Trials([0.5], [0.5])}
+    alone = Profile(
+        "d", "c", "m", "accuracy", 0.1, list(trials), {"em": dict.fromkeys(trials, 0.5)},
+        {"em": worst_case(trials, weak, chance=0.1)},
+    )  # fmt: skip
+    assert alone.lines()[0][1:3] == ("50 % (1 seed)", "50.0 (1 seed)")
+    assert "may keep 50 % of its protection (1 seed cannot tell; add seeds)" in verdict([], [alone])[0]
+
+
+@pytest.mark.parametrize(
+    ("protected", "cell", "sentence"),
+    [
+        ([0.9, 0.6], "≤ 100 %, not told apart from 0", "has no protection that is told apart from 0 (≤ 100 % is kept)"),
+        ([0.1, 0.1], "100 % (", "keeps 100 % ("),
+    ],
+)
+def test_a_share_of_protection_is_told_only_where_there_is_some(
+    protected: list[float], cell: str, sentence: str
+) -> None:
+    clean = {"none": Trials([0.9, 0.89], [0.9, 0.89])}
+    found = worst_case(clean, {"none": Trials(protected, protected)}, chance=0.1)
+    alone = Profile("d", "c", "m", "accuracy", 0.1, ["none"], {"em": {"none": 0.5}}, {"em": found})
+    assert alone.lines()[0][1].startswith(cell)
+    assert sentence in verdict([], [alone])[0]
+    low, _, high = alone.lines()[0][2].partition(" (")[2].rstrip(")").partition("–")
+    assert 0 <= float(low) <= float(high) <= 100
+
+
+def test_clean_images_that_are_not_learned_leave_the_worst_case_open() -> None:
+    clean = {"none": Trials([0.9, 0.2], [0.9, 0.2])}
+    found = worst_case(clean, {"none": Trials([0.1, 0.1], [0.1, 0.1])}, chance=0.1)
+    alone = Profile("d", "c", "m", "accuracy", 0.1, ["none"], {"em": {"none": 0.1}}, {"em": found})
+    assert alone.lines()[0][1] == "– (clean not told apart from chance)"
+    assert "cannot be judged, as clean images are not told apart from chance" in verdict([], [alone])[0]
+
+
+def test_a_trend_has_a_direction_only_where_its_interval_has_one_sign() -> None:
+    def said(value: float, low: float | None, high: float | None) -> str:
+        trend = Correlation(value, low, high, monotone=True)
+        return findings(DoseResponse((), (), (), trend, trend))[0]
+
+    assert said(0.9, 0.5, 0.98) == "drop rises at every step (rank correlation 0.90, 0.50 to 0.98)"
+    assert said(-0.9, -0.98, -0.5).startswith("drop falls at every step")
+    assert said(0.4, -0.3, 0.8).startswith("drop is not shown to rise or fall (")
+    assert said(1.0, None, None) == "rank correlation of amount and drop 1.00, too few amounts for an interval"
 
 
 def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
@@ -262,7 +326,7 @@ def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
     assert "≤ 87 %" in profiles_as_markdown([profile])
     assert '"kept": 0.4,' in profiles_as_json([profile])
     sentences = verdict([], [profile])
-    assert sentences[0].startswith("b on em keeps at most 87 (")
+    assert sentences[0].startswith("b on em keeps at most 87 % (")
     assert "chooses among 2 defenses: a em with defense em reaches 55 % (clean 85 %)" in sentences[1]
     assert "<img" not in profiles_as_markdown(page(HOSTILE).profiles)
 
@@ -280,6 +344,10 @@ def test_verdict_names_the_weakest_point() -> None:
     )
     assert any("none on digits did not protect" in s for s in sentences)
     assert verdict([group(row("clean", 0.9))]) == []
+    for wide in ({"drop_low": -0.5, "drop_high": 1.9}, {"drop_low": None, "drop_high": None}):
+        (unsure,) = verdict([group(row("em", 0.2, **wide))])
+        assert "em on digits: these seeds cannot tell whether it protects" in unsure
+        assert unsure.endswith("Add seeds.")
     weak = verdict([group(row("clean", 0.14, clean=0.14), row("em", 0.14, clean=0.14))])
     assert len(weak) == 1
     assert "learned little" in weak[0]

@@ -158,7 +158,7 @@ class Matrix:
 
 def _distance(cell: Cell | None) -> str:
     found = cell.ud if cell else None
-    return "–" if found is None else f"{found.value:.2f}{ends(found.low, found.high)}"
+    return "–" if found is None else f"{found.value:.2f}{ends(found.low, found.high, least=0)}"
 
 
 def _clean(column: Column, cell: Cell | None) -> str:
@@ -174,8 +174,9 @@ def _text(column: Column, cell: Cell | None) -> str:
 
 def share(kept: Retention) -> str:
     """Return what is retained, in percent with half of its interval, as in ``96 ± 4 %``."""
-    known = half(kept.low, kept.high, ".0f", 100) or (", 1 seed" if kept.seeds == 1 else ", no interval")
-    return f"{100 * kept.value:.0f}{known}" if known.startswith(",") else f"{100 * kept.value:.0f}{known} %"
+    if kept.low is None or kept.high is None:
+        return f"{100 * kept.value:.0f} %, {'1 seed' if kept.seeds == 1 else 'clean not told apart from chance'}"
+    return f"{100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)} %"
 
 
 def as_markdown(matrices: Sequence[Matrix]) -> str:

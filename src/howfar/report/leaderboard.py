@@ -14,7 +14,7 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import ends, shown, unit
+from howfar.report.numbers import change, ends, shown, unit
 from howfar.score import psnr_text, ssim_text
 
 
@@ -110,14 +110,12 @@ HEADER = (
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return a row as a person reads it; shares in percent, their drops in points."""
-    known = row.drop_low is not None and row.drop_high is not None
-    reach = f" ± {shown(row.metric, (row.drop_high - row.drop_low) / 2)}" if known else ""  # type: ignore[operator]
     return (
         row.protector,
         shown(row.metric, row.clean),
         shown(row.metric, row.poisoned),
-        f"{shown(row.metric, row.drop)}{reach}",
-        "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high)}",
+        change(row.metric, row.drop, row.drop_low, row.drop_high),
+        "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",

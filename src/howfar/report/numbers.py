@@ -6,6 +6,12 @@ from typing import Any
 LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
 SHARES = ("accuracy", "label accuracy", "mIoU", "mean gain", "retention")  # metrics that are shown in percent
 
+RANGES = {
+    "accuracy": (0.0, 1.0), "label accuracy": (0.0, 1.0), "mIoU": (0.0, 1.0), "mean gain": (-math.inf, 1.0),
+    "mean angle": (0.0, 180.0), "log error": (0.0, math.inf), "mean error": (0.0, math.inf),
+}  # fmt: skip
+ONE_SEED = " (1 seed)"  # behind a value, in place of its interval
+
 
 def unit(metric: str) -> str:
     """Return what to say behind the name of a metric."""
@@ -40,16 +46,38 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' * (count != 1)}"
 
 
-def ends(low: float | None, high: float | None, form: str = ".2f") -> str:
-    """Return an interval in brackets, to stand behind its value; nothing where there is none."""
-    return "" if low is None or high is None else f" ({low:{form}}–{high:{form}})"
+def quality(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """Return a quality with its interval, cut at the range of the metric."""
+    least, most = RANGES.get(metric, (-math.inf, math.inf))
+    if low is None or high is None:
+        return f"{shown(metric, value)}{ONE_SEED}"
+    low, high = max(low, least), min(high, most)
+    return f"{shown(metric, value)} ({shown(metric, low)}{_dash(low)}{shown(metric, high)})"
+
+
+def change(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """Return the difference of two qualities ± half of its interval, or its ends where they leave the range."""
+    least, most = RANGES.get(metric, (-math.inf, math.inf))
+    if low is None or high is None:
+        return f"{shown(metric, value)}{ONE_SEED}"
+    width = most - least
+    if low < -width or high > width:
+        return f"{shown(metric, value)} ({shown(metric, max(low, -width))} to {shown(metric, min(high, width))})"
+    return f"{shown(metric, value)} ± {shown(metric, (high - low) / 2)}"
+
+
+def ends(low: float | None, high: float | None, form: str = ".2f", *, least: float = -math.inf) -> str:
+    """Return an interval in brackets, to stand behind its value, cut at the least possible value."""
+    if low is None or high is None:
+        return ONE_SEED
+    low = max(low, least)
+    return f" ({low:{form}}{_dash(low)}{high:{form}})"
 
 
 def half(low: float | None, high: float | None, form: str, factor: int | float = 1) -> str:
-    """Return half of a symmetric interval, to stand behind its value; nothing where there is none."""
-    return "" if low is None or high is None else f" ± {factor * (high - low) / 2:{form}}"
+    """Return half of a symmetric interval, to stand behind its value."""
+    return ONE_SEED if low is None or high is None else f" ± {factor * (high - low) / 2:{form}}"
 
 
-def percent(low: float | None, high: float | None) -> str:
-    """Return the interval of a share in percent, in brackets; nothing where there is none."""
-    return "" if low is None or high is None else f" ({100 * low:.0f} to {100 * high:.0f})"
+def _dash(low: float) -> str:
+    return " to " if low < 0 else "–"

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import percent, rounded, shown, unit
-from howfar.score import Best, WorstCase
+from howfar.report.numbers import quality, rounded, shown, unit
+from howfar.score import WorstCase, kept_text
 
 HEADER = ("protector", "protection kept (95 %)", "best learner gets", "by", "clean gets", "by", "tried", "seeds")
 
@@ -64,22 +64,18 @@ class Profile:
         ]
 
     def _line(self, protector: str, found: WorstCase) -> tuple[str, ...]:
-        most = "≤ " if self.stopped(protector) else ""
+        kept = kept_text(found)
+        most = "≤ " if self.stopped(protector) and kept[0].isdigit() else ""
         return (
             protector,
-            f"{most}{100 * found.kept:.0f} %{percent(found.low, found.high)}",
-            self._quality(found.poisoned),
+            f"{most}{kept}",
+            quality(self.metric, found.poisoned.quality, found.poisoned.low, found.poisoned.high),
             found.poisoned.defense,
             shown(self.metric, found.clean.quality),
             found.clean.defense,
             f"{found.poisoned.tried}",
             f"{found.poisoned.seeds}",
         )
-
-    def _quality(self, best: Best) -> str:
-        if best.low is None or best.high is None:
-            return shown(self.metric, best.quality)
-        return f"{shown(self.metric, best.quality)} ({shown(self.metric, best.low)}–{shown(self.metric, best.high)})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the profile as JSON values."""

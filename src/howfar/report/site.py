@@ -8,8 +8,8 @@ from typing import Any
 from howfar.arrays import canonical
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
-from howfar.report.numbers import ends, half, percent, scale, shown, unit
-from howfar.score import recorded, ssim_text
+from howfar.report.numbers import change, ends, shown, unit
+from howfar.score import kept_text, recorded, ssim_text
 from howfar.spec import told_apart
 
 TITLE = "How far from unlearnable? Leaderboard"
@@ -65,11 +65,11 @@ def cells(entry: Entry, name: str) -> tuple[str, ...]:
     told = entry.reported
     return (
         name,
-        f"{100 * worst.kept:.0f} %{percent(worst.low, worst.high)}" if worst else "–",
+        kept_text(worst) if worst else "–",
         shown(entry.metric, best.quality) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
-        f"{shown(entry.metric, loss.value)}{half(loss.low, loss.high, '.3g', scale(entry.metric))}" if loss else "–",
-        f"{entry.ud.value:.2f}{ends(entry.ud.low, entry.ud.high)}" if entry.ud else "–",
+        change(entry.metric, loss.value, loss.low, loss.high) if loss else "–",
+        f"{entry.ud.value:.2f}{ends(entry.ud.low, entry.ud.high, least=0)}" if entry.ud else "–",
         "–" if linf is None else f"{linf:g}",
         ssim_text(recorded(seen).get("ssim")),
         "yes" if entry.needs_labels else "no",

@@ -1,13 +1,14 @@
-"""What the numbers say, in plain words."""
+"""What the numbers say, in plain words: what an interval leaves open is called open."""
 
+import math
 from collections.abc import Sequence
 
 from howfar.report.crosstask import Cell, Column, Matrix, share
 from howfar.report.leaderboard import Row
-from howfar.report.numbers import LEARNED, percent, scale, shown, unit
+from howfar.report.numbers import LEARNED, change, scale, shown, unit
 from howfar.report.page import Group
 from howfar.report.profile import Profile
-from howfar.score import Correlation, DoseResponse, Retention, WorstCase
+from howfar.score import Correlation, DoseResponse, Retention, WorstCase, kept_text
 
 BASELINES = ("random", "random:class")  # protect nothing by design
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
@@ -58,7 +59,7 @@ def across(matrix: Matrix) -> list[str]:
     if some:
         first, *others = sorted(some, key=lambda label: min(c.retention.value for c in matrix.cells[label].values()))
         row, found = matrix.cells[first], sides[first]
-        hurt = [_taken(titles[name], row[name]) for name, side in found.items() if side]
+        hurt = [_fallen(titles[name], row[name]) for name, side in found.items() if side]
         left = [f"{share(row[name].retention)} of {name}" for name, side in found.items() if side is False]
         also = f" The same holds for {_listed(others)}." if others else ""
         one = "one task" if len(hurt) == 1 else f"{len(hurt)} tasks"
@@ -92,7 +93,7 @@ def _side(kept: Retention) -> bool | None:
     return kept.high < 1 - BROKEN
 
 
-def _taken(column: Column, cell: Cell) -> str:
+def _fallen(column: Column, cell: Cell) -> str:
     return f"{column.name} from {_quality(column.metric, cell.clean)} to {_quality(column.metric, cell.protected)}"
 
 
@@ -101,21 +102,30 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _worst(protector: str, profile: Profile, found: WorstCase) -> str:
-    known = percent(found.low, found.high)
-    most = "at most " if profile.stopped(protector) else ""
     best, how = found.poisoned, f"with defense {found.poisoned.defense}"
     task = "" if profile.task == "classification" else f" on {profile.task}"
     return (
-        f"{protector} on {profile.dataset} keeps {most}{100 * found.kept:.0f}{known} % of its protection "
+        f"{protector} on {profile.dataset} {_kept(found, stopped=profile.stopped(protector))} "
         f"when the learner chooses among {best.tried} defenses: a {profile.model}{task} "
         f"{'without defense' if best.defense == 'none' else how} reaches {_quality(profile.metric, best.quality)} "
         f"(clean {_quality(profile.metric, found.clean.quality)})."
     )
 
 
+def _kept(found: WorstCase, *, stopped: bool) -> str:
+    """Return what the interval of the protection kept decides, as a verb and its object."""
+    if found.seeds == 1:
+        return f"may keep {100 * found.kept:.0f} % of its protection (1 seed cannot tell; add seeds)"
+    if found.low is None or found.high is None:
+        return "cannot be judged, as clean images are not told apart from chance (train for longer),"
+    if found.low <= 0:
+        return f"has no protection that is told apart from 0 ({kept_text(found).partition(',')[0]} is kept)"
+    return f"keeps {'at most ' if stopped else ''}{kept_text(found)} of its protection"
+
+
 def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[str]:
     """Return a sentence for every protector without a worst case."""
-    best: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}
+    best: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}  # how far clean models got from chance
     sentences = []
     for group in groups:
         for row in group.rows:
@@ -123,36 +133,57 @@ def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[
             if (row.dataset, row.task, row.protector) in known:
                 continue
             if row.protector != "clean" and learned >= LEARNED:
-                kept = (row.clean - row.poisoned) / (row.clean - group.chance)
-                best.setdefault((row.dataset, row.task, row.protector), []).append((kept, row))
+                way = abs(row.clean - group.chance)
+                best.setdefault((row.dataset, row.task, row.protector), []).append((way, row))
             elif row.protector == "clean" and learned < LEARNED:
                 little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
                 sentences.append(
                     f"{little} ({_quality(row.metric, row.clean)}), so nothing follows from it: train for longer."
                 )
-    for (dataset, _, protector), found in sorted(best.items(), key=lambda item: -min(kept for kept, _ in item[1])):
-        kept, row = min(found, key=lambda pair: pair[0])
-        top_kept, top = max(found, key=lambda pair: pair[0])
+    for (dataset, _, protector), found in sorted(best.items(), key=lambda item: -min(map(_taken, item[1]))):
+        (_, row), (_, top) = min(found, key=_taken), max(found, key=_taken)
         where = (
             f"{_learner(row)} reaches {_quality(row.metric, row.poisoned)} (clean {_quality(row.metric, row.clean)})"
         )
-        if kept > BROKEN:
+        bounds = [_bounds(way, one) for way, one in found]
+        if all(low > BROKEN for low, _ in bounds):
             sentences.append(f"{protector} on {dataset} held against every victim and defense tried: at best {where}.")
-        elif top_kept > BROKEN:
+        elif all(high <= BROKEN for _, high in bounds):
+            sentences.append(f"{protector} on {dataset} did not protect: {where}.")
+        elif any(low > BROKEN for low, _ in bounds) and any(high <= BROKEN for _, high in bounds):
             sentences.append(
                 f"{protector} on {dataset} hurts {_learner(top)} "
                 f"(to {_quality(top.metric, top.poisoned)}), but {where}: a learner has a way around it."
             )
         else:
-            sentences.append(f"{protector} on {dataset} did not protect: {where}.")
+            loss = change(row.metric, row.drop, row.drop_low, row.drop_high)
+            sentences.append(
+                f"{protector} on {dataset}: these seeds cannot tell whether it protects; {where}, "
+                f"a drop of {loss}{unit(row.metric)}. Add seeds."
+            )
     return sentences
 
 
+def _taken(found: tuple[float, Row]) -> float:
+    """Return the share of (clean − chance) that is taken."""
+    way, row = found
+    return row.drop / way
+
+
+def _bounds(way: float, row: Row) -> tuple[float, float]:
+    """Return the interval of the share of (clean − chance) that is taken; one seed leaves it open on both sides."""
+    if row.drop_low is None or row.drop_high is None:
+        return -math.inf, math.inf
+    return row.drop_low / way, row.drop_high / way
+
+
 def _trend(name: str, trend: Correlation) -> str:
-    way = "rises" if trend.value > 0 else "falls" if trend.value < 0 else "does not move"
-    steps = "" if not trend.value else " at every step" if trend.monotone else ", not at every step,"
-    reach = "" if trend.low is None or trend.high is None else f", {trend.low:.2f} to {trend.high:.2f}"
-    return f"{name} {way}{steps} (rank correlation {trend.value:.2f}{reach})"
+    """Return how a measure follows the amount of protection; its direction only where the interval has one sign."""
+    if trend.low is None or trend.high is None:
+        return f"rank correlation of amount and {name} {trend.value:.2f}, too few amounts for an interval"
+    way = "rises" if trend.low > 0 else "falls" if trend.high < 0 else "is not shown to rise or fall"
+    steps = "" if way.startswith("is") else " at every step" if trend.monotone else ", not at every step,"
+    return f"{name} {way}{steps} (rank correlation {trend.value:.2f}, {trend.low:.2f} to {trend.high:.2f})"
 
 
 def _learner(row: Row) -> str:

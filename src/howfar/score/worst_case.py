@@ -65,6 +65,11 @@ class WorstCase:
     low: float | None
     high: float | None
 
+    @property
+    def seeds(self) -> int:
+        """Number of seeds behind either quality, at least."""
+        return min(self.clean.seeds, self.poisoned.seeds)
+
 
 def kept_text(found: WorstCase) -> str:
     """Return the protection kept in percent with its interval, or what leaves it open.
@@ -72,14 +77,12 @@ def kept_text(found: WorstCase) -> str:
     The interval is cut at 0 and 100 %. Where it reaches 0, the clean and the protected images are not told apart, and
     there is no protection of which a share could be kept.
     """
-    if min(found.clean.seeds, found.poisoned.seeds) < 2:
+    if found.seeds == 1:
         return f"{100 * found.kept:.0f} % (1 seed)"
     if found.low is None or found.high is None:
-        return "cannot tell (clean images hardly learned)"
-    if found.high <= 0:
-        return "none"
+        return "– (clean not told apart from chance)"
     if found.low <= 0:
-        return f"not told apart from 0 (at most {100 * min(found.high, 1.0):.0f} %)"
+        return f"≤ {100 * min(max(found.high, 0.0), 1.0):.0f} %, not told apart from 0"
     return f"{100 * found.kept:.0f} % ({100 * min(found.low, 1.0):.0f} to {100 * min(found.high, 1.0):.0f})"
 
 

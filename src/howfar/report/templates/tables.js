@@ -15,9 +15,9 @@ for (const table of tables) {
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const rows = [...table.tBodies[0].rows].map(row => [row.children[column].textContent, row]);
-    const known = rows.filter(([text]) => text !== "–");
+    const known = rows.filter(([text]) => !text.startsWith("–"));
     known.sort(([x], [y]) => (up ? 1 : -1) * compare(x, y, column === 0));
-    const unknown = rows.filter(([text]) => text === "–");  // stays below, either way
+    const unknown = rows.filter(([text]) => text.startsWith("–"));  // stays below, either way
     table.tBodies[0].append(...[...known, ...unknown].map(([, row]) => row));
   }));
 }
