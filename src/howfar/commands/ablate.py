@@ -37,7 +37,7 @@ class AblateUd(Grid):
         from howfar.ablation import ablated, as_rows, varied
         from howfar.models.build import weight_names
         from howfar.spec import Number
-        from howfar.store import open_store, write_text
+        from howfar.store import write_text
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
@@ -58,7 +58,7 @@ class AblateUd(Grid):
         if not variants:
             raise UsageError("nothing to vary. Give another radius, mode, number of steps or of images.")
         experiments = [replace(experiment, variants=variants) for experiment in experiments]
-        store = open_store(self.runs)
+        store = self.store()
         if not self.complete(experiments, store):
             return 0
         lines = ablated(experiments, store)

@@ -40,7 +40,7 @@ class Bench(Grid):
         from howfar.store import Record, open_store, write_text
 
         experiments, until = self.experiments(), self.suite_asked().until
-        store = open_store(self.runs)
+        store = open_store(self.runs, reading=self.dry_run or self.watch)
         if self.watch:
             return watch(experiments, store, as_json=self.json)
         victims = sorted(e.steps()[1].key for e in experiments)

@@ -98,14 +98,19 @@ class Grid(Common):
         """
         from howfar import engine
         from howfar.dry_run import sketched
-        from howfar.store import open_store
         from howfar.suite import runnable
 
         if self.time_limit is not None:
             to_seconds(self.time_limit)
         engine.choose_workers(self.workers, engine.choose_device(self.device))
         asked = self.suite_asked().experiments()
-        return runnable(sketched(asked, open_store(self.runs), known) if self.dry_run else asked)
+        return runnable(sketched(asked, self.store(), known) if self.dry_run else asked)
+
+    def store(self) -> "Store":
+        """Return the store; a dry run opens it for reading."""
+        from howfar.store import open_store
+
+        return open_store(self.runs, reading=self.dry_run)
 
     def suite_asked(self) -> "Suite":
         """Return the suite as it was asked for."""

@@ -41,7 +41,6 @@ class _Walked(Grid):
             check: refuses networks that cannot be looked at as wanted; asked about every victim before any is trained.
         """
         from howfar.experiment import Walk
-        from howfar.store import open_store
 
         if self.every < 0 or self.images < 1:
             raise UsageError("--every counts batches and --images images. Take 0 or more, and 1 or more.")
@@ -51,7 +50,7 @@ class _Walked(Grid):
             for model in untrained(cells):
                 check(model)
         cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
-        store = open_store(self.runs)
+        store = self.store()
         return (cells, store) if self.complete(cells, store) else None
 
 

@@ -76,7 +76,9 @@ class Submit(Common):
         from howfar.spec import split_list
 
         names = split_list(self.only) if self.only else []
-        entries = [entry for entry in _entries(self.runs) if not names or entry.protector in names]
+        entries = [
+            entry for entry in _entries(self.runs, reading=self.dry_run) if not names or entry.protector in names
+        ]
         missing = sorted(set(names) - {entry.protector for entry in entries})
         if missing:
             raise UsageError(f"{self.runs} holds no runs of {', '.join(missing)}. See howfar leaderboard {self.runs}.")
@@ -122,12 +124,12 @@ def _rows_of(runs: str) -> list[Path]:
     return [] if "://" in runs or (folder / "victim").is_dir() else sorted(folder.glob("*.json"))
 
 
-def _entries(runs: str) -> "list[Entry]":
+def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":
     from howfar.report.entry import read
     from howfar.results.entries import entries
 
     rows = _rows_of(runs)
-    return [read(path) for path in rows] if rows else entries(opened(runs))
+    return [read(path) for path in rows] if rows else entries(opened(runs, reading=reading))
 
 
 def _write(folder: Path, entries: "list[Entry]") -> None:

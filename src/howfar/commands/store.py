@@ -62,7 +62,7 @@ class Gc(Common):
 
         if is_url(self.runs):
             raise UsageError("gc clears up folders. Remove objects with the tools of their bucket.")
-        store = opened(self.runs)
+        store = opened(self.runs, reading=self.dry_run)
         findings = list(clean(store, failed=self.failed, arrays=self.arrays, damaged=self.damaged, drafts=self.drafts))
         _show(findings, as_json=self.json)
         if not self.dry_run:
@@ -150,8 +150,12 @@ class StoreTools(Common):
         return self.do()
 
 
-def opened(place: str) -> "Store":
+def opened(place: str, *, reading: bool = False) -> "Store":
     """Return the store at a URL, or in a folder that is there.
+
+    Args:
+        place: folder or URL.
+        reading: write nothing there, not even what spares the next reader time.
 
     Raises:
         UsageError: if nothing is there, or something that is no store.
@@ -160,13 +164,12 @@ def opened(place: str) -> "Store":
 
     if not is_url(place) and not Path(place).is_dir():
         raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
-    store = open_store(place)
-    if not store.recognized:
+    if not open_store(place, reading=True).recognized:  # before it is marked
         raise UsageError(
             f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
             "Give the folder or URL that howfar bench was given with --runs."
         )
-    return store
+    return open_store(place, reading=reading)
 
 
 def size(count: int) -> str:

@@ -35,7 +35,7 @@ class Trajectory(Grid):
     def __call__(self) -> int:
         from howfar.experiment import Walk
         from howfar.results.trajectories import departures, overview
-        from howfar.store import open_store, write_text
+        from howfar.store import write_text
 
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
@@ -46,7 +46,7 @@ class Trajectory(Grid):
         experiments = [
             replace(cell, walk=Walk(self.every, self.half, order)) for cell in cells for order in range(self.orders)
         ]
-        store = open_store(self.runs)
+        store = self.store()
         if not self.complete(experiments, store):
             return 0
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)

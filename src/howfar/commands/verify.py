@@ -84,7 +84,7 @@ class Verify(Common):
         tries = chosen.labelled and self.defenses != "none"
         for demand in self.require:
             demanded(demand, ("drop", "kept") if tries else ("drop",))
-        store = open_store(self.runs)
+        store = open_store(self.runs, reading=self.dry_run)
         data, copies = self._prepared(chosen, store.root)
         left_out: dict[str, str] = {}
         planned: list[tuple[Grid, list[Experiment]]] = []

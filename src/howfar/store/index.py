@@ -48,8 +48,8 @@ class Short(Mapping[str, Any]):
 class Index:
     """The index of one store; whatever is wrong with its file, records are read as if there were none."""
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / NAME
+    def __init__(self, root: Path, *, reading: bool = False) -> None:
+        self._path, self._reading = root / NAME, reading
 
     def known(self, step: str) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the stamp and the short record of every key of a step."""
@@ -79,6 +79,14 @@ class Index:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Give the file for one question or order; nobody holds it in between, so that its folder can be unmounted."""
+        if self._reading:
+            with contextlib.closing(
+                sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+            ) as connection:
+                if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    raise sqlite3.OperationalError("the index is of another version")
+                yield connection
+            return
         with contextlib.closing(sqlite3.connect(self._path, timeout=1.0, isolation_level=None)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 connection.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")
@@ -95,7 +103,7 @@ class Index:
             return []
 
     def _write(self, order: str, rows: list[tuple[Any, ...]]) -> None:
-        if not rows:
+        if not rows or self._reading:
             return
         try:
             with self._opened() as connection, connection:
@@ -105,7 +113,9 @@ class Index:
             self._give_up(error)
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        if type(error) is sqlite3.DatabaseError:  # the file is no database any more: a new one next time
+        if (
+            type(error) is sqlite3.DatabaseError and not self._reading
+        ):  # the file is no database any more: a new one next time
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 

@@ -39,18 +39,24 @@ class Store(Workplace):
 
     place: str
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, reading: bool = False) -> None:
         """Open (and create) the store in the folder ``root``.
 
         A new or empty folder is marked as a store at once, another one with the first record.
+
+        Args:
+            root: the folder.
+            reading: write nothing at all, now or later; the folder need not be there.
 
         Raises:
             HowfarError: if the folder cannot be written.
         """
         self.root = Path(root)
         self.place = str(self.root)
-        self.index = Index(self.root)
-        self._keeps = True
+        self.index = Index(self.root, reading=reading)
+        self._keeps = not reading
+        if reading:
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             empty = next(self.root.iterdir(), None) is None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -33,13 +34,17 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def open_store(place: str | Path) -> Store:
+def open_store(place: str | Path, *, reading: bool = False) -> Store:
     """Return the store in a folder, which is made, or at a URL such as ``s3://bucket/runs``.
+
+    Args:
+        place: the folder or URL.
+        reading: write nothing there, now or later; the place need not exist.
 
     Raises:
         HowfarError: if it cannot be written, or what speaks to such URLs is not installed.
     """
-    return RemoteStore(str(place)) if is_url(str(place)) else Store(place)
+    return RemoteStore(str(place), reading=reading) if is_url(str(place)) else Store(place, reading=reading)
 
 
 def absolute(place: str) -> str:
@@ -50,8 +55,12 @@ def absolute(place: str) -> str:
 class RemoteStore(Store):
     """Records under a URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, reading: bool = False) -> None:
         """Open the store; its copy lies in ``$HOWFAR_DATA/stores`` or ``~/.cache/howfar/stores``.
+
+        Args:
+            url: of the store.
+            reading: write nothing there; where this machine has no copy yet, one is kept for this process alone.
 
         Raises:
             HowfarError: if nothing can be written there.
@@ -60,7 +69,11 @@ class RemoteStore(Store):
 
         base = Path(os.environ.get("HOWFAR_DATA") or Path.home() / ".cache" / "howfar").expanduser()
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2]).strip("-")
-        super().__init__(base / "stores" / f"{name[-60:]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}")
+        copy = base / "stores" / f"{name[-60:]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+        if reading and not copy.is_dir():
+            self._passing = TemporaryDirectory(prefix="howfar-")  # removed with this object
+            copy = Path(self._passing.name)
+        super().__init__(copy, reading=reading)
         self.place = url.rstrip("/")
         try:
             found = url_to_fs(self.place, use_listings_cache=False)
@@ -69,6 +82,8 @@ class RemoteStore(Store):
         self._files: Any = found[0]
         self._prefix = str(found[1]).rstrip("/")
         self._marked = False
+        if reading:
+            return
         if self._is_marked() or not self._names(""):
             self._mark()  # also where it is marked: this shows whether the place can be written
         else:

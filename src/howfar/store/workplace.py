@@ -59,4 +59,6 @@ class Workplace:
             yield from (path for path in sorted(folder.glob(".*.lease.*.tmp")) if is_left_aside(path))
 
     def _folders(self) -> list[Path]:
+        if not self.root.is_dir():  # opened for reading
+            return []
         return sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
