@@ -11,7 +11,8 @@ from howfar import arrays, pgd
 from howfar.data import Data, Splits
 from howfar.errors import UsageError
 from howfar.protect import PROTECTORS, Draft
-from howfar.protect.ops import separation
+from howfar.protect.ops import nested, separation
+from howfar.protect.protector import class_count, patterned
 from howfar.tasks import Task, classification
 
 from ..conftest import make_data
@@ -138,3 +139,39 @@ def test_noise_statistics_do_not_depend_on_the_subset() -> None:
     for name in ("random", "lsp"):
         whole, part = (protect(name, chosen).pixels for chosen in (data, part_of))
         assert np.array_equal(whole[::3].numpy(), part.numpy()), name
+
+
+def test_every_pixel_has_the_noise_of_its_own_class_at_its_place() -> None:
+    patterns = torch.arange(3 * 2 * 4 * 5).view(3, 2, 4, 5).float() + 1
+    labels = torch.randint(0, 3, (6, 4, 5), generator=arrays.seeded(0)).to(torch.uint8)
+    labels[1, 2] = arrays.VOID
+    found = patterned(patterns, labels)
+    assert found.shape == (6, 2, 4, 5)
+    for image, label, i, j in itertools.product(range(6), range(3), range(4), range(5)):
+        if labels[image, i, j] == label:
+            assert torch.equal(found[image, :, i, j], patterns[label, :, i, j])
+    assert not found[1, :, 2].any(), "and those of none have nothing"
+    assert torch.equal(patterned(patterns, torch.tensor([2, 0])), patterns[[2, 0]])
+    assert class_count(labels) == class_count(torch.tensor([2, 0])) == 3
+
+
+def test_which_targets_a_protector_takes() -> None:
+    labels, maps = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 8, 8, dtype=torch.int64)
+    depth, several = torch.zeros(4, 1, 8, 8), {"one": labels, "other": maps}
+    targets = (labels, maps, depth, labels.float(), several)
+    for method, expected in {
+        "lsp": "yynnn",  # maps
+        "ops": "ynnnn",  # classes
+        "carriers": "yyyyy",  # any
+        "random": "yyyyy",  # needs none
+    }.items():
+        assert "".join("ny"[PROTECTORS[method]().takes(target)] for target in targets) == expected, method
+    assert "".join("ny"[PROTECTORS["random"](granularity="class").takes(target)] for target in targets) == "yynnn"
+    assert PROTECTORS["em"].sources == "any"
+    assert "".join("ny"[PROTECTORS["em"]().takes(target)] for target in targets) == "yyyyy"
+    assert "".join("ny"[PROTECTORS["em"](granularity="class").takes(target)] for target in targets) == "ynnnn"
+
+
+def test_ops_names_the_protector_that_is_applied_first() -> None:
+    assert nested({"after": "clean"}) == []
+    assert [spec.name for spec in nested({"after": "em[steps=3]"})] == ["em"]

@@ -6,9 +6,10 @@ import torch
 
 from howfar import arrays, pgd
 from howfar.arrays import Images
+from howfar.errors import UsageError
 from howfar.protect import PROTECTORS, Draft, ar
 from howfar.protect.ar import BURN_IN, find_filters, process, responses
-from howfar.protect.cuda import convolve
+from howfar.protect.cuda import blur, convolve
 from howfar.tasks import classification
 
 from .test_methods import gray, noise_of, protect
@@ -114,6 +115,35 @@ def test_cuda_brightens_every_image_to_the_maximum() -> None:
     assert pixels.flatten(1).amax(1).eq(255).all()
     first = pixels[data.targets["label"] == 1]
     assert (first == first[0]).all(), "equal images of a class stay equal"
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_cuda_convolves_every_pixel_with_the_filter_of_its_own_class(side: int) -> None:
+    images = torch.rand(4, 3, 7, 9, generator=arrays.seeded(0)) / 50
+    filters = torch.rand(3, side, side, generator=arrays.seeded(1))
+    labels = torch.randint(0, 3, (4, 7, 9), generator=arrays.seeded(2)).to(torch.uint8)
+    labels[0, :2] = arrays.VOID
+    expected = images.clone()  # pixels of no class stay
+    for label, kernel in enumerate(filters):
+        flat = images.flatten(0, 1)[:, None]
+        plain = torch.nn.functional.conv2d(flat, kernel[None, None], padding=side // 2).view_as(images)
+        expected = torch.where((labels == label)[:, None], plain, expected)
+    found = blur(images, filters, labels)
+    assert torch.allclose(found, expected / expected.amax((1, 2, 3), keepdim=True), atol=1e-5)
+    assert not blur(torch.zeros_like(images), filters, labels).any(), "black stays black"
+    assert torch.equal(blur(images, filters, torch.arange(4) % 3), convolve(images, filters[[0, 1, 2, 0]]))
+
+
+def test_cuda_filters_have_one_entry_of_1_and_others_up_to_the_blur() -> None:
+    entries = torch.stack([PROTECTORS["cuda"](kernel=5, blur=0.2)._filter(7, label) for label in range(40)])
+    assert entries.shape == (40, 5, 5)
+    others = entries.flatten(1).sort(1).values
+    assert (others[:, -1] == 1).all()
+    assert 0 <= float(others.min()) < 0.01 < 0.19 < float(others[:, :-1].max()) <= 0.2
+    assert len(set(entries.flatten(1).argmax(1).tolist())) > 12, "at a random place"
+    assert torch.equal(entries[3], PROTECTORS["cuda"](kernel=5, blur=0.2)._filter(7, 3)), "of seed and class alone"
+    with pytest.raises(UsageError, match="kernel = 4 has no middle"):
+        protect("cuda", gray(4, (3, 8, 8), 2), kernel=4)
 
 
 def test_pil_hides_the_image_from_a_linear_model_and_shows_the_class() -> None:
