@@ -50,7 +50,7 @@ def mutmut(workers: int, *names: str) -> None:
 
 
 def shorten(budget: float) -> None:
-    """Leave every function the fastest of the tests that reach it: at least one, ``budget`` seconds together at most."""
+    """Leave every function the fastest of the tests that reach it: one at least, and ``budget`` seconds at most."""
     stats = json.loads(STATS.read_text())
     times, reached = stats["duration_by_test"], stats["tests_by_mangled_function_name"]
     for name, tests in reached.items():

@@ -13,6 +13,7 @@ from howfar import arrays
 from howfar.data import Data, Splits, balanced
 from howfar.models import build
 from howfar.probe import Released, sharpness
+from howfar.probe.reference import Extreme, Found, _projected
 from howfar.protect import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import Task
@@ -115,6 +116,30 @@ def test_rise_and_fall_are_those_of_the_released_algorithm(checkpoint: Checkpoin
         assert reading.rise == pytest.approx(rise, rel=0.01, abs=1e-4), name
         assert reading.fall == pytest.approx(fall, rel=0.01, abs=1e-4), name
         assert reading.sal == pytest.approx(max(rise, fall), rel=0.01, abs=1e-4), name
+
+
+def test_a_place_outside_the_ball_is_drawn_to_its_edge() -> None:
+    center = torch.tensor([3.0, 4.0])
+    assert _projected(center + torch.tensor([0.0, 4.0]), center, 0.2).tolist() == pytest.approx([3, 5])
+    assert _projected(center + torch.tensor([-3.0, 4.0]), center, 0.2).tolist() == pytest.approx([3 - 0.6, 4 + 0.8])
+    inside = center + torch.tensor([0.3, -0.4])
+    assert torch.equal(_projected(inside, center, 0.2), inside)
+
+
+def test_the_error_of_a_reference_is_over_the_images_that_both_passes_saw() -> None:
+    def extreme(loss: float, *losses: float) -> Extreme:
+        return Extreme(loss, torch.tensor(losses, dtype=torch.float64), torch.zeros(2, 3))
+
+    start = extreme(1.0, 1.0, 1.0, 1.0, math.nan)
+    higher, lower = extreme(3.0, 2.0, 4.0, math.nan, 9.0), extreme(0.5, 0.5, 0.6, 0.7, 0.8)
+    found = Found(start, higher, lower, diverged=False).reading()
+    assert (found.rise, found.fall, found.parameters, found.converged) == (2, 0.5, 6, True)
+    assert found.standard_error == pytest.approx(1), "1 and 3 nats"
+    other = Found(start, extreme(1.2, 1.0, 1.0, 1.0, 1.0), extreme(0.25, 0.0, 0.3, 0.6, 0.1), diverged=True).reading()
+    assert (other.sal, other.converged) == (0.75, False)
+    assert other.standard_error == pytest.approx(0.3 / 3**0.5), "1.0, 0.7 and 0.4 nats"
+    alone = Found(start, extreme(3.0, 2.0, *[math.nan] * 3), lower, diverged=False).reading()
+    assert math.isnan(alone.standard_error)
 
 
 def test_every_pass_has_an_order_of_its_own_from_the_generator(checkpoint: Checkpoint, task: Task) -> None:

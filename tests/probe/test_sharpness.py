@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from howfar.data import Data, Splits, balanced
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
 from howfar.probe import sharpness
+from howfar.probe.reading import Sharpness
 from howfar.tasks import Task
 from howfar.train import Recipe, train
 
@@ -66,6 +68,18 @@ def test_linear_model_with_quadratic_loss_has_the_known_answer(radius: float) ->
     assert found.sal == max(found.rise, found.fall)
     assert found.parameters == 2
     assert found.quality_drop == pytest.approx(found.rise, rel=1e-6)
+
+
+def test_a_reading_is_the_mean_of_each_side_with_the_standard_error_of_the_larger() -> None:
+    rise, fall = torch.tensor([1.0, 3.0, 5.0]).double(), torch.tensor([2.0, 2.0, 8.0]).double()
+    found = Sharpness.of(rise, fall, quality_drop=0.1, quality_rise=0.2, parameters=7, converged=True)
+    assert (found.rise, found.fall, found.sal, found.converged) == (3, 4, 4, True)
+    assert (found.quality_drop, found.quality_rise, found.parameters) == (0.1, 0.2, 7)
+    assert found.standard_error == pytest.approx(12**0.5 / 3**0.5), "2, 2, 8 scatter by √12"
+    even = Sharpness.of(rise[:2], torch.tensor([2.0, 2.0]).double(), quality_drop=0, quality_rise=0, parameters=1)
+    assert even.standard_error == pytest.approx(1), "1 and 3, as rise and fall are equal"
+    assert even.converged is None
+    assert math.isnan(Sharpness.of(rise[:1], fall[:1], quality_drop=0, quality_rise=0, parameters=1).standard_error)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,128 @@
+"""Points, gradients and parts of the images against sums written out."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.probe.surface import Move, Surface
+from howfar.tasks import Task, classification
+
+from ..conftest import make_data
+
+DATA = make_data(100, (1, 3, 4), 3)
+TASK = classification()(DATA)
+SIZE, LAYERS = 32, ("first", "head")
+
+
+class Two(nn.Module):
+    """Two layers, the second of which reads the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 5), nn.Linear(5, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.head(self.first(images.flatten(1)).tanh())
+        return out
+
+
+@pytest.fixture
+def model() -> Two:
+    generator, model = arrays.seeded(1), Two()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    return model
+
+
+def surface_of(model: Two) -> Surface:
+    return Surface(
+        model, TASK, DATA, {f"{name}.weight": getattr(model, name).weight for name in LAYERS}, batch_size=SIZE
+    )
+
+
+def slopes_of(model: nn.Module, task: Task, images: Tensor, target: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    for weight in weights:
+        weight.requires_grad_()
+    found = torch.autograd.grad(task.loss(model(images), target).mean(), weights)
+    for weight in weights:
+        weight.requires_grad_(False)
+    return found
+
+
+def test_parts_fill_whole_batches_and_lead_only_where_they_are_not_all(model: Two) -> None:
+    surface = surface_of(model)
+    assert [surface.fair_part(images) for images in (1, 32, 33, 96, 97, 500)] == [32, 32, 64, 96, 100, 100]
+    assert [surface.lead(images) for images in (1, 33, 96, 97, 500)] == [32, 64, 96, 0, 0]
+
+
+def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Two) -> None:
+    with surface_of(model).opened() as surface:
+        images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
+        assert targets.tolist() != DATA.targets["label"].tolist(), "in an order of its own"
+        assert sorted(targets.tolist()) == sorted(DATA.targets["label"].tolist())
+        point, slopes, tilt = surface.start(64)
+        plain, none = surface.start()[1:]
+        weights = model.first.weight, model.head.weight
+        whole, leading = (slopes_of(model, TASK, images[:n], targets[:n], *weights) for n in (100, 64))
+        with torch.no_grad():
+            output = model(images)
+        assert torch.allclose(point.losses, TASK.loss(output, targets).double(), atol=1e-5)
+        assert torch.equal(point.qualities, TASK.quality(output, targets).double())
+        assert point.loss == pytest.approx(float(point.losses.mean()))
+    for name, all_of_them, few in zip(slopes, whole, leading, strict=True):
+        assert torch.allclose(slopes[name], all_of_them, atol=1e-6)
+        assert torch.equal(slopes[name], plain[name])
+        assert torch.allclose(tilt[name], all_of_them - few, atol=1e-6)
+        assert float(tilt[name].abs().max()) > 1e-3
+    assert none == {}
+
+
+@pytest.mark.parametrize("part", [None, 64])
+def test_a_move_leads_to_the_losses_and_the_gradient_of_its_images(model: Two, part: int | None) -> None:
+    change = torch.randn(5, 12, generator=arrays.seeded(2))
+    still = torch.zeros(3, 5)
+    with surface_of(model).opened() as surface:
+        images, targets = (torch.cat(parts)[:part] for parts in zip(*surface.batches(), strict=True))
+        moved, stayed = surface.at(
+            [Move("first.weight", change, gradient=True), Move("head.weight", still)], images=part
+        )
+        assert surface.at([]) == []
+        with torch.no_grad():
+            start = model(images)
+            model.first.weight.add_(change)
+            output = model(images)
+        (slope,) = slopes_of(model, TASK, images, targets, model.first.weight)
+        with torch.no_grad():
+            model.first.weight.sub_(change)
+    assert torch.allclose(moved.losses, TASK.loss(output, targets).double(), atol=1e-5)
+    assert torch.equal(moved.qualities, TASK.quality(output, targets).double())
+    assert moved.gradient is not None
+    assert torch.allclose(moved.gradient, slope, atol=1e-5)
+    assert torch.allclose(stayed.losses, TASK.loss(start, targets).double(), atol=1e-5)
+    assert stayed.gradient is None
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_filters_move_one_at_a_time(model: Two, *, replays: bool) -> None:
+    moves = torch.randn(5, 12, generator=arrays.seeded(3))
+    with surface_of(model).opened() as surface:
+        surface.replays = replays
+        images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
+        losses, qualities, turned = surface.filters("first.weight", 0, moves, gradient=True)
+        again = surface.filters("first.weight", 0, moves, gradient=False)
+        assert losses.shape == qualities.shape == (5, 100)
+        assert turned is not None
+        for number in range(5):
+            kept = model.first.weight.clone()
+            model.first.weight[number] += moves[number]
+            output = model(images)
+            (slope,) = slopes_of(model, TASK, images, targets, model.first.weight)
+            model.first.weight.copy_(kept)
+            assert torch.allclose(losses[number], TASK.loss(output, targets).double(), atol=1e-5)
+            assert torch.equal(qualities[number], TASK.quality(output, targets).double())
+            assert torch.allclose(turned[number], slope[number], atol=1e-5)
+        assert torch.allclose(again[0], losses, atol=1e-5)
+        assert torch.equal(again[1], qualities)
+        assert again[2] is None
