@@ -291,6 +291,50 @@ def test_pil_noise_is_projected_on_the_images_at_the_end_only(monkeypatch: pytes
     assert float(seen[0].max()) > 5 / 255, "white images have no room above, and the noise does not know"
 
 
+def test_pil_noise_shows_the_class_to_two_matrices_that_see_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise of every image by plain signed steps from the same start, against the same surrogate."""
+    frozen: list[tuple[nn.Module, Tensor]] = []
+    recipes: list[Any] = []
+    generator = arrays.seeded(0)
+    real_training, real_freezing = surrogate.trained, surrogate.freeze
+
+    def freeze(model: nn.Module) -> None:
+        real_freezing(model)
+        frozen.append((model, generator.get_state()))
+
+    def trained(*args: Any, **settings: Any) -> Any:
+        recipes.append(args[3])
+        return real_training(*args, **settings)
+
+    monkeypatch.setattr("howfar.protect.pil.freeze", freeze)
+    monkeypatch.setattr("howfar.protect.pil.trained", trained)
+    data = make_data(30, (3, 8, 9), 3)
+    method = PROTECTORS["pil"](epochs=2, steps=4, blind=0.4, eps=16 / 255)
+    found = method.protect(data, classification()(data), generator=generator).pixels
+    recipe = recipes[0]
+    assert (recipe.epochs, recipe.lr, recipe.weight_decay, recipe.batch_size) == (2, 0.003, 0, 512)
+    assert (recipe.crop, recipe.flip) == (0, False)
+    model, state = frozen[0]
+    first, second = (weight.double() for weight in model.parameters())
+    assert (first.shape, second.shape) == ((3, 216), (3, 3)), "no biases"
+    draws = torch.Generator()
+    draws.set_state(state)
+    images, target = arrays.unit_images(data.pixels).double().flatten(1), data.targets["label"]
+    eps = 16 / 255
+    noise = torch.empty(30, 3, 8, 9).uniform_(-eps, eps, generator=draws).flatten(1).double()
+    for _ in range(4):
+        seen = (noise @ first.T @ second.T).softmax(1) - nn.functional.one_hot(target, 3)
+        left = ((images - noise) @ first.T @ second.T).softmax(1) - 1 / 3
+        slope = (0.6 * seen - 0.4 * left) @ second @ first  # noise goes into the second term with the other sign
+        noise = (noise - eps / 10 * slope.sign()).clamp(-eps, eps)
+    expected = (data.pixels.int() - (noise.view(30, 3, 8, 9) * 255).round().int()).clamp(0, 255)
+    assert float((found.int() == expected).double().mean()) > 0.99
+    single = PROTECTORS["pil"](epochs=1, steps=1, step_size=0.5, eps=16 / 255)
+    flat = data.with_pixels(torch.full_like(data.pixels, 128))
+    change = single.protect(flat, classification()(flat), generator=arrays.seeded(0)).pixels.int() - 128
+    assert change.abs().unique().tolist() == [16], "a step of half the range reaches the edge everywhere"
+
+
 def test_aap_noise_starts_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[torch.Tensor] = []
     real = pgd.descend

@@ -106,6 +106,12 @@ def test_random_noise_is_uniform_and_class_wise_noise_is_shared() -> None:
     assert len(shared.unique(dim=0)) == 4
 
 
+@pytest.mark.parametrize("granularity", ["sample", "class"])
+def test_random_noise_keeps_its_budget_after_rounding(granularity: str) -> None:
+    noise = noise_of("random", gray(40, (1, 16, 16), 4), granularity=granularity, eps=7.6 / 255)
+    assert (int(noise.min()), int(noise.max())) == (-7, 7), "7.6 would round to 8"
+
+
 @pytest.mark.parametrize("name", ["random", "em"])
 def test_what_a_class_shares_needs_labels(name: str) -> None:
     assert PROTECTORS[name](granularity="class").uses_labels
