@@ -1,5 +1,6 @@
 """Curvature against exact Hessians of small networks."""
 
+import importlib
 import math
 from typing import Any
 
@@ -15,9 +16,13 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import curvature
+from howfar.probe.hessian import Hessian, _activations, lanczos, tridiagonal_eigen
+from howfar.probe.surface import Surface
 from howfar.tasks import Task, classification
 
 from ..conftest import make_data
+
+module = importlib.import_module("howfar.probe.curvature")  # the package has a function of that name
 
 
 class Small(nn.Module):
@@ -89,6 +94,121 @@ def test_density_is_one_in_sum_and_the_trace_in_mean(case: tuple[nn.Module, Task
     assert min(reading.density_error) >= 0
 
 
+class Known(Hessian):
+    """A matrix in the place of a network's Hessian, in as many parts as images."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.matrices = [torch.tensor(part, dtype=torch.float32) for part in parts]
+        self.size, self.device = len(self.matrices[0]), torch.device("cpu")
+
+    def parts(self, vector: Tensor) -> Any:
+        yield from (matrix @ vector for matrix in self.matrices)
+
+
+def test_lanczos_finds_the_tridiagonal_form() -> None:
+    drawn = torch.randn(7, 7, generator=arrays.seeded(0)).numpy()
+    whole = drawn + drawn.T
+    start = torch.randn(7, generator=arrays.seeded(1))
+    diagonal, beside, basis, _ = lanczos(Known(whole), start, 50)
+    rows = basis.double().numpy()
+    assert (len(diagonal), len(beside), basis.shape) == (7, 6, (7, 7))
+    assert rows @ rows.T == pytest.approx(np.eye(7), abs=1e-5)
+    form = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    assert rows @ whole @ rows.T == pytest.approx(form, abs=1e-4)
+    assert rows[0] == pytest.approx((start / start.norm()).numpy(), abs=1e-6)
+    assert tridiagonal_eigen(diagonal, beside)[0] == pytest.approx(np.linalg.eigvalsh(whole), abs=1e-4)
+    short = lanczos(Known(whole), start, 3)
+    assert short[0] == pytest.approx(diagonal[:3], abs=1e-5)
+    assert short[1] == pytest.approx(beside[:2], abs=1e-5)
+    assert short[2].shape == (3, 7)
+    assert short[3] == pytest.approx(beside[2], abs=1e-5)
+
+
+def test_lanczos_ends_where_nothing_new_comes_or_the_largest_have_settled() -> None:
+    start = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    diagonal, beside, basis, last = lanczos(Known(np.diag([4.0, 2.0, 1.0, 1.0])), start, 4)
+    assert (diagonal.tolist(), beside.tolist()) == (pytest.approx([3, 3]), pytest.approx([1]))
+    assert (basis.shape, last) == ((2, 4), 0)
+    spread = Known(np.diag([100.0, -90.0, *np.linspace(1, 2, 58)]))
+    everything = torch.ones(60)
+    lengths = [len(lanczos(spread, everything, 60, settled=settled, top=1)[0]) for settled in (0.0, 1e-6, 1e-2)]
+    assert 60 >= lengths[0] > lengths[1] > lengths[2]
+    assert [len(lanczos(spread, everything, 60, settled=9.0, top=top)[0]) for top in (1, 4)] == [2, 5]
+    diagonal, beside, _, last = lanczos(spread, everything, 60, settled=1e-2, top=2)
+    values, rows = tridiagonal_eigen(diagonal, beside)
+    chosen = np.abs(values).argsort()[::-1][:2]
+    assert values[chosen] == pytest.approx([100, -90], rel=1e-3)
+    assert (last * np.abs(rows[-1, chosen]) <= 1).all(), "a hundredth of the largest"
+    before = tridiagonal_eigen(diagonal[:-1], beside[:-1])
+    chosen = np.abs(before[0]).argsort()[::-1][:2]
+    assert (beside[-1] * np.abs(before[1][-1, chosen]) > 1).any(), "and no step earlier"
+
+
+def test_the_error_of_an_eigenvalue_is_that_of_the_sum_of_its_parts() -> None:
+    parts = [np.diag([value, 0.0]) for value in (1.0, 2.0, 3.0)]
+    assert module._error(Known(*parts), torch.tensor([1.0, 0.0])) == pytest.approx(3**0.5), "they scatter by 1"
+    assert module._error(Known(*parts), torch.tensor([0.6, 0.8])) == pytest.approx(0.36 * 3**0.5)
+    assert math.isnan(module._error(Known(parts[0]), torch.tensor([1.0, 0.0])))
+
+
+def test_a_density_is_made_of_bells_of_a_hundredth_of_the_span() -> None:
+    one, other = (np.array([0.0, 2.0]), np.array([0.25, 0.75])), (np.array([1.0]), np.array([1.0]))
+    places, found = module._density([one, other])
+    assert (len(places), places[0], places[-1]) == (128, pytest.approx(-0.08), pytest.approx(2.08))
+    assert found.shape == (2, 128)
+    for nodes, weights, density in (*((*one, found[0]),), (*other, found[1])):
+        expected = sum(
+            weight * np.exp(-((places - node) ** 2) / (2 * 0.02**2)) / (0.02 * (2 * math.pi) ** 0.5)
+            for node, weight in zip(nodes, weights, strict=True)
+        )
+        assert density == pytest.approx(expected, abs=1e-9)
+    places, found = module._density([(np.array([3.0]), np.array([1.0]))] * 2)
+    assert places[[0, -1]] == pytest.approx([3, 3])
+    assert np.isfinite(found).all(), "a spectrum of a single value"
+
+
+def test_measured_numbers_are_those_of_a_known_matrix() -> None:
+    whole = np.diag([5.0, -8.0, 3.0, 1.0, 0.5])
+    found = module._measured(
+        Known(whole / 4, whole * 3 / 4), top=2, iterations=20, draws=3, tolerance=1e-3, generator=arrays.seeded(0)
+    )
+    assert found.eigenvalues == (pytest.approx(5, abs=1e-3), pytest.approx(-8, abs=1e-3)), "by size, then by value"
+    assert found.vectors.abs().tolist() == [pytest.approx(row, abs=1e-3) for row in np.eye(5)[:2].tolist()]
+    assert found.standard_errors == (pytest.approx(2.5, abs=1e-2), pytest.approx(4, abs=1e-2)), "halves of itself"
+    assert max(found.residuals) <= 8e-3
+    assert found.converged
+    assert found.trace == pytest.approx(1.5, abs=1e-4), "random signs are exact on a diagonal"
+    assert found.trace_error == pytest.approx(0, abs=1e-4)
+    assert found.parameters == 5
+    assert np.trapezoid(found.density, found.places) == pytest.approx(1, abs=0.02)
+    full = drawn_symmetric(5)
+    readings = [
+        module._measured(Known(full), top=9, iterations=2, draws=4, tolerance=1e-3, generator=arrays.seeded(seed))
+        for seed in (0, 0, 1)
+    ]
+    assert readings[0].eigenvalues == readings[1].eigenvalues != readings[2].eigenvalues
+    assert not readings[0].converged
+    assert len(readings[0].eigenvalues) == 2
+    draws = arrays.seeded(0)
+    torch.randn(5, generator=draws)
+    signs = [(2 * torch.randint(0, 2, (5,), generator=draws, dtype=torch.int8) - 1).double().numpy() for _ in range(4)]
+    traces = [sign @ full @ sign for sign in signs]
+    assert readings[0].trace == pytest.approx(np.mean(traces), rel=1e-5)
+    assert readings[0].trace_error == pytest.approx(np.std(traces, ddof=1) / 2, rel=1e-4)
+
+
+def drawn_symmetric(size: int) -> np.ndarray[Any, Any]:
+    drawn = np.random.default_rng(0).normal(size=(size, size))
+    return drawn + drawn.T
+
+
+def test_activations_are_counted_in_bytes_of_all_images(case: tuple[nn.Module, Task, Data]) -> None:
+    model, task, data = case
+    surface = Surface(model, task, data, dict(model.named_parameters()))
+    assert _activations(surface) == 24 * 4 * (3 * 64 + 3 * 64 + 3), "convolution, normalization and head, in float32"
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_standard_error_covers_the_eigenvalue_of_more_images(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, _ = case
     many = make_data(640, (3, 8, 8), 3)
@@ -117,12 +237,9 @@ def test_a_search_cut_short_says_so_and_all_is_put_back(case: tuple[nn.Module, T
 def test_graphs_that_do_not_fit_are_made_anew_with_the_same_result(
     case: tuple[nn.Module, Task, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib
-
-    module = importlib.import_module("howfar.probe.hessian")
     model, task, data = case
     kept = curvature(model, task, data, layers=[""], iterations=20)[""]
-    monkeypatch.setattr(module, "MEMORY", 0)
+    monkeypatch.setattr("howfar.probe.hessian.MEMORY", 0)
     anew = curvature(model, task, data, layers=[""], iterations=20)[""]
     assert anew.eigenvalues == kept.eigenvalues
     assert anew.trace == kept.trace

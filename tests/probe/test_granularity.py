@@ -10,6 +10,7 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import parameter_sharpness, sharpness
+from howfar.probe.second_order import _extremes, signs
 from howfar.tasks import Task, classification
 
 from ..conftest import TestTask, make_data
@@ -44,6 +45,49 @@ def test_channels_equal_a_loop_over_filters(name: str, probe: Data, task: Task) 
             checked += 1
     assert checked > 10
     assert len(found) == sum(len(w) for n, w in model.named_parameters() if n in weight_names(model))
+
+
+def test_falls_and_qualities_of_channels_equal_a_loop_over_filters() -> None:
+    """Each filter one step down the slope and two up it: to the edge, and to the edge along the slope found there."""
+    data = make_data(40, (1, 4, 5), 3)
+    task = classification()(data)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(20, 4), nn.Tanh(), nn.Linear(4, 3))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=arrays.seeded(weight.numel())))
+    weight = model[1].weight
+    found = sharpness(model, task, data, granularity="channel", steps=2, radius=0.3)
+    images, target = arrays.to_images(data.pixels, torch.device("cpu")), data.targets["label"]
+    start = task.loss(model(images), target)
+    quality = task.quality(model(images), target).double()
+    (slope,) = torch.autograd.grad(start.mean(), weight)
+    start = start.detach()
+
+    def moved(number: int, towards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight[number] += 0.3 * kept[number].norm() * towards / towards.norm()
+        loss, other = task.loss(model(images), target), task.quality(model(images), target).double()
+        (turned,) = torch.autograd.grad(loss.mean(), weight)
+        with torch.no_grad():
+            weight.copy_(kept)
+        return loss.detach(), other, turned[number]
+
+    turns = 0
+    for number in range(4):
+        reading = found[f"1.weight[{number}]"]
+        first, second = moved(number, slope[number]), moved(number, moved(number, slope[number])[2])
+        best = max(first, second, key=lambda one: float(one[0].mean()))
+        turns += best is second
+        low = moved(number, -slope[number])
+        rise, fall = best[0] - start, start - low[0]
+        assert reading.rise == pytest.approx(float(rise.mean()), abs=1e-5)
+        assert reading.fall == pytest.approx(float(fall.mean()), abs=1e-5)
+        assert reading.quality_drop == pytest.approx(float((quality - best[1]).mean()), abs=1e-6)
+        assert reading.quality_rise == pytest.approx(float((low[1] - quality).mean()), abs=1e-6)
+        larger = rise if rise.mean() >= fall.mean() else fall
+        assert reading.standard_error == pytest.approx(float(larger.std()) / 40**0.5, rel=1e-4)
+    assert turns > 0
 
 
 def test_a_second_step_finds_channels_no_lower(probe: Data, task: Task) -> None:
@@ -115,6 +159,18 @@ def test_second_order_against_the_exact_hessian() -> None:
         assert torch.allclose(found[name].rise, change.max(0).values, atol=1e-6)
         assert torch.allclose(found[name].fall, -change.min(0).values, atol=1e-6)
         assert torch.equal(found[name].sal, torch.maximum(found[name].rise, found[name].fall))
+
+
+def test_the_largest_change_of_a_parabola_is_at_an_end_or_at_its_top() -> None:
+    """Weights of ±2, of which a radius of 0.5 makes ±1: slope·t + bend·t² ÷ 2 over |t| ≤ 1."""
+    slope, bend = torch.tensor([2.0, -2.0, 2.0, 2.0, 2.0, 0.0]), torch.tensor([0.0, 6.0, -1.0, -2.0, -8.0, -4.0])
+    found = _extremes(torch.tensor([2.0, -2.0] * 3), slope, bend, 0.5)
+    assert found.rise.tolist() == pytest.approx([2.0, 5.0, 1.5, 1.0, 0.25, 0.0])
+    assert found.fall.tolist() == pytest.approx([2.0, 1 / 3, 2.5, 3.0, 6.0, 2.0])
+    assert found.sal.tolist() == pytest.approx([2.0, 5.0, 2.5, 3.0, 6.0, 2.0])
+    drawn = signs(torch.zeros(40, 50), arrays.seeded(0))
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    assert abs(float(drawn.mean())) < 0.1
 
 
 class Separate(nn.Module):

@@ -232,6 +232,93 @@ def test_more_places_are_asked_for_where_the_surface_bends() -> None:
     assert np.sqrt(np.mean((part.filled(computed, values) - truth) ** 2)) < 0.01 * np.ptp(truth)
 
 
+def test_a_lattice_has_both_ends_and_the_next_places_lie_apart_where_doubt_is_largest() -> None:
+    part = Refinement((21, 5), 40)
+    rows, columns = part.axes  # 0.8 · 40 = 32 places: 5 a side at most
+    assert rows.tolist() == [0, 5, 10, 15, 20]
+    assert columns.tolist() == [0, 1, 2, 3, 4]
+    assert part.lattice()[:6] == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (5, 0)]
+    assert len(part.lattice()) == 25
+    assert Refinement((9, 9), 3).axes[0].tolist() == [0, 8], "two a side at least"
+    computed, values = np.zeros((21, 5), bool), np.zeros((21, 5))
+    for index in part.lattice():
+        computed[index] = True
+    assert part.further(computed, values) == [], "no doubt about a flat surface"
+    values[10] = 1.0  # a ridge
+    values[~computed] = 99
+    found = part.further(computed, values)
+    assert len(found) == 1, "an eighth of a fifth of 40"
+    smooth, linear = part.filled(computed, values), part.filled(computed, values, smooth=False)
+    doubt = np.where(computed, 0, np.abs(smooth - linear))
+    assert doubt[found[0]] == doubt.max() > 0
+    assert linear[:, 2] == pytest.approx(np.interp(np.arange(21), [0, 5, 10, 15, 20], [0, 0, 1, 0, 0]))
+    assert smooth.max() <= 1
+    assert smooth.min() >= 0, "what a spline overshoots is cut off"
+    computed[found[0]], values[found[0]] = True, 0.9
+    again = part.filled(computed, values)
+    assert again[found[0]] == 0.9
+    assert again[10, 2] == 1.0
+    wide = Refinement((41, 41), 800)
+    seen, heights = np.zeros((41, 41), bool), np.zeros((41, 41))
+    for index in wide.lattice():
+        seen[index], heights[index] = True, np.sin(index[0]) * np.cos(index[1])
+    several = wide.further(seen, heights)
+    assert len(several) == 20
+    gaps = [np.hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(several) for b in several[:i]]
+    assert min(gaps) >= 1.5
+    assert not any(seen[index] for index in several)
+    assert wide.further(np.ones((41, 41), bool), heights) == [], "no room is left"
+    few = Refinement((41, 41), int(seen.sum()) + 3)
+    assert len(few.further(seen, heights)) <= 3
+
+
+def test_a_line_and_planes_of_weights_are_where_they_are_said_to_be() -> None:
+    model = Bowl()
+    model.other = nn.Parameter(torch.arange(6.0).view(2, 3))
+    plane = weight_plane(model, ("other", 4), ("place", 1))
+    assert plane.names == ("place", "other")
+    assert plane.axes.tolist() == [[0, 0, 0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0, 0]]
+    assert plane.origin.tolist() == [1, -2, 0, 1, 2, 3, 4, 5]
+    for number in (-1, 2):
+        with pytest.raises(UsageError, match=f"place has 2 weights, no number {number}"):
+            weight_plane(model, ("place", number))
+    layer = layer_plane(model, "other", torch.ones(1, 6, dtype=torch.float64))
+    assert (layer.names, layer.origin.tolist(), layer.axes.dtype) == (("other",), [0, 1, 2, 3, 4, 5], torch.float32)
+    with pytest.raises(UsageError, match=r"shape \(1, 5\) do not fit the weights of other"):
+        layer_plane(model, "other", torch.ones(1, 5))
+    between = line(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 8.0]), ["place"])
+    assert between.at(0.5).tolist() == [2, 5]
+    assert between.project(torch.tensor([[3.0, 8.0], [1.0, 2.0]])).tolist() == [[1], [0]]
+    assert between.missed(torch.tensor([[3.0, 8.0]])) == pytest.approx(0, abs=1e-9)
+    assert between.missed(torch.tensor([[4.0, 1.0]])) == pytest.approx(1), "at a right angle"
+    assert between.missed(torch.tensor([[1.0, 2.0]])) == 0, "where it starts"
+
+
+def test_paths_on_a_plane_have_coordinates_around_their_mean_or_an_origin() -> None:
+    path = torch.tensor([[1.0, 0, 0, 5], [-1, 0, 0, 5], [0, 2, 0, 5], [0, -2, 0, 5]])
+    plane, explained = pca_plane([path[:2], path[2:]], ["w"])
+    assert explained == (pytest.approx(0.8), pytest.approx(0.2))
+    assert plane.origin.tolist() == pytest.approx([0, 0, 0, 5])
+    assert plane.axes.abs().tolist() == [pytest.approx([0, 1, 0, 0], abs=1e-6), pytest.approx([1, 0, 0, 0], abs=1e-6)]
+    assert plane.project(path).abs().tolist() == [
+        pytest.approx(row, abs=1e-5) for row in ([0, 1], [0, 1], [2, 0], [2, 0])
+    ]
+    moved, same = pca_plane([path], ["w"], origin=torch.tensor([0.0, 1.0, 0.0, 5.0]))
+    assert same == pytest.approx(explained)
+    assert moved.project(path[2:])[:, 0].abs().tolist() == pytest.approx([1, 3], abs=1e-5)
+
+
+def test_random_directions_leave_biases_and_are_drawn_anew() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    plane = random_plane(model, axes=3, generator=arrays.seeded(0))
+    assert plane.axes.shape == (3, 12 + 3 + 3 + 3)
+    assert not plane.axes[:, 12:].any()
+    lengths = plane.axes[:, :12].view(3, 3, 4).norm(dim=2)
+    assert torch.allclose(lengths, model[0].weight.norm(dim=1).detach().expand(3, 3), atol=1e-5)
+    assert float(torch.corrcoef(plane.axes[:, :12]).triu(1).max()) < 0.9
+    assert len(random_plane(model, generator=arrays.seeded(0)).axes) == 2
+
+
 def test_a_curve_joins_two_networks_over_lower_ground_than_the_line() -> None:
     one, other = network("linear", seed=0), network("linear", seed=1)
     for seed, model in enumerate((one, other)):

@@ -14,7 +14,7 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.protect import PROTECTORS
 from howfar.protect.carriers import TargetCarriers, _apart
-from howfar.protect.codes import coded
+from howfar.protect.codes import Codes, coded
 from howfar.spec import parse
 from howfar.tasks import TASKS, Task
 from howfar.train import Recipe, evaluate, train
@@ -142,6 +142,62 @@ def test_bands_give_further_targets_larger_cells_and_those_of_images_the_largest
     assert not ((cells > 0).any(4) & (cells < 0).any(4)).any(), "those of scenes are two pixels wide"
     left = both[..., :16].unfold(2, 4, 4).unfold(3, 4, 4).permute(1, 4, 5, 0, 2, 3).flatten(3)
     assert not ((left > 0).any(3) & (left < 0).any(3)).any(), "those of segments repeat every four pixels"
+
+
+def test_measured_channels_are_cut_by_their_quantiles_and_become_one_number() -> None:
+    values = torch.stack([torch.arange(400.0), torch.arange(400.0).flip(0) ** 2], 0).view(1, 2, 20, 20).clone()
+    values[0, 1, 19, 19] = torch.nan
+    (codes,) = coded(values, "normal", levels=16, rng=np.random.default_rng(0))
+    assert (codes.count, codes.channels) == (16, 2)
+    assert codes.values.shape == (1, 20, 20)
+    flat = codes.values.flatten()
+    assert flat[-1] == 16, "one unknown channel leaves nothing known"
+    first, second = flat[:-1] // 4, flat[:-1] % 4
+    assert (first.diff() >= 0).all(), "the first channel grows"
+    assert (second.diff() <= 0).all(), "the second one falls"
+    for levels in (first, second):
+        assert all(abs(int(count) - 100) < 40 for count in levels.bincount(minlength=4))
+    digits = codes.digits()
+    assert digits.shape == (16, 2)
+    assert digits[6].tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert digits[[0, 15]].tolist() == [[0, 0], [1, 1]]
+    (few,) = coded(torch.arange(1000.0), "age", levels=2, rng=np.random.default_rng(0))
+    assert (few.count, few.channels, few.values.shape) == (2, 1, (1000,))
+    assert 430 < int(few.values.sum()) < 570, "half above the median"
+    (three,) = coded(torch.rand(2, 3, 4, 4), "normal", levels=16, rng=np.random.default_rng(0))
+    assert three.count == 3**3, "a third root of 16, rounded"
+    with pytest.raises(UsageError, match="'depth' says nothing"):
+        coded(torch.full((1, 1, 4, 4), torch.nan), "depth", levels=4, rng=np.random.default_rng(0))
+
+
+def test_several_targets_are_coded_in_the_order_of_their_names() -> None:
+    targets = {"b": torch.tensor([0, 2, 1]), "a": torch.tensor([[[4, 0]]] * 3)}
+    one, other = coded(targets, "joint", levels=4, rng=np.random.default_rng(0))
+    assert (one.count, other.count, one.channels) == (5, 3, 0)
+    assert torch.equal(one.values, targets["a"])
+    assert torch.equal(other.values, targets["b"])
+
+
+def test_tiles_are_dealt_out_by_the_share_of_every_target() -> None:
+    rng = np.random.default_rng(0)
+    method = TargetCarriers(cell=2, whole=0.2)
+    places = method._places([True, False, False], (40, 32), rng)
+    tiles = places.unfold(0, 8, 8).unfold(1, 8, 8)
+    assert (tiles == tiles[..., :1, :1]).all(), "8 pixels wide"
+    assert tiles[..., 0, 0].flatten().bincount().tolist() == [4, 8, 8], "a fifth for the class, the rest in halves"
+    assert not torch.equal(places, method._places([True, False, False], (40, 32), rng)), "in a random order"
+    even = method._places([True, True], (39, 31), rng)
+    assert even.shape == (39, 31)
+    assert even[::8, ::8].flatten().bincount().tolist() == [10, 10]
+    two = method._places([True, True, False], (40, 32), rng)[::8, ::8].flatten()
+    assert two.bincount().tolist() == [2, 2, 16], "both classes share the fifth"
+
+
+def test_bands_double_the_cells_and_end_with_classes_of_images() -> None:
+    of_image, of_pixels = Codes(torch.zeros(2).long(), 1), Codes(torch.zeros(2, 4, 4).long(), 1)
+    codes = [of_image, of_pixels, of_image, of_pixels]
+    assert TargetCarriers(sharing="bands", cell=3)._cells(codes) == [12, 3, 24, 6]
+    assert TargetCarriers(cell=3)._cells(codes) == [3, 3, 3, 3]
 
 
 def test_pixels_without_a_class_carry_nothing_and_cost_no_pattern() -> None:

@@ -50,6 +50,31 @@ def test_lsp_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPa
     assert torch.allclose(lengths, torch.full_like(lengths, 1.304), atol=1e-3)
 
 
+def test_lsp_gives_every_pixel_of_a_map_the_patch_of_its_class() -> None:
+    """Where all pixels of an image are of one class, that is the noise of an image of this class."""
+    data = gray(9, (3, 16, 12), 3)
+    labels = data.targets["label"]
+    maps = labels[:, None, None].repeat(1, 16, 12)
+    mixed = maps.clone()
+    mixed[:, :, 6:] = (mixed[:, :, 6:] + 1) % 3
+    task = classification()(data)
+
+    def noise(target: torch.Tensor) -> torch.Tensor:
+        some = Data(data.pixels, {"label": target}, data.ids)
+        return (PROTECTORS["lsp"](patch=4).protect(some, task, generator=arrays.seeded(0)).pixels.int() - 128).float()
+
+    whole = noise(maps)
+    assert torch.equal(whole, noise(labels))
+    halves = noise(mixed)
+    assert float(halves.flatten(1).norm(dim=1).min()) > 0.95 * float(whole.flatten(1).norm(dim=1).max())
+    for n in range(9):
+        left, same = halves[n, :, ::4, 0].flatten(), whole[n, :, ::4, 0].flatten()
+        assert np.corrcoef(left, same)[0, 1] > 0.99, "scaled, as the other half has other patches"
+    blocks = halves[:, :, :, :4].unfold(2, 4, 4)
+    assert (blocks == blocks[..., :1]).all()
+    assert not torch.equal(halves[..., 6:], whole[..., 6:])
+
+
 def test_lsp_refuses_more_classes_than_vertices() -> None:
     with pytest.raises(UsageError, match="smaller patch"):
         protect("lsp", make_data(40, (1, 8, 8), 20), patch=8)
@@ -83,6 +108,33 @@ def test_ops_moments_agree_with_brute_force() -> None:
         ]
     )
     assert torch.allclose(fast, slow, rtol=1e-9)
+
+
+def test_ops_takes_the_pixels_that_are_separated_best() -> None:
+    data = make_data(40, (1, 8, 9), 2)
+    data.pixels[data.targets["label"] == 0, 0, 3, 4] = 250  # always far from black, and by about as much
+    data.pixels[data.targets["label"] == 0, 0, 6, 8] = 20
+    found = protect("ops", data, pixels=2).pixels[::2, 0]
+    changed = (found != data.pixels[::2, 0]).any(0).nonzero().tolist()
+    assert changed == [[3, 4], [6, 8]]
+    assert (found[:, 3, 4] == 0).all()
+    assert (found[:, 6, 8] == 255).all()
+    twins = gray(6, (1, 8, 8), 3)
+    marks = (protect("ops", twins, pixels=5).pixels != 128).flatten(1)
+    assert marks.sum(1).tolist() == [5] * 6
+    with pytest.raises(UsageError, match="fewer pixels"):
+        protect("ops", twins, pixels=65)
+    with pytest.raises(UsageError, match="fewer pixels"):
+        protect("ops", twins, pixels=43)  # 3 classes of 43 pixels are more than 2 colors of 64
+    assert (protect("ops", twins, pixels=42).pixels != 128).flatten(1).sum(1).tolist() == [42] * 6
+
+
+def test_ops_keeps_all_other_pixels_of_what_is_applied_first() -> None:
+    data = gray(12, (3, 8, 8), 3)
+    first, both = protect("lsp", data).pixels, protect("ops", data, after="lsp").pixels
+    differs = (first != both).any(1).flatten(1).sum(1)
+    assert differs.tolist() == [1] * 12
+    assert not torch.equal(first, data.pixels)
 
 
 def test_ops_gives_no_two_classes_the_same_pixel_and_colour() -> None:

@@ -8,7 +8,7 @@ from howfar import arrays, pgd
 from howfar.arrays import Images
 from howfar.errors import UsageError
 from howfar.protect import PROTECTORS, Draft, ar
-from howfar.protect.ar import BURN_IN, find_filters, process, responses
+from howfar.protect.ar import BURN_IN, _starts, find_filters, process, responses
 from howfar.protect.cuda import blur, convolve
 from howfar.tasks import classification
 
@@ -88,6 +88,20 @@ def test_ar_has_the_published_norm_before_rounding(monkeypatch: pytest.MonkeyPat
     lengths = torch.cat(seen).flatten(1).norm(dim=1)
     assert torch.isfinite(lengths).all()
     assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4)
+
+
+def test_ar_starts_from_two_rows_and_two_columns_of_normal_noise_by_id() -> None:
+    ids = torch.arange(300) * 5
+    starts = _starts(ids, 11, (3, 7, 9))
+    assert starts.shape == (300, 3, 7 + BURN_IN, 9 + BURN_IN)
+    assert not starts[:, :, 2:, 2:].any()
+    drawn = np.concatenate([starts[:, :, :2].reshape(900, -1), starts[:, :, 2:, :2].reshape(900, -1)], 1)
+    assert drawn.shape[1] == 2 * 13 + 2 * 9
+    assert abs(drawn.mean()) < 0.03
+    assert abs(drawn.std() - 1) < 0.03
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(44)).max() < 0.2, "no entry is that of another"
+    assert np.array_equal(_starts(ids[[7, 3]], 11, (3, 7, 9)), starts[[7, 3]])
+    assert not np.array_equal(_starts(ids[:1], 12, (3, 7, 9)), starts[:1])
 
 
 @pytest.mark.parametrize(("classes", "channels"), [(37, 3), (10, 1)])
