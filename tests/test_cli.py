@@ -471,3 +471,43 @@ def test_a_time_limit_is_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         code, _, errors = inside(*TINY, "--time-limit", wrong)
         assert (code, "90s, 30m or 2h" in errors) == (2, True)
     assert [to_seconds(text) for text in ("90s", "30m", "2h", "1.5")] == [90, 1800, 7200, 1.5]
+
+
+def test_seeds_are_added_until_rows_are_decided(tmp_path: Path) -> None:
+    command = [
+        "bench", "--dataset", "digits", "--protectors", "random,ops", "--models", "linear", "--defenses", "none",
+        "--epochs", "4", "--limit-train", "300", "--limit-test", "100", "--set", "probe_images=0", "--workers", "0",
+        "--seeds", "5,0,3,1", "--json",
+    ]  # fmt: skip
+
+    def seeds(width: str, runs: str) -> dict[str, int]:
+        with chdir(tmp_path):
+            code, output, errors = inside(*command, "--until", width, "--runs", runs)
+        assert code == 0, errors
+        return {row["protector"]: row["seeds"] for row in json.loads(output)}
+
+    wide = seeds("±90", "wide")
+    assert set(wide.values()) == {2}
+    assert {record.spec["seed"] for record in Store(tmp_path / "wide").records("victim")} == {5, 0}, "in their order"
+    narrow = seeds("0.01", "narrow")
+    assert narrow["clean"] == max(count for name, count in narrow.items() if name != "clean") > 2, (
+        "clean runs go as far as those they are held against"
+    )
+    assert seeds("off", "all") == dict.fromkeys(narrow, 4)
+    once = {record.key: record.result for record in Store(tmp_path / "narrow").records("victim")}
+    every = {record.key: record.result for record in Store(tmp_path / "all").records("victim")}
+    assert once.keys() <= every.keys()
+    assert all(result["quality"] == every[key]["quality"] for key, result in once.items())
+    lost = Store(tmp_path / "narrow").root / "victim" / sorted(once)[0]
+    shutil.rmtree(lost)
+    assert seeds("0.01", "narrow") == narrow, "a run that was interrupted adds the same seeds"
+
+
+def test_quick_is_a_suite_of_its_own(tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        code, _, errors = inside("bench", "--quick", "--suite", "digits", "--dry-run")
+        assert code == 2
+        assert "--quick is itself a suite" in errors
+        code, output, errors = inside("bench", "--quick", "--dry-run")
+    assert code == 0, errors
+    assert "stripes" in output

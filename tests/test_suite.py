@@ -22,14 +22,14 @@ def test_dense_tasks_have_networks_of_their_own() -> None:
         "dense_models": "unet:4-8",
         "tasks": "class_scene,normal,joint:class_scene+normal",
     }
-    cells = make_suite("quick", keys).experiments()
+    cells = make_suite("two-tasks", keys).experiments()
     assert {(cell.task.name, cell.model.label) for cell in cells} == {
         ("class_scene", "lenet5"), ("normal", "unet:4-8"), ("joint", "unet:4-8"),
     }  # fmt: skip
 
 
 def test_whoever_names_victims_means_them_for_every_task() -> None:
-    cells = make_suite("quick", {"models": "resnet8"}).experiments()
+    cells = make_suite("two-tasks", {"models": "resnet8"}).experiments()
     assert {cell.model.label for cell in cells} == {"resnet8"}
 
 
@@ -39,7 +39,7 @@ def test_a_protector_may_name_its_own_source_task() -> None:
         "source_tasks": "class_scene,rotation",
         "protectors": "random@normal,ops@class_object,ops[share=0.5]",
     }
-    cells = make_suite("quick", keys).experiments()
+    cells = make_suite("two-tasks", keys).experiments()
     found = Counter((cell.protector.label, cell.source_task.label) for cell in cells if cell.task.name == "normal")
     assert set(found) == {
         ("clean", "class_scene"), ("random", "class_scene"),  # know of no task
@@ -47,9 +47,9 @@ def test_a_protector_may_name_its_own_source_task() -> None:
     }  # fmt: skip
     assert set(found.values()) == {1}
     with pytest.raises(UsageError, match="more than one source task"):
-        make_suite("quick", {"protectors": "ops@normal@class_scene"}).experiments()
+        make_suite("two-tasks", {"protectors": "ops@normal@class_scene"}).experiments()
     with pytest.raises(UsageError, match="unknown task 'class_scne'"):
-        make_suite("quick", {"protectors": "ops@class_scne"}).experiments()
+        make_suite("two-tasks", {"protectors": "ops@class_scne"}).experiments()
 
 
 def test_settings_of_one_network_hold_for_it_alone() -> None:

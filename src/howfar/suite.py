@@ -185,7 +185,7 @@ def _protector(text: str, eps: float | None) -> Spec[Protector]:
 
 
 def read_suite(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file with a suite's keys, and optionally ``suite = "quick"`` to start from.
+    """Return the content of a TOML file with a suite's keys, and optionally ``suite = "digits"`` to start from.
 
     Raises:
         UsageError: if the file is missing or no TOML.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from howfar import terminal
 from howfar.commands.grid import Grid
 from howfar.commands.watch import watch
+from howfar.errors import UsageError
 
 if TYPE_CHECKING:
     from howfar.experiment import Experiment
@@ -29,6 +30,8 @@ class Bench(Grid):
     until: str | None = None
     """Add seeds to each row until its drop or retention is known to so many points, or whether it protects is decided:
     e.g. ±5 or off (default: the suite's)."""
+    quick: bool = False
+    """A first look in a minute: the suite quick."""
     watch: bool = False
     """Show what other runs of this grid are at, how long they will take and what failed; run nothing."""
     all: bool = False
@@ -39,6 +42,10 @@ class Bench(Grid):
         from howfar.results import collect
         from howfar.store import Record, open_store, write_text
 
+        if self.quick:
+            if self.suite or self.config:
+                raise UsageError("--quick is itself a suite. Leave out --suite and --config, or --quick.")
+            self.suite = "quick"
         experiments, until = self.experiments(), self.suite_asked().until
         store = open_store(self.runs, reading=self.dry_run or self.watch)
         if self.watch:

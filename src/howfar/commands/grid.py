@@ -62,8 +62,8 @@ class Grid(Common):
     eps: str | None = None
     """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
     suite: str | None = None
-    """Preset: quick, digits, standard, crosstask, controls, cifar10-core, paper or paper-fast (default: the data set's;
-    quick)."""
+    """Preset: two-tasks, quick, digits, standard, crosstask, controls, cifar10-core, paper or paper-fast (default: the
+    data set's; two-tasks)."""
     config: Path | None = None
     """TOML file with the keys of a suite; flags win over it."""
     set: UseAppendAction[tuple[str, ...]] = ()
