@@ -11,6 +11,7 @@ from howfar.defend import Chain
 from howfar.errors import UsageError
 from howfar.models import Architecture
 from howfar.probe import Probe
+from howfar.probe.alignment import VERSION as ALIGNMENT_VERSION
 from howfar.probe.trajectory import VERSION as WALK_VERSION
 from howfar.protect import Protector
 from howfar.spec import Spec, parse
@@ -77,7 +78,9 @@ class Experiment:
         held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
             fifth of all.
         probe: how SAL is measured.
-        variants: other ways to measure it at the same moments, for an ablation.
+        alignment: number of training images on which gradients are compared with those of their clean originals
+            (``probe.alignment``) after every epoch; 0 leaves it out.
+        variants: other ways to measure SAL at the same moments, for an ablation.
         test_dataset: where the clean test images come from; None takes the data set's own.
         walk: keep the weights in place of measuring SAL.
         sketch: stands for the data in a dry run; None loads them.
@@ -95,6 +98,7 @@ class Experiment:
     seed: int
     held_out: int = 0
     probe: Probe = field(default_factory=Probe)
+    alignment: int = 0
     variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
     walk: Walk | None = None
@@ -165,6 +169,7 @@ class Experiment:
             "model": {"label": self.model.label, **self.model.key()},
             "recipe": {**self.recipe.key(), "version": TRAIN_VERSION},
             **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
+            **({"alignment": {"images": self.alignment, "version": ALIGNMENT_VERSION}} if self.alignment else {}),
             **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
         }
 

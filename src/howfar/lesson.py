@@ -8,6 +8,7 @@ from torch import nn
 from howfar import arrays
 from howfar.data import Data, Splits
 from howfar.defend import Defense, Learner
+from howfar.defend.defense import as_they_are
 from howfar.experiment import Experiment, Step
 from howfar.models import build
 from howfar.store import Store
@@ -44,6 +45,34 @@ def taught(step: Step, store: Store, device: torch.device) -> Lesson:
     ).to(device)  # fmt: skip
     defense.before(model, learned, learner)
     return Lesson(splits, task, recipe, defense, learner, learned, model)
+
+
+def originals(lesson: Lesson, part: Data) -> Data | None:
+    """Return the clean originals of some learned images as the learner would have had them; None where there are none.
+
+    They pass through the learner's purifier. One that learns from the whole set sees the protected set with these
+    images clean in it.
+
+    Args:
+        lesson: what the victim learns with.
+        part: some of ``lesson.learned``.
+    """
+    clean, given, defense = lesson.splits.train, lesson.learner.given, lesson.defense
+    place = {number: row for row, number in enumerate(clean.ids.tolist())}
+    ids = part.ids.tolist()
+    if given is None or any(number not in place for number in ids):
+        return None  # they come from elsewhere, as clean images that were held back
+    few = clean.take([place[number] for number in ids])
+    if defense.fits:
+        pixels = given.take(range(len(given))).pixels
+        rows = {number: row for row, number in enumerate(given.ids.tolist())}
+        pixels[[rows[number] for number in ids]] = few.pixels
+        seen = defense.purify(given.with_pixels(pixels), lesson.learner)
+        there = {number: row for row, number in enumerate(seen.ids.tolist())}
+        few = seen.take([there[number] for number in ids])
+    elif defense.purify is not as_they_are:
+        few = defense.purify(few, lesson.learner)
+    return lesson.task.prepare(few)
 
 
 def _prepared(splits: Splits, task: Task) -> Splits:

@@ -15,6 +15,7 @@ TWO_TASKS: dict[str, Any] = {
     "models": ("airbench:32-64-128",),
     "dense_models": ("unet:24-48-96",),
     "probe_images": 0,
+    "alignment_images": 48,
     # Batches of 500 images, the recipe's own, would be 40 steps in all.
     "train": {"airbench": {"epochs": 10, "batch_size": 100}, "unet": {"epochs": 8}},
 }

@@ -90,6 +90,7 @@ class Suite:
             network alone, as in ``{"epochs": 10, "unet": {"epochs": 8}}``.
         probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
         radius: of SAL.
+        alignment_images: on which gradients are compared with those of their clean originals; 0 leaves it out.
     """
 
     dataset: str
@@ -111,6 +112,7 @@ class Suite:
     eps: Eps | None = None
     probe_images: ProbeImages = 256
     radius: Annotated[Number, Field(gt=0)] = 0.05
+    alignment_images: ProbeImages = 192
 
     def recipe_of(self, model: Spec[Architecture]) -> Recipe:
         """Return how a victim is trained.
@@ -154,7 +156,7 @@ class Suite:
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source, task=task, protector=protector, defense=defense, model=model,
                 recipe=self.recipe_of(model), seed=seed, held_out=held_out,
-                probe=Probe(self.probe_images, self.radius),
+                probe=Probe(self.probe_images, self.radius), alignment=self.alignment_images,
             )
             for task in tasks
             for model, defense, seed, (protector, source) in product(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from howfar import arrays
 from howfar.arrays import PerPixel
 from howfar.clock import Clock, circumstances
-from howfar.data import Data, Splits
+from howfar.data import Data, Splits, balanced
 from howfar.defend import as_seen
 from howfar.errors import HowfarError
 from howfar.experiment import Step
-from howfar.lesson import taught
+from howfar.lesson import Lesson, originals, taught
 from howfar.models import in_eval_mode
 from howfar.probe import Sharpness, Trajectory, following
+from howfar.probe.alignment import layers_and_network
 from howfar.probe.trajectory import is_moment
 from howfar.protect import Draft, Progress
 from howfar.score import visibility
@@ -78,6 +79,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     learned, model = lesson.learned, lesson.model
     wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
     probes = [(probe, probe.part(learned, task)) for probe in wanted]
+    pair = _pair(lesson, experiment.alignment)
     epochs: list[dict[str, Any]] = []
     best = _Best(task)
     for epoch in train(model, task, learned, recipe, around=defense.around, seed=seed):
@@ -98,6 +100,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
                 **watched,
                 "sharpness": {name: _rounded(reading) for name, reading in readings.items()},
                 **({"variants": [_brief(other) for other in others]} if others else {}),
+                **({"alignment": _aligned(lesson, pair, epoch.number)} if pair else {}),
             }
         )
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
@@ -116,6 +119,32 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
     made = {**clock.stop(), "precision": chosen(recipe.precision, device)}
     record = Record(step.name, step.key, step.spec, "done", result, made)
     return store.save(record, _answers(model, task, splits.test))
+
+
+def _pair(lesson: Lesson, images: int) -> tuple[Data, Data] | None:
+    """Return clean originals and protected images on which gradients are compared; None where there are none."""
+    if not images:
+        return None
+    part = balanced(lesson.learned, min(images, len(lesson.learned)), target=lesson.task.target)
+    clean = originals(lesson, part)
+    return None if clean is None or len(part) < 2 else (clean, part)
+
+
+def _aligned(lesson: Lesson, pair: tuple[Data, Data], epoch: int) -> dict[str, list[float | None]]:
+    """Return the alignment of every layer and of the network, as the learner sees the images of this epoch.
+
+    Cosine, standard error, unbiased cosine, and the norms of both gradients, in this order; None where undefined.
+    """
+    model, task, defense = lesson.model, lesson.task, lesson.defense
+    done = epoch / lesson.recipe.epochs
+    clean, protected = (
+        as_seen(defense, model, task, data, done=done, generator=arrays.seeded(lesson.learner.seed, "alignment", epoch))
+        for data in pair
+    )
+    return {
+        name: [float(f"{value:.5g}") if math.isfinite(value) else None for value in astuple(found)]
+        for name, found in layers_and_network(model, task, clean, protected).items()
+    }
 
 
 def _trajectory(step: Step, store: Store, device: torch.device) -> Work:

@@ -87,6 +87,7 @@ class Defense:
 
     Attributes:
         purify: applied once to the whole training set.
+        fits: whether ``purify`` learns from that set, so that what it does to an image depends on all others.
         around: what becomes of the loss in every batch; mixes, views and adversaries live here.
         before: changes the network in place before it is trained.
         after: changes it in place once it is.
@@ -101,6 +102,7 @@ class Defense:
     around: Around = unchanged
     before: Change = nothing
     after: Change = nothing
+    fits: bool = False
     selects: bool = False
     needs_clean: bool = False
     needs_labels: bool = False
@@ -134,6 +136,7 @@ def chained(parts: Sequence[Defense]) -> Defense:
         return parts[0]
     return Defense(
         purify, around, before, after,
+        fits=any(part.fits for part in parts),
         selects=any(part.selects for part in parts),
         needs_clean=any(part.needs_clean for part in parts),
         needs_labels=any(part.needs_labels for part in parts),

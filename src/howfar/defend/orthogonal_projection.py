@@ -42,7 +42,9 @@ def orthogonal_projection(
         epochs: of SGD at 0.1, divided by ten after a half and after three quarters, as published.
         batch_size: of SGD.
     """
-    return Defense(purify=partial(_project, fit=fit, epochs=epochs, batch_size=batch_size), needs_labels=True)
+    return Defense(
+        purify=partial(_project, fit=fit, epochs=epochs, batch_size=batch_size), fits=True, needs_labels=True
+    )
 
 
 def _project(data: Data, learner: Learner, *, fit: Fit, epochs: int, batch_size: int) -> Data:

@@ -1,5 +1,6 @@
 """Step 4, model -> readings: SAL of every layer, channel and parameter; curvature and pictures of the loss."""
 
+from howfar.probe.alignment import Alignment, alignment
 from howfar.probe.curvature import Curvature, curvature
 from howfar.probe.curve import bend, curve
 from howfar.probe.landscape import Landscape, along, landscape, scanning
@@ -14,8 +15,8 @@ from howfar.probe.slices import Slice, slices
 from howfar.probe.trajectory import Trajectory, following, trajectory
 
 __all__ = [
-    "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness", "Slice",
-    "Trajectory", "along", "bend", "curvature", "curve", "decide", "flat", "following", "landscape", "layer_plane",
-    "line", "parameter_sharpness", "pca_plane", "random_plane", "scanning", "sharpness", "slices", "trajectory",
-    "weight_plane",
+    "Alignment", "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness",
+    "Slice", "Trajectory", "alignment", "along", "bend", "curvature", "curve", "decide", "flat", "following",
+    "landscape", "layer_plane", "line", "parameter_sharpness", "pca_plane", "random_plane", "scanning", "sharpness",
+    "slices", "trajectory", "weight_plane",
 ]  # fmt: skip

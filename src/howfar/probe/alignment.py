@@ -1,0 +1,189 @@
+"""How much of what protected images teach is what their clean originals would: cosines of gradients, layer by layer."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.errors import UsageError
+from howfar.models import in_eval_mode
+from howfar.models.build import PAPER, Kind, weights_of
+from howfar.probe.precision import precise
+from howfar.probe.restore import restored
+from howfar.tasks import Task
+
+VERSION = 1
+GROUPS = 8  # of images: gradients are kept for each, and the jackknife leaves one out at a time
+BATCH = 64  # images in a backward pass, at most
+NETWORK = "network"  # the key of all layers together
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Cosine between the gradients of the loss on protected images and on their clean originals.
+
+    Attributes:
+        cosine: −1 to 1; 1 where a step on the protected images is a step on the clean ones. NaN where a gradient is 0.
+        standard_error: of ``cosine``, from the choice of images (jackknife over groups); NaN where it is undefined.
+        unbiased: the same cosine from inner products between different groups alone, which the scatter of single
+            images does not shrink; may lie outside [−1, 1]. NaN where the scatter hides a gradient.
+        clean_norm: of the gradient on the clean images, nats per unit of weight.
+        protected_norm: of the gradient on the protected images.
+    """
+
+    cosine: float
+    standard_error: float
+    unbiased: float
+    clean_norm: float
+    protected_norm: float
+
+
+@precise
+def alignment(
+    model: nn.Module,
+    task: Task,
+    clean: Data,
+    protected: Data,
+    *,
+    by: Literal["layer", "channel", "network"] = "layer",
+    include: Collection[Kind] = PAPER,
+) -> dict[str, Alignment]:
+    """Return how well the gradients on protected images agree with those on the same images clean.
+
+    Losses are means over the images, in eval mode and without augmentation. Where a learner changes the images in
+    every batch, pass what it sees of both, drawn in the same way (``howfar.defend.as_seen``). Images are paired by
+    their ids, so their order makes no difference. Memory: 16 gradients of the network.
+
+    Args:
+        model: on the device where the work is done; weights, mode and gradients are put back.
+        task: gives the loss; classes, maps and joint tasks alike.
+        clean: original images with their targets.
+        protected: the same images after protection, with the targets that the learner is given.
+        by: one result for every layer, for every output channel (``conv1.weight[3]``), or for the whole ``network``.
+        include: kinds of parameters, as in ``sharpness``. Frozen ones are left out.
+
+    Raises:
+        UsageError: if the images are not the same ones, or fewer than two.
+
+    Example:
+        >>> from howfar import DATASETS, MODELS, PROTECTORS, alignment, arrays, build
+        >>> from howfar.tasks import classification
+        >>> clean = DATASETS["digits"]().train.take(range(64))
+        >>> task = classification()(clean)
+        >>> protected = PROTECTORS["random"]().protect(clean, task, generator=arrays.seeded(0))
+        >>> model = build(MODELS["linear"](), clean.shape, 10, generator=arrays.seeded(0))
+        >>> round(alignment(model, task, clean, protected)["weight"].cosine, 2)
+        1.0
+    """
+    found = products(model, task, clean, protected, include=include)
+    if by == "channel":
+        return {f"{name}[{row}]": _measured(gram) for name, grams in found.items() for row, gram in enumerate(grams)}
+    layers = {name: grams.sum(0) for name, grams in found.items()}
+    if by == "network":
+        return {NETWORK: _measured(torch.stack(list(layers.values())).sum(0))}
+    return {name: _measured(gram) for name, gram in layers.items()}
+
+
+def layers_and_network(
+    model: nn.Module, task: Task, clean: Data, protected: Data, *, include: Collection[Kind] = PAPER
+) -> dict[str, Alignment]:
+    """Return the alignment of every layer, and of all together under ``NETWORK``; arguments as of ``alignment``."""
+    layers = {name: grams.sum(0) for name, grams in products(model, task, clean, protected, include=include).items()}
+    whole = torch.stack(list(layers.values())).sum(0)
+    return {name: _measured(gram) for name, gram in {**layers, NETWORK: whole}.items()}
+
+
+@precise
+def products(
+    model: nn.Module, task: Task, clean: Data, protected: Data, *, include: Collection[Kind] = PAPER
+) -> dict[str, Tensor]:
+    """Return, by layer, all inner products between gradients of groups of images.
+
+    Returns:
+        (channels, 2 · groups, 2 · groups) float64: groups of clean images first, then the same of protected ones. The
+        gradient of a group is its part in the gradient of the mean loss over all images.
+    """
+    clean, protected = _paired(clean, protected, task.target)
+    groups = min(GROUPS, len(clean))
+    weights = {name: weight for name, weight in weights_of(model, include).items() if weight.requires_grad}
+    same = torch.equal(clean.pixels, protected.pixels) and clean.targets.keys() == protected.targets.keys() and all(
+        torch.equal(clean.targets[name], protected.targets[name]) for name in clean.targets
+    )  # fmt: skip
+    with restored(model, weights.values()), in_eval_mode(model):
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        first = _gradients(model, task, clean, weights, groups)
+        second = first if same else _gradients(model, task, protected, weights, groups)
+    found = {}
+    for name in weights:
+        rows = torch.cat([first[name], second[name]]).transpose(0, 1)  # (channels, 2 · groups, weights of a channel)
+        found[name] = torch.stack([arrays.float64(row) @ arrays.float64(row).T for row in rows]).cpu()
+    return found
+
+
+def _paired(clean: Data, protected: Data, target: str) -> tuple[Data, Data]:
+    """Return both in one order that depends on ids and classes alone, so that groups get equal parts of every class."""
+    if len(clean) < 2:
+        raise UsageError(f"alignment needs at least two images, not {len(clean)}.")
+    first, second = (data.take(data.ids.argsort()) for data in (clean, protected))
+    if not torch.equal(first.ids, second.ids):
+        raise UsageError("the clean and the protected images have different ids. Take the same images of both.")
+    order = torch.randperm(len(first), generator=arrays.seeded(0, "alignment"))
+    labels = first.targets.get(target)
+    if labels is not None and labels.ndim == 1 and not labels.is_floating_point():
+        order = order[labels[order].argsort(stable=True)]
+    return first.take(order), second.take(order)
+
+
+def _gradients(
+    model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.Parameter], groups: int
+) -> dict[str, Tensor]:
+    """Return the gradients of the mean loss, group by group, (groups, channels, weights of a channel) by layer."""
+    device = next(iter(weights.values())).device
+    targets = data.answers(task.target)
+    found: dict[str, list[Tensor]] = {name: [] for name in weights}
+    for group in range(groups):
+        rows = torch.arange(group, len(data), groups)
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            images = arrays.to_images(data.pixels[part], device)
+            loss = task.loss(model(images), arrays.at(targets, part, device)).sum() / len(data)
+            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+            for so_far, gradient in zip(total.values(), gradients, strict=True):
+                if gradient is not None:
+                    so_far += gradient
+        for name, gradient in total.items():
+            found[name].append(gradient.flatten(1) if gradient.ndim > 1 else gradient.view(-1, 1))
+    return {name: torch.stack(parts) for name, parts in found.items()}
+
+
+def _measured(gram: Tensor) -> Alignment:
+    """Return what the inner products of groups say, (2 · groups, 2 · groups)."""
+    groups = len(gram) // 2
+    clean, both, protected = gram[:groups, :groups], gram[:groups, groups:], gram[groups:, groups:]
+    value = _cosine(both.sum(), clean.sum(), protected.sum())
+    without = torch.stack([_without(part) for part in (both, clean, protected)])  # one group at a time
+    values = [_cosine(*column) for column in without.T]
+    error = math.sqrt((groups - 1) / groups * sum((one - sum(values) / groups) ** 2 for one in values))
+    apart = [part.sum() - part.trace() for part in (both, clean, protected)]
+    unbiased = _cosine(*apart) if groups > 1 and min(apart[1], apart[2]) > 0 else math.nan
+    norms = [math.sqrt(max(float(part.sum()), 0.0)) for part in (clean, protected)]
+    return Alignment(value, error, unbiased, *norms)
+
+
+def _without(part: Tensor) -> Tensor:
+    """Return the sum of a table without each row and the column of the same number."""
+    return part.sum() - part.sum(0) - part.sum(1) + part.diagonal()
+
+
+def _cosine(both: Tensor, first: Tensor, second: Tensor) -> float:
+    length = math.sqrt(float(first.clamp_min(0)) * float(second.clamp_min(0)))
+    return float(both) / length if length > 0 else math.nan
