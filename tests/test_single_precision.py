@@ -15,7 +15,7 @@ from howfar.doctor import examine
 from howfar.errors import UsageError
 from howfar.experiment import Experiment
 from howfar.models import MODELS, build
-from howfar.probe import curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
+from howfar.probe import alignment, curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
 from howfar.store import Store
 from howfar.suite import make_suite
 from howfar.train import Recipe, evaluate, train
@@ -67,6 +67,7 @@ def measured(model: nn.Module, task: Any, data: Any) -> list[Any]:
         landscape(model, task, data, plane, grid, grid).loss.tolist(),
         slices(model, task, data, layers=[first], points=3, draws=1)[first].gradient.tolist(),
         decide(model, task, data, beta=0.01, first=8),
+        alignment(model, task, data, data.with_pixels(255 - data.pixels)),
     ]
 
 

@@ -157,3 +157,35 @@ def test_a_protected_set_records_what_its_crafting_reached(tmp_path: Path) -> No
     record = finished(work.run(step, Store(tmp_path), torch.device("cpu")))
     assert record.result["notes"]["response asked for"] == 2
     assert record.result["notes"]["response reached"] >= 2
+
+
+@pytest.mark.parametrize(
+    "defense", ["none", "jpeg", "cutout", "mixup", "orthogonal-projection", "clean-only", "jpeg+ueraser"]
+)
+def test_alignment_compares_what_the_learner_sees_of_both(defense: str, tmp_path: Path) -> None:
+    suite = make_suite(
+        "digits",
+        {
+            "protectors": "random,ops", "models": "linear", "defenses": defense, "seeds": "0", "limit_train": 80,
+            "limit_test": 30, "held_out": 60, "probe_images": 0, "alignment_images": 30, "train": {"epochs": 2},
+        },
+    )  # fmt: skip
+    store, found = Store(tmp_path), {}
+    for one in suite.experiments():
+        for step in one.steps():
+            for _ in work.run(step, store, torch.device("cpu")):
+                pass
+        (key,) = (step.key for step in one.steps() if step.name == "victim")
+        epochs = store.records("victim")
+        (record,) = [record for record in epochs if record.key == key]
+        found[one.protector.name] = [epoch.get("alignment") for epoch in record.result["epochs"]]
+    if defense == "clean-only":
+        assert found["ops"] == [None, None], "it learns from other images, which have no originals"
+        return
+    for values in found["clean"]:
+        assert values["network"][0] == pytest.approx(1)
+        assert len(values) == 2, "one layer, and the network"
+    if defense != "orthogonal-projection":  # which turns random noise into other directions than none at all
+        assert all(values["network"][0] > 0.9 for values in found["random"])
+    assert found["ops"][-1]["network"][0] < found["random"][-1]["network"][0]
+    assert all(len(values) == 5 for epoch in found["ops"] for values in epoch.values())

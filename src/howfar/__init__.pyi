@@ -22,6 +22,7 @@ from .protect import Protector as Protector
 from .results import collect as collect
 from .score import Trials as Trials
 from .score import drop as drop
+from .score import learning_alignment as learning_alignment
 from .score import unlearnable_distance as unlearnable_distance
 from .score import worst_case as worst_case
 from .store import Store as Store

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from howfar import arrays
 from howfar.data import Data
 from howfar.models import MODELS, build
-from howfar.probe import curvature, decide, parameter_sharpness, sharpness, slices
+from howfar.probe import alignment, curvature, decide, parameter_sharpness, sharpness, slices
 from howfar.tasks import classification
 
 from ..conftest import TestTask, make_data
@@ -92,6 +92,7 @@ PROBES: dict[str, Callable[..., Any]] = {
     "exact": lambda *args: sharpness(*args, mode="exact"),
     "reference": lambda *args: sharpness(*args, mode="reference"),
     "channels": lambda *args: sharpness(*args, granularity="channel"),
+    "alignment": lambda model, task, data: alignment(model, task, data, data.with_pixels(255 - data.pixels)),
     "decide": lambda *args: decide(*args, beta=0.1, first=16),
     "second order": lambda *args: parameter_sharpness(*args, draws=1),
     "curvature": lambda *args: curvature(*args, layers=["body.head.weight"], iterations=3, draws=2, top=1),

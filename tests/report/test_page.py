@@ -30,7 +30,7 @@ def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **
         "dataset": "digits", "task": "classification", "model": model, "defense": "none", "protector": protector,
         "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned,
         "drop_low": 0.7 - poisoned, "drop_high": 1.1 - poisoned, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4,
-        "ud_probe_error": 0.05, "beta": 0.1, "linf": 8,
+        "ud_probe_error": 0.05, "beta": 0.1, "alignment": 0.4, "alignment_low": 0.3, "alignment_high": 0.5, "linf": 8,
         "l2": 0.5, "l0": 0.9,
         "psnr": 30.0, "ssim": 0.95, "needs_labels": True, "seeds": 3,
     }  # fmt: skip
@@ -40,7 +40,17 @@ def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **
 def page(name: str = "em") -> Page:
     sal = [[0.1, 0.2], [0.0, 0.4]]
     series = [
-        Series(p, [0.3, 0.9], [0.2, 0.8], [0.4, 0.95], [1.0, 0.1], ["a.weight", name], sal, 1.0)
+        Series(
+            p,
+            [0.3, 0.9],
+            [0.2, 0.8],
+            [0.4, 0.95],
+            [1.0, 0.1],
+            ["a.weight", name],
+            sal,
+            1.0,
+            {"a.weight": [0.5, -0.1], name: [None, 0.2]},
+        )
         for p in ("clean", "b", name)
     ]
     group = Group(
@@ -223,9 +233,10 @@ def test_charts_follow_the_colours_of_the_page(browser: Any, tmp_path: Path) -> 
 
 def test_a_row_without_a_protected_set_has_no_psnr() -> None:
     """Only identical images have an infinite one."""
-    unknown = cells(row(linf=None, l2=None, l0=None, psnr=None, ssim=None, needs_labels=None))
-    assert unknown[5:-1] == ("–",) * 6
-    assert cells(row(linf=0, psnr=None))[8] == "∞"
+    unknown = cells(row(alignment=None, linf=None, l2=None, l0=None, psnr=None, ssim=None, needs_labels=None))
+    assert unknown[4] == "–"
+    assert unknown[6:-1] == ("–",) * 6
+    assert cells(row(linf=0, psnr=None))[9] == "∞"
 
 
 def test_the_convergence_chart_names_its_images() -> None:
@@ -257,7 +268,8 @@ def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
     """Two seeds can make an interval that is wider than all that is possible."""
     assert cells(row(drop_low=-1.2, drop_high=2.6))[3] == "70.0 (-100.0 to 100.0)"
     assert cells(row(metric="PSNR", drop_low=-1.2, drop_high=2.6))[3] == "0.700 ± 1.90", "dB have no range"
-    assert cells(row(ud_low=-0.4, ud_high=1.0))[4] == "0.30 (0.00–1.00)"
+    assert cells(row(alignment_low=-1.2, alignment_high=2.0))[4] == "0.40 (-1.00 to 1.00)"
+    assert cells(row(ud_low=-0.4, ud_high=1.0))[5] == "0.30 (0.00–1.00)"
     assert quality("mIoU", 0.5, -0.2, 1.3) == "50.0 (0.0–100.0)"
     assert quality("mean angle", 30.0, -5.0, 300.0) == "30.00 (0.000–180.00)"
     assert quality("mean gain", 0.2, -0.5, 1.5) == "20.0 (-50.0 to 100.0)"
@@ -266,7 +278,7 @@ def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
 
 def test_one_seed_has_no_interval_in_any_table() -> None:
     single = cells(row(drop_low=None, drop_high=None, ud_low=None, ud_high=None, seeds=1))
-    assert single[3:5] == ("70.0 (1 seed)", "0.30 (1 seed)")
+    assert (single[3], single[5]) == ("70.0 (1 seed)", "0.30 (1 seed)")
     assert quality("accuracy", 0.5, None, None) == "50.0 (1 seed)"
     trials = {"none": Trials([0.9], [0.9]), "jpeg": Trials([0.8], [0.8])}
     weak = {"none": Trials([0.2], [0.2]), "jpeg": Trials([0.5], [0.5])}

@@ -42,7 +42,8 @@ def test_protection_of_every_task_none_and_cannot_tell() -> None:
     assert found == [
         "Unlearnable for all 2 tasks: stripes (depth retains 30 ± 10 %).",
         "No protection in any task: weak.",
-        "Cannot tell: wide on class_scene (retains 40 ± 30 %) and wide on depth (retains 10, no interval). "
+        "Cannot tell: wide on class_scene (retains 40 ± 30 %) and wide on depth (retains 10 %, clean not told apart "
+        "from chance). "
         "Add seeds, e.g. --seeds 0-5.",
         "random noise retains 98 ± 3 % of class_scene and 101 ± 5 % of depth.",
     ]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from howfar.report.crosstask import Matrix
-    from howfar.report.page import Control, Group, Series
+    from howfar.report.page import Control, Group
     from howfar.report.profile import Profile
 
 Figure = dict[str, Any]
@@ -20,11 +20,12 @@ FLOOR = 1e-3  # nats; smaller SALs are drawn as this
 
 
 def of_group(group: "Group") -> dict[str, Figure]:
-    """Return convergence, UD and SAL of one victim and defense."""
+    """Return convergence, alignment, UD and SAL of one victim and defense."""
     chosen = colours(series.protector for series in group.series)
     return {
         "convergence": convergence(group, chosen),
         **({"distance": distances(group, chosen), "sal": sal_maps(group)} if group.series[0].layers else {}),
+        **({"alignment": alignment_maps(group)} if any(series.alignment for series in group.series[1:]) else {}),
         **{f"control-{number}": control(entry) for number, entry in enumerate(group.controls)},
     }
 
@@ -160,25 +161,51 @@ def similarity(entry: "Matrix") -> Figure:
 
 
 def sal_maps(group: "Group") -> Figure:
-    """Return SAL on a logarithmic scale, layer × epoch, one map a protector, all on one colour scale."""
-    count = len(group.series)
-    columns = min(count, 4)
-    rows = -(-count // columns)
+    """Return SAL on a logarithmic scale, layer × epoch, one map a protector, all on one color scale."""
     top = max(max(max(map(max, series.sal)) for series in group.series), FLOOR)
+    maps = {
+        series.protector: {
+            "z": [[math.log10(max(value, FLOOR)) for value in layer] for layer in series.sal],
+            "customdata": series.sal, "y": series.layers,
+            "hovertemplate": "layer %{y}, epoch %{x}: %{customdata:.4f} nats<extra></extra>",
+        }
+        for series in group.series
+    }  # fmt: skip
+    return _layer_maps(maps, _scale(top))
+
+
+def alignment_maps(group: "Group") -> Figure:
+    """Return the alignment of protected with clean gradients, layer × epoch, one map a protector."""
+    maps = {
+        series.protector: {
+            "z": list(series.alignment.values()), "y": list(series.alignment),
+            "hovertemplate": "layer %{y}, epoch %{x}: cosine %{z:.2f}<extra></extra>",
+        }
+        for series in group.series if series.alignment and series.protector != "clean"
+    }  # fmt: skip
+    bar = {"title": {"text": "cosine"}}
+    return _layer_maps(maps, {"colorscale": "RdBu", "cmin": -1, "cmax": 1, "colorbar": bar})
+
+
+def _layer_maps(maps: dict[str, Figure], scale: Figure) -> Figure:
+    """Return maps of layers × epochs side by side, by protector."""
+    columns = min(len(maps), 4)
+    rows = -(-len(maps) // columns)
     layout = blank("", "")
-    layout |= {"height": 60 + 190 * rows, "annotations": [], "coloraxis": _scale(top), "showlegend": False}
+    layout |= {"height": 60 + 190 * rows, "annotations": [], "coloraxis": scale, "showlegend": False}
     layout["margin"] = {"l": 100, "r": 10, "t": 30, "b": 40}
     traces = []
-    for index, series in enumerate(group.series):
+    for index, (protector, values) in enumerate(maps.items()):
         row, column = divmod(index, columns)
         suffix = "" if index == 0 else str(index + 1)
         left, width = column / columns, 1 / columns
         bottom, height = 1 - (row + 1) / rows, 1 / rows
         middle = left + width * 0.46
+        epochs = len(values["z"][0])
         layout[f"xaxis{suffix}"] = {
             "domain": [left, left + width * 0.92],
             "anchor": f"y{suffix}",
-            "dtick": _tick(series),
+            "dtick": max(epochs // 5, 1),
         }
         layout[f"yaxis{suffix}"] = {
             "domain": [bottom + height * 0.1, bottom + height * 0.85],
@@ -188,15 +215,13 @@ def sal_maps(group: "Group") -> Figure:
             "tickfont": {"size": 9},
         }
         layout["annotations"].append(
-            {"text": html.escape(series.protector), "x": middle, "y": bottom + height * 0.86, "xref": "paper",
+            {"text": html.escape(protector), "x": middle, "y": bottom + height * 0.86, "xref": "paper",
              "yref": "paper", "showarrow": False, "yanchor": "bottom", "xanchor": "center"}
         )  # fmt: skip
         traces.append(
-            {"type": "heatmap", "z": [[math.log10(max(value, FLOOR)) for value in layer] for layer in series.sal],
-             "customdata": series.sal, "x": list(range(1, len(series.sal[0]) + 1)),
-             "y": [html.escape(_short(name)) for name in series.layers], "coloraxis": "coloraxis",
-             "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
-             "hovertemplate": "layer %{y}, epoch %{x}: %{customdata:.4f} nats<extra></extra>"}
+            {**values, "type": "heatmap", "x": list(range(1, epochs + 1)),
+             "y": [html.escape(_short(name)) for name in values["y"]], "coloraxis": "coloraxis",
+             "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         )  # fmt: skip
     return {"data": traces, "layout": layout}
 
@@ -209,10 +234,6 @@ def _scale(top: float) -> Figure:
         "ticktext": [f"{10.0**tick:g}" for tick in ticks],
     }
     return {"colorscale": "Viridis", "cmin": ticks[0], "cmax": math.log10(top), "colorbar": bar}
-
-
-def _tick(series: "Series") -> int:
-    return max(len(series.sal[0]) // 5, 1)
 
 
 def _short(name: str) -> str:

@@ -39,6 +39,9 @@ class Row:
         ud_high: upper end.
         ud_probe_error: standard error of UD that comes from the choice of probe images.
         beta: threshold on SAL, nats.
+        alignment: learning alignment, −1 to 1, mean over seeds; None where it was not measured.
+        alignment_low: lower end of its 95 % interval over seeds; None with a single seed.
+        alignment_high: upper end.
         linf: largest change after rounding, in 1/255.
         l2: mean L2 norm of the change, images in [0, 1].
         l0: mean share of pixels changed.
@@ -64,6 +67,9 @@ class Row:
     ud_high: float | None
     ud_probe_error: float | None
     beta: float | None
+    alignment: float | None
+    alignment_low: float | None
+    alignment_high: float | None
     linf: int | None
     l2: float | None
     l0: float | None
@@ -97,6 +103,7 @@ HEADER = (
     "clean",
     "poisoned",
     "drop (95 %)",
+    "alignment (95 %)",
     "UD (95 %)",
     "L∞",
     "L2",
@@ -115,6 +122,9 @@ def cells(row: Row) -> tuple[str, ...]:
         shown(row.metric, row.clean),
         shown(row.metric, row.poisoned),
         change(row.metric, row.drop, row.drop_low, row.drop_high),
+        "–"
+        if row.alignment is None
+        else f"{row.alignment:.2f}{ends(row.alignment_low, row.alignment_high, least=-1, most=1)}",
         "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",

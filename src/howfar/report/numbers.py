@@ -66,11 +66,13 @@ def change(metric: str, value: float, low: float | None, high: float | None) -> 
     return f"{shown(metric, value)} ± {shown(metric, (high - low) / 2)}"
 
 
-def ends(low: float | None, high: float | None, form: str = ".2f", *, least: float = -math.inf) -> str:
-    """Return an interval in brackets, to stand behind its value, cut at the least possible value."""
+def ends(
+    low: float | None, high: float | None, form: str = ".2f", *, least: float = -math.inf, most: float = math.inf
+) -> str:
+    """Return an interval in brackets, to stand behind its value, cut at the least and the largest possible value."""
     if low is None or high is None:
         return ONE_SEED
-    low = max(low, least)
+    low, high = max(low, least), min(high, most)
     return f" ({low:{form}}{_dash(low)}{high:{form}})"
 
 

@@ -26,6 +26,7 @@ class Series:
         layers: names of the layers.
         sal: mean SAL in nats, one list of epochs a layer.
         seconds: mean wall time of a victim.
+        alignment: mean cosine by layer, one value an epoch; empty where it was not measured.
     """
 
     protector: str
@@ -36,6 +37,7 @@ class Series:
     layers: list[str]
     sal: list[list[float]]
     seconds: float
+    alignment: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from howfar.arrays import canonical
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.probe import Sharpness
+from howfar.probe.alignment import NETWORK
 from howfar.results.names import CLEAN, PARTS, Names, shared, victim
-from howfar.score import CleanRuns, Drop, drop
+from howfar.score import CleanRuns, Drop, drop, learning_alignment
 from howfar.score.drop import drops
 from howfar.score.intervals import Ends, Spread, mean_interval, pooled
 from howfar.score.unlearnable_distance import VERSION
@@ -207,6 +208,23 @@ def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> Ud | None:
     except HowfarError:
         return None
     return Ud(list(found.values), found.beta, found.probe_error) if found else None
+
+
+def cosines_of(record: Record) -> list[dict[str, float | None]]:
+    """Return the cosine of every layer, one mapping an epoch; empty where alignment was not measured."""
+    return [
+        {name: values[0] for name, values in epoch["alignment"].items() if name != NETWORK}
+        for epoch in record.result["epochs"] if "alignment" in epoch
+    ]  # fmt: skip
+
+
+def alignments_of(records: Sequence[Record]) -> list[float] | None:
+    """Return the learning alignment of every run; None unless it was measured in all of them."""
+    found = [cosines_of(record) for record in records]
+    try:
+        return [learning_alignment(cosines) for cosines in found]
+    except UsageError:
+        return None
 
 
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from howfar.results.cells import (
     Distances,
     Spreads,
     Ud,
+    alignments_of,
+    cosines_of,
     drop_of,
     drops_of,
     grouped,
@@ -120,17 +122,33 @@ def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> It
     uds = {label: distances.of(*both) for label, both in pairs.items()}
     scatter = Spreads((label, seeds[label], drops_of(*both)) for label, both in pairs.items())
     apart = Spreads((label, seeds[label], found.values) for label, found in uds.items() if found)
+    aligned = {label: alignments_of(after) for label, (_, after) in pairs.items()}
+    turned = Spreads((label, seeds[label], found) for label, found in aligned.items() if found)
     for label, both in pairs.items():
         first = both[1][0]
         yield _row(
             cells, label, drop_of(*both, scatter.of(label, seeds[label])), uds[label],
             apart.of(label, seeds[label]), first, protects.get(canonical(protect_spec(first))),
+            Mean.of(aligned[label], turned.of(label, seeds[label])),
         )  # fmt: skip
+
+
+class Mean(NamedTuple):
+    """The mean of what was measured at every seed, with its 95 % interval; None where it was not."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float] | None, spread: Spread | None) -> "Mean":
+        """Return the mean of values, one a seed."""
+        return cls(float(np.mean(values)), *mean_interval(values, spread=spread)) if values else cls(None, None, None)
 
 
 def _row(
     cells: Cells, label: str, loss: Drop, distance: Ud | None, spread: Spread | None, first: Record,
-    made: Record | None,
+    made: Record | None, aligned: "Mean",
 ) -> Row:  # fmt: skip
     seen = recorded(made.result["visibility"]) if made else {}
     ends = distance.ends(spread) if distance else (None, None)
@@ -148,6 +166,9 @@ def _row(
         ud_high=ends[1],
         ud_probe_error=distance.probe_error if distance else None,
         beta=distance.beta if distance else None,
+        alignment=aligned.value,
+        alignment_low=aligned.low,
+        alignment_high=aligned.high,
         linf=seen.get("linf"),
         l2=seen.get("l2"),
         l0=seen.get("l0"),
@@ -174,6 +195,7 @@ def _series(label: str, runs: list[Record]) -> Series:
     quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
     sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
     loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
+    cosines = [cosines_of(run) for run in runs]
     return Series(
         protector=label,
         quality=quality.mean(0).tolist(),
@@ -182,8 +204,20 @@ def _series(label: str, runs: list[Record]) -> Series:
         loss=loss.tolist(),
         layers=list(runs[0].result["epochs"][0]["sharpness"]),
         sal=sal.T.tolist(),
+        alignment=_mean_cosines(cosines) if all(cosines) else {},
         seconds=float(np.mean([run.made["wall_seconds"] for run in runs])),
     )
+
+
+def _mean_cosines(runs: Sequence[Sequence[dict[str, float | None]]]) -> dict[str, list[float | None]]:
+    """Return the mean cosine over seeds by layer, one value an epoch; None where no seed has one."""
+    found: dict[str, list[float | None]] = {}
+    for name in runs[0][0]:
+        epochs = [[value for value in column if value is not None] for column in zip(
+            *([epoch.get(name) for epoch in run] for run in runs), strict=True
+        )]  # fmt: skip
+        found[name] = [sum(values) / len(values) if values else None for values in epochs]
+    return found
 
 
 def _protected(

@@ -1,5 +1,6 @@
 """Step 5, readings -> numbers: UD, drop, visibility and their intervals."""
 
+from howfar.score.alignment import learning_alignment
 from howfar.score.correlation import Correlation, rank_correlation
 from howfar.score.differing import Differing, differing, groups_that_differ
 from howfar.score.dose import DoseResponse, dose_response
@@ -29,6 +30,7 @@ __all__ = [
     "drop",
     "groups_that_differ",
     "kept_text",
+    "learning_alignment",
     "paths",
     "psnr_text",
     "rank_correlation",

@@ -1,0 +1,34 @@
+"""Learning alignment: how much of what a run learned from protected images their clean originals would have taught."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from howfar.errors import UsageError
+
+Cosines = Sequence[Mapping[str, float | None]]  # one mapping from layer to cosine for every epoch
+
+
+def learning_alignment(cosines: Cosines) -> float:
+    """Return the mean cosine over the epochs of a run and the layers of its network, from −1 to 1.
+
+    1 means that every step on the protected images was a step on the clean ones; 0 that what was learned has nothing
+    to do with them; negative values that it was unlearned. Layers whose gradient vanished are left out.
+
+    Args:
+        cosines: of ``howfar.alignment`` after every epoch, by layer; None or NaN where a gradient was 0.
+
+    Raises:
+        UsageError: if there is not one cosine.
+
+    Example:
+        >>> learning_alignment([{"conv": 0.9, "head": 0.5}, {"conv": 0.1, "head": None}])
+        0.4
+    """
+    epochs = []
+    for layers in cosines:
+        known = [value for value in layers.values() if value is not None and math.isfinite(value)]
+        if known:
+            epochs.append(sum(known) / len(known))
+    if not epochs:
+        raise UsageError("no epoch has a gradient to compare. Train with --set alignment_images=192.")
+    return sum(epochs) / len(epochs)
