@@ -238,6 +238,43 @@ def test_delusive_noise_of_a_class_aims_at_its_class_or_the_next(
         assert (protected.pixels[data.targets["label"] == label] == 128 + aim).all()
 
 
+@pytest.mark.parametrize(("kind", "shift"), [("p1", 1), ("p2", 0)])
+def test_delusive_noise_of_an_image_aims_at_its_class_or_the_next(
+    kind: str, shift: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[nn.Module] = []
+    real = surrogate.freeze
+    monkeypatch.setattr("howfar.protect.delusive.freeze", lambda model: (real(model), frozen.append(model)))
+    data = make_data(12, (3, 8, 8), 3)
+    data = data.with_pixels(torch.randint(90, 160, data.pixels.shape, generator=arrays.seeded(0), dtype=torch.uint8))
+    method = PROTECTORS["delusive"](kind=kind, epochs=1, steps=3, eps=8.0, surrogate="resnet8[width=8]")
+    found = method.protect(data, classification()(data), generator=arrays.seeded(0)).pixels
+    images, noise = arrays.unit_images(data.pixels), torch.zeros(12, 3, 8, 8)
+    radius = 8 * (3 * 8 * 8 / 3072) ** 0.5  # at 8×8 a quarter of that at 32×32
+    assert radius == 2
+    aims = (data.targets["label"] + shift) % 3
+    for _ in range(3):
+        noise.requires_grad_()
+        loss = nn.functional.cross_entropy(frozen[0](images + noise), aims, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, noise)
+        noise = noise.detach() - radius / 5 * slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        noise = noise * (radius / noise.flatten(1).norm(dim=1).clamp_min(radius)).view(-1, 1, 1, 1)
+        noise = (images + noise).clamp(0, 1) - images
+    expected = (data.pixels.int() + (noise * 255).round().int()).clamp(0, 255)
+    assert float(((found.int() - expected).abs() <= 1).double().mean()) > 0.999
+    assert float((found.int() == expected).double().mean()) > 0.97
+
+
+def test_delusive_noise_of_p5_is_one_direction_a_class_of_the_full_length() -> None:
+    data = make_data(12, (3, 16, 16), 3)
+    data = data.with_pixels(torch.full_like(data.pixels, 128))
+    method = PROTECTORS["delusive"](kind="p5", eps=4.0)
+    noise = (method.protect(data, classification()(data), generator=arrays.seeded(0)).pixels.int() - 128).float() / 255
+    drawn = torch.randn(3, 3, 16, 16, generator=arrays.seeded(0))
+    unit = 2 * drawn / drawn.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    assert torch.allclose(noise, unit[data.targets["label"]], atol=0.5 / 255 + 1e-6), "2 at 16×16 is 4 at 32×32"
+
+
 def test_gue_takes_the_wrong_class_that_is_least_likely() -> None:
     task = classification()(make_data(6, classes=3))
     output = torch.tensor([[3.0, 0.0, -1.0], [0.0, -2.0, 1.0]])

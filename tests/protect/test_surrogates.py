@@ -14,6 +14,7 @@ from howfar.protect import PROTECTORS, Draft
 from howfar.protect.contrastive import contrast
 from howfar.protect.dc import looked_ahead
 from howfar.protect.entf import nearest_other
+from howfar.protect.minmin import alternate, share
 from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
 from howfar.protect.pue import _disturbed
 from howfar.protect.transforms import contrastive_view, resized_crop_flip
@@ -23,6 +24,84 @@ from howfar.tasks import classification
 from howfar.train import adversarial
 
 from ..conftest import make_data
+
+
+@pytest.mark.parametrize("sizes", [[0.02, 0.03], 0.02], ids=["a step size a round", "one step size"])
+def test_min_min_rounds_are_those_of_a_plain_loop(sizes: list[float] | float) -> None:
+    """Four images share each noise; the last batch of 17 holds one image more, as none may stand alone."""
+    data = make_data(17, (1, 8, 8), 2)
+    task = classification()(data)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 2))
+    with torch.no_grad():
+        model[2].weight.copy_(torch.randn(2, 64, generator=arrays.seeded(0)))
+    twin = copy.deepcopy(model)
+    rows = torch.arange(17) % 4
+    noise = 0.05 * torch.randn(4, 1, 8, 8, generator=arrays.seeded(1))
+    expected = noise.clone()
+
+    def learn(images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return task.loss(model(images), target)
+
+    def move(protected: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        return task.loss(model(protected), target) + 0.3 * (protected - clean).flatten(1)[:, :32].sum(1)
+
+    draft = Draft()
+    work = alternate(
+        data, task, model, noise, rows=rows, rounds=2, learn=learn, move=move, eps=0.1, steps=3, step_size=sizes,
+        batch_size=8, lr=0.5, weight_decay=0.1, clip=0.7, generator=arrays.seeded(2), device=torch.device("cpu"),
+        draft=draft,
+    )  # fmt: skip
+    told = [(step.done, step.total) for step in work]
+    assert told == [(1, 2), (2, 2)]
+
+    weights, speeds = list(twin.parameters()), [torch.zeros_like(weight) for weight in twin.parameters()]
+    draws, images, labels = arrays.seeded(2), arrays.unit_images(data.pixels), data.targets["label"]
+    losses = []
+    for number in range(2):
+        order = torch.randperm(17, generator=draws)
+        batches, total = [order[:8], order[8:]], 0.0
+        twin.train()
+        for index, batch in enumerate(batches):
+            seen = (images[batch] + expected[rows[batch]]).clamp(0, 1)
+            loss = nn.functional.cross_entropy(twin(seen), labels[batch])
+            slopes = torch.autograd.grad(loss, weights)
+            total += float(loss.detach()) * len(batch)
+            length = float(torch.cat([slope.flatten() for slope in slopes]).norm())
+            lr = 0.5 * (1 + np.cos(np.pi * (number + index / 2) / 2)) / 2
+            with torch.no_grad():
+                for weight, slope, speed in zip(weights, slopes, speeds, strict=True):
+                    speed.mul_(0.9).add_(slope * min(1, 0.7 / length) + 0.1 * weight)
+                    weight.sub_(lr * speed)
+        losses.append(total / 17)
+        twin.eval()
+        size = sizes[number] if isinstance(sizes, list) else sizes
+        for batch in batches:
+            moved = expected[rows[batch]].clamp(-0.1, 0.1)
+            moved = (images[batch] + moved).clamp(0, 1) - images[batch]
+            for _ in range(3):
+                moved.requires_grad_()
+                loss = nn.functional.cross_entropy(twin(images[batch] + moved), labels[batch], reduction="sum")
+                (slope,) = torch.autograd.grad(loss + 0.3 * moved.flatten(1)[:, :32].sum(), moved)
+                moved = (moved.detach() - size * slope.sign()).clamp(-0.1, 0.1)
+                moved = (images[batch] + moved).clamp(0, 1) - images[batch]
+            for row in rows[batch].unique():
+                expected[row] = moved[rows[batch] == row].mean(0)
+    assert losses[0] != pytest.approx(losses[1], rel=0.01)
+    assert draft.curve == pytest.approx(losses, rel=1e-4)
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(model.parameters(), weights, strict=True))
+    assert float((noise - expected).abs().max()) < 1e-4
+    assert not model.training
+
+
+def test_shared_noise_is_the_mean_of_what_its_images_would_like() -> None:
+    noise = torch.zeros(3, 1, 1, 1)
+    moved = torch.tensor([0.2, 0.6, 0.9]).view(3, 1, 1, 1)
+    share(noise, torch.tensor([2, 0, 2]), moved, 0.5)
+    assert noise.flatten().tolist() == [0.5, 0.0, pytest.approx(0.5)], "0.6 is more than 0.5; (0.2 + 0.9) ÷ 2 as well"
+    share(noise, torch.tensor([1, 2, 1]), -moved / 2, 0.5)
+    assert noise.flatten().tolist() == [0.5, pytest.approx(-0.275), pytest.approx(-0.3)]
+    share(noise, torch.tensor([2, 1, 0]), moved, 0.5)
+    assert noise.flatten().tolist() == pytest.approx([0.9, 0.6, 0.2]), "noise of a single image is in the ball already"
 
 
 def test_tangent_kernel_against_a_wide_erf_network() -> None:
