@@ -13,7 +13,9 @@ import torch
 from howfar import arrays, engine
 from howfar.cli import main
 from howfar.errors import UsageError
+from howfar.estimate import build_victim
 from howfar.experiment import Experiment, Walk
+from howfar.models.build import weights_of
 from howfar.report.render import render
 from howfar.results import collect
 from howfar.results.curvatures import bends, overview
@@ -21,9 +23,13 @@ from howfar.results.landscapes import scenes
 from howfar.store import Store
 from howfar.store.record import ARRAYS
 from howfar.suite import make_suite
-from howfar.views import View, bent, look
+from howfar.views import View, bent, costs, look
+
+from .test_cli import inside
 
 CPU = torch.device("cpu")
+LENET = ["--dataset", "digits", "--models", "lenet5", "--protectors", "lsp", "--defenses", "none", "--seeds", "0",
+         "--epochs", "1", "--limit-train", "60", "--limit-test", "30"]  # fmt: skip
 Finished = tuple[Store, list[Experiment]]
 
 
@@ -178,3 +184,52 @@ def test_the_commands_write_what_they_say(command: str, tmp_path: Path, capsys: 
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--save", str(tmp_path / "fig.docx")])
     assert end.value.code == 2
+
+
+def test_estimates_count_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places × images × seconds of one of them, for every surface that the store lacks."""
+    monkeypatch.setattr("howfar.views.costs._place_seconds", lambda *_: 1.0)
+    how = [*LENET, "--runs", str(tmp_path / "runs"), "--images", "20", "--dry-run", "--json"]
+
+    def maps(*command: str) -> dict[str, float]:
+        code, out, said = inside(*command, *how)
+        assert code == 0, said
+        plan = json.loads(out)
+        assert plan["seconds"] >= plan["maps"]["seconds"]
+        found: dict[str, float] = plan["maps"]
+        return found
+
+    assert maps("landscape", "--points", "5") == {"count": 3, "seconds": 3 * 25 * 20}
+    assert maps("landscape", "--points", "6", "--share", "0.5") == {"count": 3, "seconds": 3 * 18 * 20}
+    assert maps("landscape", "--points", "5", "--plane", "line") == {"count": 3, "seconds": 3 * 4 * 5 * 20}
+    assert maps("landscape", "--points", "5", "--plane", "random", "--draws", "2") == {"count": 8, "seconds": 8 * 500}
+    monkeypatch.setattr("howfar.views.costs.step_seconds", lambda _: (2.0, 3))
+    curved = maps("landscape", "--points", "5", "--plane", "curve")
+    assert curved == {"count": 3, "seconds": 3 * 4 * 5 * 20 + 300 * 128 * 2}, "the curve is fitted once"
+    monkeypatch.setattr("howfar.views.costs._product_seconds", lambda _: {"a": (0.5, 30), "": (1.0, 90)})
+    monkeypatch.setattr("howfar.views.costs._orthogonal_seconds", lambda: 0.0)
+    each = 20 * 2 * (1 + 3 * 1.4) + 3 * 21 * 4 * 20 + (1 + 6) * 20 * (30 * 0.5 + 60 * 1.0) + 3 * 20 * 1.5
+    assert maps("curvature") == {"count": 2, "seconds": round(2 * each, 1)}
+
+
+def test_what_is_timed_for_an_estimate_is_more_than_nothing() -> None:
+    """The clock runs around the work itself; how long that takes is nobody's promise."""
+    keys = {"dataset": "digits", "models": "resnet8[width=4]", "protectors": "lsp", "limit_train": 40}
+    cell = make_suite("digits", keys).experiments()[0]
+    assert costs._place_seconds(cell, "re-estimated") > 0
+    products = costs._product_seconds(cell)
+    assert {size for _, size in products.values()} == {*(w.numel() for w in weights_of(build_victim(cell)[0]).values()),
+                                                       products[""][1]}  # fmt: skip
+    assert all(seconds > 0 for seconds, _ in products.values())
+
+
+def test_earlier_maps_of_the_same_kind_are_believed(tmp_path: Path) -> None:
+    runs = ["--runs", str(tmp_path / "runs")]
+    how = [*LENET, *runs, "--images", "20", "--points", "5", "--workers", "0"]
+    assert inside("landscape", *how)[0] == 0
+    assert json.loads(inside("landscape", *how, "--dry-run", "--json")[1])["maps"] == {"count": 0, "seconds": 0}
+    store = Store(tmp_path / "runs")
+    seconds = [record.made["wall_seconds"] for record in store.records("landscape")]
+    plan = json.loads(inside("landscape", *how, "--seeds", "1", "--dry-run", "--json")[1])
+    assert plan["maps"]["count"] == 3
+    assert plan["maps"]["seconds"] == pytest.approx(sum(seconds), abs=0.06)

@@ -178,6 +178,22 @@ def test_re_estimated_statistics_are_those_of_the_images() -> None:
     assert not first.training
 
 
+def test_statistics_are_means_over_batches_and_training_goes_on_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("howfar.probe.landscape.NORM_BATCH", 25)  # 60 images: three batches of 20
+    model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.3), nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    model[0].running_mean.fill_(7)  # type: ignore[union-attr, operator]
+    re_estimate(model, DATA)
+    images = arrays.to_images(DATA.pixels, torch.device("cpu")).split(20)
+    mean = torch.stack([batch.mean((0, 2, 3)) for batch in images]).mean(0)
+    variance = torch.stack([batch.var((0, 2, 3)) for batch in images]).mean(0)
+    assert torch.allclose(model[0].running_mean, mean, atol=1e-6)  # type: ignore[arg-type]
+    assert torch.allclose(model[0].running_var, variance, atol=1e-6)  # type: ignore[arg-type]
+    assert (model[0].momentum, model[0].training, model[1].training) == (0.3, False, False)
+    plain = nn.Sequential(nn.Conv2d(3, 2, 1), nn.InstanceNorm2d(2)).eval()
+    re_estimate(plain, DATA)
+    assert not plain.training
+
+
 def test_clean_and_poisoned_paths_share_a_plane_of_any_task() -> None:
     rooms_like = make_data(20, (3, 8, 8), 4)
     task = TASKS["autoencoding"]()(rooms_like)

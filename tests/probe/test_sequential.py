@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -6,6 +8,9 @@ from howfar.data import Data, Splits
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.probe import decide, sharpness
+from howfar.probe.modes import fast
+from howfar.probe.sequential import _bounds, _limit
+from howfar.probe.surface import Surface
 from howfar.tasks import Task
 from howfar.train import Recipe, train
 
@@ -35,6 +40,69 @@ def test_decisions_are_right_at_the_stated_confidence() -> None:
     assert wrong <= 0.1 * 60
     assert decided > 30  # and not by refusing to decide
     assert len(set(images)) > 2
+
+
+def test_what_a_half_finds_is_measured_on_itself_and_on_the_other() -> None:
+    from ..probe.test_sharpness import Flat, Squared
+
+    generator = arrays.seeded(1)
+    pixels = torch.randint(0, 256, (2 * 40, 1, 1, 3), generator=generator, dtype=torch.uint8)
+    both = Data(pixels, {"label": torch.randint(0, 3, (80,), generator=generator)}, torch.arange(80))
+    halves = both.take(range(40)), both.take(range(40, 80))
+
+    class Concave(Squared):
+        def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return -super().loss(output, target)
+
+    for task, side in ((Squared(), "rise"), (Concave(), "fall")):
+        model = Flat(3)
+        with torch.no_grad():
+            model.head.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]]))
+        named = {"head.weight": model.head.weight}
+        ends = []
+        for half in halves:
+            with Surface(model, task, half, named).opened() as surface:
+                start, slopes, tilt = surface.start()
+                rise, fall = (one["head.weight"] for one in fast(surface, start, slopes, 0.2, 2, tilt))
+            assert (side == "rise") == (rise.value >= fall.value)
+            ends.append(rise if rise.value >= fall.value else fall)
+
+        def changes(half: Data, move: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            """Return by how much the squared error grows, and its negative falls."""
+            x, y = arrays.unit_images(half.pixels).flatten(1), half.targets["label"].float()
+            moved, stayed = (((x @ w.T)[:, 0] - y).square().double() for w in (weight + move, weight))
+            return moved - stayed
+
+        weight = model.head.weight.detach()
+        own = torch.cat([changes(half, end.at, weight) for half, end in zip(halves, ends, strict=True)])
+        crossed = zip(halves[::-1], ends, strict=True)
+        other = torch.cat([changes(half, end.at, weight) for half, end in crossed])
+        ((low, high),) = _bounds(model, task, halves, named, 0.2, 2, 1.5).values()
+        assert high == pytest.approx(float(own.mean() + 1.5 * own.std() / 80**0.5), rel=1e-4)
+        assert low == pytest.approx(float(other.mean() - 1.5 * other.std() / 80**0.5), rel=1e-4)
+
+
+def test_a_limit_is_so_many_standard_errors_from_the_mean() -> None:
+    values = torch.tensor([1.0, 2.0, 3.0, 6.0]).double()
+    assert _limit(values, -2.0) == pytest.approx(3 - 2 * math.sqrt(14 / 3) / 2)
+
+
+def test_looks_double_and_share_the_confidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ..probe.test_sharpness import Flat, Squared
+
+    asked: list[tuple[int, int, float]] = []
+
+    def bounds(model: object, task: object, parts: tuple[Data, Data], *rest: object) -> dict[str, tuple[float, float]]:
+        assert not set(parts[0].ids.tolist()) & set(parts[1].ids.tolist())
+        asked.append((len(parts[0]), len(parts[1]), rest[-1]))  # type: ignore[arg-type]
+        return {"head.weight": (0.1, 0.3) if len(asked) < 4 else (0.21, 0.25)}
+
+    monkeypatch.setattr("howfar.probe.sequential._bounds", bounds)
+    data = Data(torch.zeros(101, 1, 1, 3, dtype=torch.uint8), {"label": torch.zeros(101).long()}, torch.arange(101))
+    found = decide(Flat(3), Squared(), data, beta=0.2, first=15, confidence=0.9)["head.weight"]
+    assert [sizes[:2] for sizes in asked] == [(8, 7), (15, 15), (30, 30), (51, 50)]
+    assert [sizes[2] for sizes in asked] == pytest.approx([2.2414] * 4, abs=1e-4), "of 1 − 0.1 ÷ 8"
+    assert (found.learnable, found.low, found.high, found.images) == (True, 0.21, 0.25, 101)
 
 
 @pytest.fixture(scope="module")

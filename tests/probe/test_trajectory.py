@@ -11,8 +11,9 @@ from howfar import arrays
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
 from howfar.probe import Trajectory, trajectory
+from howfar.probe.trajectory import following, is_moment
 from howfar.tasks import classification
-from howfar.train import Recipe, evaluate, train
+from howfar.train import Recipe, Step, evaluate, train
 
 from ..conftest import make_data
 
@@ -67,6 +68,43 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert again.steps == found.steps
     assert torch.equal(again.weights(), found.weights())
     assert set(again.state(1)) == set(found.state(1))
+
+
+def test_entries_keep_their_order_however_many_there_are_and_losses_are_means_of_images() -> None:
+    names = [f"layer.{number}" for number in range(12)]
+    path = Trajectory(
+        start={name: torch.tensor([float(place)]) for place, name in enumerate(names)},
+        moved={name: torch.tensor([[0.0], [place / 4]]) for place, name in enumerate(names)},
+        parameters=tuple(names[:11]),
+        steps=(0, 7),
+        losses=(math.nan, 0.25),
+    )
+    assert len(path) == 2
+    again = Trajectory.of(dict(sorted(path.arrays().items(), reverse=True)))
+    assert list(again.start) == list(again.moved) == names
+    assert (again.parameters, again.steps, again.losses[1]) == (path.parameters, (0, 7), 0.25)
+    assert again.weights()[1].tolist() == [1.25 * place for place in range(11)]
+    assert again.weights("layer.3", "layer.1").tolist() == [[3, 1], [3.75, 1.25]]
+    assert again.state(1)["layer.11"].tolist() == [11 * 1.25], "a buffer is no weight, and part of the state"
+
+
+def test_moments_lie_at_every_so_many_batches_or_at_the_ends_of_epochs() -> None:
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.05)  # 40 images: two batches of 16, one of 8
+    seen: list[Step] = []
+    work = following(network(), TASK, DATA, recipe, every=2)
+    while True:
+        try:
+            seen.append(next(work))
+        except StopIteration as end:
+            found = end.value
+            break
+    losses, images = [float(step.loss) for step in seen], [step.images for step in seen]
+    assert found.steps == (0, 2, 4, 6)
+    for moment in range(3):
+        part = slice(2 * moment, 2 * moment + 2)
+        assert found.losses[moment + 1] == pytest.approx(sum(losses[part]) / sum(images[part]))
+    assert [step.number for step in seen if is_moment(step, 0)] == [3, 6]
+    assert [step.number for step in seen if is_moment(step, 4)] == [4]
 
 
 def test_divergence_is_named() -> None:
