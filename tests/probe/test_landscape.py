@@ -1,6 +1,7 @@
 """Planes against numpy and scikit-learn; surfaces against closed forms."""
 
 import copy
+import importlib
 
 import numpy as np
 import pytest
@@ -179,7 +180,8 @@ def test_re_estimated_statistics_are_those_of_the_images() -> None:
 
 
 def test_statistics_are_means_over_batches_and_training_goes_on_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("howfar.probe.landscape.NORM_BATCH", 25)  # 60 images: three batches of 20
+    module = importlib.import_module("howfar.probe.landscape")  # the package has a function of that name
+    monkeypatch.setattr(module, "NORM_BATCH", 25)  # 60 images: three batches of 20
     model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.3), nn.BatchNorm2d(3, track_running_stats=False)).eval()
     model[0].running_mean.fill_(7)  # type: ignore[union-attr, operator]
     re_estimate(model, DATA)
