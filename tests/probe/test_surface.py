@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from howfar import arrays
-from howfar.probe.surface import Move, Surface
+from howfar.probe import modes
+from howfar.probe.search import Climb
+from howfar.probe.surface import Move, Point, Surface
 from howfar.tasks import Task, classification
 
 from ..conftest import make_data
@@ -77,6 +79,69 @@ def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Tw
         assert torch.allclose(tilt[name], all_of_them - few, atol=1e-6)
         assert float(tilt[name].abs().max()) > 1e-3
     assert none == {}
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
+    model: Two, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second direction comes from 64 images, whose slope is tilted by what it lacks to that of all."""
+    monkeypatch.setattr(modes, "LEAD", 50)
+    with surface_of(model).opened() as surface:
+        images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
+        start, slopes, tilt = surface.start(surface.lead(50))
+        rises, falls = modes.fast(surface, start, slopes, 0.1, steps, tilt)
+
+        def loss(weight: Tensor, move: Tensor, n: int = 100) -> tuple[float, Tensor]:
+            kept = weight.clone()
+            weight.add_(move)
+            with torch.no_grad():
+                losses = TASK.loss(model(images[:n]), targets[:n])
+            (slope,) = slopes_of(model, TASK, images[:n], targets[:n], weight)
+            weight.copy_(kept)
+            return float(losses.double().mean()), slope
+
+        for name, slope in slopes.items():
+            weight = model.get_parameter(name)
+            radius, none = 0.1 * float(weight.norm()), torch.zeros_like(weight)
+            here = loss(weight, none)[0]
+            up = radius * slope / slope.norm()
+            if steps == 2:
+                turned = loss(weight, up, 64)[1] + tilt[name]
+                up = radius * turned / turned.norm()
+            rise = loss(weight, up)[0] - here
+            assert rises[name].radius == pytest.approx(radius)
+            assert rises[name].value == pytest.approx(rise, abs=1e-5)
+            linear = float(slope.norm()) * radius
+            bend = 2 * (rise - linear)
+            down = -min(1.0, linear / bend if bend > 0 else 1.0) * radius * slope / slope.norm()
+            assert falls[name].value == pytest.approx(max(here - loss(weight, down)[0], 0.0), abs=1e-5)
+            assert (rises[name].points, falls[name].points) == (1, 1)
+
+
+def test_a_descent_knows_what_those_on_few_images_have_seen(model: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "LEAD", 50)
+    with surface_of(model).opened() as surface:
+        start, slopes, tilt = surface.start(surface.lead(50))
+        climbs = modes._climbs(surface, start, slopes, 0.1)
+        falls = modes._led_descents(surface, modes._descents(climbs, slopes, start), tilt, steps=3)
+    for name, fall in falls.items():
+        assert (fall.start, fall.points) == (start, 0)
+        assert torch.equal(fall.slope, slopes[name])
+        assert fall.opening is not None
+        assert 0 < float(fall.opening.norm()) <= climbs[name].radius * (1 + 1e-5)
+        places = [seen.move for seen in fall.seen]
+        assert len(places) >= 3, "the start of both, and what was tried but is not the best"
+        assert not any(place is fall.opening for place in places), "the best comes anew, of all images"
+
+
+def test_a_loss_counts_as_even_where_the_climb_gains_more_than_twice_its_slope(model: Two) -> None:
+    slopes = {"w": torch.tensor([3.0, 4.0])}
+    losses = torch.zeros(2, dtype=torch.float64)
+    climb = Climb("w", 0.5, Point(losses, losses), slopes["w"])
+    for first, even in ((5.1, True), (5.0, False), (4.9, False)):
+        climb.first = first
+        assert modes._even(climb, slopes) is even
 
 
 @pytest.mark.parametrize("part", [None, 64])
