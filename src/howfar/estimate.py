@@ -14,6 +14,7 @@ from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.spec import parse
 from howfar.store import Store
+from howfar.tasks import Task
 from howfar.train.precision import autocast
 
 SAMPLE = 32  # images in the timed step
@@ -61,17 +62,33 @@ def _like(name: str, spec: Mapping[str, object]) -> str:
 
 def _guess(step: Step) -> float:
     experiment = step.experiment
-    train, (count, tests) = experiment.splits.train, experiment.counts
+    count, tests = experiment.counts
     if step.name == "protect":
         return seconds_to_protect(experiment)
-    spread = torch.linspace(0, len(train) - 1, min(len(train), FEW)).long()  # files may come class by class
-    outputs = experiment.task.build()(train.take(spread)).outputs
-    seconds, layers = _per_image(experiment.model.label, train.shape, outputs)
+    seconds, layers = step_seconds(experiment)
     # A forward pass is a third of a training step.
     probes = () if experiment.walk else (experiment.probe, *experiment.variants)
     probe = sum(min(probe.images, count) * (1 + layers * COST[probe.mode]) for probe in probes)
     passes = experiment.defense.build().passes
     return experiment.recipe.epochs * seconds * (passes * count + tests / 3 + probe)
+
+
+def build_victim(experiment: Experiment) -> tuple[nn.Module, Task]:
+    """Return an untrained network of the kind that an experiment trains, and what it is to learn."""
+    task = _task(experiment)
+    shape = experiment.splits.train.shape
+    return build(experiment.model.build(), shape, task.outputs, generator=seeded(0, "estimate")), task
+
+
+def step_seconds(experiment: Experiment) -> tuple[float, int]:
+    """Return the seconds that a training step of the victim takes an image, and the number of its layers."""
+    return _per_image(experiment.model.label, experiment.splits.train.shape, _task(experiment).outputs)
+
+
+def _task(experiment: Experiment) -> Task:
+    train = experiment.splits.train
+    spread = torch.linspace(0, len(train) - 1, min(len(train), FEW)).long()  # files may come class by class
+    return experiment.task.build()(train.take(spread))
 
 
 def seconds_to_protect(experiment: Experiment) -> float:

@@ -221,7 +221,12 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
     code, shown, said = inside(*how)
     assert code == 0, said
     assert "orthogonal-projection" in shown
-    assert "steps to do" in shown
+    assert shown.count("steps to do") == 1, "one estimate for all that is done"
+    assert "187 training and 76 test images of 32×32 pixels in 3 channels." in shown, "37 are held back"
+    plan = json.loads(inside(*how, "--json")[1])
+    keys = [step["key"] for step in plan["todo"]]
+    assert len(keys) == len(set(keys))
+    assert sum("protect" in step["step"] for step in plan["todo"]) == 3 * 6, "clean, four ways and a share, by seed"
 
 
 def test_one_seed_decides_nothing() -> None:

@@ -11,7 +11,7 @@ from howfar.commands.common import Common, to_seconds
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from howfar.experiment import Experiment, Step
     from howfar.store import Record, Store
     from howfar.suite import Suite
+
+    Costs = Callable[[list[Experiment], Store], dict[str, float]]
 
 
 @dataclass(kw_only=True)
@@ -127,11 +129,20 @@ class Grid(Common):
         return make_suite(self.suite, *usual, *layers, flags, settings=self.set, single=self.single)
 
     def run(
-        self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None
-    ) -> list[tuple[str, str]] | None:
+        self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None,
+        costs: "Costs | None" = None,
+    ) -> list[tuple[str, str]] | None:  # fmt: skip
         """Keep the request, run what the store lacks and return the failures; None after a dry run.
 
-        A process that trains along with another one (torchrun) returns no failures: the other one has them.
+        Args:
+            experiments: the cells.
+            store: where records go.
+            request: what was asked for.
+            costs: returns the expected seconds of what the command computes itself after the run, for the estimate.
+
+        Returns:
+            steps that failed, by name and error. A process that trains along with another one (torchrun) returns none:
+            the other one has them.
         """
         from howfar import engine
         from howfar.dry_run import note_data
@@ -143,14 +154,14 @@ class Grid(Common):
         if self.follows and not self.dry_run:
             list(engine.run(experiments, store, workers=0, device=device))
             return []
-        plan = _Plan.of(experiments, store, workers)
+        plan = _Plan.of(experiments, store, workers, costs(experiments, store) if costs else {})
         if self.dry_run:
             plan.show(experiments, as_json=self.json)
             return None
         note_data(experiments, store)
         if request is not None:
             store.save(request)
-        if plan.todo:
+        if plan.todo or plan.after:
             terminal.say(plan.summary)
         events = engine.run(
             experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
@@ -165,13 +176,13 @@ class Grid(Common):
 
         return engine.is_follower(engine.choose_device(self.device))
 
-    def complete(self, experiments: "list[Experiment]", store: "Store") -> bool:
-        """Run what the store lacks and return whether all is there: not after a dry run.
+    def complete(self, experiments: "list[Experiment]", store: "Store", costs: "Costs | None" = None) -> bool:
+        """Run what the store lacks and return whether all is there: not after a dry run. Arguments as of ``run``.
 
         Raises:
             HowfarError: if a cell failed.
         """
-        failures = self.run(experiments, store)
+        failures = self.run(experiments, store, costs=costs)
         if self.follows and not self.dry_run:
             raise SystemExit(0)
         if failures:
@@ -208,49 +219,67 @@ class _Plan:
         ready: number of steps that it has.
         seconds: expected of every step to do, by its key, for one worker.
         workers: at a time.
+        after: seconds expected of what this process computes itself afterwards, by key.
     """
 
     todo: "list[Step]"
     ready: int
     seconds: dict[str, float]
     workers: int
+    after: dict[str, float]
 
     @classmethod
-    def of(cls, experiments: "list[Experiment]", store: "Store", workers: int) -> "_Plan":
+    def of(
+        cls, experiments: "list[Experiment]", store: "Store", workers: int, after: dict[str, float]
+    ) -> "_Plan":  # fmt: skip
         from howfar.engine import plan
         from howfar.estimate import estimate
 
         todo, ready = plan(experiments, store)
-        return cls(todo, len(ready), estimate(todo, store), workers)
+        return cls(todo, len(ready), estimate(todo, store), workers, after)
 
     @property
     def total(self) -> float:
         """Expected wall seconds."""
-        return max(sum(self.seconds.values()) / max(self.workers, 1), max(self.seconds.values(), default=0.0))
+        steps = max(sum(self.seconds.values()) / max(self.workers, 1), max(self.seconds.values(), default=0.0))
+        return steps + sum(self.after.values())
 
     @property
     def summary(self) -> str:
         """One line for a person."""
         hands = f"with {self.workers} worker{'s' * (self.workers > 1)}" if self.workers else "in this process"
         about = f"about {terminal.duration(self.total)} {hands}"
-        return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}."
+        maps = ""
+        if self.after:
+            maps = (
+                f" {terminal.duration(sum(self.after.values()))} of it for {len(self.after)} maps of finished victims."
+            )
+        return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}.{maps}"
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
         """Print the matrix of what is to do."""
         from howfar.dry_run import notes_of
 
-        notes = notes_of(experiments)
+        notes, data = notes_of(experiments), _about(experiments[0])
         if as_json:
             steps = [{"step": s.label, "key": s.key, "seconds": round(self.seconds[s.key], 1)} for s in self.todo]
+            maps = {"count": len(self.after), "seconds": round(sum(self.after.values()), 1)}
             found = {"todo": steps, "ready": self.ready, "workers": self.workers, "seconds": round(self.total, 1),
-                     "notes": notes}  # fmt: skip
+                     "maps": maps, "data": data, "notes": notes}  # fmt: skip
             terminal.show_json(found)
             return
         for columns, rows in _matrices(experiments, self.todo, self.seconds):
             terminal.show_table(columns, rows)
         terminal.out(self.summary)
+        terminal.out(data)
         for note in notes:
             terminal.out(f"Estimated: {note}")
+
+
+def _about(experiment: "Experiment") -> str:
+    """Return how many images of what size the victims learn from: time grows with both."""
+    (train, test), (channels, height, width) = experiment.counts, experiment.splits.train.shape
+    return f"{train} training and {test} test images of {height}×{width} pixels in {channels} channels."
 
 
 def _matrices(

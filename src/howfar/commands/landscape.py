@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from howfar import terminal
 from howfar.commands.grid import Grid, refuse_several, untrained
@@ -34,10 +34,14 @@ class _Walked(Grid):
     images: int = 512
     """Images that networks are judged on, of the test and of every training set."""
 
-    def walked(self, check: "Callable[[nn.Module], None] | None" = None) -> "tuple[list[Experiment], Store] | None":
+    def walked(
+        self, costs: "Callable[[list[Experiment], Store], dict[str, float]]",
+        check: "Callable[[nn.Module], None] | None" = None,
+    ) -> "tuple[list[Experiment], Store] | None":  # fmt: skip
         """Train what the store lacks; return all runs and the store, or None after a dry run.
 
         Args:
+            costs: returns the expected seconds of what is computed after training.
             check: refuses networks that cannot be looked at as wanted; asked about every victim before any is trained.
         """
         from howfar.experiment import Walk
@@ -51,7 +55,7 @@ class _Walked(Grid):
                 check(model)
         cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
         store = self.store()
-        return (cells, store) if self.complete(cells, store) else None
+        return (cells, store) if self.complete(cells, store, costs) else None
 
 
 @dataclass(kw_only=True)
@@ -99,11 +103,12 @@ class Landscape(_Walked):
         view = views.View(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )
-        ready = self.walked(view.check)
+        device = engine.choose_device(self.device)
+        ready = self.walked(lambda cells, store: views.landscape_seconds(cells, store, view, device), view.check)
         if ready is None:
             return 0
         cells, store = ready
-        keys = terminal.watch(views.look(cells, store, view, engine.choose_device(self.device)), "landscape")
+        keys = terminal.watch(views.look(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
         write_text(store.root / "landscape.json", text + "\n")
@@ -148,12 +153,13 @@ class Curvature(_Walked):
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
         if self.save is not None:
             check_figure(self.save)
-        ready = self.walked()
+        device = engine.choose_device(self.device)
+        how: dict[str, Any] = {"images": self.images, "top": self.top, "draws": self.draws, "device": device}
+        ready = self.walked(lambda cells, store: views.curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
         cells, store = ready
-        device = engine.choose_device(self.device)
-        work = views.bent(cells, store, images=self.images, top=self.top, draws=self.draws, device=device)
+        work = views.bent(cells, store, **how)
         keys = terminal.watch(work, "curvature")
         found = bends(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):

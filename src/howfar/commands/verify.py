@@ -94,9 +94,8 @@ class Verify(Common):
             left_out |= gone
         for label, reason in left_out.items():
             terminal.say(f"left out: {label}: it {reason}")
-        for grid, experiments in planned:
-            grid.complete(experiments, store)
-        if self.dry_run:
+        # One plan for all: they share their clean victims and protected sets.
+        if not planned[0][0].complete([experiment for _, experiments in planned for experiment in experiments], store):
             return 0
         keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)

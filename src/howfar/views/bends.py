@@ -1,6 +1,8 @@
 """Curvature, SAL and gradient of every layer at the end of finished trajectories, kept in the store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,11 +12,41 @@ from howfar.experiment import Experiment
 from howfar.probe import curvature, slices
 from howfar.protect import Progress
 from howfar.store import Record, Store
-from howfar.views.runs import together
+from howfar.views.runs import Run, together
 from howfar.views.surfaces import Work
 
 VERSION = 2
 _CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace", "trace_error", "parameters")
+
+
+@dataclass(frozen=True, eq=False)
+class CurvatureStep:
+    """One network whose curvature is wanted, measured or not.
+
+    Attributes:
+        run: the network with its path.
+        spec: everything that determines the readings.
+        key: in the store.
+    """
+
+    run: Run
+    spec: dict[str, Any]
+    key: str
+
+
+def curvature_steps(
+    cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
+) -> Iterator[CurvatureStep]:
+    """Yield every network whose curvature is wanted; nothing is loaded or measured. Arguments as of ``bent``."""
+    settings = {"images": images, "top": top, "draws": draws}
+    for label, run in (pair for group in together(cells, store, device, images) for pair in group.items()):
+        e = run.experiment
+        spec = {
+            "trajectory": run.key, "settings": settings, "version": VERSION,
+            "dataset": e.protect_spec()["dataset"]["label"],
+            "model": e.model.label, "protector": label, "seed": e.seed,
+        }  # fmt: skip
+        yield CurvatureStep(run, spec, Store.key("curvature", spec))
 
 
 def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
@@ -28,21 +60,13 @@ def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dr
         draws: for trace and density.
         device: where networks are judged.
     """
-    runs = [pair for group in together(cells, store, device, images) for pair in group.items()]
-    keys: list[str] = []
-    for number, (label, run) in enumerate(runs):
-        settings = {"images": images, "top": top, "draws": draws}
-        e = run.experiment
-        spec = {
-            "trajectory": run.key, "settings": settings, "version": VERSION,
-            "dataset": e.protect_spec()["dataset"]["label"],
-            "model": e.model.label, "protector": label, "seed": e.seed,
-        }  # fmt: skip
-        key = Store.key("curvature", spec)
-        keys.append(key)
-        if store.done("curvature", key):
+    steps = list(curvature_steps(cells, store, images=images, top=top, draws=draws, device=device))
+    keys = [step.key for step in steps]
+    for number, step in enumerate(steps):
+        if store.done("curvature", step.key):
             continue
-        yield Progress(number, len(runs), f"{e.model.label} on {label} seed {e.seed}")
+        run, label, e = step.run, step.spec["protector"], step.run.experiment
+        yield Progress(number, len(steps), f"{e.model.label} on {label} seed {e.seed}")
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
         data, task = run.seen(label), run.lesson.task
         found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
@@ -64,5 +88,5 @@ def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dr
             for name, one in beside.items()
             for kind in ("distances", "gradient", "random")
         }
-        store.save(Record("curvature", key, spec, "done", result, clock.stop()), lines)
+        store.save(Record("curvature", step.key, step.spec, "done", result, clock.stop()), lines)
     return keys

@@ -216,6 +216,41 @@ class _Scene:
         return plane, (row, row), {**about, "paths": {label: [[0.0, 0.0]]}}
 
 
+@dataclass(frozen=True, eq=False)
+class LandscapeStep:
+    """One surface that is wanted, computed or not.
+
+    Attributes:
+        scene: the networks and planes it is part of.
+        panel: which surface.
+        spec: everything that determines it.
+        key: in the store.
+    """
+
+    scene: _Scene
+    panel: _Panel
+    spec: dict[str, Any]
+    key: str
+
+
+def landscape_steps(
+    cells: Iterable[Experiment], store: Store, view: View, device: torch.device
+) -> Iterator[LandscapeStep]:
+    """Yield every surface of a view; nothing is loaded or computed.
+
+    Args:
+        cells: trajectories, one order of batches each; clean ones among them.
+        store: where they are.
+        view: what is wanted.
+        device: where networks are judged.
+    """
+    version = VERSION if view.share == 1 else [VERSION, FILLING]
+    for scene in [_Scene(view, runs) for runs in together(cells, store, device, view.images)]:
+        for panel in scene.panels():
+            spec = {"scene": scene.spec, "panel": asdict(panel), "version": version}
+            yield LandscapeStep(scene, panel, spec, Store.key("landscape", spec))
+
+
 def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> Work:
     """Compute the surfaces that the store lacks; yields progress and returns the keys of all.
 
@@ -225,15 +260,12 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
         view: what is wanted.
         device: where networks are judged.
     """
-    scenes = [_Scene(view, runs) for runs in together(cells, store, device, view.images)]
-    panels = [(scene, panel) for scene in scenes for panel in scene.panels()]
     keys: list[str] = []
-    for number, (scene, panel) in enumerate(panels):
-        version = VERSION if view.share == 1 else [VERSION, FILLING]
-        spec = {"scene": scene.spec, "panel": asdict(panel), "version": version}
-        key = Store.key("landscape", spec)
-        keys.append(key)
-        if store.whole("landscape", key):
+    steps = list(landscape_steps(cells, store, view, device))
+    for number, step in enumerate(steps):
+        scene, panel = step.scene, step.panel
+        keys.append(step.key)
+        if store.whole("landscape", step.key):
             continue
         clock = Clock(device)
         note = f"{scene.spec['model']} seed {scene.spec['seed']}: around {panel.around} on {panel.on}"
@@ -245,7 +277,7 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
             except StopIteration as end:
                 found, about = end.value
                 break
-            yield Progress(number * places + done, len(panels) * places, note)
+            yield Progress(number * places + done, len(steps) * places, note)
         task = scene.clean.lesson.task
         result = {"metric": task.metric, "higher_is_better": task.higher_is_better, **about}
         values = {
@@ -253,7 +285,7 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
             "loss": torch.from_numpy(found.loss), "quality": torch.from_numpy(found.quality),
             "computed": torch.from_numpy(found.computed),
         }  # fmt: skip
-        store.save(Record("landscape", key, spec, "done", result, clock.stop()), values)
+        store.save(Record("landscape", step.key, step.spec, "done", result, clock.stop()), values)
     return keys
 
 
