@@ -185,7 +185,7 @@ class Verify(Common):
         held = f"held_out={count // 6}"
         common: dict[str, Any] = {
             "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
-            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
+            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run, "json": self.json,
             "suite": "standard", "limit_train": "all", "limit_test": "all", "tasks": "classification",
             "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip
