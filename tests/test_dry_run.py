@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -115,3 +117,28 @@ def test_an_empty_folder_does_not_become_a_store_by_being_looked_at(command: lis
 def test_watching_makes_no_store(tmp_path: Path) -> None:
     assert inside("bench", *DRY["bench"], "--runs", str(tmp_path / "new"), "--watch", "--json")[0] == 0
     assert not (tmp_path / "new").exists()
+
+
+HEAVY = (
+    "accelerate", "diffusers", "jinja2", "matplotlib", "pandas", "pebble", "plotly", "pyarrow", "ray", "scipy",
+    "sklearn", "torch._dynamo", "torch._inductor", "torchmetrics", "transformers",
+)  # fmt: skip
+LOADED = """
+import contextlib, os, sys
+from howfar.cli import main
+with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.suppress(SystemExit):
+    main({arguments!r})
+print(*(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("command", [name for name in DRY if "kept" not in DRY[name] and name != "protect"])
+def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """What draws, computes scores or works in other processes is loaded when that begins."""
+    for place in range(40):
+        path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64)).save(path)
+    code = LOADED.format(arguments=[*command.split(), *DRY[command], "--dry-run"], heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "", done.stderr

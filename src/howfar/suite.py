@@ -145,6 +145,7 @@ class Suite:
         models, dense = (
             _unique(parse(name, MODELS, "model") for name in names) for names in (self.models, self._dense_models)
         )
+        recipes = {model.label: self.recipe_of(model) for model in (*models, *dense)}
         tasks, sources = (_unique(parse(n, TASKS, "task") for n in names) for names in (self.tasks, self.source_tasks))
         crafted = {
             (protector.label, source.label): (protector, source)
@@ -155,7 +156,7 @@ class Suite:
             Experiment(
                 dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
                 source_task=source, task=task, protector=protector, defense=defense, model=model,
-                recipe=self.recipe_of(model), seed=seed, held_out=held_out,
+                recipe=recipes[model.label], seed=seed, held_out=held_out,
                 probe=Probe(self.probe_images, self.radius), alignment=self.alignment_images,
             )
             for task in tasks

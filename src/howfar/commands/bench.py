@@ -38,8 +38,6 @@ class Bench(Grid):
     """Print every table, not only the one across tasks."""
 
     def __call__(self) -> int:
-        from howfar.report.render import outputs
-        from howfar.results import collect
         from howfar.store import Record, open_store, write_text
 
         if self.quick:
@@ -65,6 +63,9 @@ class Bench(Grid):
         if self.follows:
             return 0
         if any(store.done("victim", key) for key in victims):
+            from howfar.report.render import outputs
+            from howfar.results import collect
+
             page = collect(store, victims)
             for name, text in outputs(page).items():
                 write_text(store.root / name, text)

@@ -12,10 +12,12 @@ from howfar.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import torch
     from torch import nn
 
     from howfar.experiment import Experiment
     from howfar.store import Store
+    from howfar.views import View
 
 T = TypeVar("T")
 
@@ -91,11 +93,7 @@ class Landscape(_Walked):
 
     def __call__(self) -> int:
         from howfar import engine, views
-        from howfar.report.paper import check_figure, save
-        from howfar.report.render import render
-        from howfar.results import collect
-        from howfar.results.landscapes import as_arrays, scenes
-        from howfar.store import write_text
+        from howfar.report.paper import check_figure
 
         if self.save is not None:
             check_figure(self.save)
@@ -107,7 +105,17 @@ class Landscape(_Walked):
         ready = self.walked(lambda cells, store: views.landscape_seconds(cells, store, view, device), view.check)
         if ready is None:
             return 0
-        cells, store = ready
+        return self._draw(*ready, view, device)
+
+    def _draw(self, cells: "list[Experiment]", store: "Store", view: "View", device: "torch.device") -> int:
+        """Compute the surfaces and write what shows them; returns the exit code."""
+        from howfar import views
+        from howfar.report.paper import save
+        from howfar.report.render import render
+        from howfar.results import collect
+        from howfar.results.landscapes import as_arrays, scenes
+        from howfar.store import write_text
+
         keys = terminal.watch(views.look(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
@@ -145,9 +153,7 @@ class Curvature(_Walked):
 
     def __call__(self) -> int:
         from howfar import engine, views
-        from howfar.report.paper import check_figure, save_cuts
-        from howfar.results.curvatures import bends, cuts, overview
-        from howfar.store import write_text
+        from howfar.report.paper import check_figure
 
         if self.draws < 2 or self.top < 1:
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
@@ -158,6 +164,10 @@ class Curvature(_Walked):
         ready = self.walked(lambda cells, store: views.curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
+        from howfar.report.paper import save_cuts
+        from howfar.results.curvatures import bends, cuts, overview
+        from howfar.store import write_text
+
         cells, store = ready
         work = views.bent(cells, store, **how)
         keys = terminal.watch(work, "curvature")

@@ -34,8 +34,6 @@ class Trajectory(Grid):
 
     def __call__(self) -> int:
         from howfar.experiment import Walk
-        from howfar.results.trajectories import departures, overview
-        from howfar.store import write_text
 
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
@@ -49,6 +47,9 @@ class Trajectory(Grid):
         store = self.store()
         if not self.complete(experiments, store):
             return 0
+        from howfar.results.trajectories import departures, overview
+        from howfar.store import write_text
+
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
         write_text(store.root / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")

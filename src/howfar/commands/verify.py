@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from howfar.photos.pairs import Pair
     from howfar.photos.verdict import Loss
     from howfar.results.cells import Cells
-    from howfar.store import Record
+    from howfar.store import Record, Store
 
 UNMET = 4  # exit code if a requirement is not met
 RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "flip=true")
@@ -72,11 +72,8 @@ class Verify(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.photos.verdict import demanded, required, sentences
-        from howfar.report.render import render
-        from howfar.results import collect
-        from howfar.results.cells import grouped
-        from howfar.store import open_store, write_text
+        from howfar.photos.verdict import demanded
+        from howfar.store import open_store
 
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
@@ -97,6 +94,19 @@ class Verify(Common):
         # One plan for all: they share their clean victims and protected sets.
         if not planned[0][0].complete([experiment for _, experiments in planned for experiment in experiments], store):
             return 0
+        return self._judge(store, planned, copies, left_out)
+
+    def _judge(
+        self, store: "Store", planned: "list[tuple[Grid, list[Experiment]]]", copies: dict[str, Path],
+        left_out: dict[str, str],
+    ) -> int:  # fmt: skip
+        """Write the page and say what was found; returns the exit code."""
+        from howfar.photos.verdict import required, sentences
+        from howfar.report.render import render
+        from howfar.results import collect
+        from howfar.results.cells import grouped
+        from howfar.store import write_text
+
         keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)
         names = {f"import:{path}": way for way, path in copies.items()}
@@ -185,7 +195,8 @@ class Verify(Common):
         held = f"held_out={count // 6}"
         common: dict[str, Any] = {
             "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
-            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run, "json": self.json,
+            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
+            "json": self.json,
             "suite": "standard", "limit_train": "all", "limit_test": "all", "tasks": "classification",
             "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip

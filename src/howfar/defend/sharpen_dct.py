@@ -6,7 +6,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.fft import dct
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -65,4 +64,6 @@ def _kernels(count: int, center: float, generator: Generator) -> Tensor:
 def _lowest(size: int, keep: float) -> Tensor:
     """Return the lowest rows of the orthonormal cosine transform (DCT-II), (frequencies, size); one at least."""
     count = max(int(size * keep + 1e-9), 1)
+    from scipy.fft import dct
+
     return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")[:count]).float()

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from pebble import ProcessExpired, ProcessPool
 
 from howfar import arrays
 from howfar.engine.cell import Site, do
@@ -39,6 +38,8 @@ class Processes(Pool):
         self.site, self.workers = site, workers
         self._reports, self._sender = context.Pipe(duplex=False)
         threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
+        from pebble import ProcessPool
+
         self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=context)
         self._running: dict[Any, Step] = {}
 
@@ -69,6 +70,8 @@ class Processes(Pool):
         self._reports.close()
 
     def _ended(self, future: Any, step: Step) -> Event:
+        from pebble import ProcessExpired
+
         try:
             event: Event = future.result()
         except TimeoutError:

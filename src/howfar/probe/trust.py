@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from torch import Tensor
 
 KEPT = 16  # of the places seen, the last ones
@@ -89,6 +88,8 @@ def _on_ball(slope: Small, bent: Small, radius: float) -> Small:
         x = -along / np.maximum(values + floor, 1e-300)
         x[0] += np.copysign(np.sqrt(max(radius**2 - float(x @ x), 0.0)), x[0])
     else:
+        from scipy.optimize import brentq
+
         x = -along / np.maximum(values + brentq(too_long, floor, max(high, 2 * floor), xtol=1e-9 * high), 1e-300)
     edge: Small = vectors @ x
     return edge

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from howfar.arrays import canonical
 from howfar.report.numbers import ends, half
@@ -172,6 +171,8 @@ def _bends(rows: Mapping[str, Sequence[Record]]) -> Iterator[Bend]:
 
 
 def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) -> _Seeds:
+    from scipy.stats import spearmanr
+
     ratio, lower = [], []
     ranks: tuple[list[float], list[float], list[float]] = ([], [], [])
     for record in records:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from howfar import arrays
@@ -126,6 +125,8 @@ def _part(size: int, seed: int, numbers: range) -> dict[str, NDArray[Any]]:
 
 
 def _targets(scene: int, view: View) -> Iterator[tuple[str, NDArray[Any]]]:
+    from scipy.ndimage import gaussian_filter
+
     yield "pixels", (view.image * 255).round().astype(np.uint8)
     yield "class_scene", np.array(scene)
     share = np.bincount(view.segment.ravel(), minlength=len(CLASSES)) / view.segment.size
