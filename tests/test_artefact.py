@@ -191,6 +191,44 @@ def test_generate_validate_export(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert call(["generate", *flags, "-p", "lsp", "-o", str(tmp_path / "full")]) == 2
 
 
+def test_the_subset_is_the_one_that_the_set_was_made_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Class-balanced subsets of 105 and of all images have other digests than that of 100."""
+    folder = tmp_path / "poison"
+    whole = ["--dataset", "digits"]
+    assert call(["generate", *whole, "--limit-train", "105", "-p", "random", "-o", str(folder)]) == 0
+    assert call(["validate", str(folder), *whole]) == 0, capsys.readouterr().out
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.pop("limit_train") == "105"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert call(["validate", str(folder), *whole]) == 0, "an older set: its number of images"
+    capsys.readouterr()
+    assert call(["validate", str(folder), *whole, "--limit-train", "100"]) == 1
+    said = capsys.readouterr().out
+    assert (
+        "105 images were protected, the clean set has 100. Give the --limit-train that the set was made with." in said
+    )
+
+
+@pytest.mark.parametrize("command", ["validate", "export"])
+@pytest.mark.parametrize("name", ["png", "all.npz"])
+def test_an_export_is_called_one(
+    command: str, name: str, clean: Data, protected: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path / "poison", protected, clean)
+    assert call(["export", str(tmp_path / "poison"), "-o", str(tmp_path / name)]) == 0
+    more = ["-o", str(tmp_path / "other")] if command == "export" else []
+    assert call([command, str(tmp_path / name), *more]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is an export" in said
+    assert "Give the folder that howfar generate wrote" in said
+
+
+def test_photographs_are_referred_to_their_own_check(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"photos": []}')
+    with pytest.raises(UsageError, match="howfar protect --check"):
+        artefact.read(tmp_path)
+
+
 def test_sets_with_maps_are_protected_by_any_of_their_targets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

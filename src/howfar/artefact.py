@@ -126,15 +126,21 @@ def read(folder: Path) -> Artefact:
     """Read a protected set.
 
     Raises:
-        UsageError: if there is none; HowfarError: if a file is damaged.
+        UsageError: if there is none, or an export in its place; HowfarError: if a file is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if folder.suffix == ".npz" and folder.is_file():
+        raise UsageError(_exported(folder))
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar generate wrote.")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not (folder / ARRAYS).exists() and "files" in manifest and "digests" not in manifest:
+            raise UsageError(_exported(folder))
+        if not (folder / ARRAYS).exists() and "photos" in manifest:
+            raise UsageError(f"{folder} holds photographs. Check them with howfar protect --check {folder}.")
         tensors = load_file(folder / ARRAYS)
         targets = {name.removeprefix("target/"): t for name, t in tensors.items() if name.startswith("target/")}
         if tensors["noise"].shape != tensors["pixels"].shape:
@@ -143,6 +149,14 @@ def read(folder: Path) -> Artefact:
         return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
     except (ValueError, TypeError, KeyError, OSError, RecursionError, SafetensorError) as error:
         raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
+
+
+def _exported(place: Path) -> str:
+    """Return what to say of an export in place of a protected set."""
+    return (
+        f"{place} is an export: images without the noise and digests that are checked. "
+        "Give the folder that howfar generate wrote and howfar export read."
+    )
 
 
 def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
@@ -176,6 +190,11 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
 def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
     """Compare with the clean set by id."""
     data = artefact.data
+    if len(clean) != len(data):
+        yield (
+            f"{len(data)} images were protected, the clean set has {len(clean)}. "
+            "Give the --limit-train that the set was made with."
+        )
     if clean.digest() != artefact.manifest["clean_digest"]:
         yield "the clean images are not those that were protected: their digest differs."
     places = {int(key): place for place, key in enumerate(clean.ids.tolist())}

@@ -115,7 +115,7 @@ class Generate(Source):
             "method": spec.label, "settings": dict(spec.settings), "norm": method.norm, "seed": self.seed,
             "granularity": spec.settings.get("granularity", usual),
             "source_task": experiment.source_task.label, "target": task.target,
-            "dataset": experiment.protect_spec()["dataset"], "made": made,
+            "dataset": experiment.protect_spec()["dataset"], "limit_train": self.limit_train or "all", "made": made,
             "notes": draft.notes,
         }  # fmt: skip
         manifest = artefact.write(self.output, clean, protected, about)
@@ -151,8 +151,9 @@ class Generate(Source):
 class Validate(Source):
     """Check a protected set: digests, ids, labels, budget, broken images, lost signs, shared noise.
 
-    With --dataset, the clean images are compared as well. Of a row of a leaderboard, a file, this is checked: does what
-    it says follow from its runs? Exit code 1 if anything is wrong.
+    With --dataset, the clean images are compared as well: the subset that the set was made from, unless --limit-train
+    names another. Exports hold no noise and cannot be checked. Of a row of a leaderboard, a file, this is checked: does
+    what it says follow from its runs? Exit code 1 if anything is wrong.
     """
 
     folder: Positional[Path]
@@ -163,10 +164,12 @@ class Validate(Source):
     def __call__(self) -> int:
         from howfar import artefact
 
-        if self.folder.is_file():
+        if self.folder.is_file() and self.folder.suffix != ".npz":
             return self._row()
         found = artefact.read(self.folder)
         source = found.manifest.get("source_task")
+        if self.limit_train is None:  # sets of older versions do not say it
+            self.limit_train = str(found.manifest.get("limit_train", len(found.data)))
         clean = None if self.dataset is None else self.experiment("clean", 0, source).splits.train
         wrong = list(artefact.faults(found, clean))
         if self.json:
