@@ -9,6 +9,7 @@ import torch
 
 from howfar import arrays, experiment, work
 from howfar.arrays import finished
+from howfar.clock import warm_up
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
@@ -189,3 +190,48 @@ def test_alignment_compares_what_the_learner_sees_of_both(defense: str, tmp_path
         assert all(values["network"][0] > 0.9 for values in found["random"])
     assert found["ops"][-1]["network"][0] < found["random"][-1]["network"][0]
     assert all(len(values) == 5 for epoch in found["ops"] for values in epoch.values())
+
+
+def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are loaded and optimizers set up before the clock starts, and the noise is measured after it stopped."""
+    keys = {"protectors": "em[rounds=1,steps=1]", "models": "linear", "defenses": "none", "seeds": "0",
+            "limit_train": 60, "limit_test": 30, "train": {"epochs": 1}}  # fmt: skip
+    protect, victim = make_suite("digits", keys).experiments()[1].steps()
+    order: list[str] = []
+    load, measured, now = experiment._load, work.visibility, iter([10.0, 12.5])
+
+    def clock(_: torch.device) -> float:
+        order.append("clock")
+        return next(now)
+
+    monkeypatch.setattr(experiment, "_load", lambda *key: order.append("load") or load(*key))
+    monkeypatch.setattr(work, "visibility", lambda *data: order.append("measure") or measured(*data))
+    monkeypatch.setattr(work, "warm_up", lambda _: order.append("warm up"))
+    monkeypatch.setattr(work, "synchronized", clock)
+    store, device = Store(tmp_path), torch.device("cpu")
+    list(work.run(protect, store, device))
+    record = store.find("protect", protect.key)
+    assert record is not None
+    assert record.made["craft_seconds"] == 2.5
+    assert order.index("warm up") < order.index("clock")
+    begun, ended = (place for place, name in enumerate(order) if name == "clock")
+    assert "load" in order[:begun]
+    assert "measure" in order[ended:]
+    list(work.run(victim, store, device))
+    assert collect(store).protected[0].seconds_per_image == pytest.approx(2.5 / 60)
+
+
+def test_what_trains_no_network_needs_no_warm_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: torch.device) -> None:
+        raise AssertionError("an optimizer was set up for nothing")
+
+    monkeypatch.setattr(work, "warm_up", refuse)
+    keys = {"protectors": "lsp", "models": "linear", "defenses": "none", "seeds": "0", "limit_train": 60}
+    protect, _ = make_suite("digits", keys).experiments()[1].steps()
+    list(work.run(protect, Store(tmp_path), torch.device("cpu")))
+
+
+def test_a_warm_start_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    warm_up.__wrapped__(torch.device("cpu"))
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,6 +1,7 @@
 """Where and with what a step was done, and what it cost: the part of a record that must not change its result."""
 
 import ctypes
+import functools
 import platform
 import sys
 import time
@@ -21,6 +22,27 @@ def circumstances() -> dict[str, Any]:
         "system": platform.system(),
         "threads": torch.get_num_threads(),
     }
+
+
+@functools.cache
+def warm_up(device: torch.device) -> None:
+    """Take one tiny training step, once a process: what PyTorch imports and sets up for the first one is no step's.
+
+    With PyTorch 2.13 the first optimizer of a process imports the compiler, which takes longer than many protectors.
+    """
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # initial weights draw from the global generator
+        network = torch.nn.Conv2d(1, 1, 3).to(device)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        network(torch.ones(1, 1, 4, 4, device=device)).sum().backward()
+        optimizer.step()
+    synchronized(device)
+
+
+def synchronized(device: torch.device) -> float:
+    """Return monotonic seconds, once a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class Clock:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.arrays import PerPixel
-from howfar.clock import Clock, circumstances
+from howfar.clock import Clock, circumstances, synchronized, warm_up
 from howfar.data import Data, Splits, balanced
 from howfar.defend import as_seen
 from howfar.errors import HowfarError
@@ -41,14 +41,26 @@ def failed(step: Step, store: Store, error: str) -> Record:
 
 
 def _protect(step: Step, store: Store, device: torch.device) -> Work:
-    experiment, clock = step.experiment, Clock(device)
-    clean, protector = experiment.splits.train, experiment.protector.build()
+    """Protect the training images.
+
+    ``craft_seconds`` in the record is the time of the protector's own work: from clean images in memory to protected
+    ones, surrogates that it trains included. Starting the process, loading the data, measuring visibility and saving
+    do not count, nor does PyTorch's first optimizer. A module that only this protector imports counts for the first set
+    of a process. A set that an interrupted run had begun counts from where this run took it up.
+    """
+    experiment, protector = step.experiment, step.experiment.protector.build()
+    if protector.passes:  # it trains networks
+        warm_up(device)
+    clock, clean = Clock(device), experiment.splits.train
     data, task = experiment.source()
     generator = arrays.seeded(experiment.seed, "protect")
     draft = Draft(store.draft("protect", step.key), shelf=store.root / "surrogate")
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
+    start = synchronized(device)
     protected = yield from work
-    made = {**clock.stop(), "precision": chosen("auto", device)}  # of surrogates that are trained by a recipe
+    crafting = round(synchronized(device) - start, 6)
+    # The precision is that of surrogates that are trained by a recipe.
+    made = {**clock.stop(), "craft_seconds": crafting, "precision": chosen("auto", device)}
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
     shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
     result = {

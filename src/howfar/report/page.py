@@ -103,7 +103,7 @@ class Protected:
         protected: the same images after protection.
         visibility: over the whole set.
         curve: readings of the crafting, such as the surrogate's error after every round.
-        seconds_per_image: mean over seeds.
+        seconds_per_image: of crafting alone, mean over seeds; see ``howfar.work._protect``.
         seconds_low: lower end of its interval; None with a single seed.
         seconds_high: upper end.
     """

@@ -240,7 +240,7 @@ def _protected(
     for dataset, label, records in sorted(named, key=lambda entry: entry[:2]):
         kept = not brief and store.has_arrays("protect", records[0].key)
         arrays = store.arrays("protect", records[0].key) if kept else {}
-        seconds = [record.made["wall_seconds"] / record.result["images"] for record in records]
+        seconds = [_craft_seconds(record) / record.result["images"] for record in records]
         low, high = mean_interval(seconds)
         entries.append(
             Protected(
@@ -256,6 +256,12 @@ def _protected(
             )
         )
     return entries
+
+
+def _craft_seconds(record: Record) -> float:
+    """Return how long crafting took; records of older versions tell the whole step, loading the data included."""
+    seconds: float = record.made.get("craft_seconds", record.made["wall_seconds"])
+    return seconds
 
 
 def _circumstances(victims: list[Record]) -> dict[str, str]:
