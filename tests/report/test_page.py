@@ -1,5 +1,6 @@
 """The page in a real browser: no errors, no requests, sorting works, names stay names."""
 
+import html
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from howfar.report import verdict as verdicts
 from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.figures import convergence
 from howfar.report.leaderboard import Row, as_csv, as_json, as_markdown, as_table, cells
@@ -19,8 +21,11 @@ from howfar.report.render import render
 from howfar.report.scenery import Panel, Scene
 from howfar.report.verdict import findings, verdict
 from howfar.score import Correlation, DoseResponse, Trials, dose_response, retention, worst_case
+from howfar.score.intervals import FEW, HOW, LOUD
 
 from .conftest import serious
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
@@ -274,6 +279,17 @@ def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
     assert quality("mean angle", 30.0, -5.0, 300.0) == "30.00 (0.000–180.00)"
     assert quality("mean gain", 0.2, -0.5, 1.5) == "20.0 (-50.0 to 100.0)"
     assert quality("PSNR", 20.0, -5.0, 45.0) == "20.00 (-5.00 to 45.00)"
+
+
+def test_page_and_docs_say_how_intervals_are_made() -> None:
+    """With fewer than ``FEW`` seeds the rows of a table are pooled; nothing else may be said anywhere."""
+    assert HOW in html.unescape(render(page()))
+    text = " ".join((DOCS / "sal.md").read_text(encoding="utf-8").split())
+    number = {6: "six"}[FEW]
+    assert f"fewer than {number} seeds an interval takes the variance of all rows of the table" in text
+    assert f"more than {LOUD:g} times that of its table keeps its own" in text
+    for path in [*DOCS.glob("*.md"), *Path(verdicts.__file__).parent.rglob("*.html")]:
+        assert "t interval over seeds" not in path.read_text(encoding="utf-8"), path
 
 
 def test_one_seed_has_no_interval_in_any_table() -> None:

@@ -12,6 +12,7 @@ from howfar.report.packing import packed
 from howfar.report.page import Page, Protected
 from howfar.report.pictures import GAIN, compared, sheet
 from howfar.score import psnr_text, ssim_text
+from howfar.score.intervals import HOW
 
 
 def outputs(page: Page) -> dict[str, str]:
@@ -44,6 +45,7 @@ def render(page: Page) -> str:
         sections=_sections(page, pictures=bool(strips or galleries)),
         verdict=page.opening or verdict.verdict(page.groups, page.profiles, page.matrices),
         findings=verdict.findings,
+        intervals=HOW,
         header=HEADER,
         worst_header=profile.HEADER,
         rows=lambda group: map(cells, group.rows),

@@ -8,6 +8,10 @@ import numpy as np
 
 FEW = 6  # seeds; with as many or more, a row knows its own spread
 LOUD = 2.5  # times the variance of its table: a row that scatters more keeps its own. Of two rows, none can
+HOW = (
+    f"Intervals over seeds are Student's t. With fewer than {FEW} seeds they take the variance that the rows of a "
+    f"table share; a row with more than {LOUD:g} times that variance keeps its own. One seed has no interval."
+)  # for the page
 Ends = tuple[float | None, float | None]  # of an interval; both None where one seed says nothing about the spread
 
 
