@@ -1,9 +1,9 @@
 """CPU-seconds until one protector against one defense is decided, beside the field's way.
 
-Our way: ``howfar bench`` with the fast victim. Seeds are added until the drop is known to ± 5 points at 95 % or its side
-is decided. Crafting, all seeds, probes, tests and the start of processes are counted. The field's way: three trainings
-of a ResNet-18 of full width for clean and three for protected images, 60 epochs each, in float32. Its speed is measured
-here, in the same run; the trainings themselves would take days on a CPU and are *not* run.
+Our way: ``howfar bench`` with the fast victim. Seeds are added until the drop is known to ± 5 points at 95 % or its
+side is decided. Crafting, all seeds, probes, tests and the start of processes are counted. The field's way: three
+trainings of a full-width ResNet-18 for clean and three for protected images, 60 epochs each, in float32. Its speed is
+measured here, in the same run; the trainings themselves would take days on a CPU and are *not* run.
 Run: ``python benchmarks/time_to_verdict.py --data FILE.npz`` with all of CIFAR-10.
 """
 
@@ -49,10 +49,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = options.runs or Path(folder)
         command = [
-            sys.executable, "-m", "howfar", "bench", "--dataset", f"npz:{options.data}[flip=true]",
-            "--suite", "standard", "--protectors", f"random,{options.protector}", "--defenses", options.defense, "--models", options.model,
-            "--recipe", "own", "--epochs", options.epochs, "--seeds", options.seeds, "--until", "5", "--workers", "1",
-            "--limit-train", options.limit_train, "--runs", str(runs), "--json",
+            sys.executable, "-m", "howfar", "bench", "--suite", "standard", "--workers", "1", "--json",
+            "--dataset", f"npz:{options.data}[flip=true]", "--limit-train", options.limit_train, "--runs", str(runs),
+            "--protectors", f"random,{options.protector}", "--defenses", options.defense, "--models", options.model,
+            "--recipe", "own", "--epochs", options.epochs, "--seeds", options.seeds, "--until", "5",
         ]  # fmt: skip
         before = children()
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
