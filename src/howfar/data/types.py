@@ -26,6 +26,11 @@ class Data:
     targets: dict[str, Tensor]
     ids: Ids
 
+    def __repr__(self) -> str:
+        """Return number and shape of the images and the names of their targets."""
+        shape = "×".join(map(str, self.pixels.shape[1:]))
+        return f"Data({len(self)} images of {shape}; targets: {', '.join(self.targets)})"
+
     def __post_init__(self) -> None:
         """Raise ``HowfarError`` where images, targets and ids do not belong together."""
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
@@ -98,6 +103,15 @@ class Splits:
     flip: bool
     clean: Data | None = None
     validation: Data | None = None
+
+    def __repr__(self) -> str:
+        """Return numbers and shape of the images."""
+        held = sum(len(part) for part in (self.clean, self.validation) if part is not None)
+        shape, kinds = "×".join(map(str, self.train.shape)), len(self.classes)
+        return (
+            f"Splits({len(self.train)} training and {len(self.test)} test images of {shape}, {held} held back, "
+            f"{kinds} classes)"
+        )
 
 
 def labelled(pixels: Tensor, labels: Tensor, *, first_id: int = 0, target: str = "label") -> Data:

@@ -52,6 +52,16 @@ class Curvature:
     density_error: tuple[float, ...]
     parameters: int
 
+    def __repr__(self) -> str:
+        """Return eigenvalues and trace with their standard errors; vectors and density are left out."""
+        pairs = zip(self.eigenvalues, self.standard_errors, strict=True)
+        found = ", ".join(f"{value:.3g} ± {error:.2g}" for value, error in pairs)
+        settled = "converged" if self.converged else "not converged"
+        return (
+            f"Curvature(eigenvalues {found} ({settled}), trace {self.trace:.3g} ± {self.trace_error:.2g}, "
+            f"standard errors; n = {self.parameters} parameters)"
+        )
+
 
 @precise
 def curvature(

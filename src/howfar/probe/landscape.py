@@ -50,6 +50,14 @@ class Landscape:
     metric: str
     computed: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        """Return shape and ranges; the values are left out."""
+        places = "×".join(str(length) for length in self.loss.shape)
+        return (
+            f"Landscape({places} places, {int(self.computed.sum())} computed; loss {self.loss.min():.3g} to "
+            f"{self.loss.max():.3g}, {self.metric} {self.quality.min():.3g} to {self.quality.max():.3g})"
+        )
+
 
 def landscape(
     model: nn.Module,

@@ -35,6 +35,11 @@ class Trajectory:
     steps: tuple[int, ...]
     losses: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        """Return its length; weights and losses are left out."""
+        count = sum(self.start[name].numel() for name in self.parameters)
+        return f"Trajectory({len(self.steps)} moments after 0 to {self.steps[-1]} batches, {count} parameters)"
+
     def __len__(self) -> int:
         """Return the number of moments."""
         return len(self.steps)

@@ -11,6 +11,9 @@ from howfar.report.leaderboard import Row
 from howfar.report.profile import Profile
 from howfar.report.scenery import Scene
 from howfar.score import DoseResponse
+from howfar.score.intervals import text
+
+SHOWN = 10  # rows of a page in its repr
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,16 @@ class Page:
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     opening: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Return one line a row of the leaderboard; curves and pictures are left out."""
+        lines = [
+            f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: drop "
+            f"{text(row.drop, row.drop_low, row.drop_high, row.seeds)}"
+            for row in self.rows[:SHOWN]
+        ]
+        more = [f"  and {len(self.rows) - SHOWN} more"] if len(self.rows) > SHOWN else []
+        return "\n".join([f"Page({len(self.rows)} rows, {len(self.failures)} failures)", *lines, *more])
 
     @property
     def rows(self) -> list[Row]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import Spread, mean_interval
+from howfar.score.intervals import Spread, mean_interval, text
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Drop:
     low: float | None
     high: float | None
     seeds: int
+
+    def __repr__(self) -> str:
+        """Return value, interval and n."""
+        qualities = f"clean {self.clean:.3f}, poisoned {self.poisoned:.3f}"
+        return f"Drop({text(self.value, self.low, self.high, self.seeds)}; {qualities})"
 
 
 def drops(clean: Sequence[float], poisoned: Sequence[float], *, higher_is_better: bool = True) -> list[float]:

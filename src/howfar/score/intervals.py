@@ -15,6 +15,15 @@ HOW = (
 Ends = tuple[float | None, float | None]  # of an interval; both None where one seed says nothing about the spread
 
 
+def text(value: float, low: float | None, high: float | None, n: int) -> str:
+    """Return a value with its interval and the number of seeds: ``0.310, interval 0.200 to 0.420, n = 3``."""
+    return f"{value:.3f}, {'1 seed' if low is None and n == 1 else _ends(low, high)}" + (f", n = {n}" if n > 1 else "")
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"interval {low:.3f} to {high:.3f}"
+
+
 @dataclass(frozen=True)
 class Spread:
     """How much the rows of one table scatter between seeds.

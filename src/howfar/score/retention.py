@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import mean_interval, pooled
+from howfar.score.intervals import mean_interval, pooled, text
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Retention:
     low: float | None
     high: float | None
     seeds: int
+
+    def __repr__(self) -> str:
+        """Return value, interval and n."""
+        return f"Retention({text(self.value, self.low, self.high, self.seeds)})"
 
 
 def retention(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from howfar.errors import HowfarError, UsageError
-from howfar.score.intervals import Spread, mean_interval
+from howfar.score.intervals import Spread, mean_interval, text
 
 VERSION = 2
 DRAWS = 1000  # of all SALs, for the noise that the choice of probe images leaves
@@ -57,6 +57,10 @@ class Distance:
     poisoned_layers: tuple[float, ...]
     clean_margins: tuple[dict[str, float], ...] = ()
     poisoned_margins: tuple[dict[str, float], ...] = ()
+
+    def __repr__(self) -> str:
+        """Return value, interval and n; the margins of all layers and epochs are left out."""
+        return f"Distance({text(self.value, self.low, self.high, len(self.values))}, beta = {self.beta:.4f} nats)"
 
 
 def unlearnable_distance(

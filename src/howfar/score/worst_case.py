@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from howfar.errors import UsageError
-from howfar.score.intervals import Error, pooled, standard_error
+from howfar.score.intervals import Error, pooled, standard_error, text
 
 CONFIDENCE = 0.95
 BASELINES = frozenset({"clean-only"})  # what learns nothing from protected images undoes no protection
@@ -46,6 +46,10 @@ class Best:
     tried: int
     seeds: int
 
+    def __repr__(self) -> str:
+        """Return the defense, its quality with interval, and n."""
+        return f"Best({self.defense} of {self.tried}: {text(self.quality, self.low, self.high, self.seeds)})"
+
 
 @dataclass(frozen=True)
 class WorstCase:
@@ -69,6 +73,11 @@ class WorstCase:
     def seeds(self) -> int:
         """Number of seeds behind either quality, at least."""
         return min(self.clean.seeds, self.poisoned.seeds)
+
+    def __repr__(self) -> str:
+        """Return the protection kept with its interval, n, and both qualities."""
+        kept = text(self.kept, self.low, self.high, self.seeds)
+        return f"WorstCase(kept {kept}; clean {self.clean}, poisoned {self.poisoned})"
 
 
 def kept_text(found: WorstCase) -> str:

@@ -1,0 +1,100 @@
+"""What a result says of itself when it is printed: value, interval and n on one line, and no arrays."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from howfar import (
+    MODELS,
+    Recipe,
+    Trials,
+    arrays,
+    build,
+    curvature,
+    drop,
+    landscape,
+    sharpness,
+    trajectory,
+    unlearnable_distance,
+    worst_case,
+)
+from howfar.data import Splits
+from howfar.probe import Landscape, Sharpness, random_plane
+from howfar.score import retention
+from howfar.score.intervals import text
+from howfar.tasks import classification
+
+from .report.test_page import page
+
+LONGEST = 250  # characters
+
+
+def readings(sal: float) -> list[dict[str, Sharpness]]:
+    return [{f"layer{i}": Sharpness(sal * i, 0.0, None, None, 1e-6, 10) for i in range(40)} for _ in range(30)]
+
+
+def test_unlearnable_distance_prints_value_interval_and_n() -> None:
+    clean, poisoned = [readings(0.1), readings(0.11), readings(0.1)], [readings(0.05), readings(0.05), readings(0.06)]
+    found = unlearnable_distance(clean, poisoned)
+    assert repr(found) == str(found)
+    assert repr(found) == f"Distance({text(found.value, found.low, found.high, 3)}, beta = {found.beta:.4f} nats)"
+    assert text(0.25, 0.1, 0.4, 3) == "0.250, interval 0.100 to 0.400, n = 3"
+    single = unlearnable_distance(clean[0], poisoned[0])
+    assert repr(single) == f"Distance({single.value:.3f}, 1 seed, beta = {single.beta:.4f} nats)"
+
+
+def test_scores_print_value_interval_and_n() -> None:
+    lost = drop([0.9, 0.8, 0.85], [0.2, 0.3, 0.2])
+    assert repr(lost) == (
+        f"Drop(0.617, interval {lost.low:.3f} to {lost.high:.3f}, n = 3; clean 0.850, poisoned 0.233)"
+    )
+    assert repr(drop([0.9], [0.2])) == "Drop(0.700, 1 seed; clean 0.900, poisoned 0.200)"
+    kept = retention([0.9, 0.91], [0.2, 0.2], chance=0.1)
+    assert repr(kept) == f"Retention({text(kept.value, kept.low, kept.high, 2)})"
+    assert repr(retention([0.9, 0.2], [0.2, 0.2], chance=0.1)) == "Retention(0.222, no interval, n = 2)"
+    clean, poisoned = Trials([0.9], [0.9]), Trials([0.5], [0.5])
+    assert repr(worst_case({"none": clean}, {"none": poisoned}, chance=0.1)) == (
+        "WorstCase(kept 0.500, 1 seed; clean Best(none of 1: 0.900, 1 seed), poisoned Best(none of 1: 0.500, 1 seed))"
+    )
+
+
+@pytest.fixture(scope="module")
+def results(digits: Splits) -> dict[str, Any]:
+    task = classification()(digits.train)
+    few = digits.train.take(torch.arange(30))
+    model = build(MODELS["lenet5"](), few.shape, task.outputs, generator=arrays.seeded(0))
+    plane = random_plane(model, generator=arrays.seeded(0))
+    row = np.linspace(-1, 1, 4)
+    return {
+        "data": few, "splits": digits,
+        "sharpness": next(iter(sharpness(model, task, few).values())),
+        "curvature": next(iter(curvature(model, task, few, layers=["fc3.weight"]).values())),
+        "landscape": landscape(model, task, few, plane, row, row),
+        "trajectory": trajectory(model, task, few, Recipe(epochs=1, batch_size=30)),
+    }  # fmt: skip
+
+
+def test_results_are_printed_on_one_short_line(results: dict[str, Any]) -> None:
+    for name, value in results.items():
+        assert len(repr(value)) <= LONGEST, name
+        assert "\n" not in repr(value), name
+        assert "tensor(" not in repr(value), name
+        assert "array(" not in repr(value), name
+
+
+def test_they_say_how_much_there_is(results: dict[str, Any]) -> None:
+    assert repr(results["data"]) == "Data(30 images of 1×16×16; targets: label)"
+    assert repr(results["splits"]) == ("Splits(1347 training and 450 test images of 1×16×16, 0 held back, 10 classes)")
+    assert repr(results["landscape"]).startswith("Landscape(4×4 places, 16 computed; loss ")
+    assert repr(results["trajectory"]).startswith("Trajectory(2 moments after 0 to 1 batches, ")
+    lead = results["curvature"].eigenvalues[0]
+    assert repr(results["curvature"]).startswith(f"Curvature(eigenvalues {lead:.3g} ± ")
+    assert isinstance(results["landscape"], Landscape)
+
+
+def test_a_page_is_printed_as_its_leaderboard() -> None:
+    lines = repr(page()).splitlines()
+    assert lines[0] == "Page(3 rows, 1 failures)"
+    assert lines[1] == "  digits classification resnet8 / none on b: drop 0.400, interval 0.200 to 0.600, n = 3"
