@@ -69,8 +69,9 @@ def _guess(step: Step) -> float:
     # A forward pass is a third of a training step.
     probes = () if experiment.walk else (experiment.probe, *experiment.variants)
     probe = sum(min(probe.images, count) * (1 + layers * COST[probe.mode]) for probe in probes)
+    aligned = 0 if experiment.walk else 2 * min(experiment.alignment, count)
     passes = experiment.defense.build().passes
-    return experiment.recipe.epochs * seconds * (passes * count + tests / 3 + probe)
+    return experiment.recipe.epochs * seconds * (passes * count + tests / 3 + probe + aligned)
 
 
 def build_victim(experiment: Experiment) -> tuple[nn.Module, Task]:
@@ -103,6 +104,7 @@ def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) 
     key = (model_label, shape, f"{type(outputs).__name__} {outputs}")
     if key not in _timed:
         model = build(parse(model_label, MODELS, "model").build(), shape, outputs, generator=seeded(0, "estimate"))
+        _timed_step(model, shape, 2)  # kernels are chosen and laid out at the first call
         seconds = _timed_step(model, shape, FIRST) / FIRST
         if seconds * SAMPLE < SLOW:  # a small network: what a step costs whatever its size would count too much
             seconds = min(_timed_step(model, shape, SAMPLE) for _ in range(3)) / SAMPLE
@@ -111,13 +113,18 @@ def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) 
 
 
 def _timed_step(model: nn.Module, shape: tuple[int, int, int], count: int) -> float:
-    """Return the seconds that a pass forward and back takes for so many images."""
+    """Return the CPU-seconds that a pass forward and back takes for so many images, on one thread as in a worker."""
     images = torch.zeros(count, *shape).contiguous(memory_format=torch.channels_last)
-    start = time.perf_counter()
-    with autocast("auto", torch.device("cpu")):
-        outputs = pytree.tree_leaves(model(images))
-    sum(output.float().square().mean() for output in outputs).backward()
-    return time.perf_counter() - start
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        start = time.process_time()
+        with autocast("auto", torch.device("cpu")):
+            outputs = pytree.tree_leaves(model(images))
+        sum(output.float().square().mean() for output in outputs).backward()
+        return time.process_time() - start
+    finally:
+        torch.set_num_threads(threads)
 
 
 _timed: dict[tuple[str, tuple[int, int, int], str], tuple[float, int]] = {}
