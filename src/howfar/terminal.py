@@ -89,7 +89,7 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
             console.print(table)
     if page.matrices:
         for sentence in verdict(page.groups, page.profiles, page.matrices):
-            out(sentence)
+            console.print(sentence, markup=False, highlight=False)
 
 
 def watch(work: "Generator[Work, None, T]", label: str) -> "T":

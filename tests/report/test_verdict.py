@@ -26,7 +26,7 @@ def test_protection_of_one_task_only() -> None:
     assert found == [
         "em takes class_scene from 60 % to 15 % and leaves 96 ± 4 % of depth: unlearnable for one task only. "
         "The same holds for ops.",
-        "No protector tried is shown to make the data unlearnable for all 2 tasks.",
+        "No protector tried is shown to make the data unlearnable for both tasks.",
     ]
 
 
@@ -40,12 +40,12 @@ def test_protection_of_every_task_none_and_cannot_tell() -> None:
         )
     )
     assert found == [
-        "Unlearnable for all 2 tasks: stripes (depth retains 30 ± 10 %).",
+        "Unlearnable for both tasks: stripes (depth retains 30 ± 10 %).",
         "No protection in any task: weak.",
         "Cannot tell: wide on class_scene (retains 40 ± 30 %) and wide on depth (retains 10 %, clean not told apart "
         "from chance). "
-        "Add seeds, e.g. --seeds 0-5.",
-        "random noise retains 98 ± 3 % of class_scene and 101 ± 5 % of depth.",
+        "Add seeds: --seeds 0-5 --until 5.",
+        "The baseline random retains 98 ± 3 % of class_scene and 101 ± 5 % of depth.",
     ]
 
 

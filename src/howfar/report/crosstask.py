@@ -206,7 +206,8 @@ def as_table(matrix: Matrix, *, brief: bool = False) -> Table:
     width = 1 + len(matrix.columns) if brief else None
     table = Table(title=Text(matrix.title), title_justify="left", header_style="bold")
     for name in matrix.header()[:width]:
-        table.add_column(name, justify="left" if name == "protector" else "right")
+        shown = name.replace(", ", "\n") if brief else name
+        table.add_column(shown, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
     for line in matrix.lines():
         table.add_row(*(Text(cell) for cell in line[:width]))
     return table

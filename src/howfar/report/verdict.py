@@ -63,13 +63,15 @@ def across(matrix: Matrix) -> list[str]:
         left = [f"{share(row[name].retention)} of {name}" for name, side in found.items() if side is False]
         also = f" The same holds for {_listed(others)}." if others else ""
         one = "one task" if len(hurt) == 1 else f"{len(hurt)} tasks"
-        sentences.append(f"{first} takes {_listed(hurt)} and leaves {_listed(left)}: unlearnable for {one} only.{also}")
+        sentences.append(
+            f"{_crafted(first)} takes {_listed(hurt)} and leaves {_listed(left)}: unlearnable for {one} only.{also}"
+        )
     if every:
         worst = [max(matrix.cells[label].items(), key=lambda item: item[1].retention.value) for label in every]
         kept = [f"{label} ({name} retains {share(c.retention)})" for label, (name, c) in zip(every, worst, strict=True)]
-        sentences.append(f"Unlearnable for all {len(titles)} tasks: {_listed(kept)}.")
+        sentences.append(f"Unlearnable for {_all(len(titles))}: {_listed(kept)}.")
     elif sides:
-        sentences.append(f"No protector tried is shown to make the data unlearnable for all {len(titles)} tasks.")
+        sentences.append(f"No protector tried is shown to make the data unlearnable for {_all(len(titles))}.")
     if none:
         sentences.append(f"No protection in any task: {_listed(none)}.")
     open_ = [
@@ -77,13 +79,23 @@ def across(matrix: Matrix) -> list[str]:
         for label, found in sides.items() for name, side in found.items() if side is None
     ]  # fmt: skip
     if open_:
-        sentences.append(f"Cannot tell: {_listed(open_)}. Add seeds, e.g. --seeds 0-5.")
-    sentences += [
-        f"{label} noise retains {_listed([f'{share(cell.retention)} of {name}' for name, cell in row.items()])}."
-        for label, row in matrix.cells.items()
-        if label in BASELINES
-    ]
+        sentences.append(f"Cannot tell: {_listed(open_)}. Add seeds: --seeds 0-5 --until 5.")
+    for label in (label for label in matrix.cells if label in BASELINES):
+        kept = [
+            f"{share(matrix.cells[label][name].retention)} of {name}" for name in titles if name in matrix.cells[label]
+        ]
+        sentences.append(f"The baseline {label} retains {_listed(kept)}.")
     return sentences
+
+
+def _crafted(label: str) -> str:
+    """Return a row's name for the beginning of a sentence, its source task in words."""
+    name, _, source = label.partition(" ← ")
+    return f"{name}, crafted against {source}," if source else name
+
+
+def _all(tasks: int) -> str:
+    return "both tasks" if tasks == 2 else f"all {tasks} tasks"
 
 
 def _side(kept: Retention) -> bool | None:
