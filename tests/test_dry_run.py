@@ -14,6 +14,7 @@ from PIL import Image
 from howfar.cli import COMMANDS
 from howfar.store import Store, open_store
 from howfar.store.index import NAME
+from howfar.suite import make_suite
 
 from .test_cli import TINY, inside
 
@@ -142,3 +143,36 @@ def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     code = LOADED.format(arguments=[*command.split(), *DRY[command], "--dry-run"], heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        (
+            "--seeds",
+            "",
+            "seeds are empty, so there is nothing to run. Name one or more, e.g. 0-2, or leave the flag out",
+        ),
+        ("--seeds", "3-1", "seeds '3-1': 3-1 counts down, so it names none. Write 1-3."),
+        ("--seeds", "0,4 - 2", "4 - 2 counts down, so it names none. Write 2-4."),
+        ("--seeds", "a", "seeds 'a': 'a' is no seed. Write whole numbers from 0, e.g. 0-4 or 0,7."),
+        ("--seeds", "1-", "'1-' is no seed"),
+        ("--seeds", "-1", "'-1' is no seed"),
+        ("--protectors", "", "protectors are empty"),
+        ("--models", " , ", "models are empty"),
+        ("--defenses", "", "defenses are empty"),
+        ("--tasks", "", "tasks are empty"),
+        ("--source-tasks", "", "source tasks are empty"),
+    ],
+)
+def test_lists_that_name_nothing_say_what_to_write(flag: str, value: str, says: str, tmp_path: Path) -> None:
+    code, _, said = inside("bench", *GRID, f"{flag}={value}", "--runs", str(tmp_path / "new"), "--dry-run")
+    assert code == 2
+    assert says in " ".join(said.split())
+    assert "Value should" not in said
+
+
+def test_seeds_may_be_written_in_any_of_three_ways() -> None:
+    for seeds, found in (("0-2,5", [0, 1, 2, 5]), ("4", [4]), (7, [7]), ([1, 3], [1, 3])):
+        suite = make_suite("digits", {"seeds": seeds})
+        assert list(suite.seeds) == found

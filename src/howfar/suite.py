@@ -35,11 +35,15 @@ def _seeds(value: object) -> object:
     """``"0-2,5"`` -> [0, 1, 2, 5]."""
     if not isinstance(value, str):
         return [value] if isinstance(value, int) else value
-    seeds: list[object] = []
+    seeds: list[int] = []
     for part in split_list(value):
-        first, dash, last = part.partition("-")
-        both = dash and first.strip().isdigit() and last.strip().isdigit()
-        seeds += range(int(first), int(last) + 1) if both else [part]
+        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part, re.ASCII)
+        if found is None:
+            raise UsageError(f"seeds '{value}': '{part}' is no seed. Write whole numbers from 0, e.g. 0-4 or 0,7.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"seeds '{value}': {part} counts down, so it names none. Write {last}-{first}.")
+        seeds += range(first, last + 1)
     return seeds
 
 
@@ -54,6 +58,10 @@ def _points(value: object) -> object:
     return None if value.strip() == "off" else value.strip().removeprefix("±").removesuffix("%").strip()
 
 
+LISTS = {
+    "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg", "tasks": "classification",
+    "source_tasks": "classification", "seeds": "0-2",
+}  # keys that name something, with an example  # fmt: skip
 HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
 Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
@@ -236,6 +244,12 @@ def make_suite(
                 merged["train"] = _overlaid(merged.get("train", {}), _settings(value))
             elif key != "suite":
                 merged[key] = value
+    for key, example in LISTS.items():
+        if isinstance(merged.get(key), str | list | tuple) and not _names(merged[key]):
+            raise UsageError(
+                f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name one or more, e.g. {example}, or "
+                f"leave the flag out for those of the suite '{named}'."
+            )
     try:
         suite = TypeAdapter(Suite).validate_python(merged)
     except ValidationError as error:
