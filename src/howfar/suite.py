@@ -59,8 +59,8 @@ def _points(value: object) -> object:
 
 
 LISTS = {
-    "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg", "tasks": "classification",
-    "source_tasks": "classification", "seeds": "0-2",
+    "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
+    "tasks": "classification", "source_tasks": "classification", "seeds": "0-2",
 }  # keys that name something, with an example  # fmt: skip
 HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
 Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
