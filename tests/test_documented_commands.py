@@ -62,7 +62,7 @@ STANDS_FOR = {
     "em:class": "random:class[eps=16/255]",
 }
 # Programs of others: what they start is tried, they themselves are not.
-OTHERS = ("ray", "srun", "sleep")
+OTHERS = ("pip", "ray", "srun", "sleep")
 STARTERS = ("accelerate", "torchrun")
 PYTHON = {"epochs=8": "epochs=1"}
 # Values that stand for a choice of the reader's in calls of benchmarks.
