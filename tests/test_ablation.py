@@ -16,8 +16,8 @@ from howfar.tasks import Task
 ABLATE = [
     "ablate-ud", "--dataset", "digits",
     "--protectors", "lsp[eps=32/255],random,ops", "--models", "resnet8[width=2]", "--defenses", "none",
-    "--epochs", "2", "--limit-train", "100", "--limit-test", "60", "--seeds", "0,1", "--workers", "1",
-    "--set", "probe_images=40", "--radius", "0.05,0.5", "--steps", "1", "--modes", "exact", "--images", "20",
+    "--epochs", "1", "--limit-train", "100", "--limit-test", "60", "--seeds", "0,1", "--workers", "1",
+    "--set", "probe_images=20", "--radius", "0.05,0.5", "--steps", "1", "--modes", "exact", "--images", "10",
 ]  # fmt: skip
 
 
@@ -35,8 +35,8 @@ def test_every_way_is_measured_on_the_same_training(tmp_path: Path, capsys: pyte
         "per-epoch", "pooled", "counting parameters", "k-means, random start", "SAL ÷ training loss",
     ]  # fmt: skip
     assert [line["probe"] for line in lines[5:]] == [
-        "fast, 12 steps, radius 0.5, 40 images", "fast, 1 step, radius 0.05, 40 images",
-        "exact, radius 0.05, 40 images", "fast, 12 steps, radius 0.05, 20 images",
+        "fast, 12 steps, radius 0.5, 20 images", "fast, 1 step, radius 0.05, 20 images",
+        "exact, radius 0.05, 20 images", "fast, 12 steps, radius 0.05, 10 images",
     ]  # fmt: skip
     assert lines[0]["moved"] == 0
     assert lines[0]["close"] == 6

@@ -76,7 +76,7 @@ def accuracy(name: str, train_set: Data, test: Data, task: Task, *, width: int, 
     ("name", "most"),
     [
         ("cuda", 0.4), ("pil[eps=16/255]", 0.6), ("ntga[eps=16/255]", 0.6), ("pue[eps=16/255]", 0.5),
-        ("delusive:p3[eps=1.5]", 0.6), ("carriers[eps=16/255]", 0.3),
+        ("carriers[eps=16/255]", 0.3), pytest.param("delusive:p3[eps=1.5]", 0.6, marks=pytest.mark.slow),
         pytest.param("refined-carriers[eps=16/255,rounds=2]", 0.4, marks=pytest.mark.slow),
         pytest.param("mtl-ue[eps=16/255]", 0.6, marks=pytest.mark.slow),
         pytest.param("aue[eps=16/255]", 0.7, marks=pytest.mark.slow),
