@@ -1,17 +1,23 @@
 """``howfar ablate-ud``: one training, many ways to measure."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from howfar import arrays
+from howfar import arrays, pgd, work
 from howfar.cli import main
 from howfar.data import Splits
+from howfar.defend import DEFENSES, Chain
 from howfar.models import MODELS, build
-from howfar.probe import Probe, sharpness
+from howfar.probe import Probe, Released, sharpness
 from howfar.store import Store
+from howfar.suite import make_suite
 from howfar.tasks import Task
+from howfar.train.loss import plain
 
 ABLATE = [
     "ablate-ud", "--dataset", "digits",
@@ -69,6 +75,33 @@ def test_wrong_requests_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(("defense", "mixes"), [("mixup", True), ("cutout+cutmix", True), ("cutout", False)])
+def test_the_released_baseline_of_mixed_targets_is_one_more_pass(
+    defense: str, mixes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release's training loop reports no loss under mixup and cutmix."""
+    given: list[float | None] = []
+    measure = Probe.measure
+
+    def noted(self: Probe, *data: Any, training_loss: float | None, generator: torch.Generator) -> Any:
+        given.append(training_loss)
+        return measure(self, *data, training_loss=training_loss, generator=generator)
+
+    monkeypatch.setattr(Probe, "measure", noted)
+    keys = {"protectors": "random", "models": "lenet5", "defenses": defense, "seeds": "0", "limit_train": 40,
+            "limit_test": 20, "held_out": 0, "probe_images": 10, "train": {"epochs": 1}}  # fmt: skip
+    variants = (Probe(10, mode="reference"), Probe(10, mode="reference", baseline=True))
+    protect, victim = replace(make_suite("digits", keys).experiments()[0], variants=variants).steps()
+    plain, released = victim.spec["variants"]
+    assert plain["baseline"] is False
+    assert released["baseline"] == ("one more pass" if mixes else True)
+    store, device = Store(tmp_path), torch.device("cpu")
+    for step in (protect, victim):
+        list(work.run(step, store, device))
+    assert [loss is None for loss in given] == [mixes] * 3
+    assert store.done("ablation", victim.key)
+
+
 def test_a_probe_reproduces_the_released_baseline(digits: Splits, task: Task) -> None:
     model = build(MODELS["linear"](), digits.train.shape, 10, generator=arrays.seeded(0))
     plain, moved = Probe(30, mode="reference"), Probe(30, mode="reference", baseline=True)
@@ -79,3 +112,26 @@ def test_a_probe_reproduces_the_released_baseline(digits: Splits, task: Task) ->
     for name, reading in found.items():
         assert (shifted[name].fall or 0) > (reading.fall or 0) + 1, "9 nats lie far above the loss itself"
     assert plain.label != moved.label
+    another = moved.measure(model, task, part, training_loss=None, generator=arrays.seeded(0))
+    released = Released(None, crop=0, flip=False)
+    assert another == sharpness(model, task, part, mode="reference", released=released, generator=arrays.seeded(0))
+
+
+@pytest.mark.parametrize(("norm", "name"), [("linf", "descend"), ("l2", "descend_l2")])
+def test_adversarial_steps_are_of_the_documented_size(
+    norm: str, name: str, digits: Splits, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2.5 · eps ÷ steps: 2/255 at the defaults of ``at``."""
+    sizes: list[float] = []
+    descend = getattr(pgd, name)
+
+    def noted(*arguments: Any, step_size: float, **more: Any) -> Any:
+        sizes.append(step_size)
+        return descend(*arguments, step_size=step_size, **more)
+
+    monkeypatch.setattr(pgd, name, noted)
+    part = digits.train.take(range(4))
+    model = build(MODELS["linear"](), part.shape, 10, generator=arrays.seeded(0))
+    around = Chain.parse(f"at[norm={norm}]", DEFENSES).build().around(plain, 0.0)
+    around(task, model, arrays.to_images(part.pixels, torch.device("cpu")), part.targets["label"], arrays.seeded(0))
+    assert sizes == [pytest.approx(2 / 255)]

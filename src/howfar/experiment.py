@@ -170,8 +170,13 @@ class Experiment:
             "recipe": {**self.recipe.key(), "version": TRAIN_VERSION},
             **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
             **({"alignment": {"images": self.alignment, "version": ALIGNMENT_VERSION}} if self.alignment else {}),
-            **({"variants": [variant.key() for variant in self.variants]} if self.variants else {}),
+            **({"variants": [self._variant(variant) for variant in self.variants]} if self.variants else {}),
         }
+
+    def _variant(self, variant: Probe) -> dict[str, Any]:
+        """Return what identifies a way to measure; the released baseline is another one where targets are mixed."""
+        other = variant.baseline and self.defense.build().mixes
+        return {**variant.key(), **({"baseline": "one more pass"} if other else {})}
 
     def _digests_of(self, choice: _Choice) -> dict[str, str]:
         if self.sketch is None:

@@ -99,7 +99,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
         readings, *others = [
             probe.measure(
                 model, task, as_seen(defense, model, task, part, done=epoch.number / recipe.epochs, generator=draws),
-                training_loss=epoch.loss, generator=draws,
+                training_loss=None if defense.mixes else epoch.loss, generator=draws,
             )
             for probe, part in probes
         ] or [{}]  # fmt: skip

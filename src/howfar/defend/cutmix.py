@@ -27,7 +27,7 @@ def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number,
         alpha: of the beta distribution that the area is drawn from.
         share: of the images that are mixed (1 in APBench; the authors mix half of the batches of CIFAR images).
     """
-    return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True)
+    return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True, mixes=True)
 
 
 def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:

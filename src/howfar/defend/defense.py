@@ -95,6 +95,8 @@ class Defense:
         needs_clean: whether it takes a few clean images.
         needs_labels: whether it takes one class an image.
         moves_targets: whether it mixes targets or moves them with the images, which takes a single one.
+        mixes: whether the loss has two targets an image. The paper's release reports no training loss then, and takes
+            the loss of one more pass for the baseline of SAL.
         passes: about how many training passes an epoch takes, for estimates; plain training takes one.
     """
 
@@ -107,6 +109,7 @@ class Defense:
     needs_clean: bool = False
     needs_labels: bool = False
     moves_targets: bool = False
+    mixes: bool = False
     passes: float = 1.0
 
 
@@ -141,6 +144,7 @@ def chained(parts: Sequence[Defense]) -> Defense:
         needs_clean=any(part.needs_clean for part in parts),
         needs_labels=any(part.needs_labels for part in parts),
         moves_targets=any(part.moves_targets for part in parts),
+        mixes=any(part.mixes for part in parts),
         passes=math.prod(part.passes for part in parts),
     )  # fmt: skip
 

@@ -19,11 +19,14 @@ def randaugment(
 ) -> Defense:
     """RandAugment: random operations, drawn anew for every batch (Cubuk et al., NeurIPS 2020, arXiv:1909.13719).
 
-    Kornia's, which draws the operations once a batch and their signs once an image.
+    Kornia's, which draws the operations once a batch and their signs once an image. Differs from the RandAugment in the
+    released code of OPS: there two of 15 operations are drawn with replacement for every image, and each is applied
+    with probability 0.5, at a magnitude drawn from 1 to 9 on a scale to 9. Here all ``operations`` are applied, without
+    repetition, at one magnitude, and ``solarize_add`` stands in for Cutout.
 
     Args:
-        operations: one after the other.
-        magnitude: on a scale to 30.
+        operations: how many, one after the other.
+        magnitude: of all of them, on a scale to 30.
     """
     return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)), moves_targets=True)
 

@@ -35,7 +35,8 @@ class Probe:
         radius: of the ball, relative to the norm of a layer's weights.
         mode: how the extremes are searched.
         steps: of ``fast``, at most.
-        baseline: count from the training-mode loss of the epoch, as released; only in ``reference``.
+        baseline: count from the training-mode loss of the epoch, as released; only in ``reference``. Where the release
+            has no such loss (mixup, cutmix), from the loss of one more pass, as it does.
         augment: measure on images cropped and flipped anew in every pass, as released; only in ``reference``.
     """
 
@@ -62,7 +63,7 @@ class Probe:
         return balanced(data, min(self.images, len(data)), target=task.target)
 
     def measure(
-        self, model: nn.Module, task: Task, part: Data, *, training_loss: float, generator: Generator
+        self, model: nn.Module, task: Task, part: Data, *, training_loss: float | None, generator: Generator
     ) -> dict[str, Sharpness]:
         """Return SAL of every layer.
 
@@ -70,7 +71,7 @@ class Probe:
             model: as it stands after an epoch.
             task: gives loss and quality.
             part: from ``part``.
-            training_loss: mean over the epoch while the weights moved, nats.
+            training_loss: mean over the epoch while the weights moved, nats; None where the release reports none.
             generator: of the augmentation.
         """
         released = None

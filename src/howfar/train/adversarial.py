@@ -19,13 +19,17 @@ def adversarial(
 ) -> PerExample:  # fmt: skip
     """Return the loss at the worst images that PGD finds (Madry et al., ICLR 2018, arXiv:1706.06083).
 
+    The step size is 2.5·eps/steps, images in [0, 1]: in L∞ every pixel moves by it, in L2 the image by that norm. All
+    steps together go 2.5 times as far as the radius, so they can cross the ball from any start. At the defaults of
+    ``at`` (eps = 8/255, 10 steps) the step size is 2/255.
+
     Args:
         task: gives the loss.
         model: in training mode; PGD sees it in eval mode, so that images do not influence each other.
         images: as the learner has them.
         targets: of the images.
         generator: of the random starts.
-        eps: radius, images in [0, 1]; steps are of 2.5·eps/steps.
+        eps: radius, images in [0, 1].
         steps: of PGD.
         norm: of the ball.
         start: ``ball`` is uniform in the L∞ ball or on the L2 sphere; ``normal`` is normal noise that is as large as
