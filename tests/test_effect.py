@@ -14,7 +14,7 @@ from howfar.protect import PROTECTORS
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
 from howfar.tasks import Task, classification
-from howfar.train import Recipe, evaluate, train
+from howfar.train import RECIPES, Recipe, evaluate, train
 
 RECIPE = Recipe(epochs=8, batch_size=32, lr=0.05, crop=0, flip=False)
 PROBED = ("clean", "random[eps=16/255]", "lsp[eps=32/255]")
@@ -88,6 +88,31 @@ def accuracy(name: str, train_set: Data, test: Data, task: Task, *, width: int, 
 )  # fmt: skip
 def test_methods_hurt_a_learner_of_digits(name: str, most: float, digits: Splits, task: Task) -> None:
     assert accuracy(name, digits.train, digits.test, task, width=8, epochs=8) <= most  # clean: 0.99
+
+
+FAST = replace(RECIPES["fast"], epochs=8, batch_size=50, flip=False)
+
+
+@pytest.fixture(scope="module")
+def fast_victims(digits: Splits, task: Task) -> dict[str, float]:
+    """Return the accuracy of fast victims by what they learned."""
+    found = {}
+    for name in ("clean", "random[eps=16/255]", "em:class[eps=16/255]", "lsp[eps=32/255]", "pil[eps=16/255]"):
+        protector = parse(name, PROTECTORS, "protector").build()
+        data = protector.protect(digits.train, task, generator=arrays.seeded(0, "protect"))
+        model = build(MODELS["airbench"]("16-32-32"), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
+        for _ in train(model, task, data, FAST, seed=0):
+            pass
+        found[name.partition("[")[0]] = evaluate(model, task, digits.test)["accuracy"]
+    return found
+
+
+def test_a_fast_victim_learns_and_protection_takes_that(fast_victims: dict[str, float]) -> None:
+    clean = fast_victims["clean"]
+    assert clean > 0.9
+    assert clean - fast_victims["random"] < 0.1
+    for name in ("em:class", "lsp", "pil"):  # a single pixel is blurred by the crops
+        assert clean - fast_victims[name] >= 0.3, name
 
 
 @pytest.mark.slow
