@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from howfar.store import Record, Store
 
 UNMET = 4  # exit code if a requirement is not met
-RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "flip=true")
+RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "crop=0", "flip=true")  # whatever the suites train with
 LEAST = 40  # photographs below which nothing can be learned, protected or not
 
 
@@ -197,7 +197,7 @@ class Verify(Common):
             "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
             "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
             "json": self.json,
-            "suite": "standard", "limit_train": "all", "limit_test": "all", "tasks": "classification",
+            "suite": "standard", "recipe": "sgd", "limit_train": "all", "limit_test": "all", "tasks": "classification",
             "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip
         plain = f"import:{copies[self._ways[0]]}"
