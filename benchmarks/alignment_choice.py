@@ -90,10 +90,10 @@ def main() -> None:
             if label == CLEAN:
                 continue
             drop = cells.runs[CLEAN][seed].result["quality"] - record.result["quality"]
-            values = scores(record) | rivals(cells, seed, record)
+            scored = scores(record) | rivals(cells, seed, record)
             drops.append(drop)
-            by_protector.setdefault(label, []).append((drop, values["layers"]))
-            for name, value in values.items():
+            by_protector.setdefault(label, []).append((drop, scored["layers"]))
+            for name, value in scored.items():
                 found.setdefault(name, []).append(value)
     print(f"{len(drops)} runs, {len(by_protector)} protectors\n\n| candidate | Spearman with drop |\n|-|-:|")
     for name, values in sorted(found.items(), key=lambda item: -abs(spearmanr(item[1], drops).statistic)):
