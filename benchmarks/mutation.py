@@ -26,9 +26,9 @@ KILLED, TIMEOUTS = {1, 3}, {24, 36, 152, 255, -24}  # exit codes
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=30, help="mutants a file, at most")
+    parser.add_argument("--sample", type=int, default=20, help="mutants a file, at most")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--budget", type=float, default=10.0, help="seconds of tests a mutant, at most")
+    parser.add_argument("--budget", type=float, default=4.0, help="seconds of tests a mutant, at most")
     parser.add_argument("--only", nargs="*", default=[""], help="files whose paths contain one of these: probe/ pgd.py")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()

@@ -9,6 +9,7 @@ from howfar import arrays
 from howfar.data import Data, Splits, balanced
 from howfar.models import build
 from howfar.probe import sharpness
+from howfar.probe.modes import MOST_STEPS, _best, _settle
 from howfar.probe.search import CAREFUL, NEGLIGIBLE, SETTLED, Climb, Descent, Search, advance
 from howfar.probe.surface import Move, Point, Surface
 from howfar.probe.trust import KEPT, Seen, _curvature, _on_ball, lowest
@@ -244,6 +245,41 @@ def test_a_search_that_can_gain_next_to_nothing_asks_for_no_slope_and_is_settled
     advance(surface, searches)
     assert [move.gradient for move in surface.asked[0][0]] == [False, True]
     assert [search.settled for search in searches] == [True, False]
+
+
+class Restless(Told):
+    """A surface that is higher with every look, by a slope that turns round and round."""
+
+    def at(self, moves: Sequence[Move], *, images: int | None = None) -> list[Point]:
+        self.asked.append((moves, images))
+        turn = len(self.asked)
+        return [point(float(turn), float(np.cos(turn)), float(np.sin(turn))) for _ in moves]
+
+
+def test_searches_go_on_until_they_settle_or_have_taken_their_steps() -> None:
+    surface, endless, done = Restless(), climb(), climb()
+    done.settled = True
+    _settle(surface, [endless, done])
+    assert (endless.points, endless.settled, done.points) == (MOST_STEPS, False, 0)
+    assert {len(moves) for moves, _ in surface.asked} == {1}
+    calm = climb()
+    _settle(Told(), [calm])
+    assert calm.settled
+    assert 2 < calm.points < MOST_STEPS, "nothing is higher than its first step, and ever shorter ones promise less"
+
+
+@pytest.mark.parametrize(
+    ("known", "best", "settled"), [(5.0, 4.0, False), (2.01, 1.01, True), (1.5, 1.0, True)], ids=str
+)
+def test_the_best_search_counts_as_settled_where_no_other_start_found_more(
+    known: float, best: float, settled: bool
+) -> None:
+    other = climb()
+    other.best = point(known)
+    found = _best(Told(), {"w": [climb(), climb()]}, {"w": other})["w"]
+    assert found.value == pytest.approx(best), "every step gains 1"
+    assert found.settled is settled
+    assert (found is other) == (known > 2)
 
 
 class Surface2d(nn.Module):
