@@ -206,6 +206,23 @@ def test_names_never_collide_and_labels_come_from_folders_or_a_table(tmp_path: P
     assert set(labels_by_table(table, names).values()) == {"cat"}
     with pytest.raises(HowfarError, match=r"says nothing of 1 photographs, the first one c.jpg"):
         labels_by_table(table, [*names, "c.jpg"])
+    with table.open("a", newline="") as file:
+        csv.writer(file).writerow([names[0], "dog"])
+    with pytest.raises(HowfarError, match=r"says 'cat' and 'dog' of a/x.jpg"):
+        labels_by_table(table, names)
+
+
+def test_photographs_that_clash_are_all_written_and_paired(tmp_path: Path) -> None:
+    album, out = tmp_path / "album", tmp_path / "out"
+    for seed, name in enumerate(("a.jpg", "a.png", "a.jpg.png", "b.bmp")):
+        for label in ("cats", "dogs"):
+            (album / label).mkdir(parents=True, exist_ok=True)
+            scene(40, 30, seed=seed).save(album / label / name)
+    manifest = run(album, out)
+    assert manifest["counts"]["protected"] == len(photos_in(out)) == 8
+    expected = {(entry["name"], entry["output"]) for entry in manifest["photos"]}
+    (out / "manifest.json").unlink()  # names alone say the same as the manifest
+    assert {pair[:2] for pair in pairs_of(album, out)} == expected
 
 
 def test_a_broken_file_is_named_left_out_or_copied(album: Path, tmp_path: Path) -> None:

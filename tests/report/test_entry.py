@@ -131,6 +131,27 @@ def test_names_of_files_stay_in_their_folder() -> None:
     assert len(entry("x" * 1000).name) < 200
 
 
+def test_a_site_keeps_every_row_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two, built = tmp_path / "two", tmp_path / "site"
+    two.mkdir()
+    mine, yours = entry(), entry(made={"torch": "3"})
+    (two / "alice.json").write_text(mine.as_json(), encoding="utf-8")
+    (two / "bob.json").write_text(yours.as_json(), encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["leaderboard", str(two), "--html", str(built)])
+    assert not end.value.code
+    assert {read(path).as_json() for path in (built / "rows").iterdir()} == {mine.as_json(), yours.as_json()}
+    page = (built / "index.html").read_text()
+    assert all(f"rows/{path.name}" in page for path in (built / "rows").iterdir())
+    (two / "carol.json").write_text(mine.as_json(), encoding="utf-8")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["leaderboard", str(two), "--html", str(tmp_path / "other")])
+    assert end.value.code == 2
+    assert "is given twice" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("name", ["em", HOSTILE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_site_ranks_flags_and_serves_all_readers(browser: Any, tmp_path: Path, name: str, scheme: str) -> None:

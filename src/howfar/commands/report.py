@@ -72,6 +72,7 @@ class Submit(Common):
     """Show what would be written; write nothing."""
 
     def __call__(self) -> int:
+        from howfar.report import site
         from howfar.report.entry import Reported
         from howfar.spec import split_list
 
@@ -86,9 +87,9 @@ class Submit(Common):
             if len(names) != 1 or not self.source:
                 raise UsageError("--reported is about one protector and has a source. Give --only NAME and --source.")
             entries = [replace(entry, reported=Reported(self.reported, self.source)) for entry in entries]
-        for entry in entries:
+        for entry, name in zip(entries, site.files(entries), strict=True):
             doubts = f" (unreliable: {'; '.join(entry.doubts())})" if entry.doubts() else ""
-            terminal.out(f"{self.output / entry.name}{doubts}")
+            terminal.out(f"{self.output / name}{doubts}")
         if not self.dry_run:
             _write(self.output, entries)
         return 0
@@ -133,8 +134,10 @@ def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":
 
 
 def _write(folder: Path, entries: "list[Entry]") -> None:
-    for entry in entries:
-        _text(folder / entry.name, entry.as_json())
+    from howfar.report import site
+
+    for entry, name in zip(entries, site.files(entries), strict=True):
+        _text(folder / name, entry.as_json())
 
 
 def _text(path: Path, text: str) -> None:

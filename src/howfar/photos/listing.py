@@ -1,12 +1,12 @@
 """A folder of photographs: what is in it, what each is called when it comes out, and what it shows."""
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from howfar.errors import HowfarError, UsageError
+from howfar.naming import with_suffix
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 
@@ -53,20 +53,14 @@ def _files(folder: Path) -> Iterator[Path]:
 def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> list[Photo]:
     """Return the photographs with the names they get.
 
-    A name keeps all but its suffix; where two would become one (also where ``A`` counts as ``a``), the old suffix stays
-    before the new one.
+    A name keeps all but its suffix, and more where two would become one (``howfar.naming.with_suffix``).
 
     Args:
         names: of the photographs.
         suffix: of the files to be written, with its dot; empty keeps every file's own.
         labels: what each shows, by name.
     """
-    wished = {name: str(PurePosixPath(name).with_suffix(suffix)) if suffix else name for name in names}
-    taken = Counter(output.casefold() for output in wished.values())
-    return [
-        Photo(name, f"{name}{suffix}" if taken[output.casefold()] > 1 and suffix else output, labels.get(name, ""))
-        for name, output in wished.items()
-    ]
+    return [Photo(name, output, labels.get(name, "")) for name, output in with_suffix(names, suffix).items()]
 
 
 def labels_by_folder(names: Sequence[str]) -> dict[str, str]:
@@ -79,14 +73,17 @@ def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Return what photographs show by a CSV of two columns, name and label; a header is passed over.
 
     Raises:
-        HowfarError: if it cannot be read, or says nothing of some photograph.
+        HowfarError: if it cannot be read, says nothing of some photograph, or two things of one.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if len(row) >= 2]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HowfarError(f"{path} cannot be read ({error}). Give a CSV with name and label in every line.") from None
-    known = {PurePosixPath(row[0].replace("\\", "/")).as_posix(): row[1].strip() for row in rows}
+    known: dict[str, str] = {}
+    for name, label in ((PurePosixPath(row[0].replace("\\", "/")).as_posix(), row[1].strip()) for row in rows):
+        if known.setdefault(name, label) != label:
+            raise HowfarError(f"{path} says '{known[name]}' and '{label}' of {name}. Keep one of the lines.")
     missing = [name for name in names if not known.get(name)]
     if missing:
         raise HowfarError(

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from howfar.data.pictures import read_rgb
 from howfar.errors import UsageError
+from howfar.naming import paired
 from howfar.photos.listing import labels_by_folder, photos_in
 from howfar.photos.manifest import MANIFEST, entries_of
 
@@ -22,7 +23,7 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
     """Return which protected file belongs to which photograph: by the manifest, else by their names.
 
     Raises:
-        UsageError: if none does.
+        UsageError: if none does, or names leave open which (``howfar.naming.paired``).
         HowfarError: if the manifest is damaged or leads out of the folder.
     """
     names = photos_in(photos)
@@ -30,20 +31,14 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
         entries = [entry for entry in entries_of(protected) if entry["status"] != "skipped"]
         known = {entry["name"]: (entry["output"], str(entry.get("label", ""))) for entry in entries}
     else:
-        outputs = {stem(name): name for name in photos_in(protected)}
         labels = labels_by_folder(names)
-        known = {name: (outputs[stem(name)], labels.get(name, "")) for name in names if stem(name) in outputs}
+        known = {name: (copy, labels.get(name, "")) for name, copy in paired(names, photos_in(protected)).items()}
     found = [(name, *known[name]) for name in names if name in known]
     if not found:
         raise UsageError(
             f"no file in {protected} belongs to one in {photos}. Give the folder that howfar protect wrote."
         )
     return found
-
-
-def stem(name: str) -> str:
-    """Return a name without its suffix: what a photograph and its protected copy share."""
-    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def seen(files: Sequence[Path], size: int, way: Way, *, workers: int) -> NDArray[np.uint8]:

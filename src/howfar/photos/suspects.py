@@ -11,8 +11,9 @@ from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.data import DATASETS, Data, clustered
 from howfar.errors import UsageError
+from howfar.naming import paired
 from howfar.photos.listing import labels_by_folder, labels_by_table, photos_in
-from howfar.photos.pairs import WAYS, seen, stem
+from howfar.photos.pairs import WAYS, seen
 from howfar.spec import parse
 
 CLUSTERS = 8  # that stand in for labels
@@ -62,7 +63,7 @@ def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
     """Return the images that are in both, originals first, in one order and with the labels of the suspect.
 
     Raises:
-        UsageError: if nothing says which belongs to which.
+        UsageError: if nothing says which belongs to which, or names leave it open (``howfar.naming.paired``).
     """
     clean, data = reference.data, suspect.data
     if bool(reference.names) != bool(suspect.names):
@@ -71,8 +72,8 @@ def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
         if clean.pixels.shape != data.pixels.shape:
             raise UsageError(f"the reference has {len(clean)} images, the suspect {len(data)}. Give the same images.")
         return data.with_pixels(clean.pixels), data
-    places = {stem(name): place for place, name in enumerate(reference.names)}
-    pairs = [(places[stem(name)], place) for place, name in enumerate(suspect.names) if stem(name) in places]
+    places, others = ({name: place for place, name in enumerate(each.names)} for each in (reference, suspect))
+    pairs = [(places[name], others[copy]) for name, copy in paired(reference.names, suspect.names).items()]
     if not pairs:
         raise UsageError("no image of the suspect has the name of one of the reference.")
     first, second = (torch.tensor(side) for side in zip(*pairs, strict=True))

@@ -1,11 +1,14 @@
 """A static leaderboard of many rows: one page, one file a row, nothing else."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from howfar.arrays import canonical
+from howfar.errors import UsageError
+from howfar.naming import distinct
 from howfar.report.entry import Entry
 from howfar.report.html import rendered, text_of
 from howfar.report.numbers import change, ends, shown, unit
@@ -41,6 +44,24 @@ def names(rows: Sequence[Entry]) -> list[str]:
     kinds = [(row.protector, {**row.settings, "source_task": row.versions.get("source_task", 1)}) for row in rows]
     suffixes = told_apart(kinds)
     return [label + suffixes[label, canonical(kind)] for label, kind in kinds]
+
+
+def files(entries: Sequence[Entry]) -> list[str]:
+    """Return the file name of each row; rows of one name that differ get a digest of all that they hold.
+
+    Raises:
+        UsageError: if one row is given twice.
+    """
+    digests = [hashlib.sha256(entry.as_json().encode()).hexdigest() for entry in entries]
+    rows = dict(zip(digests, entries, strict=True))
+    if len(rows) < len(entries):
+        twice = next(entry for digest, entry in zip(digests, entries, strict=True) if digests.count(digest) > 1)
+        raise UsageError(f"the row of {twice.protector} ({twice.victim[0]}) is given twice. Remove one of its files.")
+    wished = {digest: entry.name for digest, entry in rows.items()}
+    found = distinct(
+        wished, lambda digest, turn: f"{rows[digest].name.removesuffix('.json')}_{digest[: 7 + turn]}.json"
+    )
+    return [found[digest] for digest in digests]
 
 
 def about(entry: Entry) -> str:
@@ -89,12 +110,13 @@ def is_one(path: Path) -> bool:
 def render(entries: Sequence[Entry]) -> str:
     """Return the page; rows are looked for in ``rows/`` beside it. Every name is escaped."""
     scripts = (text_of("tables.js"),)
+    paths = dict(zip(map(id, entries), files(entries), strict=True))
     groups = [
         {
             "title": rows[0].victim[0],
             "about": about(rows[0]),
             "lines": [
-                {"cells": cells(row, name), "doubts": row.doubts(), "file": f"rows/{row.name}"}
+                {"cells": cells(row, name), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
                 for row, name in zip(rows, names(rows), strict=True)
             ],
         }
