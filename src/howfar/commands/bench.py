@@ -22,18 +22,18 @@ FIRST = 2  # seeds of every row, before anything is judged
 class Bench(Grid):
     """Protect, train, probe and score a grid of cells; print the leaderboard and write the page.
 
-    Finished cells are kept in the store, so an interrupted run goes on where it stopped: just run it again.
+    Finished cells stay in the store: after an interrupt, the same command resumes where it stopped.
     """
 
     stop_when_broken: bool = False
-    """Try the defenses one after the other, and none more against a protector that has lost half of its protection."""
+    """Run the defenses one by one, and skip the rest for a protector that has lost half of its protection."""
     until: str | None = None
-    """Add seeds to each row until its drop or retention is known to so many points, or whether it protects is decided:
-    e.g. ±5 or off (default: the suite's)."""
+    """Add seeds to each row until its drop or retention is known to this many points, or it is decided.
+    E.g. ±5 or off (default: the suite's)."""
     quick: bool = False
-    """A first look in a minute: the suite quick."""
+    """Run the suite quick, which takes a minute."""
     watch: bool = False
-    """Show what other runs of this grid are at, how long they will take and what failed; run nothing."""
+    """Show progress, remaining time and failures of other runs of this grid; run nothing."""
     all: bool = False
     """Print every table, not only the one across tasks."""
 
@@ -55,7 +55,7 @@ class Bench(Grid):
             self.run(experiments, store)
             if until is not None:
                 terminal.say(
-                    f"At most: seeds are added one by one, and only until a row is known to ±{until:g} points."
+                    f"Upper bound: seeds are added one by one, and only until a row is known to ±{until:g} points."
                 )
             return 0
         rounds = _Rounds(self, store, request, until)
@@ -110,7 +110,7 @@ class _Rounds:
             failures += self.by_seed(left)
             found = broken(self._finished(experiments), BROKEN)
             for name in sorted(text for key, text in found.items() if key not in gone):
-                terminal.say(f"broken: {name}; no more defenses are tried on it")
+                terminal.say(f"broken: {name}; no further defenses are tried")
             gone |= found.keys()
         return failures
 
@@ -135,7 +135,7 @@ class _Rounds:
                 e for e in experiments
                 if e.seed == seed and (lines[id(e)] in waiting or (_is_clean(e) and lines[id(e)][0] in tables))
             ]  # fmt: skip
-            terminal.say(f"{len(waiting)} rows are not decided yet: seed {seed} is added to them")
+            terminal.say(f"{len(waiting)} row{'s' * (len(waiting) > 1)} undecided: adding seed {seed}")
             failures += self._run(more)
         return failures
 

@@ -42,23 +42,23 @@ class Grid(Common):
     download: bool = False
     """Fetch the data set where it is missing."""
     limit_train: str | None = None
-    """Class-balanced, seeded subset of the training images; 'all' takes all."""
+    """Size of a class-balanced, seeded subset of the training images; 'all' takes all."""
     limit_test: str | None = None
-    """The same of the test images."""
+    """The same for the test images."""
     protectors: str | None = None
     """Comma-separated, e.g. em,lsp[eps=6/255]; clean is always added."""
     models: str | None = None
     """Victims, e.g. resnet8,resnet18[width=16]."""
     defenses: str | None = None
-    """What learners do against protection, e.g. none,jpeg:75,cutout."""
+    """Defenses of the learner, e.g. none,jpeg:75,cutout."""
     tasks: str | None = None
-    """What victims learn, e.g. class_scene,normal or joint:class_scene+normal (see: howfar list tasks)."""
+    """Tasks of the victims, e.g. class_scene,normal or joint:class_scene+normal (see: howfar list tasks)."""
     source_tasks: str | None = None
-    """What the protection is crafted against, e.g. class_scene."""
+    """Tasks that the protection is crafted against, e.g. class_scene."""
     seeds: str | None = None
-    """E.g. 0-4 or 0,7; with --until the most that a row may take, in this order."""
+    """Seeds, e.g. 0-4 or 0,7; with --until, the most that a row may take, in this order."""
     recipe: str | None = None
-    """How victims are trained: own (each network's own), sgd, fast, adamw, dense or paper; default: the suite's."""
+    """Recipe of the victims: own (each network's own), sgd, fast, adamw, dense or paper (default: the suite's)."""
     epochs: str | None = None
     """Epochs of every victim."""
     eps: str | None = None
@@ -67,21 +67,21 @@ class Grid(Common):
     """Preset: two-tasks, quick, digits, standard, crosstask, controls, cifar10-core, paper or paper-fast (default: the
     data set's; two-tasks)."""
     config: Path | None = None
-    """TOML file with the keys of a suite; flags win over it."""
+    """TOML file with the keys of a suite; flags override it."""
     set: UseAppendAction[tuple[str, ...]] = ()
-    """Any key, e.g. --set train.lr=0.05; may be repeated."""
+    """Set any key of a suite, e.g. --set train.lr=0.05; may be repeated."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     workers: int | None = None
-    """Processes at a time (default: one a core, on a GPU one); 0 works in this process itself."""
+    """Parallel processes (default: one per core, or one on a GPU); 0 runs in this process."""
     ray: str | None = None
-    """Work on a Ray cluster: its address, or auto for the one here; all its machines must see --runs."""
+    """Run on a Ray cluster: its address, or auto for the local one; all its machines must reach --runs."""
     time_limit: str | None = None
-    """How long a step may take before it is ended and counts as failed, e.g. 90s, 30m or 2h."""
+    """Time after which a step is stopped and counts as failed, e.g. 90s, 30m or 2h."""
     runs: str = "runs"
-    """Folder of the store and of what is written; or a URL such as s3://bucket/runs."""
+    """Folder of the store and of the output, or a URL such as s3://bucket/runs."""
     dry_run: bool = False
-    """Show the cells and an estimate of the time; do nothing."""
+    """Show the cells and a time estimate; do nothing."""
     json: bool = False
     """Print as JSON."""
 
