@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from howfar.arrays import finished
 from howfar.data import DATASETS
+from howfar.data.tree import labels_by_folder
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
 from howfar.photos import (
@@ -24,7 +25,6 @@ from howfar.photos import (
     Order,
     arranged,
     checked,
-    labels_by_folder,
     labels_by_table,
     photos_in,
     protect_folder,

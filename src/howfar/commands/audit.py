@@ -39,12 +39,16 @@ class Audit(Common):
 
     def __call__(self) -> int:
         from howfar.audit import audit, difference
+        from howfar.data.tree import beside, summary
         from howfar.photos.suspects import matched, suspects
 
         if not 16 <= self.size <= 256:
             raise UsageError(f"--size {self.size} makes no sense. Take 32.")
         labels = Path(self.labels) if self.labels else None
         found = suspects(self.suspect, size=self.size, labels=labels, seed=self.seed)
+        for sentence in (summary(found.left_out), beside(found.names) if labels is None else ""):
+            if sentence:
+                terminal.say(sentence)
         change = None
         if self.reference is not None:
             originals = suspects(self.reference, size=self.size, seed=self.seed)

@@ -1,8 +1,13 @@
 """What all commands share."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from howfar import terminal
 from howfar.errors import UsageError
+from howfar.spec import Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -13,6 +18,17 @@ class Common:
 
     debug: bool = False
     """Show the traceback of an error."""
+
+
+def tell_left_out(datasets: Iterable[Spec[Any]]) -> None:
+    """Say which images of folders are passed over, once for each folder."""
+    from howfar.data.folder import left_out
+    from howfar.data.tree import summary
+
+    for root in sorted({str(spec.settings["root"]) for spec in datasets if spec.name == "folder"}):
+        found = left_out(Path(root))
+        if found:
+            terminal.say(f"{root}: {summary(found)}")
 
 
 def to_seconds(text: str) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, tell_left_out
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Generate(Source):
         experiment = self.experiment(self.protector, self.seed, self.source_task, sketch=self.dry_run)
         spec = experiment.protector
         self._check_output(experiment)
+        tell_left_out([experiment.dataset])
         expected = seconds_to_protect(experiment)
         count = experiment.counts[0]
         terminal.say(f"{spec.label} on {count} images: at most about {terminal.duration(expected)} on one core")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tyro.conf import UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common, to_seconds
+from howfar.commands.common import Common, tell_left_out, to_seconds
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Grid(Common):
             to_seconds(self.time_limit)
         engine.choose_workers(self.workers, engine.choose_device(self.device))
         asked = self.suite_asked().experiments()
+        tell_left_out(experiment.dataset for experiment in asked)
         return runnable(sketched(asked, self.store(), known) if self.dry_run else asked)
 
     def store(self) -> "Store":

@@ -86,13 +86,17 @@ class Protect(Common):
         return 0
 
     def _order(self) -> "tuple[Order, list[Photo]]":
-        from howfar.photos import Encoding, Order, arranged, labels_by_folder, labels_by_table, photos_in
+        from howfar.data.tree import labels_by_folder, summary
+        from howfar.photos import Encoding, Order, arranged, labels_by_table, photographs
         from howfar.protect import PROTECTORS
         from howfar.spec import parse
 
         if self.output is None:
             raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
-        names = photos_in(self.photos)
+        tree = photographs(self.photos)
+        names = tree.names
+        if tree.left_out:
+            terminal.say(summary(tree.left_out))
         clusters = CLUSTERS if self.labels == "clusters" else 0
         if self.labels and not clusters:
             labels = labels_by_table(Path(self.labels), names)

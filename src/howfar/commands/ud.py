@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, tell_left_out
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Ud(Common):
         }  # fmt: skip
         clean = parse(_dataset(self.clean or "", self.size), DATASETS, "dataset")
         experiments = make_suite("standard", flags, settings=self.set).experiments()
+        tell_left_out(experiment.dataset for experiment in experiments)
         if text != self.clean:
             experiments = [replace(experiment, test_dataset=clean) for experiment in experiments]
         check_data(experiments)

@@ -150,9 +150,15 @@ class Verify(Common):
         import torch
 
         from howfar.data import Data, halves
+        from howfar.data.tree import beside, images_of, summary
+        from howfar.photos import photographs
         from howfar.photos.pairs import pairs_of
 
         pairs = pairs_of(self.photos, self.protected)
+        tree = photographs(self.photos)
+        for sentence in (summary(images_of(tree.left_out)), beside(tree.names)):
+            if sentence:
+                terminal.say(sentence)
         if len(pairs) < LEAST:
             raise UsageError(
                 f"{len(pairs)} photographs with a protected copy are too few to learn from. Take {LEAST} or more."

@@ -11,6 +11,7 @@ from torch import Tensor
 from howfar import arrays
 from howfar.data.npz import read_arrays, to_pixels
 from howfar.data.pictures import read_picture, read_rgb
+from howfar.data.tree import is_hidden
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
@@ -69,12 +70,17 @@ def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     )
 
 
+def images_of(root: Path, part: str) -> list[Path]:
+    """Return the images of a part of SegNet's folder, sorted."""
+    return sorted(path for path in (root / part).glob("*.png") if not is_hidden(path.name))
+
+
 def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if not (root / part).is_dir() or not (root / f"{part}annot").is_dir():
         raise UsageError(f"{root} has no folders {part} and {part}annot. Give SegNet's CamVid folder, or an .npz.")
     images: list[NDArray[np.uint8]] = []
     classes: list[NDArray[np.uint8]] = []
-    for path in sorted((root / part).glob("*.png")):
+    for path in images_of(root, part):
         label = root / f"{part}annot" / path.name
         image, map_ = read_rgb(path)[0], read_picture(label)
         if map_.mode not in ("L", "P"):

@@ -1,8 +1,8 @@
 """A folder of images, one subfolder a class; or ``train/`` and ``test/`` with such subfolders each."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -12,16 +12,35 @@ from PIL import Image, ImageOps
 from howfar import arrays
 from howfar.data.pictures import read_rgb
 from howfar.data.subset import halves
+from howfar.data.tree import Tree, images_of, parts_of, read_tree
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+BESIDE, UNUSED = "beside the subfolders of the classes", "in a validation set beside a test set"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a folder is laid out.
+
+    Attributes:
+        classes: their names; empty where the images have none.
+        train: images to train on, class by class.
+        test: images to test with; None where nobody took some apart.
+        left_out: why other images are passed over, by name.
+    """
+
+    classes: list[str]
+    train: list[list[Path]]
+    test: list[list[Path]] | None
+    left_out: dict[str, str]
 
 
 def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Splits:
     """Your own images: one subfolder a class, or ``train/`` and ``test/`` with one subfolder a class each.
 
-    Without subfolders the images have no classes; tasks that need none remain, such as ``edge_texture``.
+    ``val/``, ``valid/`` or ``validation/`` is the test set where there is no ``test/``. Without subfolders the images
+    have no classes; tasks that need none remain, such as ``edge_texture``. Hidden files are passed over.
 
     Args:
         root: the folder.
@@ -32,46 +51,20 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
     Raises:
         UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or broken image.
     """
-    root = Path(root)
-    split, classes = _laid_out(root, test_share)
-    if split and not classes and not _classes(root / "test"):
-        train, test = _parts(root, [""], size)
-        return Splits(replace(train, targets={}), replace(test, targets={}), (), flip)
-    if not classes and not split:
-        whole = _read(root, [""], size, first_id=0)
-        train, test = halves(whole, test_share, target="label")
-        return Splits(replace(train, targets={}), replace(test, targets={}), (), flip)
-    if not split:
-        train, test = halves(_read(root, classes, size, first_id=0), test_share)
-        return Splits(train, test, tuple(classes), flip)
-    if _classes(root / "test") != classes:
-        raise HowfarError(f"{root}: train/ and test/ have different subfolders. Give both the same classes.")
-    train, test = _parts(root, classes, size)
-    return Splits(train, test, tuple(classes), flip)
-
-
-def _parts(root: Path, classes: list[str], size: int) -> tuple[Data, Data]:
-    """Return the images of ``train/`` and ``test/``."""
-    train = _read(root / "train", classes, size, first_id=0)
-    test = _read(root / "test", classes, size, first_id=len(train))
-    if train.shape != test.shape:
-        raise UsageError(
-            f"{root}: train/ is {train.shape}, test/ is {test.shape}. Add a size, as in folder:PATH[size=32]."
-        )
-    return train, test
-
-
-def _laid_out(root: Path, test_share: float) -> tuple[bool, list[str]]:
-    """Return whether a folder is split into ``train`` and ``test``, and its classes; refuse what cannot be used."""
-    if not root.is_dir():
-        raise UsageError(f"{root} is no folder. Give a folder with one subfolder of images a class.")
-    if not 0 < test_share < 1:
-        raise UsageError(f"test_share = {test_share} is no share. Take a number between 0 and 1, such as 0.2.")
-    split = (root / "train").is_dir() and (root / "test").is_dir()
-    classes = _classes(root / "train" if split else root)
-    if len(classes) == 1:
-        raise UsageError(f"{root} holds one class, which cannot be told from others. Make a subfolder each, or none.")
-    return split, classes
+    found = _laid_out(Path(root), test_share)
+    train = _read(found.train, size, first_id=0)
+    if found.test is None:
+        train, test = halves(train, test_share, target="label")
+    else:
+        test = _read(found.test, size, first_id=len(train))
+        if train.shape != test.shape:
+            raise UsageError(
+                f"{root}: training images are {train.shape}, test images {test.shape}. Add a size, as in "
+                "folder:PATH[size=32]."
+            )
+    if not found.classes:
+        train, test = replace(train, targets={}), replace(test, targets={})
+    return Splits(train, test, tuple(found.classes), flip)
 
 
 def counted(root: Path, test_share: float) -> tuple[Path, list[str], int, int]:
@@ -80,38 +73,69 @@ def counted(root: Path, test_share: float) -> tuple[Path, list[str], int, int]:
     Raises:
         UsageError: if the folder cannot be used; HowfarError: for an empty class.
     """
-    split, classes = _laid_out(root, test_share)
-    parts = [_members(root / part, classes or [""]) for part in (("train", "test") if split else ("",))]
-    first = parts[0][0][0]
-    if split:
-        train, test = (sum(len(members) for members in part) for part in parts)
-        return first, classes, train, test
-    sizes = [len(members) for members in parts[0]]
+    found = _laid_out(root, test_share)
+    first, sizes = found.train[0][0], [len(members) for members in found.train]
+    if found.test is not None:
+        return first, found.classes, sum(sizes), sum(len(members) for members in found.test)
     test = sum(min(max(round(test_share * size), 1), size - 1) for size in sizes)  # as ``halves`` splits
-    return first, classes, sum(sizes) - test, test
+    return first, found.classes, sum(sizes) - test, test
 
 
-def _members(root: Path, classes: list[str]) -> list[list[Path]]:
-    """Return the images of every class, sorted."""
+def left_out(root: Path) -> dict[str, str]:
+    """Return the images below a folder that are passed over, and why; raises as ``folder``."""
+    return _laid_out(root, 0.5).left_out
+
+
+def _laid_out(root: Path, test_share: float) -> _Layout:
+    """Return how a folder is laid out; refuse what cannot be used."""
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder. Give a folder with one subfolder of images a class.")
+    if not 0 < test_share < 1:
+        raise UsageError(f"test_share = {test_share} is no share. Take a number between 0 and 1, such as 0.2.")
+    tree = read_tree(root, links=True)
+    left = images_of(tree.left_out)
+    parts = {part: name for name, part in parts_of(name for name in tree.folders if "/" not in name).items()}
+    if parts and "training" not in parts:
+        raise UsageError(
+            f"{root} holds {' and '.join(parts.values())} but no train. Add it, or name the class folders."
+        )
+    tested = parts.get("test", parts.get("validation"))
+    if "test" in parts and "validation" in parts:
+        left |= {name: UNUSED for name in tree.names if name.startswith(f"{parts['validation']}/")}
+    train = f"{parts['training']}/" if parts else ""
+    classes = _classes(tree, train)
+    if len(classes) == 1:
+        raise UsageError(f"{root} holds one class, which cannot be told from others. Make a subfolder each, or none.")
+    if tested and _classes(tree, f"{tested}/") != classes:
+        raise HowfarError(f"{root}: {train} and {tested}/ have different subfolders. Give both the same classes.")
+    sides = [train, *([f"{tested}/"] if tested else [])]
+    members = [_members(root, tree, side, classes) for side in sides]
+    used = {path.relative_to(root).as_posix() for side in members for one in side for path in one}
+    left |= {name: BESIDE for name in tree.names if name not in used and name not in left}
+    return _Layout(classes, members[0], members[1] if tested else None, left)
+
+
+def _classes(tree: Tree, inside: str) -> list[str]:
+    """Return the folders directly below one, sorted."""
+    below = [name.removeprefix(inside) for name in tree.folders if name.startswith(inside)]
+    return sorted(name for name in below if name and "/" not in name)
+
+
+def _members(root: Path, tree: Tree, inside: str, classes: list[str]) -> list[list[Path]]:
+    """Return the images of every class, sorted; of a folder without classes all of them."""
     found = []
-    for name in classes:
-        members = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    for place in [f"{inside}{name}/" for name in classes] or [inside]:
+        members = [PurePosixPath(name) for name in tree.names if name.startswith(place)]
         if not members:
-            raise HowfarError(f"{root / name} holds no image. Remove the folder or add images to it.")
-        found.append(members)
+            raise HowfarError(f"{root / place} holds no image. Remove the folder or add images to it.")
+        found.append([root / name for name in sorted(members)])
     return found
 
 
-def _classes(root: Path) -> list[str]:
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _read(root: Path, classes: list[str], size: int, *, first_id: int) -> Data:
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, members in enumerate(_members(root, classes)):
-        paths += members
-        labels += [label] * len(members)
+def _read(members: list[list[Path]], size: int, *, first_id: int) -> Data:
+    """Return the images of all classes, labelled by their number."""
+    paths = [path for one in members for path in one]
+    labels = [label for label, one in enumerate(members) for _ in one]
     first, _ = decoded(paths[0], size)
     pixels = arrays.empty_pixels((len(paths), *first.shape))
 

@@ -14,6 +14,7 @@ from howfar.arrays import Pixels
 from howfar.data import files
 from howfar.data.camvid import SIZE as CAMVID_SIZE
 from howfar.data.camvid import VOID as CAMVID_CLASSES
+from howfar.data.camvid import images_of
 from howfar.data.folder import counted as counted_files
 from howfar.data.folder import decoded
 from howfar.data.npz import read_outline
@@ -113,7 +114,7 @@ def _npz(root: Path, flip: bool = True) -> Outline:
 def _camvid(root: Path, height: int | None = None, width: int | None = None) -> Outline:
     size = None if height is None or width is None else (height, width)
     if root.is_dir():
-        counts = [len(list((root / part).glob("*.png"))) for part in ("train", "test")]
+        counts = [len(images_of(root, part)) for part in ("train", "test")]
         if not all(counts):
             raise UsageError(f"{root} holds no PNG in train or test. Give SegNet's CamVid folder, or an .npz.")
         shape = (3, *(size or CAMVID_SIZE))

@@ -13,19 +13,19 @@ GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_picture(
-    path: Path, *, upright: bool = False, formats: tuple[str, ...] = FORMATS, least: int = 0
+    path: Path, *, upright: bool = False, least: int = 0
 ) -> Image.Image:  # fmt: skip
     """Return the (first) image in a file, decoded, in the mode it has; ``info["frames"]`` says how many there are.
 
     Args:
         path: of the file.
         upright: turn it as its EXIF orientation says.
-        formats: that it may have.
         least: if above 0, a smaller version will do, with sides of so many pixels at least.
 
     Raises:
         HowfarError: for what is no such image, is cut short, or would not fit into memory.
     """
+    formats = _formats(path)
     try:
         with Image.open(path, formats=formats) as raw:
             if raw.width * raw.height > LARGEST:
@@ -38,6 +38,18 @@ def read_picture(
             return ImageOps.exif_transpose(raw) if upright else raw.copy()
     except Exception as error:  # decoders fail in many ways
         raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """Return the formats that a file may have; HEIF is read where its reader is installed."""
+    if path.suffix.lower() not in (".heic", ".heif"):
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise HowfarError(f"{path} is HEIC. Install howfar[heic], or convert it.") from None
+    register_heif_opener()
+    return ("HEIF",)
 
 
 def read_rgb(path: Path) -> tuple[Image.Image, bool]:

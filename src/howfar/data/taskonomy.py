@@ -21,6 +21,7 @@ from howfar import arrays
 from howfar.data import files
 from howfar.data.domains import DEPTHS, DOMAINS, MASK, decoded, surface_of
 from howfar.data.rows import Rows
+from howfar.data.tree import is_hidden
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import Joined
@@ -144,7 +145,8 @@ def _wanted(root: Path, domains: tuple[str, ...]) -> tuple[str, ...]:
 def _files(root: Path, domain: str) -> dict[View, Path]:
     found: dict[View, Path] = {}
     base = root / domain
-    for folder, building in [(base, FLAT), *((f, f.name) for f in sorted(base.iterdir()) if f.is_dir())]:
+    below = sorted(folder for folder in base.iterdir() if folder.is_dir() and not is_hidden(folder.name))
+    for folder, building in [(base, FLAT), *((folder, folder.name) for folder in below)]:
         found |= _in_folder(folder, building)
     return found
 

@@ -1,14 +1,13 @@
 """A folder of photographs: what is in it, what each is called when it comes out, and what it shows."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from howfar.data.tree import SUFFIXES, Tree, read_tree
 from howfar.errors import HowfarError, UsageError
 from howfar.naming import with_suffix
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,20 @@ class Photo:
 
 
 def photos_in(folder: Path) -> list[str]:
-    """Return the names of all photographs below a folder, sorted; links to folders are not followed.
+    """Return the names of all photographs below a folder, sorted; hidden files and linked folders are passed over.
 
     Raises:
         UsageError: if there is no such folder, or no photograph in it.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder. Give the folder that holds your photographs.")
-    found = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
-    if not found:
+    return photographs(folder).names
+
+
+def photographs(folder: Path) -> Tree:
+    """Return the same, with what is passed over; raises as ``photos_in``."""
+    tree = read_tree(folder)
+    if not tree.names:
         raise UsageError(f"{folder} holds no photograph ({' '.join(SUFFIXES)}). Give another folder.")
-    return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _files(entry)
-        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
-            yield entry
+    return tree
 
 
 def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> list[Photo]:
@@ -61,12 +53,6 @@ def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> li
         labels: what each shows, by name.
     """
     return [Photo(name, output, labels.get(name, "")) for name, output in with_suffix(names, suffix).items()]
-
-
-def labels_by_folder(names: Sequence[str]) -> dict[str, str]:
-    """Return the first folder of every name as what it shows; empty if they all lie in one."""
-    found = {name: PurePosixPath(name).parts[0] for name in names if len(PurePosixPath(name).parts) > 1}
-    return found if len(found) == len(names) and len(set(found.values())) > 1 else {}
 
 
 def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from howfar import arrays
+from howfar.data.tree import beside
 from howfar.errors import UsageError
 from howfar.photos.encoding import Encoding
 from howfar.photos.listing import Photo
@@ -80,5 +81,10 @@ def check(order: Order, photos: Sequence[Photo] = ()) -> None:
         )
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTES).is_dir())):
         raise UsageError(f"{order.output} holds other files. Choose an empty folder.")
-    if photos:
-        check_noise(order.protector, ["cluster", "other"] if order.clusters else [photo.label for photo in photos])
+    labels = ["cluster", "other"] if order.clusters else [photo.label for photo in photos]
+    if labels:
+        try:
+            check_noise(order.protector, labels)
+        except UsageError as error:
+            stray = "" if any(labels) else beside([photo.name for photo in photos])
+            raise UsageError(f"{error} {stray}".rstrip()) from None

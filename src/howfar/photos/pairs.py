@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from howfar.data.pictures import read_rgb
+from howfar.data.tree import labels_by_folder
 from howfar.errors import UsageError
 from howfar.naming import paired
-from howfar.photos.listing import labels_by_folder, photos_in
+from howfar.photos.listing import photos_in
 from howfar.photos.manifest import MANIFEST, entries_of
 
 Pair = tuple[str, str, str]  # name of the original, name of the protected one, label

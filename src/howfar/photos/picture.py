@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from howfar.data.pictures import FORMATS, read_picture
+from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError
 from howfar.score.visibility import WINDOW
 
@@ -49,7 +49,7 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
         HowfarError: if it cannot be read, or only with a loss that nobody asked for.
     """
     _refuse_deep_colour(path)
-    image = read_picture(path, formats=_formats(path), least=least)
+    image = read_picture(path, least=least)
     if image.info.get("frames", 1) > 1:
         raise HowfarError(f"{path} has several frames. Take its single pictures.")
     turned = ImageOps.exif_transpose(image)
@@ -150,14 +150,3 @@ def _refuse_deep_colour(path: Path) -> None:
         depth, colour = struct.unpack(">BB", head[24:26])
         if depth == 16 and colour != 0:
             raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
-
-
-def _formats(path: Path) -> tuple[str, ...]:
-    if path.suffix.lower() not in (".heic", ".heif"):
-        return FORMATS
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        raise HowfarError(f"{path} is HEIC. Install howfar[heic], or convert it.") from None
-    register_heif_opener()
-    return ("HEIF",)

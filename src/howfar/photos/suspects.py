@@ -1,6 +1,7 @@
 """Images under suspicion, and the originals they may come from: folders, archives, data sets."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,9 +11,10 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.data import DATASETS, Data, clustered
+from howfar.data.tree import images_of, labels_by_folder
 from howfar.errors import UsageError
 from howfar.naming import paired
-from howfar.photos.listing import labels_by_folder, labels_by_table, photos_in
+from howfar.photos.listing import labels_by_table, photographs
 from howfar.photos.pairs import WAYS, seen
 from howfar.spec import parse
 
@@ -27,11 +29,13 @@ class Suspects:
         data: the images, ``label`` among the targets.
         names: of their files; none where order counts.
         labelled: whether somebody says what they show; else clusters stand in.
+        left_out: images of a folder that are passed over, and why.
     """
 
     data: Data
     names: list[str]
     labelled: bool
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 0) -> Suspects:
@@ -43,9 +47,10 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
         labels: a CSV with name and label in every line; None takes the subfolders.
         seed: of clusters.
     """
-    folder = Path(source)
+    folder, left = Path(source), dict[str, str]()
     if folder.is_dir():
-        names = photos_in(folder)
+        tree = photographs(folder)
+        names, left = tree.names, images_of(tree.left_out)
         known = labels_by_table(labels, names) if labels else labels_by_folder(names)
         images = seen([folder / name for name in names], size, WAYS["as-is"], workers=arrays.cores())
         pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
@@ -53,10 +58,10 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
         found = torch.tensor([kinds.index(known[name]) for name in names]) if known else None
     else:
         name = f"npz:{source}" if folder.suffix == ".npz" else source
-        whole, names = parse(name, DATASETS, "data set").build().train, []
+        whole, names = parse(name, DATASETS, "dataset").build().train, []
         pixels, found = _shrunk(whole.pixels, size), whole.targets.get("label")
     given = clustered(pixels, CLUSTERS, seed=seed) if found is None else found.long()
-    return Suspects(Data(pixels, {"label": given}, torch.arange(len(pixels))), names, found is not None)
+    return Suspects(Data(pixels, {"label": given}, torch.arange(len(pixels))), names, found is not None, left)
 
 
 def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
