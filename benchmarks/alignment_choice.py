@@ -6,6 +6,7 @@ Run: ``python benchmarks/alignment_choice.py --runs DIR``.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -80,10 +81,11 @@ def rivals(cells: Cells, seed: int, record: Record) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--save", type=Path, help="write what was found of every run as JSON")
     options = parser.parse_args()
     victims = [record for record in Store(options.runs).records("victim") if record.status == "done"]
     (cells,) = grouped(victims)
-    drops, found = [], dict[str, list[float]]()
+    rows, drops, found = list[dict[str, object]](), [], dict[str, list[float]]()
     by_protector: dict[str, list[tuple[float, float]]] = {}
     for label, runs in cells.runs.items():
         for seed, record in sorted(runs.items()):
@@ -91,10 +93,20 @@ def main() -> None:
                 continue
             drop = cells.runs[CLEAN][seed].result["quality"] - record.result["quality"]
             scored = scores(record) | rivals(cells, seed, record)
+            rows.append(
+                {
+                    "protector": label,
+                    "seed": seed,
+                    "drop": round(drop, 5),
+                    **{n: round(v, 4) for n, v in scored.items()},
+                }
+            )
             drops.append(drop)
             by_protector.setdefault(label, []).append((drop, scored["layers"]))
             for name, value in scored.items():
                 found.setdefault(name, []).append(value)
+    if options.save:
+        options.save.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{len(drops)} runs, {len(by_protector)} protectors\n\n| candidate | Spearman with drop |\n|-|-:|")
     for name, values in sorted(found.items(), key=lambda item: -abs(spearmanr(item[1], drops).statistic)):
         print(f"| {name} | {spearmanr(values, drops).statistic:.2f} |")
