@@ -18,8 +18,7 @@ test-all: check
 
 mutation: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check mutmut==3.8.1
-	$(BIN)/mutmut run --max-children 2
-	$(BIN)/mutmut results
+	$(BIN)/python benchmarks/mutation.py
 
 torture: .venv/dev
 	$(BIN)/python benchmarks/torture.py

@@ -46,7 +46,7 @@ def main() -> None:
 def mutmut(workers: int, *names: str) -> None:
     """Try mutants; the order of tests, and with it what a timeout cuts off, is the same every time."""
     command = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(workers), *names]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 
 def shorten(budget: float) -> None:
