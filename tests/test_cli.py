@@ -125,8 +125,8 @@ def test_records_alone_are_enough_for_tables_and_page(finished: Path, tmp_path: 
     rows = json.loads((finished / "runs" / "leaderboard.json").read_text())
     assert json.loads(howfar("leaderboard", "runs", "--json", cwd=tmp_path).stdout) == rows
     assert howfar("report", "runs", "-o", "page.html", cwd=tmp_path).returncode == 0
-    assert "What the eye sees" not in (tmp_path / "page.html").read_text()
-    assert "What the eye sees" in (finished / "runs" / "report.html").read_text()
+    assert "Visibility of the protection" not in (tmp_path / "page.html").read_text()
+    assert "Visibility of the protection" in (finished / "runs" / "report.html").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
