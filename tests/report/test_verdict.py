@@ -26,7 +26,7 @@ def test_protection_of_one_task_only() -> None:
     assert found == [
         "em takes class_scene from 60 % to 15 % and leaves 96 ± 4 % of depth: unlearnable for one task only. "
         "The same holds for ops.",
-        "No protector tried is shown to make the data unlearnable for both tasks.",
+        "No tested protector is shown to make the data unlearnable for both tasks.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the numbers say, in plain words: what an interval leaves open is called open."""
+"""The verdict in plain words: what an interval does not decide is reported as undecided."""
 
 import math
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ def findings(response: DoseResponse) -> list[str]:
 def verdict(
     groups: "Sequence[Group]", profiles: "Sequence[Profile]" = (), matrices: "Sequence[Matrix]" = ()
 ) -> list[str]:
-    """Return the answer in plain words: across tasks where there are several, else one sentence a protector.
+    """Return the verdict in plain words: across tasks if there are several, else one sentence per protector.
 
     Args:
         groups: tables of one victim and defense each.
-        profiles: worst cases, believed first.
+        profiles: worst cases; they take precedence over single groups.
         matrices: what every task retains; the first one is judged.
     """
     weakest: dict[tuple[str, str, str], tuple[Profile, WorstCase]] = {}
@@ -43,7 +43,7 @@ def verdict(
 def across(matrix: Matrix) -> list[str]:
     """Return whether data is unlearnable for one task or for all, as far as the intervals decide it.
 
-    A task counts as unlearnable where the interval of its retention lies below one half, as learnable where it lies
+    A task counts as unlearnable if the interval of its retention lies below one half, and as learnable if it lies
     above.
     """
     titles = {column.name: column for column in matrix.columns}
@@ -71,7 +71,7 @@ def across(matrix: Matrix) -> list[str]:
         kept = [f"{label} ({name} retains {share(c.retention)})" for label, (name, c) in zip(every, worst, strict=True)]
         sentences.append(f"Unlearnable for {_all(len(titles))}: {_listed(kept)}.")
     elif sides:
-        sentences.append(f"No protector tried is shown to make the data unlearnable for {_all(len(titles))}.")
+        sentences.append(f"No tested protector is shown to make the data unlearnable for {_all(len(titles))}.")
     if none:
         sentences.append(f"No protection in any task: {_listed(none)}.")
     open_ = [
@@ -129,7 +129,7 @@ def _kept(found: WorstCase, *, stopped: bool) -> str:
     if found.seeds == 1:
         return f"may keep {100 * found.kept:.0f} % of its protection (1 seed cannot tell; add seeds)"
     if found.low is None or found.high is None:
-        return "cannot be judged, as clean images are not told apart from chance (train for longer),"
+        return "cannot be judged, as clean images are not told apart from chance (train longer),"
     if found.low <= 0:
         return f"has no protection that is told apart from 0 ({kept_text(found).partition(',')[0]} is kept)"
     return f"keeps {'at most ' if stopped else ''}{kept_text(found)} of its protection"
@@ -148,9 +148,9 @@ def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[
                 way = abs(row.clean - group.chance)
                 best.setdefault((row.dataset, row.task, row.protector), []).append((way, row))
             elif row.protector == "clean" and learned < LEARNED:
-                little = f"{_learner(row).capitalize()} learned little of the clean {row.dataset} itself"
+                little = f"{_learner(row).capitalize()} learned little from the clean {row.dataset} itself"
                 sentences.append(
-                    f"{little} ({_quality(row.metric, row.clean)}), so nothing follows from it: train for longer."
+                    f"{little} ({_quality(row.metric, row.clean)}), so its results decide nothing: train longer."
                 )
     for (dataset, _, protector), found in sorted(best.items(), key=lambda item: -min(map(_taken, item[1]))):
         (_, row), (_, top) = min(found, key=_taken), max(found, key=_taken)
@@ -159,13 +159,13 @@ def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[
         )
         bounds = [_bounds(way, one) for way, one in found]
         if all(low > BROKEN for low, _ in bounds):
-            sentences.append(f"{protector} on {dataset} held against every victim and defense tried: at best {where}.")
+            sentences.append(f"{protector} on {dataset} held against every victim and defense tested: at best {where}.")
         elif all(high <= BROKEN for _, high in bounds):
             sentences.append(f"{protector} on {dataset} did not protect: {where}.")
         elif any(low > BROKEN for low, _ in bounds) and any(high <= BROKEN for _, high in bounds):
             sentences.append(
                 f"{protector} on {dataset} hurts {_learner(top)} "
-                f"(to {_quality(top.metric, top.poisoned)}), but {where}: a learner has a way around it."
+                f"(to {_quality(top.metric, top.poisoned)}), but {where}: a learner can get around it."
             )
         else:
             loss = change(row.metric, row.drop, row.drop_low, row.drop_high)
