@@ -162,6 +162,75 @@ def test_damaged_files_are_named(clean: Data, protected: Data, tmp_path: Path) -
         artefact.read(folder)
 
 
+@pytest.mark.parametrize(
+    ("noise", "says"),
+    [
+        (lambda steps, labels: np.abs(steps), "hardly any negative noise"),
+        (lambda steps, labels: steps[:3][labels], "all images of class 0 share one noise"),
+        (lambda steps, labels: steps, ""),
+        (lambda steps, labels: steps[:3], ""),
+    ],
+)
+def test_imported_noise_is_judged_like_ours(
+    noise: Callable[..., Any], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(90, 160, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 3
+    np.savez(tmp_path / "base.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    np.save(tmp_path / "n.npy", (noise(rng.integers(-8, 9, images.shape), labels) / 255).astype(np.float32))
+    flags, out = ["--dataset", f"npz:{tmp_path / 'base.npz'}"], str(tmp_path / "a")
+    assert call(["generate", *flags, "-p", f"import:{tmp_path / 'n.npy'}", "-o", out]) == 0
+    capsys.readouterr()
+    assert call(["validate", out, *flags]) == 0
+    told = capsys.readouterr().out
+    assert says in told
+    assert ("doubtful" in told) == bool(says) == ("nothing is wrong" not in told)
+
+
+def _manifest(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / artefact.MANIFEST
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+def _arrays(change: Callable[[Tensors], Tensors]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        tensors = {name: values.clone() for name, values in load_file(folder / artefact.ARRAYS).items()}
+        save_file(change(tensors), folder / artefact.ARRAYS)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_manifest(digests={}), "'pixels' has no digest"),
+        (_manifest(images=5), "the manifest says 5 of 3×16×16; there are 30 of 3×16×16"),
+        (_manifest(shape=[1, 2]), "the manifest says 30 of 1×2"),
+        (_manifest(format=99), "format: Input should be 1"),
+        (_manifest(settings={"eps": "big"}), "settings.eps: Input should be a valid number"),
+        (_manifest(settings={"eps": float("inf")}), "settings.eps: Input should be a finite number"),
+        (_arrays(lambda t: {name: values[:0] for name, values in t.items()}), "it holds no images"),
+        (_arrays(lambda t: {**t, "noise": t["noise"] * float("nan")}), "noise are torch.float32, not torch.int16"),
+        (_arrays(lambda t: {**t, "ids": t["ids"].float()}), "ids are torch.float32, not torch.int64"),
+        (_arrays(lambda t: {name: values for name, values in t.items() if name != "ids"}), "lacks 'ids'"),
+    ],
+)
+def test_digests_format_and_counts_must_fit(
+    clean: Data, protected: Data, tmp_path: Path, change: Callable[[Path], None], says: str
+) -> None:
+    folder = made(tmp_path / "a", protected, clean)
+    change(folder)
+    try:
+        told = " ".join(artefact.faults(artefact.read(folder), clean))
+    except HowfarError as error:
+        told = str(error)
+    assert says in told
+    assert "\n" not in told
+
+
 def test_generate_validate_export(tmp_path: Path, capsys: pytest.CaptureFixture[str], digits: Splits) -> None:
     folder = tmp_path / "poison"
     flags = ["--dataset", "digits", "--limit-train", "100"]

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from howfar import arrays
@@ -26,23 +26,33 @@ FORMAT = 1
 LEAST_CHANGED = 1000  # values that must have changed before their signs are judged
 
 
-class _Budget(BaseModel):
+class _Part(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class _Budget(_Part):
     linf: int
 
 
-class _Settings(BaseModel):
+class _Settings(_Part):
     eps: float | None = None
 
 
-class _Manifest(BaseModel):
+class _Manifest(_Part):
     """What a manifest must say for its set to be judged; more may stand in it."""
 
+    format: Literal[1]
+    images: int
+    shape: list[int]
     digests: dict[str, str]
     clean_digest: str
     budget: _Budget
     settings: _Settings = _Settings()
+    notes: dict[str, float] = {}
     target: str = "label"
     source_task: str | None = None
+    norm: str | None = None
+    granularity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,11 +153,23 @@ def read(folder: Path) -> Artefact:
             raise UsageError(f"{folder} holds photographs. Check them with howfar protect --check {folder}.")
         tensors = load_file(folder / ARRAYS)
         targets = {name.removeprefix("target/"): t for name, t in tensors.items() if name.startswith("target/")}
+        _Manifest.model_validate(manifest)
+        kinds = {"pixels": torch.uint8, "noise": torch.int16, "ids": torch.int64}
+        for name, kind in kinds.items():
+            if tensors[name].dtype != kind:
+                raise ValueError(f"{name} are {tensors[name].dtype}, not {kind}")
         if tensors["noise"].shape != tensors["pixels"].shape:
             raise ValueError("noise and images differ in shape")
-        _Manifest.model_validate(manifest)
+        if not tensors["pixels"].numel():
+            raise ValueError("it holds no images")
         return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
-    except (ValueError, TypeError, KeyError, OSError, RecursionError, SafetensorError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise HowfarError(f"{folder / MANIFEST}: {place}: {first['msg']}. Make it anew with howfar generate.") from None
+    except KeyError as error:
+        raise HowfarError(f"{folder} is damaged (it lacks {error}). Make it anew with howfar generate.") from None
+    except (ValueError, TypeError, OSError, RecursionError, SafetensorError) as error:
         raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
 
 
@@ -172,6 +194,12 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
     for name, digest in manifest["digests"].items():
         if name not in tensors or arrays.digest(tensors[name]) != digest:
             yield f"'{name}' is not what was written: its digest differs."
+    for name in sorted(set(tensors) - set(manifest["digests"])):
+        yield f"'{name}' has no digest, so nothing says that it is what was written."
+    counts = [len(data), list(data.shape)]
+    if [manifest["images"], manifest["shape"]] != counts:
+        said = f"{manifest['images']} of {'×'.join(map(str, manifest['shape']))}"
+        yield f"the manifest says {said}; there are {len(data)} of {'×'.join(map(str, data.shape))}."
     before = data.pixels.to(torch.int16) - artefact.noise
     if int(before.min()) < 0 or int(before.max()) > 255:
         yield "protected − noise leaves 0…255, so noise and images do not belong together (shifted or shuffled noise)."
@@ -183,8 +211,27 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
     change = data.pixels.to(torch.int16) - before
     yield from _budget(manifest, change)
     yield from _flat(data.pixels, before)
-    yield from _signs(manifest, before, change)
-    yield from _shared(manifest, data, artefact.noise)
+    if manifest.get("norm") == "L∞":
+        yield from _signs(before, change)
+    if manifest.get("granularity") == "sample":
+        yield from _shared(manifest, data, artefact.noise)
+
+
+def doubts(artefact: Artefact) -> Iterator[str]:
+    """Yield one sentence for everything about imported noise that would be wrong in ours: lost signs, shared noise.
+
+    Nobody says what others' noise should be like, so these are no faults.
+    """
+    data, manifest = artefact.data, artefact.manifest
+    if manifest.get("norm") != "any":
+        return
+    change = artefact.noise
+    yield from _signs(data.pixels.to(torch.int16) - change, change)
+    labels = data.targets.get(manifest.get("target", "label"))
+    kinds = len(data) if labels is None else len(labels.unique())
+    rows, entries = manifest.get("settings", {}).get("rows"), manifest.get("notes", {}).get("entries", 0)
+    if rows == "sample" or (rows != "class" and entries > kinds):
+        yield from _shared(manifest, data, change)
 
 
 def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
@@ -205,6 +252,9 @@ def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
     index = torch.tensor([places[int(key)] for key in data.ids.tolist()])
     for name, values in data.targets.items():
         known = clean.targets[name][index] if name in clean.targets else values
+        if known.shape != values.shape:
+            yield f"target '{name}' has the shape {tuple(values.shape[1:])}, the clean set's {tuple(known.shape[1:])}."
+            continue
         differ = (values != known) & ~(values.isnan() & known.isnan())  # depth is NaN where there is no surface
         if wrong := int(differ.reshape(len(differ), -1).any(1).sum()):
             yield f"target '{name}' of {wrong} images differs from the clean set's (shifted or shuffled labels)."
@@ -231,10 +281,8 @@ def _flat(pixels: Tensor, before: Tensor) -> Iterator[str]:
         yield f"{int(constant.sum())} images became black or constant, the first one at place {first}."
 
 
-def _signs(manifest: Mapping[str, Any], before: Tensor, change: Tensor) -> Iterator[str]:
+def _signs(before: Tensor, change: Tensor) -> Iterator[str]:
     """Noise in an L∞ ball goes up and down; clamped or truncated noise does not."""
-    if manifest.get("norm") != "L∞":
-        return
     limit = int(change.abs().max())
     moved = change[(before >= limit) & (before <= 255 - limit) & (change != 0)]
     if len(moved) < LEAST_CHANGED:
@@ -248,10 +296,10 @@ def _signs(manifest: Mapping[str, Any], before: Tensor, change: Tensor) -> Itera
 def _shared(manifest: Mapping[str, Any], data: Data, noise: Tensor) -> Iterator[str]:
     """In a sample-wise method no class shares one noise."""
     labels = data.targets.get(manifest.get("target", "label"))
-    if manifest.get("granularity") != "sample" or labels is None or labels.ndim != 1 or not noise.any():
+    if labels is None or labels.ndim != 1 or not noise.any():
         return
     for label in labels.unique():
         own = noise[labels == label]
         if len(own) > 2 and own[0].any() and bool((own == own[0]).all()):
-            yield f"all images of class {int(label)} share one noise, although the method is sample-wise."
+            yield f"all images of class {int(label)} share one noise, although each should have its own."
             return

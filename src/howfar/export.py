@@ -74,9 +74,10 @@ def _images(artefact: Artefact, output: Path, jpeg: int | None) -> tuple[torch.T
     """Write one file an image; returns the pixels as a reader sees them, and the id of every file."""
     data = artefact.data
     labels = data.targets.get(artefact.manifest.get("target", "label"))
+    labels = None if labels is None or labels.ndim != 1 or labels.is_floating_point() else labels
     seen, files = torch.empty_like(data.pixels), {}
     for place, key in enumerate(data.ids.tolist()):
-        folder = output / (f"{int(labels[place]):03d}" if labels is not None and labels.ndim == 1 else "images")
+        folder = output / (f"{int(labels[place]):03d}" if labels is not None else "images")
         folder.mkdir(parents=True, exist_ok=True)
         array = data.pixels[place].permute(1, 2, 0).numpy()
         picture = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)

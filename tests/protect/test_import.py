@@ -1,7 +1,9 @@
 """Noise that somebody else made: every format arrives alike, and what does not fit is named."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +111,81 @@ def test_what_does_not_fit_is_named(
     with pytest.raises(HowfarError, match=says) as raised:
         taken(Imported(path), data, task)
     assert str(path) in str(raised.value)
+
+
+STRANGE = {
+    "float images of 0..255": lambda images: images.astype(np.float32),
+    "float images of 0..1": lambda images: (images / 255).astype(np.float32),
+    "integer images": lambda images: images.astype(np.int64),
+    "unsigned images": lambda images: images.astype(np.uint16),
+}
+
+
+@pytest.fixture
+def images(data: Data, steps: torch.Tensor) -> np.ndarray:
+    """Return the protected images by id, at most 8/255 from the clean ones: (12, 3, 5, 4)."""
+    found = torch.empty(COUNT, 3, 5, 4, dtype=torch.uint8)
+    found[data.ids] = (data.pixels.int() + steps[data.ids]).to(torch.uint8)
+    return found.numpy()
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_images_in_any_numbers_are_the_same_images_or_refused(
+    kind: str, data: Data, task: Task, steps: torch.Tensor, images: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", STRANGE[kind](images))
+    assert torch.equal(taken(Imported(tmp_path / "a.npy", content="images"), data, task), steps[data.ids])
+    with pytest.raises(HowfarError, match=r"noise or images\? Name the content"):
+        taken(Imported(tmp_path / "a.npy"), data, task)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64, np.float16, np.float64])
+def test_noise_in_any_numbers_is_the_same_noise(
+    kind: type, data: Data, task: Task, steps: torch.Tensor, tmp_path: Path
+) -> None:
+    for noise in (steps, steps.sign()):  # of ±1/255 as well
+        np.save(tmp_path / "a.npy", noise.numpy().astype(kind))
+        unit = "255" if np.issubdtype(kind, np.floating) else "auto"
+        assert torch.equal(taken(Imported(tmp_path / "a.npy", unit=unit), data, task), noise[data.ids])
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "says"),
+    [
+        (lambda i: i > 99, {}, "torch.bool, neither images nor noise"),
+        (lambda i: i.astype(np.complex64), {}, "torch.complex64, neither images nor noise"),
+        (lambda i: i[:0], {}, "holds 0 entries"),
+        (lambda i: (i / 255 - 0.5) / 0.25, {"content": "images"}, "Undo their normalization"),
+        (lambda i: i.astype(np.int64) * 2, {"content": "images"}, "images lie in 0 to 255"),
+        (lambda i: i / 160.0, {"content": "images"}, "Name the unit: 1 or 255"),
+        (lambda i: i[:-1].astype(np.float32) - 128, {}, "neither one for each of 12 images nor for each of 3 classes"),
+    ],
+)
+def test_what_is_neither_noise_nor_images_is_refused(
+    change: Callable[[np.ndarray], np.ndarray], settings: dict[str, Any], says: str, data: Data, task: Task,
+    images: np.ndarray, tmp_path: Path,
+) -> None:  # fmt: skip
+    np.save(tmp_path / "a.npy", change(images))
+    with pytest.raises(HowfarError, match=says):
+        taken(Imported(tmp_path / "a.npy", **settings), data, task)
+
+
+def test_palettes_are_colors_and_numbers_stand_once(task: Task, data: Data, tmp_path: Path) -> None:
+    gray = Data(data.pixels[:, :1], data.targets, data.ids)
+    for place, number in enumerate(gray.ids.tolist()):
+        for folder in ("palette", "by class/0", "by class/1", "named"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(gray.pixels[place, 0].numpy())
+        image.convert("RGB").quantize(256).save(tmp_path / "palette" / f"{number}.png")
+        image.save(tmp_path / "by class" / str(number % 2) / f"{number // 2}.png")
+        image.save(tmp_path / "named" / f"{number}.png")
+    (tmp_path / "palette" / "._0.png").write_bytes(b"of macOS")
+    assert not taken(Imported(tmp_path / "palette"), gray, task).any()
+    with pytest.raises(HowfarError, match=r"0/0\.png and .*1/0\.png are both number 0"):
+        taken(Imported(tmp_path / "by class"), gray, task)
+    image.save(tmp_path / "named" / "².png")
+    with pytest.raises(HowfarError, match=r"²\.png is not named by a number"):
+        taken(Imported(tmp_path / "named"), gray, task)
 
 
 def test_too_few_entries_for_the_ids(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:

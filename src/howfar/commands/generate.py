@@ -150,11 +150,12 @@ class Generate(Source):
 
 @dataclass(kw_only=True)
 class Validate(Source):
-    """Check a protected set: digests, ids, labels, budget, broken images, lost signs, shared noise.
+    """Check a protected set: digests, counts, ids, labels, budget, broken images, lost signs, shared noise.
 
     With --dataset, the clean images are compared as well: the subset that the set was made from, unless --limit-train
-    names another. Exports hold no noise and cannot be checked. Of a row of a leaderboard, a file, this is checked: does
-    what it says follow from its runs? Exit code 1 if anything is wrong.
+    names another. Lost signs and shared noise of imported sets are doubts, no faults. Exports hold no noise and cannot
+    be checked. Of a row of a leaderboard, a file, this is checked: does what it says follow from its runs? Exit code 1
+    if anything is wrong.
     """
 
     folder: Positional[Path]
@@ -172,15 +173,18 @@ class Validate(Source):
         if self.limit_train is None:  # sets of older versions do not say it
             self.limit_train = str(found.manifest.get("limit_train", len(found.data)))
         clean = None if self.dataset is None else self.experiment("clean", 0, source).splits.train
-        wrong = list(artefact.faults(found, clean))
+        wrong, odd = list(artefact.faults(found, clean)), list(artefact.doubts(found))
         if self.json:
-            terminal.show_json({"folder": str(self.folder), "faults": wrong})
+            terminal.show_json({"folder": str(self.folder), "faults": wrong, "doubts": odd})
         else:
             for fault in wrong:
                 terminal.out(f"{self.folder}: {fault}")
             if not wrong:
                 compared = "" if clean is None else " and compared with the clean set"
-                terminal.out(f"{self.folder}: {len(found.data)} images checked{compared}, nothing is wrong.")
+                sound = "nothing is wrong" if not odd else "they are as they were written"
+                terminal.out(f"{self.folder}: {len(found.data)} images checked{compared}, {sound}.")
+            for doubt in odd:
+                terminal.out(f"{self.folder}: doubtful: {doubt}")
         return 1 if wrong else 0
 
     def _row(self) -> int:
