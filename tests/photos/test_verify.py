@@ -66,7 +66,7 @@ def test_photographs_that_were_not_protected_lose_nothing(photos: Path) -> None:
     code, found = verified(photos, photos / "photos", "--require", "drop>=20")
     first = found["losses"][0]  # type: ignore[index]
     assert first["value"] == 0
-    assert "There is no protection to be seen" in found["verdict"][0]  # type: ignore[index]
+    assert "There is no measurable protection" in found["verdict"][0]  # type: ignore[index]
     assert code == 4
 
 
@@ -128,13 +128,18 @@ def test_the_verdict_says_what_was_measured() -> None:
     [
         ((0.2, 0.0, 0.4), 3, "The protection holds:", "points."),
         ((0.7, 0.6, 0.8), 3, "The protection is weak:", "points."),
-        ((1.0, 0.95, 1.05), 3, "There is no protection to be seen:", "points."),
+        ((1.0, 0.95, 1.05), 3, "There is no measurable protection:", "points."),
         ((0.5, 0.3, 0.7), 3, "There is protection, but these seeds cannot tell whether it holds:", f"{MORE}."),
-        ((0.2, -0.9, 1.3), 2, "Cannot tell, as the loss is not told apart from 0:", f"{MORE}, or more photographs."),
+        (
+            (0.2, -0.9, 1.3),
+            2,
+            "Cannot tell, because the loss is not told apart from 0:",
+            f"{MORE}, or more photographs.",
+        ),
         ((0.2, None, None), 1, "Cannot tell from 1 seed:", f"{MORE}."),
-        ((0.2, None, None), 3, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
-        (None, 3, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
-        (None, 1, "Cannot tell, as the originals were not learned:", f"{LONGER}."),
+        ((0.2, None, None), 3, "Cannot tell, because the originals were not learned:", f"{LONGER}."),
+        (None, 3, "Cannot tell, because the originals were not learned:", f"{LONGER}."),
+        (None, 1, "Cannot tell, because the originals were not learned:", f"{LONGER}."),
     ],
 )
 def test_the_verdict_is_what_its_interval_decides(
@@ -154,9 +159,9 @@ def test_tasks_without_labels_are_judged_by_their_intervals() -> None:
     ]  # fmt: skip
     left, gone, unknown, unlearned, _ = sentences(losses, "resnet8", None)
     assert left == "Remains learnable: sure (90 %) of what the originals teach."
-    assert gone == "Is taken away: lost (10 %) is left of what the originals teach."
+    assert gone == "Mostly lost: lost (10 %) of what the originals teach remains."
     assert "wide (90 %, -300 to 480), single (90 %, 1 seed)" in unknown
-    assert unlearned.startswith("Cannot tell, as the originals did not teach it: nothing, chance.")
+    assert unlearned.startswith("Cannot tell, because the originals did not teach it: nothing, chance.")
 
 
 def test_originals_that_teach_nothing_show_nothing_about_the_protection(tmp_path: Path) -> None:
@@ -167,9 +172,9 @@ def test_originals_that_teach_nothing_show_nothing_about_the_protection(tmp_path
         Image.new("RGB", (16, 16), (128, 128, 128)).save(path)
     code, found = verified(tmp_path, tmp_path / "photos", "--epochs", "1", "--require", "drop<=5")
     verdict = found["verdict"][0]  # type: ignore[index]
-    assert verdict.startswith("Cannot tell, as the originals were not learned")
+    assert verdict.startswith("Cannot tell, because the originals were not learned")
     assert verdict.endswith(f"{LONGER}.")
-    assert (code, found["required"]) == (4, ["drop cannot be told, required <= 5: not met"])
+    assert (code, found["required"]) == (4, ["drop is unknown, required <= 5: not met"])
 
 
 def test_too_few_photographs_are_refused_with_the_number_that_is_enough(tmp_path: Path) -> None:
@@ -208,7 +213,7 @@ def test_a_requirement_that_cannot_be_judged_is_refused_before_any_work(
     """Without defenses no worst case is measured."""
     how = ("verify", str(photos / "photos"), str(photos / "protected"), *QUICK, "--runs", str(tmp_path / "runs"))
     code, _, said = inside(*how, "--require", demand)
-    assert (code, "is no requirement" in said) == (2, True)
+    assert (code, "is not a requirement" in said) == (2, True)
     assert not (tmp_path / "runs").exists()
 
 
@@ -241,7 +246,7 @@ def test_one_seed_decides_nothing() -> None:
 def test_requirements() -> None:
     assert required("drop>=30", {"drop": 31.0}) == (True, "drop is 31.0, required >= 30: met")
     assert not required("kept <= 5", {"kept": 31.0})[0]
-    assert required("kept<=5", {"kept": float("nan")}) == (False, "kept cannot be told, required <= 5: not met")
+    assert required("kept<=5", {"kept": float("nan")}) == (False, "kept is unknown, required <= 5: not met")
     for text in ("drop", "other>=3", "drop>=much"):
-        with pytest.raises(UsageError, match="no requirement"):
+        with pytest.raises(UsageError, match="not a requirement"):
             required(text, {"drop": 1.0})

@@ -9,11 +9,11 @@ from howfar.score import Retention, WorstCase, kept_text
 
 AFTER = {"jpeg-75": "After JPEG 75", "halved": "After halving its size", "screenshot": "After a screenshot"}
 LIMITS = (
-    "Measured on small networks that learn from nothing but these photographs, all of them protected unless said "
-    "otherwise. It says nothing of large models that are tuned with other images, nor of people who hold the originals."
+    "Measured on small networks trained only on these photographs, all of them protected unless stated otherwise. This "
+    "says nothing about large models fine-tuned with other images, or about people who hold the originals."
 )
 HOLDS, WEAK = 0.5, 0.15  # share of (clean − chance) that is lost
-LONGER = "Train for longer (--epochs) or take more photographs"
+LONGER = "Train longer (--epochs) or use more photographs"
 MORE = "Add seeds (e.g. --seeds 0-4)"
 
 
@@ -62,7 +62,7 @@ class Loss:
 def sentences(
     losses: Sequence[Loss], model: str, worst: WorstCase | None, left_out: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return the verdict, the most important sentence first; what the intervals leave open is called open.
+    """Return the verdict, the most important sentence first; what the intervals do not decide is reported as undecided.
 
     Args:
         losses: classification as it is first; then other ways, shares and tasks.
@@ -75,7 +75,7 @@ def sentences(
     if worst is not None:
         best = worst.poisoned
         found.append(
-            f"A learner that takes the best of all defenses tried ({best.defense}) gets {100 * best.quality:.0f} %; "
+            f"A learner with the best of all tested defenses ({best.defense}) gets {100 * best.quality:.0f} %; "
             f"protection kept: {kept_text(worst)}."
         )
     found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
@@ -86,27 +86,27 @@ def _first(loss: Loss, model: str) -> str:
     judged, advice = _judged(loss)
     chance = "" if loss.learned else f" (chance {100 * loss.chance:.0f} %)"
     return (
-        f"{judged}: a {model} that learns from your protected photographs gets {100 * loss.protected:.0f} % of unseen "
-        f"ones right, from the originals {100 * loss.clean:.0f} %{chance}: it loses {_points(loss)}.{advice}"
+        f"{judged}: a {model} trained on your protected photographs gets {100 * loss.protected:.0f} % of unseen ones "
+        f"right; trained on the originals, {100 * loss.clean:.0f} %{chance}: it loses {_points(loss)}.{advice}"
     )
 
 
 def _judged(loss: Loss) -> tuple[str, str]:
     """Return what the interval of the retention decides, and what to do where it decides nothing."""
     if not loss.learned:
-        return "Cannot tell, as the originals were not learned", f" {LONGER}."
+        return "Cannot tell, because the originals were not learned", f" {LONGER}."
     if loss.ends is None:
         return "Cannot tell from 1 seed", f" {MORE}."
     low, high = loss.ends
     if high <= 1 - HOLDS:
         return "The protection holds", ""
     if low >= 1 - WEAK:
-        return "There is no protection to be seen", ""
+        return "There is no measurable protection", ""
     if high < 1:
         return ("The protection is weak", "") if low > 1 - HOLDS else (
             "There is protection, but these seeds cannot tell whether it holds", f" {MORE}."
         )  # fmt: skip
-    return "Cannot tell, as the loss is not told apart from 0", f" {MORE}, or more photographs."
+    return "Cannot tell, because the loss is not told apart from 0", f" {MORE}, or more photographs."
 
 
 def _tasks(losses: Sequence[Loss]) -> list[str]:
@@ -125,9 +125,9 @@ def _tasks(losses: Sequence[Loss]) -> list[str]:
             kinds[kind].append(f"{loss.task} ({100 * kept.value:.0f} %{known})")
     texts = (
         ("left", "Remains learnable: {} of what the originals teach."),
-        ("gone", "Is taken away: {} is left of what the originals teach."),
+        ("gone", "Mostly lost: {} of what the originals teach remains."),
         ("open", f"Cannot tell how much remains learnable: {{}} of what the originals teach. {MORE}."),
-        ("unlearned", f"Cannot tell, as the originals did not teach it: {{}}. {LONGER}."),
+        ("unlearned", f"Cannot tell, because the originals did not teach it: {{}}. {LONGER}."),
     )
     return [text.format(", ".join(kinds[kind])) for kind, text in texts if kinds[kind]]
 
@@ -155,7 +155,7 @@ def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
         known: names that are measured.
 
     Raises:
-        UsageError: if it is no requirement.
+        UsageError: if it is not a requirement.
     """
     sign = ">=" if ">=" in text else "<="
     name, found, limit = text.partition(sign)
@@ -164,7 +164,7 @@ def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
     except ValueError:
         found = ""
     if not found or name.strip() not in known:
-        raise UsageError(f"'{text}' is no requirement. Write e.g. drop>=30; known: {', '.join(sorted(known))}.")
+        raise UsageError(f"'{text}' is not a requirement. Write e.g. drop>=30; known: {', '.join(sorted(known))}.")
     return name.strip(), sign, bound
 
 
@@ -181,6 +181,6 @@ def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
     name, sign, bound = demanded(text, measured)
     value = measured[name]
     if math.isnan(value):
-        return False, f"{name} cannot be told, required {sign} {bound:g}: not met"
+        return False, f"{name} is unknown, required {sign} {bound:g}: not met"
     met = value >= bound if sign == ">=" else value <= bound
     return met, f"{name} is {value:.1f}, required {sign} {bound:g}: {'met' if met else 'not met'}"
