@@ -48,6 +48,8 @@ def test_a_protector_may_name_its_own_source_task() -> None:
     assert set(found.values()) == {1}
     with pytest.raises(UsageError, match="more than one source task"):
         make_suite("two-tasks", {"protectors": "ops@normal@class_scene"}).experiments()
+    with pytest.raises(UsageError, match="no source task behind the @"):
+        make_suite("two-tasks", {"protectors": "ops@"}).experiments()
     with pytest.raises(UsageError, match="unknown task 'class_scne'"):
         make_suite("two-tasks", {"protectors": "ops@class_scne"}).experiments()
 
@@ -75,7 +77,7 @@ def test_how_well_rows_are_to_be_known(text: str, value: float | None) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "five"])
 def test_a_width_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="until"):
+    with pytest.raises(UsageError, match=r"until.*such as 5, or off"):
         make_suite("digits", {"until": text})
 
 

@@ -1,5 +1,6 @@
 """From a request (preset, TOML file, flags) to the experiments of a benchmark."""
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +56,16 @@ def _points(value: object) -> object:
     """``"±5"`` -> 5; ``off`` -> None."""
     if not isinstance(value, str):
         return value
-    return None if value.strip() == "off" else value.strip().removeprefix("±").removesuffix("%").strip()
+    text = value.strip().removeprefix("±").removesuffix("%").strip()
+    if text == "off":
+        return None
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 < points <= 100:
+        raise ValueError("write points above 0 and at most 100, such as 5, or off")
+    return points
 
 
 LISTS = {
@@ -181,6 +191,8 @@ class Suite:
 def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable[[Data], Task]] | None]:
     """Return a protector, and the task that ``NAME@TASK`` crafts it against."""
     parts = split_list(text, at="@")
+    if "@" in text and len(parts) == 1:
+        raise UsageError(f"'{text}' names no source task behind the @. Write ops@class_scene, or leave the @ out.")
     if len(parts) > 2:
         raise UsageError(
             f"'{text}' names more than one source task. Write one entry a task: ops@class_scene,ops@normal."

@@ -62,7 +62,7 @@ def show_log() -> None:
 
 
 def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> None:
-    """Print what a run has found: one table across tasks and the verdict, where there are several tasks.
+    """Print what a run has found, and the verdict; of several tasks one table across them.
 
     Args:
         page: what was found.
@@ -87,9 +87,8 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
         costs = {(entry.dataset, entry.protector): entry.seconds_per_image for entry in page.protected}
         for table in as_table(page.rows, costs):
             console.print(table)
-    if page.matrices:
-        for sentence in verdict(page.groups, page.profiles, page.matrices):
-            console.print(sentence, markup=False, highlight=False)
+    for sentence in verdict(page.groups, page.profiles, page.matrices):
+        console.print(sentence, markup=False, highlight=False)
 
 
 def watch(work: "Generator[Work, None, T]", label: str) -> "T":

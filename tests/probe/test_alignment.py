@@ -160,6 +160,8 @@ def test_what_does_not_fit_is_refused() -> None:
         alignment(model, task, data, replace(data, ids=data.ids + 1))
     with pytest.raises(UsageError, match="at least two images"):
         alignment(model, task, data.take([0]), data.take([0]))
+    with pytest.raises(UsageError, match="no trainable parameter"):
+        alignment(model, task, data, data, include=())
 
 
 def test_a_dead_layer_has_no_direction() -> None:

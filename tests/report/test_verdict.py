@@ -1,7 +1,9 @@
 """The verdict across tasks says what its intervals decide, and no more."""
 
+from dataclasses import replace
+
 from howfar.report.crosstask import Cell, Column, Matrix
-from howfar.report.verdict import across
+from howfar.report.verdict import RULE, across
 from howfar.score import Retention
 
 
@@ -27,6 +29,7 @@ def test_protection_of_one_task_only() -> None:
         "em takes class_scene from 60 % to 15 % and leaves 96 ± 4 % of depth: unlearnable for one task only. "
         "The same holds for ops.",
         "No tested protector is shown to make the data unlearnable for both tasks.",
+        RULE,
     ]
 
 
@@ -44,11 +47,20 @@ def test_protection_of_every_task_none_and_cannot_tell() -> None:
         "No protection in any task: weak.",
         "Cannot tell: wide on class_scene (retains 40 ± 30 %) and wide on depth (retains 10 %, clean not told apart "
         "from chance). "
-        "Add seeds: --seeds 0-5 --until 5.",
+        "Add seeds to the same command: --seeds 0-5 --until 5.",
         "The baseline random retains 98 ± 3 % of class_scene and 101 ± 5 % of depth.",
+        RULE,
     ]
 
 
 def test_an_interval_that_reaches_one_half_decides_nothing() -> None:
-    (_, found) = across(matrix(em=((0.4, 0.1), (0.6, 0.1))))
+    (_, found, _) = across(matrix(em=((0.4, 0.1), (0.6, 0.1))))
     assert found.startswith("Cannot tell: em on class_scene (retains 40 ± 10 %) and em on depth")
+
+
+def test_one_seed_says_what_it_shows_and_decides_nothing() -> None:
+    found = across(replace(matrix(em=((0.1, None), (0.96, None))), seeds=(1, 1)))
+    assert found == [
+        "So far, em leaves 10 % of class_scene and 96 % of depth.",
+        "One seed has no interval and decides nothing. Add seeds to the same command: --seeds 0-5 --until 5.",
+    ]

@@ -236,8 +236,9 @@ class _Plan:
         from howfar.engine import plan
         from howfar.estimate import estimate
 
-        todo, ready = plan(experiments, store)
-        return cls(todo, len(ready), estimate(todo, store), workers, after)
+        todo, _ = plan(experiments, store)
+        count = len({step.key for experiment in experiments for step in experiment.steps()})
+        return cls(todo, count - len(todo), estimate(todo, store), workers, after)
 
     @property
     def total(self) -> float:
@@ -255,7 +256,8 @@ class _Plan:
             maps = (
                 f" {terminal.duration(sum(self.after.values()))} of it for {len(self.after)} maps of finished victims."
             )
-        return f"{len(self.todo)} steps to do, {self.ready} in the store; {about}.{maps}"
+        steps = f"{len(self.todo)} step{'s' * (len(self.todo) != 1)}"
+        return f"{steps} to do, {self.ready} in the store; {about}.{maps}"
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
         """Print the matrix of what is to do."""

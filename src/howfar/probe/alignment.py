@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.errors import UsageError
+from howfar.errors import UsageError, unknown
 from howfar.models import in_eval_mode
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.precision import precise
@@ -21,6 +21,7 @@ VERSION = 1
 GROUPS = 8  # of images: gradients are kept for each, and the jackknife leaves one out at a time
 BATCH = 64  # images in a backward pass, at most
 NETWORK = "network"  # the key of all layers together
+GRANULARITIES = ("layer", "channel", NETWORK)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def alignment(
         include: kinds of parameters, as in ``sharpness``. Frozen ones are left out.
 
     Raises:
-        UsageError: if the images are not the same ones, or fewer than two.
+        UsageError: if the images are not the same ones, or fewer than two; for an unknown ``by``, or where no weight
+            is left to compare.
 
     Example:
         >>> from howfar import DATASETS, MODELS, PROTECTORS, alignment, arrays, build
@@ -77,9 +79,11 @@ def alignment(
         >>> task = classification()(clean)
         >>> protected = PROTECTORS["random"]().protect(clean, task, generator=arrays.seeded(0))
         >>> model = build(MODELS["linear"](), clean.shape, 10, generator=arrays.seeded(0))
-        >>> round(alignment(model, task, clean, protected)["weight"].cosine, 2)
+        >>> round(alignment(model, task, clean, protected)["head.weight"].cosine, 2)
         1.0
     """
+    if by not in GRANULARITIES:
+        raise unknown("granularity", by, GRANULARITIES)
     found = products(model, task, clean, protected, include=include)
     if by == "channel":
         return {f"{name}[{row}]": _measured(gram) for name, grams in found.items() for row, gram in enumerate(grams)}
@@ -111,6 +115,8 @@ def products(
     clean, protected = _paired(clean, protected, task.target)
     groups = min(GROUPS, len(clean))
     weights = {name: weight for name, weight in weights_of(model, include).items() if weight.requires_grad}
+    if not weights:
+        raise UsageError(f"no trainable parameter of kind {', '.join(include) or 'none'} is left. Name weights.")
     same = torch.equal(clean.pixels, protected.pixels) and clean.targets.keys() == protected.targets.keys() and all(
         torch.equal(clean.targets[name], protected.targets[name]) for name in clean.targets
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The verdict in plain words: what an interval does not decide is reported as undecided."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from howfar.report.crosstask import Cell, Column, Matrix, share
 from howfar.report.leaderboard import Row
@@ -11,6 +11,10 @@ from howfar.report.profile import Profile
 from howfar.score import Correlation, DoseResponse, Retention, WorstCase, kept_text
 
 BASELINES = ("random", "random:class")  # protect nothing by design
+RULE = (
+    "A task counts as unlearnable if the whole interval of its retention lies below 50 %, and as learnable if it lies "
+    "above. Retention below 0 is worse than chance."
+)
 BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
 
 
@@ -47,18 +51,23 @@ def across(matrix: Matrix) -> list[str]:
     above.
     """
     titles = {column.name: column for column in matrix.columns}
+    rows = {label: {name: row[name] for name in titles if name in row} for label, row in matrix.cells.items()}
     sides = {
         label: {name: _side(cell.retention) for name, cell in row.items()}
-        for label, row in matrix.cells.items()
+        for label, row in rows.items()
         if label not in BASELINES
     }
+    if matrix.seeds == (1, 1):
+        return [_so_far(label, rows[label]) for label in sides] + [
+            "One seed has no interval and decides nothing. Add seeds to the same command: --seeds 0-5 --until 5."
+        ]
     none = [label for label, found in sides.items() if set(found.values()) == {False}]
     some = [label for label, found in sides.items() if {True, False} <= set(found.values())]
     every = [label for label, found in sides.items() if set(found.values()) == {True}]
     sentences = []
     if some:
-        first, *others = sorted(some, key=lambda label: min(c.retention.value for c in matrix.cells[label].values()))
-        row, found = matrix.cells[first], sides[first]
+        first, *others = sorted(some, key=lambda label: min(c.retention.value for c in rows[label].values()))
+        row, found = rows[first], sides[first]
         hurt = [_fallen(titles[name], row[name]) for name, side in found.items() if side]
         left = [f"{share(row[name].retention)} of {name}" for name, side in found.items() if side is False]
         also = f" The same holds for {_listed(others)}." if others else ""
@@ -67,7 +76,7 @@ def across(matrix: Matrix) -> list[str]:
             f"{_crafted(first)} takes {_listed(hurt)} and leaves {_listed(left)}: unlearnable for {one} only.{also}"
         )
     if every:
-        worst = [max(matrix.cells[label].items(), key=lambda item: item[1].retention.value) for label in every]
+        worst = [max(rows[label].items(), key=lambda item: item[1].retention.value) for label in every]
         kept = [f"{label} ({name} retains {share(c.retention)})" for label, (name, c) in zip(every, worst, strict=True)]
         sentences.append(f"Unlearnable for {_all(len(titles))}: {_listed(kept)}.")
     elif sides:
@@ -75,17 +84,21 @@ def across(matrix: Matrix) -> list[str]:
     if none:
         sentences.append(f"No protection in any task: {_listed(none)}.")
     open_ = [
-        f"{label} on {name} (retains {share(matrix.cells[label][name].retention)})"
+        f"{label} on {name} (retains {share(rows[label][name].retention)})"
         for label, found in sides.items() for name, side in found.items() if side is None
     ]  # fmt: skip
     if open_:
-        sentences.append(f"Cannot tell: {_listed(open_)}. Add seeds: --seeds 0-5 --until 5.")
-    for label in (label for label in matrix.cells if label in BASELINES):
-        kept = [
-            f"{share(matrix.cells[label][name].retention)} of {name}" for name in titles if name in matrix.cells[label]
-        ]
+        sentences.append(f"Cannot tell: {_listed(open_)}. Add seeds to the same command: --seeds 0-5 --until 5.")
+    for label in (label for label in rows if label in BASELINES):
+        kept = [f"{share(cell.retention)} of {name}" for name, cell in rows[label].items()]
         sentences.append(f"The baseline {label} retains {_listed(kept)}.")
-    return sentences
+    return [*sentences, RULE]
+
+
+def _so_far(label: str, row: Mapping[str, Cell]) -> str:
+    """Return what a single seed shows of a row."""
+    kept = [f"{100 * cell.retention.value:.0f} % of {name}" for name, cell in row.items()]
+    return f"So far, {label} leaves {_listed(kept)}."
 
 
 def _crafted(label: str) -> str:
