@@ -8,6 +8,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.report.page import Page
 from howfar.results import CLEAN, compared, readings_of
 from howfar.results.names import Names, protection, shared
+from howfar.results.schema import sound_records
 from howfar.score import Distance, unlearnable_distance
 from howfar.store import Record, Store
 
@@ -24,7 +25,7 @@ def select(store: Store, text: str, *, model: str | None = None, defense: str | 
     Raises:
         UsageError: if nothing matches, or victims that differ in more than their seed.
     """
-    victims = [record for record in store.records("victim") if record.status == "done"]
+    victims = [record for record in sound_records(store, "victim") if record.status == "done"]
     key = Path(text).stem if text.endswith(".json") else text
     found = [record for record in victims if record.key == key] or [
         record

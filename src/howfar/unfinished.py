@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from howfar.errors import UsageError
+
 END = ".tmp"
 LONG_NAME = 120  # bytes; file systems take 255
 UNTOUCHED = 3600.0  # seconds after which a file of an older version, which does not tell its machine, is nobody's
@@ -41,7 +43,9 @@ def whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
 
     Raises:
         OSError: if the file was not written or cannot be renamed; the unfinished one is removed.
+        UsageError: for a name of a device or pipe. A link is written through.
     """
+    path = _meant(path)
     for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{END}") if aside is None else ():
         if is_left(left):
             remove(left)
@@ -51,6 +55,20 @@ def whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
         draft.replace(path)
     finally:
         remove(draft)
+
+
+def _meant(path: Path) -> Path:
+    """Return where a file is to be written: behind a link, to where it leads.
+
+    Raises:
+        UsageError: for a device, a pipe, or anything else that cannot be replaced by a file.
+    """
+    if path.is_dir():
+        return path
+    found = path.resolve()
+    if (found.exists() and not found.is_file()) or Path("/dev") in (Path.cwd() / path).parents:
+        raise UsageError(f"{path} is no file that can be replaced. Give the name of a file.")
+    return found if path.is_symlink() else path
 
 
 def temporary(name: str) -> str:

@@ -121,8 +121,11 @@ def _page(runs: str, *, brief: bool = False) -> "Page":
 
 def _rows_of(runs: str) -> list[Path]:
     """Return the rows in a folder; none if it is a store."""
-    folder = Path(runs)
-    return [] if "://" in runs or (folder / "victim").is_dir() else sorted(folder.glob("*.json"))
+    from howfar.store import is_url, open_store
+
+    if is_url(runs) or open_store(runs, reading=True).recognized:
+        return []
+    return sorted(path for path in Path(runs).glob("*.json") if not path.name.startswith("."))
 
 
 def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":

@@ -1,5 +1,6 @@
 """``howfar store check | gc | export | import`` and ``howfar compare``: look after what runs have left."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,9 +9,11 @@ from tyro.conf import Positional, arg, subcommand
 
 from howfar import terminal
 from howfar.commands.common import Common
-from howfar.errors import UsageError
+from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from howfar.store import Finding, Store
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -31,7 +34,9 @@ class Check(Common):
     def __call__(self) -> int:
         from howfar.store import check
 
-        findings = list(check(opened(self.runs)))
+        store = opened(self.runs)
+        findings = list(check(store))
+        findings += _impossible(store, {finding.path for finding in findings if finding.harm})
         _show(findings, as_json=self.json)
         harm = sum(finding.harm for finding in findings)
         terminal.say(f"{harm} damaged. Run howfar store gc --damaged, then the same bench again." if harm else "sound.")
@@ -58,12 +63,15 @@ class Gc(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.store import clean, is_url, remove
+        from howfar.store import clean, is_url, open_store, remove
 
         if is_url(self.runs):
             raise UsageError("gc clears up folders. Remove objects with the tools of their bucket.")
         store = opened(self.runs, reading=self.dry_run)
+        if not self.dry_run:
+            open_store(self.runs)  # says so where nothing can be removed
         findings = list(clean(store, failed=self.failed, arrays=self.arrays, damaged=self.damaged, drafts=self.drafts))
+        findings += _impossible(store, {finding.path for finding in findings}) if self.damaged else []
         _show(findings, as_json=self.json)
         if not self.dry_run:
             for finding in findings:
@@ -101,10 +109,17 @@ class ImportStore(Common):
     """Folder or URL of the store that takes them."""
 
     def __call__(self) -> int:
-        from howfar.store import merge, open_store
+        from howfar.store import UNSEALED, merge, open_store
 
-        taken = merge(open_store(self.runs), opened(self.source))
-        terminal.say(f"{taken} records taken from {self.source}")
+        source = opened(self.source)
+        wrong = _impossible(source, set())
+        if wrong:
+            raise HowfarError(f"{wrong[0].path} is damaged ({wrong[0].what}). Remove it from {self.source} first.")
+        taken = merge(open_store(self.runs), source)
+        terminal.say(f"{len(taken)} records taken from {self.source}")
+        unsealed = sum(bool(record.made.get(UNSEALED)) for record in taken)
+        if unsealed:
+            terminal.say(f"{unsealed} of them have no seal: nothing shows that they are as they were written.")
         return 0
 
 
@@ -151,7 +166,7 @@ class StoreTools(Common):
 
 
 def opened(place: str, *, reading: bool = False) -> "Store":
-    """Return the store at a URL, or in a folder that is there.
+    """Return the store at a URL, or in a folder that is there; a folder that cannot be written is read all the same.
 
     Args:
         place: folder or URL.
@@ -164,12 +179,29 @@ def opened(place: str, *, reading: bool = False) -> "Store":
 
     if not is_url(place) and not Path(place).is_dir():
         raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
+    reading = reading or not (is_url(place) or os.access(place, os.W_OK))
     if not open_store(place, reading=True).recognized:  # before it is marked
         raise UsageError(
             f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
             "Give the folder or URL that howfar bench was given with --runs."
         )
     return open_store(place, reading=reading)
+
+
+def _impossible(store: "Store", known: "Collection[Path]") -> "list[Finding]":
+    """Return the records that lack what their step must hold, or say what cannot be, besides those that are known."""
+    from howfar.results.schema import fault
+    from howfar.store import Finding
+
+    found = []
+    for step in store.steps():
+        for key in store.keys(step):
+            folder = store.root / step / key
+            record = store.find(step, key) if folder not in known and store.owns(step, key) else None
+            why = fault(record) if record is not None and record.step == step else ""
+            if why:
+                found.append(Finding(folder, why, harm=True))
+    return found
 
 
 def size(count: int) -> str:

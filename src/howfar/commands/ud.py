@@ -1,5 +1,6 @@
 """``howfar ud``."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +9,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from howfar import terminal
 from howfar.commands.common import Common, tell_left_out
+from howfar.commands.store import opened
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ class Ud(Common):
 
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence {self.confidence} is no share. Take a number such as 0.95.")
-        store, label = open_store(self.runs), None
+        label = None
+        learning = bool(self.clean and self.poisoned)
+        store = open_store(self.runs) if learning else opened(self.runs)
         if self.clean and self.poisoned and self.clean_run is None:
             label = Path(self.poisoned).stem
             first, second = self._learned(store, self.clean), self._learned(store, self.poisoned)
@@ -71,7 +75,7 @@ class Ud(Common):
         else:
             raise UsageError("give two runs, or --clean and --poisoned. See howfar ud --help.")
         distance, page = compare(first, second, confidence=self.confidence, label=label)
-        output = self.output or store.root / "ud.html"
+        output = self.output or (store.root if os.access(store.root, os.W_OK) else Path()) / "ud.html"
         write_text(output, render(page))
         row = next(row for row in page.rows if row.protector != "clean")
         if self.json:

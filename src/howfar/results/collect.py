@@ -30,6 +30,7 @@ from howfar.results.galleries import answers, contact_sheets
 from howfar.results.landscapes import scenes
 from howfar.results.names import CLEAN, Names, protection
 from howfar.results.profiles import profiles
+from howfar.results.schema import sound_records
 from howfar.score import Drop, recorded
 from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
@@ -47,9 +48,11 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         HowfarError: if there is not one finished victim, nor a landscape.
     """
     wanted = None if keys is None else set(keys)
-    victims = [record for record in store.records("victim") if wanted is None or record.key in wanted]
+    victims = [
+        record for record in sound_records(store, "victim", whole=not brief) if wanted is None or record.key in wanted
+    ]
     done = [record for record in victims if record.status == "done"]
-    protects = {canonical(r.spec): r for r in store.records("protect")}
+    protects = {canonical(r.spec): r for r in sound_records(store, "protect")}
     landscapes = scenes(store) if keys is None and not brief else []
     if not done and not landscapes:
         raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
@@ -274,7 +277,7 @@ def _circumstances(victims: list[Record]) -> dict[str, str]:
 def _commands(store: Store, victims: list[Record]) -> list[str]:
     """Return the commands that asked for any of these victims."""
     keys = {record.key for record in victims}
-    return sorted({r.spec["command"] for r in store.records("bench") if keys & set(r.spec["victims"])})
+    return sorted({r.spec["command"] for r in sound_records(store, "bench") if keys & set(r.spec["victims"])})
 
 
 def _title(record: Record) -> str:

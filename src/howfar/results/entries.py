@@ -9,6 +9,7 @@ from howfar.errors import HowfarError
 from howfar.report.entry import Distance, Entry, Runs
 from howfar.results.cells import Cells, Distances, Spreads, by_victim, grouped, protect_spec, seeds_of
 from howfar.results.names import CLEAN, Names
+from howfar.results.schema import sound_records
 from howfar.score.drop import drops
 from howfar.store import Record, Store
 
@@ -22,9 +23,9 @@ def entries(store: Store) -> list[Entry]:
     Raises:
         HowfarError: if there is not one pair of finished victims.
     """
-    done = [record for record in store.records("victim") if record.status == "done"]
-    protects = {canonical(r.spec): r for r in store.records("protect") if r.status == "done"}
-    commands = [(set(r.spec["victims"]), r.spec["command"]) for r in store.records("bench")]
+    done = [record for record in sound_records(store, "victim") if record.status == "done"]
+    protects = {canonical(r.spec): r for r in sound_records(store, "protect") if r.status == "done"}
+    commands = [(set(r.spec["victims"]), r.spec["command"]) for r in sound_records(store, "bench")]
     distances = Distances(store.index)
     rows: dict[str, Entry] = {}
     for members in by_victim(grouped(done, Names(done, but=("probe",)))):

@@ -8,6 +8,7 @@ import numpy as np
 
 from howfar.arrays import canonical
 from howfar.report.scenery import Panel, Scene
+from howfar.results.schema import sound_records
 from howfar.store import Record, Store
 from howfar.unfinished import whole
 
@@ -27,7 +28,7 @@ def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
     """
     wanted = None if keys is None else set(keys)
     found: dict[str, list[Record]] = {}
-    for record in store.records("landscape"):
+    for record in sound_records(store, "landscape"):
         if (wanted is None or record.key in wanted) and store.whole("landscape", record.key):
             found.setdefault(canonical(record.spec["scene"]), []).append(record)
     return [_scene(store, records) for _, records in sorted(found.items())]

@@ -9,13 +9,14 @@ from typing import Any
 
 from howfar.errors import HowfarError, UsageError
 from howfar.results.names import crafted
+from howfar.results.schema import sound_records
 from howfar.store import Record, Store, differences, write_text
 from howfar.unfinished import whole
 
 
 def rows(store: Store) -> list[dict[str, Any]]:
     """Return one row for every finished victim of a store, by key."""
-    return [_row(record) for record in store.records("victim") if record.status == "done"]
+    return [_row(record) for record in sound_records(store, "victim") if record.status == "done"]
 
 
 def write(found: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -6,10 +6,10 @@ from howfar.store.mark import MARK
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.remote import absolute, is_url, open_store
-from howfar.store.upkeep import Finding, check, clean, differences, merge, remove
+from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, merge, remove
 from howfar.store.writing import write_text
 
 __all__ = [
-    "MARK", "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store", "absolute",
-    "check", "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
+    "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store",
+    "absolute", "check", "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
 ]  # fmt: skip

@@ -54,7 +54,7 @@ def read_record(path: str) -> dict[str, Any] | None:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
-            members: dict[str, Any] = from_json(unsealed(file.read()))
+            members: dict[str, Any] = from_json(unsealed(file.read()), allow_inf_nan=False)
         parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
         if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
             raise ValueError("it is no record")

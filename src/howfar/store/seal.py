@@ -26,6 +26,12 @@ def unsealed(text: bytes) -> bytes:
     return plain
 
 
+def has_seal(path: Path) -> bool:
+    """Return whether a record carries a seal; older versions wrote none, and anybody can take it off."""
+    with path.open("rb") as file:
+        return SEAL.encode() in file.read()
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:

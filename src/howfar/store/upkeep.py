@@ -1,16 +1,18 @@
 """Look after a store: check it, clear it up, take in another one, tell what differs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from howfar.errors import HowfarError
 from howfar.store.lease import FileSlot
-from howfar.store.record import ARRAYS, DamagedError, Record
+from howfar.store.record import ARRAYS, RECORD, DamagedError, Record
 from howfar.store.records import Store
+from howfar.store.seal import has_seal
 from howfar.unfinished import remove as remove_path
 
+UNSEALED = "imported_without_seal"  # in what a record says about its making
 PASSING = "seconds"  # times in results differ from run to run
 
 
@@ -49,6 +51,10 @@ def check(store: Store) -> Iterator[Finding]:
         else:
             if record.status == "failed":
                 yield Finding(folder, f"failed: {record.result.get('error', '')}".strip(), harm=False)
+            elif not has_seal(folder / RECORD):
+                yield Finding(folder, "has no seal: an older version wrote it, or somebody changed it", harm=False)
+            elif record.made.get(UNSEALED):
+                yield Finding(folder, "was imported without a seal", harm=False)
             elif _lacks_its_set(store, record):
                 yield Finding(folder, "its protected set has no record", harm=False)
     yield from left_over(store)
@@ -99,8 +105,10 @@ def remove(finding: Finding) -> None:
     remove_path(finding.path)
 
 
-def merge(store: Store, other: Store) -> int:
-    """Take in the finished records of another store that this one lacks; returns how many.
+def merge(store: Store, other: Store) -> list[Record]:
+    """Take in the finished records of another store that this one lacks, and return them.
+
+    Those without a seal are marked for good (``UNSEALED``), since writing them seals them.
 
     Nothing is taken unless all can be.
 
@@ -122,11 +130,12 @@ def merge(store: Store, other: Store) -> int:
             if record.status == "done" and (
                 lacks or other.has_arrays(step, record.key) > store.has_arrays(step, record.key)
             ):
-                fresh.append(record)
+                sealed = has_seal(other.root / step / record.key / RECORD)
+                fresh.append(record if sealed else replace(record, made={**record.made, UNSEALED: True}))
     for record in fresh:
         held = other.has_arrays(record.step, record.key)
         store.save(record, other.arrays(record.step, record.key) if held else None)
-    return len(fresh)
+    return fresh
 
 
 def differences(one: Store, other: Store, step: str = "victim") -> Iterator[tuple[Record | None, Record | None]]:

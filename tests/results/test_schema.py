@@ -1,0 +1,144 @@
+"""Records of others: what a step must hold is checked before any number of it is shown."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from howfar.store import Store
+from howfar.store.seal import has_seal, sealed, unsealed
+
+from ..test_cli import inside
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two seeds."""
+    place = tmp_path_factory.mktemp("schema") / "runs"
+    grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0-1")
+    code, _, said = inside(
+        "bench", *grid, "--epochs", "1", "--limit-train", "100", "--workers", "0", "--runs", str(place)
+    )
+    assert code == 0, said
+    return place
+
+
+def changed(runs: Path, target: Path, change: Change, *, seal: bool = False) -> Path:
+    """Return the record that was changed, in a copy of the store."""
+    shutil.copytree(runs, target)
+    (target / ".index.sqlite").unlink(missing_ok=True)
+    path = next(path for path in sorted(target.glob("victim/*/record.json")) if '"label":"lsp' in path.read_text())
+    members = json.loads(unsealed(path.read_bytes()))
+    change(members)
+    text = json.dumps(members, separators=(",", ":"))
+    path.write_text(sealed(text) if seal else text)
+    return path
+
+
+IMPOSSIBLE: list[tuple[Change, str]] = [
+    (lambda m: m["result"].update(quality=7.5), "quality is 7.5, outside the range of accuracy, 0 to 1"),
+    (lambda m: m["result"].update(quality="much"), "quality is 'much', not a finite number"),
+    (lambda m: m["result"].update(chance=-1), "chance is -1, outside the range of accuracy"),
+    (lambda m: m["result"].pop("quality"), "it lacks quality"),
+    (lambda m: m["result"].update(higher_is_better=1), "higher_is_better is 1, not true or false"),
+    (lambda m: m["result"].update(train_images=-3), "train_images is -3, not a whole number"),
+    (lambda m: m["result"].pop("epochs"), "it lacks epochs"),
+    (lambda m: m["result"].update(epochs=[{}]), "epoch 1 has no accuracy"),
+    (lambda m: m["result"].update(metric="furlongs"), "epoch 1 has no furlongs"),
+    (lambda m: m["result"].update(quality=float("nan")), "expected value"),
+    (lambda m: m["spec"].pop("defense"), "it lacks defense.label|lies where another record belongs"),
+    (lambda m: m["spec"].update(seed="0"), "seed is '0', not a whole number|lies where another record belongs"),
+    (lambda m: m.update(status="perfect"), "status is 'perfect'"),
+    (lambda m: m.update(status="failed", result={}), "it lacks error"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(IMPOSSIBLE)))
+def test_no_command_shows_an_impossible_record(number: int, runs: Path, tmp_path: Path) -> None:
+    change, says = IMPOSSIBLE[number]
+    path = changed(runs, tmp_path / "odd", change)
+    place, other = str(tmp_path / "odd"), str(tmp_path / "other")
+    code, out, _ = inside("store", "check", place, "--json")
+    assert code == 1
+    assert any(re.search(says, finding["what"]) for finding in json.loads(out)), out
+    for command in (
+        ("report", place, "-o", str(tmp_path / "page.html")), ("submit", place, "-o", other),
+        ("store", "export", str(tmp_path / "t.csv"), "--runs", place), ("ud", "clean", "lsp", "--runs", place),
+        ("store", "import", place, "--runs", other),
+    ):  # fmt: skip
+        code, out, said = inside(*command)
+        if number == len(IMPOSSIBLE) - 1 and command[0] != "report":
+            continue  # failures are no rows anyway
+        assert code == 1, (command, out, said)
+        assert str(path.parent) in said, (command, said)
+        assert "Traceback" not in said
+        assert said.strip().count("\n") <= 1, said
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_records_without_a_seal_are_named_and_stay_so(runs: Path, tmp_path: Path) -> None:
+    path = changed(runs, tmp_path / "open", lambda members: members["result"].update(quality=0.75))
+    assert not has_seal(path)
+    code, out, _ = inside("store", "check", str(tmp_path / "open"))
+    assert code == 0, "older versions wrote none"
+    assert out.count("has no seal") == 1
+    code, _, said = inside("store", "import", str(tmp_path / "open"), "--runs", str(tmp_path / "mine"))
+    assert code == 0
+    assert "1 of them have no seal" in said
+    assert has_seal(tmp_path / "mine" / path.relative_to(tmp_path / "open"))
+    assert "was imported without a seal" in inside("store", "check", str(tmp_path / "mine"))[1].replace("\n", " ")
+    assert inside("store", "check", str(runs))[1].count("seal") == 0
+
+
+def test_reading_needs_no_right_to_write(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = shutil.copytree(runs, tmp_path / "ro")
+    (place / ".index.sqlite").unlink(missing_ok=True)
+    before = {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in place.rglob("*")}
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    real = Store.__init__
+
+    def reading(self: Store, root: Path, *, reading: bool = False) -> None:
+        assert reading or Path(root) != place, "it was opened to be written"
+        real(self, root, reading=reading)
+
+    monkeypatch.setattr(Store, "__init__", reading)
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ("leaderboard", str(place)), ("report", str(place)), ("submit", str(place)), ("store", "check", str(place)),
+        ("store", "import", str(place), "--runs", "r2"), ("compare", str(place), str(place)),
+        ("ud", "clean", "lsp", "--runs", str(place)), ("store", "export", "t.csv", "--runs", str(place)),
+    ):  # fmt: skip
+        code, _, said = inside(*command)
+        assert code == 0 or "UD has no denominator" in said, (command, said)
+    assert {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in place.rglob("*")} == before
+    assert inside("ud", "clean", "lsp", "--runs", "tpyo")[0] == 2
+    assert not (tmp_path / "tpyo").exists()
+
+
+def test_files_are_written_through_links_and_never_over_devices(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "page.html"
+    link.symlink_to(tmp_path / "real" / "page.html")
+    assert inside("report", str(runs), "-o", str(link))[0] == 0
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "page.html").read_text().startswith("<!")
+    for device in ("/dev/null", "/dev/stdout"):
+        before = Path(device).stat(follow_symlinks=False)
+        code, _, said = inside("report", str(runs), "-o", device)
+        assert code == 2
+        assert "no file that can be replaced" in said
+        assert Path(device).stat(follow_symlinks=False).st_ino == before.st_ino
+
+
+def test_a_store_without_victims_is_no_folder_of_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path / "r")
+    (store.root / "trajectory.json").write_text("{}")
+    code, _, said = inside("leaderboard", str(store.root))
+    assert code == 1
+    assert "holds no finished victim" in said
