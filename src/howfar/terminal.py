@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -235,8 +236,16 @@ def screen() -> Iterator[_Show]:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON."""
-    out(json.dumps(value, indent=1, ensure_ascii=False))
+    """Print a value as JSON; what is not finite is null, as JSON knows no infinity."""
+    out(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def out(text: str) -> None:

@@ -78,6 +78,21 @@ def test_reference_and_suspect_must_belong_together(shared: Path, tmp_path: Path
     assert code == 2
 
 
+@pytest.mark.parametrize(("side", "open_"), [(8, True), (16, True), (28, False), (32, False), (64, False)])
+def test_no_verdict_on_images_that_the_calibration_does_not_reach(side: int, open_: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = torch.arange(80) % 2
+    pixels = torch.from_numpy(rng.integers(0, 256, (80, 3, side, side), dtype=np.uint8))
+    data = Data(pixels, {"label": labels}, torch.arange(80))
+    path = saved(data, tmp_path / "a.npz")
+    code, out, _ = inside("audit", str(path), "--json", "--require", "clean")
+    found = json.loads(out)
+    assert (found["protected"] is None) == open_ == ("outside the calibration" in found["why_open"])
+    if open_:
+        assert code == 4, "what cannot be told meets no requirement"
+        assert inside("audit", str(path))[1].lstrip().startswith("Cannot tell (80 images in 2 groups): images of")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "camvid_96x128", "rooms"])
 def test_other_clean_sets_raise_no_alarm(shared: Path, tmp_path: Path, name: str) -> None:
@@ -98,7 +113,7 @@ def test_other_clean_sets_raise_no_alarm(shared: Path, tmp_path: Path, name: str
             Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path / f"{place:04d}.png")
         code, out, _ = inside("audit", str(path))
         assert code == 0
-        assert "No verdict (367 images in" in out
+        assert "Cannot tell (367 images in" in out
         assert "--labels" in out
         return
     assert inside("audit", str(saved(data, tmp_path / "set.npz")), "--require", "clean")[0] == 0

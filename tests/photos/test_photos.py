@@ -80,7 +80,7 @@ def test_the_same_tree_comes_out_protected_and_originals_are_untouched(album: Pa
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in album.rglob("*.*")}
     manifest = run(album, tmp_path / "out")
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in album.rglob("*.*")} == before
-    assert manifest["counts"] == {"protected": 12, "copied": 0, "skipped": 0}
+    assert manifest["counts"] == {"protected": 12, "unchanged": 0, "copied": 0, "skipped": 0}
     assert 8 <= manifest["linf"] <= 40
     assert manifest["ssim"] > 0.8
     for entry in manifest["photos"]:
@@ -235,7 +235,7 @@ def test_a_broken_file_is_named_left_out_or_copied(album: Path, tmp_path: Path) 
     with pytest.raises(HowfarError, match=r"broken.png is no readable image .*--broken skip"):
         run(album, tmp_path / "stop")
     skipped = run(album, tmp_path / "skip", broken="skip")
-    assert skipped["counts"] == {"protected": 12, "copied": 0, "skipped": 2}
+    assert skipped["counts"] == {"protected": 12, "unchanged": 0, "copied": 0, "skipped": 2}
     assert any("16 bits" in entry.get("why", "") for entry in skipped["photos"])
     assert not (tmp_path / "skip" / "cats" / "broken.png").exists()
     assert run(album, tmp_path / "copy", broken="copy")["counts"]["copied"] == 2
@@ -366,7 +366,7 @@ def test_the_copy_of_a_photograph_that_broke_since_does_not_stay(album: Path, tm
     run(album, tmp_path / "out", broken="skip")
     (album / "cats" / "Ünï 1.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     again = run(album, tmp_path / "out", broken="skip")
-    assert again["counts"] == {"protected": 11, "copied": 0, "skipped": 1}
+    assert again["counts"] == {"protected": 11, "unchanged": 0, "copied": 0, "skipped": 1}
     assert again["redone"]["cats/Ünï 1.png"] == "the photograph was edited"
     assert not (tmp_path / "out" / "cats" / "Ünï 1.png").exists()
     repainted(album / "cats" / "Ünï 1.png")
@@ -510,6 +510,39 @@ def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(s
     assert found["protected"] < 0.1 + (found["clean"] - 0.1) / 2, found
 
 
+@pytest.mark.parametrize(("share", "count"), [("0", 0), ("0.5", 6), ("1", 12)])
+def test_photographs_outside_the_share_are_not_called_protected(
+    share: str, count: int, album: Path, tmp_path: Path
+) -> None:
+    how = ("--share", share, "--side", "16", "--json", "-p", "random:class")
+    code, out, said = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
+    assert code == 0, said
+    found = json.loads(out)
+    assert found["counts"] == {"protected": count, "unchanged": 12 - count, "copied": 0, "skipped": 0}
+    assert found["linf"] == (8 if count else None)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert all((entry["linf"] > 0) == (entry["status"] == "protected") for entry in manifest["photos"])
+    assert checked(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--strength", "high", "--eps", "4/255"), "--strength and --eps say the same thing twice"),
+        (("--strength", "high", "-p", "em:class[eps=2/255]"), "--strength and eps in -p say"),
+        (("--eps", "4/255", "-p", "em:class[eps=2/255]"), "--eps and eps in -p say"),
+        (("--share", "0.5", "-p", "em:class[share=0.2]"), "--share and share in -p say"),
+        (("--strength", "low", "-p", "clean"), "clean has no eps, so --strength makes no sense"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(
+    flags: tuple[str, ...], says: str, album: Path, tmp_path: Path
+) -> None:
+    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), "--dry-run", *flags)
+    assert code == 2
+    assert says in said
+
+
 def test_unreadable_files_are_named(album: Path, tmp_path: Path) -> None:
     path = album / "cats" / "Ünï 0.jpg"
     path.chmod(0)
@@ -592,6 +625,6 @@ def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_pat
     for number in range(10_000):
         (root / f"{scripts[number % len(scripts)]} {number}.png").write_bytes(content[number % 2])
     manifest = run(root, tmp_path / "out", "random[eps=8/255]", side=8, ssim_photos=20)
-    assert manifest["counts"] == {"protected": 10_000, "copied": 0, "skipped": 0}
+    assert manifest["counts"] == {"protected": 10_000, "unchanged": 0, "copied": 0, "skipped": 0}
     assert len(photos_in(tmp_path / "out")) == 10_000
     assert checked(tmp_path / "out") == []

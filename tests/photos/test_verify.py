@@ -250,3 +250,18 @@ def test_requirements() -> None:
     for text in ("drop", "other>=3", "drop>=much"):
         with pytest.raises(UsageError, match="not a requirement"):
             required(text, {"drop": 1.0})
+
+
+def test_the_photographs_as_they_are_are_no_share() -> None:
+    losses = [
+        Loss("classification", way, "accuracy", 0.1, 0.9, 0.2, 0.7, 0.6, 0.8, None, 2) for way in ("halved", "as-is")
+    ]
+    text = sentences(losses, "linear", None)
+    assert text[1] == "As it is it loses 70 ± 10 points."
+
+
+def test_json_knows_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_json({"a": [float("inf"), -float("inf"), float("nan"), 1.5], "b": (2, {"c": float("nan")})})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"a": [None, None, None, 1.5], "b": [2, {"c": None}]}
+    assert not {"NaN", "Infinity"} & set(out.replace(",", " ").split())

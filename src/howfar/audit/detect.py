@@ -29,6 +29,7 @@ DETECTORS: Mapping[str, Detector] = {
     "fragile": fragile,
     "shifted": shifted,
 }
+CALIBRATED = 28, 32  # sides of the images that the calibration was made with, pixels
 LEAST = 8  # images a class
 
 
@@ -42,11 +43,11 @@ class Finding:
         scores: by detector; larger is more like protection.
         above: detectors that alone would call it protected.
         suspicion: of all together, 0 to 1.
-        protected: whether the suspicion is above the threshold; None is no verdict, as labels are not known: clusters
-            follow the pictures, and what pictures of a cluster share looks like shared noise.
+        protected: whether the suspicion is above the threshold; None is no verdict.
         family: which kind of protection it looks most like.
         sure: probability of that family, given that it is protected by one that is known.
         false_alarms: how often clean sets are called protected, by the calibration.
+        why_open: why there is no verdict, and what would give one; empty where there is one.
     """
 
     images: int
@@ -58,6 +59,7 @@ class Finding:
     family: str
     sure: float
     false_alarms: float
+    why_open: str = ""
 
 
 def scored(data: Data, *, seed: int = 0) -> Iterator[tuple[str, float]]:
@@ -93,6 +95,7 @@ def audit(
         UsageError: if there is one class, or too few images of one.
     """
     known: Calibration = calibration or calibrated()
+    why_open = _why_open(data, labelled=labelled)
     scores: dict[str, float] = {}
     for name, score in scored(data, seed=seed):
         scores[name] = score
@@ -105,8 +108,26 @@ def audit(
         scores=scores,
         above=[name for name, score in scores.items() if score > known.thresholds[name]],
         suspicion=suspicion,
-        protected=suspicion > known.threshold if labelled else None,
+        protected=None if why_open else suspicion > known.threshold,
         family=family,
         sure=sure,
         false_alarms=known.false_alarms,
+        why_open=why_open,
     )
+
+
+def _why_open(data: Data, *, labelled: bool) -> str:
+    """Return why the calibration says nothing of these images; empty where it does."""
+    if not labelled:
+        return (
+            "labels are not known, and what pictures of a cluster share looks like noise that a class shares. Sort the "
+            "images into subfolders, or give --labels FILE.csv."
+        )
+    low, high = CALIBRATED
+    height, width = data.shape[1:]
+    if not (low <= height <= high and low <= width <= high):
+        return (
+            f"images of {height}×{width} lie outside the calibration, which was made at {low}×{low} and {high}×{high}: "
+            "clean digits of 8×8 score like protected images. Give images of that size or larger ones, at --size 32."
+        )
+    return ""

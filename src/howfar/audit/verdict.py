@@ -7,14 +7,11 @@ from howfar.score import psnr_text, ssim_text
 
 def sentences(finding: Finding) -> list[str]:
     """Return the verdict in plain words."""
-    labelled = finding.protected is not None
-    about = f"{finding.images} images in {finding.classes} {'classes' if labelled else 'clusters'}"
+    about = f"{finding.images} images in {finding.classes} groups"
+    if finding.protected is None:
+        return [f"Cannot tell ({about}): {finding.why_open}"]
+    about = f"{finding.images} images in {finding.classes} classes"
     alarms = f"{100 * finding.false_alarms:.0f} % of clean sets are called protected by mistake"
-    if not labelled:
-        return [
-            f"No verdict ({about}): labels are not known, and what pictures of a cluster share looks like noise that a "
-            "class shares. Sort the images into subfolders, or give --labels FILE.csv."
-        ]
     if finding.protected:
         return [
             f"This looks protected ({about}; suspicion {finding.suspicion:.2f}; {alarms}).",

@@ -32,8 +32,8 @@ class Protect(Common):
     """Folder to write: the same tree, protected."""
     protector: Annotated[str, arg(aliases=["-p"])] = "carriers[cell=2,mirrored=true]"
     """Any protector that adds noise, e.g. carriers, em:class, lsp (see: howfar list protectors)."""
-    strength: Literal["low", "mid", "high"] = "mid"
-    """How strong the noise is: 4/255, 8/255 or 16/255."""
+    strength: Literal["low", "mid", "high"] | None = None
+    """How strong the noise is: 4/255, 8/255 (default) or 16/255."""
     eps: str | None = None
     """The same as a number, e.g. 6/255."""
     side: str = SIDES
@@ -41,8 +41,8 @@ class Protect(Common):
     photograph."""
     labels: str | None = None
     """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
-    share: float = 1.0
-    """Share of the photographs that are protected, chosen by the seed."""
+    share: float | None = None
+    """Share of the photographs that are protected, chosen by the seed (default: all)."""
     format: str = "png"
     """png, webp or tiff lose nothing; jpeg:95 loses some of the protection."""
     metadata: Literal["keep", "strip-gps", "strip-all"] = "keep"
@@ -103,9 +103,10 @@ class Protect(Common):
         else:
             labels = {} if clusters else labels_by_folder(names)
         spec = parse(self.protector, PROTECTORS, "protector")
-        given: dict[str, Any] = {} if self.share == 1.0 else {"share": self.share}
+        self._refuse_twice(set(spec.settings))
+        given: dict[str, Any] = {} if self.share is None else {"share": self.share}
         if "eps" in spec.settings and "eps=" not in self.protector:
-            given["eps"] = self.eps or STRENGTHS[self.strength]
+            given["eps"] = self.eps or STRENGTHS[self.strength or "mid"]
         spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
         order = Order(
@@ -120,6 +121,17 @@ class Protect(Common):
             sides=self._sides(),
         )
         return order, arranged(names, encoding.suffix, labels)
+
+    def _refuse_twice(self, known: set[str]) -> None:
+        """Refuse a setting that is given in two ways, or to a protector that has none."""
+        strengths = {"--strength": self.strength, "--eps": self.eps, "eps in -p": "eps=" in self.protector or None}
+        shares = {"--share": self.share, "share in -p": "share=" in self.protector or None}
+        for name, ways in (("eps", strengths), ("share", shares)):
+            given = [way for way, value in ways.items() if value is not None]
+            if len(given) > 1:
+                raise UsageError(f"{' and '.join(given)} say the same thing twice. Give one of them.")
+            if given and name not in known:
+                raise UsageError(f"{self.protector} has no {name}, so {given[0]} makes no sense. Leave it out.")
 
     def _sides(self) -> tuple[int, ...]:
         from howfar.spec import split_list
@@ -146,7 +158,7 @@ class Protect(Common):
         for name, reason in manifest["redone"].items():
             terminal.say(f"protected again: {name}: {reason}")
         for entry in manifest["photos"]:
-            if entry["status"] != "protected":
+            if "why" in entry:
                 terminal.say(f"{entry['status']}: {entry['name']}: {entry['why']}")
         if manifest["clusters"]:
             terminal.say("clusters stood in for labels: the protection is weaker than with labels. Try howfar verify.")

@@ -194,7 +194,8 @@ def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[s
     change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
     stamps = {"source": stamped, "copy": _write(order, photo, photo.output, content)}
     return {
-        "name": photo.name, "output": photo.output, "label": photo.label, "status": "protected",
+        "name": photo.name, "output": photo.output, "label": photo.label,
+        "status": "unchanged" if plates.empty(place) else "protected",
         "before": before, "after": digest_of(content), **asdict(change),
         "noise": plates.digest(place), "stamps": stamps,
     }  # fmt: skip

@@ -12,7 +12,7 @@ from howfar.errors import HowfarError, UsageError
 FORMAT = 1
 MANIFEST = "manifest.json"
 NOTES, SOURCE = ".howfar", "source"  # the folder of notes, and the file in it that says where the originals are
-STATES = ("protected", "copied", "skipped")
+STATES = ("protected", "unchanged", "copied", "skipped")
 
 
 def digest_of(content: bytes) -> str:

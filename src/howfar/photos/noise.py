@@ -44,6 +44,10 @@ class Plates:
         """Return the number of photographs."""
         return len(self.values)
 
+    def empty(self, place: int) -> bool:
+        """Return whether a photograph gets no noise, as it is not in the share that is protected."""
+        return bool((self.values[place] == REST).all())
+
     def digest(self, place: int) -> str:
         """Return a digest of all that decides the noise of one photograph."""
         content = f"{self.limit}\0".encode() + self.values[place].contiguous().numpy().tobytes()

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from howfar.errors import UsageError
 from howfar.score import Retention, WorstCase, kept_text
 
-AFTER = {"jpeg-75": "After JPEG 75", "halved": "After halving its size", "screenshot": "After a screenshot"}
+AFTER = {
+    "as-is": "As it is",
+    "jpeg-75": "After JPEG 75",
+    "halved": "After halving its size",
+    "screenshot": "After a screenshot",
+}
 LIMITS = (
     "Measured on small networks trained only on these photographs, all of them protected unless stated otherwise. This "
     "says nothing about large models fine-tuned with other images, or about people who hold the originals."
