@@ -9,7 +9,6 @@ from .errors import UsageError as UsageError
 from .experiment import Experiment as Experiment
 from .models import MODELS as MODELS
 from .models import build as build
-from .probe import Alignment as Alignment
 from .probe import Sharpness as Sharpness
 from .probe import alignment as alignment
 from .probe import curvature as curvature

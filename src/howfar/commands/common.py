@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from howfar import terminal
 from howfar.errors import UsageError
-from howfar.spec import Spec
+
+if TYPE_CHECKING:
+    from howfar.spec import Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -20,7 +22,7 @@ class Common:
     """Show the traceback of an error."""
 
 
-def tell_left_out(datasets: Iterable[Spec[Any]]) -> None:
+def tell_left_out(datasets: "Iterable[Spec[Any]]") -> None:
     """Say which images of folders are passed over, once for each folder."""
     from howfar.data.folder import left_out
     from howfar.data.tree import summary
