@@ -209,9 +209,9 @@ def test_the_five_commands_that_take_no_flags_do_what_they_say(desk: Path) -> No
             assert "left out: orthogonal-projection:momentum: it needs one class an image" in said
             assert "left out: dfr: it needs one class an image" in said
     labels = {name: " ".join(step["step"] for step in plan["todo"]) for name, plan in found.items()}
-    assert "resnet8[width=8] learns class_scene on em / dfr seed 1" in labels["bench"]
-    assert "resnet8[width=8] learns depth_euclidean on em / jpeg seed 1" in labels["bench"]
-    assert "learns depth_euclidean on em / dfr" not in labels["bench"]
+    assert "airbench:32-64-128 learns class_scene on em / dfr seed 1" in labels["bench"]
+    assert "unet:24-48-96 learns segment_semantic on em / jpeg seed 1" in labels["bench"]
+    assert "learns segment_semantic on em / dfr" not in labels["bench"]
     for name in ("ablate-ud", "trajectory", "landscape", "curvature"):
         assert "lenet5 on em[eps=16/255] / none seed 0" in labels[name]
         assert "jpeg" not in labels[name]

@@ -98,10 +98,10 @@ def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("keys", "model", "tasks"),
     [
-        ({}, "resnet8[width=8]", 3),
-        ({"dataset": "rooms:16"}, "resnet8[width=8]", 3),
+        ({}, "airbench:32-64-128", 2),
+        ({"dataset": "rooms:16"}, "airbench:32-64-128", 2),
         ({"dataset": "digits"}, "lenet5", 1),
-        ({"dataset": "mnist"}, "resnet8", 1),
+        ({"dataset": "mnist"}, "airbench:small", 1),
     ],
 )
 def test_a_data_set_without_a_suite_gets_the_one_made_for_it(keys: dict[str, str], model: str, tasks: int) -> None:
