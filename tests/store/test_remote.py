@@ -182,7 +182,7 @@ def test_two_machines_share_a_bucket_and_do_nothing_twice(bucket: str, tmp_path:
     outputs = [run.communicate(timeout=240) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
-    done = [line for _, errors in outputs for line in re.findall(r"^\S.* seed \d: \d.* s$", errors, re.MULTILINE)]
+    done = [line for _, errors in outputs for line in re.findall(r"^\S.* seed \d: \d.* s\b.*$", errors, re.MULTILINE)]
     store = open_store(bucket)
     assert len(store.records("victim")) == 6
     assert len(store.records("protect")) == 6

@@ -101,7 +101,9 @@ class Ud(Common):
 
         flags: dict[str, Any] = {
             "dataset": _dataset(text, self.size), "protectors": "clean", "models": self.model or "resnet8",
-            "defenses": self.defense or "none", "seeds": self.seeds, "train": {"epochs": self.epochs},
+            "defenses": self.defense or "none", "seeds": self.seeds, "recipe": "sgd",
+            # Whatever a suite trains with: small batches and no augmentation, so that shortcuts are learned.
+            "train": {"epochs": self.epochs, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
         }  # fmt: skip
         clean = parse(_dataset(self.clean or "", self.size), DATASETS, "dataset")
         experiments = make_suite("standard", flags, settings=self.set).experiments()
