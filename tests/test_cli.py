@@ -269,7 +269,7 @@ def test_a_dry_run_recognizes_finished_steps_without_loading_the_data(
     monkeypatch.setattr("howfar.experiment._digests", refuse)
     plan = json.loads(inside(*TINY, "--seeds", "0-1", "--dry-run", "--json")[1])
     assert {step["step"].rpartition(" ")[2] for step in plan["todo"]} == {"1"}
-    assert (plan["ready"], plan["notes"]) == (2, []), "the victims; their protected sets are not asked for"
+    assert (plan["ready"], plan["notes"]) == (4, []), "the victims and the protected sets that they learned from"
     other = json.loads(inside(*TINY, "--limit-train", "70", "--dry-run", "--json")[1])
     assert (len(other["todo"]), other["ready"]) == (4, 0), "other images are other data"
     assert "were not loaded" in other["notes"][0]
