@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Nothing here computes, and torch is loaded only when work starts."""
 
+import io
 import os
 import signal
 import sys
@@ -71,6 +72,9 @@ COMMANDS: dict[str, type[Common]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 done but for some cells, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text that the terminal can show
+            stream.reconfigure(errors="replace")
     if arguments == ["--version"]:
         terminal.out(f"howfar {__version__}")
         sys.exit(0)

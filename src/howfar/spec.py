@@ -9,6 +9,7 @@ hyper-parameters. ``name:value`` sets the first of them that is not keyword-only
 import functools
 import hashlib
 import inspect
+import os
 import re
 import sys
 from collections import defaultdict
@@ -206,7 +207,9 @@ def _contents(path: Path) -> str:
     for file in files:
         if file.is_file():
             with file.open("rb") as stream:
-                found.update(f"{file.relative_to(path)}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+                found.update(
+                    os.fsencode(f"{file.relative_to(path)}\0") + hashlib.file_digest(stream, "sha256").digest()
+                )
     return found.hexdigest()[:20]
 
 

@@ -160,6 +160,11 @@ class Protect(Common):
         for entry in manifest["photos"]:
             if "why" in entry:
                 terminal.say(f"{entry['status']}: {entry['name']}: {entry['why']}")
+        notes = [(note, entry["name"]) for entry in manifest["photos"] for note in entry.get("notes", ())]
+        for note in dict(notes):
+            names = [name for other, name in notes if other == note]
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            terminal.say(f"{names[0]}{more}: {note}")
         if manifest["clusters"]:
             terminal.say("clusters stood in for labels: the protection is weaker than with labels. Try howfar verify.")
         terminal.say(f"protected photographs and manifest.json: {self.output}")

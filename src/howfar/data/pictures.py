@@ -9,13 +9,19 @@ from howfar.errors import HowfarError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF")  # not EPS: Pillow hands it to Ghostscript
 LARGEST = 100_000_000  # pixels
+BITS = 0x0102  # a tag of TIFF
+INNER = {0x8769, 0x8825}  # groups of tags: EXIF's own, GPS
+TAGS = INNER | {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}  # what is no layout
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_picture(
     path: Path, *, upright: bool = False, least: int = 0
 ) -> Image.Image:  # fmt: skip
-    """Return the (first) image in a file, decoded, in the mode it has; ``info["frames"]`` says how many there are.
+    """Return the (first) image in a file, decoded, in the mode it has.
+
+    Its ``info`` says the number of ``frames``, the ``format``, and the ``bits`` of a color; ``exif`` is there for TIFF
+    too, and ``dropped`` says that it could not be read and was left out.
 
     Args:
         path: of the file.
@@ -34,10 +40,37 @@ def read_picture(
                 raw.draft(None, (least, least))
             frames = getattr(raw, "n_frames", 1)
             raw.load()
-            raw.info["frames"] = frames
+            raw.info |= {"frames": frames, "format": raw.format, "bits": _bits(raw)}
+            _mend_exif(raw)
             return ImageOps.exif_transpose(raw) if upright else raw.copy()
     except Exception as error:  # decoders fail in many ways
         raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
+
+
+def _bits(image: Image.Image) -> int:
+    """Return how many bits of a color a file holds; Pillow reads 8 of more, without a word."""
+    found = getattr(image, "tag_v2", {}).get(BITS) or image.info.get("bit_depth") or 8
+    return int(max(found)) if isinstance(found, tuple | list) else int(found)
+
+
+def _mend_exif(image: Image.Image) -> None:
+    """Put the EXIF of a TIFF where other formats have it, and leave out what cannot be read or written again."""
+    try:
+        if image.format != "TIFF" and image.info.get("exif"):  # what Pillow has read before raises nothing any more
+            whole = Image.Exif()
+            whole.load(image.info["exif"])
+            whole.tobytes()
+        found = image.getexif()
+        if image.format == "TIFF":
+            kept = Image.Exif()
+            for tag in TAGS & set(found):
+                kept[tag] = found.get_ifd(tag) if tag in INNER else found[tag]
+            if len(kept):
+                image.info["exif"] = kept.tobytes()
+    except Exception:  # it may be anything at all
+        for name in ("exif", "Raw profile type exif"):
+            image.info.pop(name, None)
+        image.info["dropped"] = "EXIF"
 
 
 def _formats(path: Path) -> tuple[str, ...]:

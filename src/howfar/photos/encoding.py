@@ -1,16 +1,18 @@
 """How a protected photograph becomes a file again, with what belonged to the original one."""
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from howfar.errors import HowfarError
 
 Metadata = Literal["keep", "strip-gps", "strip-all"]
 GPS, ORIENTATION, XMP = 0x8825, 0x0112, 700
 RUNS = 3  # zlib's Z_RLE
+SPACES = {"L": b"GRAY", "LA": b"GRAY", "I;16": b"GRAY", "CMYK": b"CMYK"}  # of color profiles, by mode
 PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
 STATEMENT = (
     '<rdf:Description rdf:about="" xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" '
@@ -48,7 +50,9 @@ class Encoding:
         """Return the encoding for ``png``, ``webp``, ``tiff``, or ``jpeg:95``."""
         kind, _, quality = text.partition(":")
         kinds = {"png": "png", "webp": "webp", "tiff": "tiff", "tif": "tiff", "jpeg": "jpeg", "jpg": "jpeg"}
-        if kind not in kinds or (quality and (kinds[kind] != "jpeg" or not quality.isdigit())):
+        if kind not in kinds or (
+            quality and (kinds[kind] != "jpeg" or not (quality.isascii() and quality.isdecimal()))
+        ):
             raise HowfarError(
                 f"unknown format '{text}'. Choose png, webp, tiff, or jpeg with a quality, as in jpeg:95."
             )
@@ -60,10 +64,25 @@ class Encoding:
 
 
 def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> bytes:
-    """Return the file of a changed photograph, with what belonged to the original one."""
+    """Return the file of a changed photograph, with what belonged to the original one.
+
+    Raises:
+        HowfarError: if the format cannot hold it, such as WebP more than 16,383 pixels a side.
+    """
+    try:
+        return _encoded(image, original, encoding)
+    except (ValueError, OSError, TypeError, SyntaxError, struct.error, OverflowError) as error:
+        raise HowfarError(f"it cannot be written as {encoding.kind} ({error}). Choose another --format.") from None
+
+
+def _encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> bytes:
     extra: dict[str, Any] = {}
-    if original.info.get("icc_profile"):
-        extra["icc_profile"] = original.info["icc_profile"]
+    profile = original.info.get("icc_profile") or b""
+    if image.mode == "CMYK" and encoding.kind in ("png", "webp"):
+        image, profile = _in_rgb(image, profile)
+    space = SPACES.get(image.mode, b"RGB ") if encoding.kind != "webp" else b"RGB "
+    # One for other colors would show wrong ones; without None, Pillow takes that of the image.
+    extra["icc_profile"] = profile if profile[16:20] == space else None
     exif = _exif(original, encoding.metadata)
     if exif:
         extra["exif"] = exif
@@ -75,7 +94,6 @@ def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> by
         text = PngInfo()
         if xmp:
             text.add_itxt("XML:com.adobe.xmp", xmp)
-        image = image.convert("RGB") if image.mode == "CMYK" else image
         # Noise holds nothing for deflate to find: runs alone (Z_RLE) make files a sixth smaller, and sooner.
         image.save(file, "PNG", compress_level=1, compress_type=RUNS, pnginfo=text, **extra)
         return file.getvalue()
@@ -95,6 +113,16 @@ def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> by
         flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
         flat.save(file, "JPEG", quality=encoding.quality, subsampling=0, **extra)
     return file.getvalue()
+
+
+def _in_rgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
+    """Return a CMYK photograph in sRGB and the profile to write: by its own profile, or plainly where that is none."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    try:
+        found = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        found = None
+    return (image.convert("RGB"), b"") if found is None else (found, srgb.tobytes())
 
 
 def decoded(content: bytes, like: Image.Image) -> Image.Image:

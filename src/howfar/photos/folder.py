@@ -27,6 +27,7 @@ from howfar.protect import Draft, Progress
 from howfar.store import write_text
 from howfar.store.writing import sweep, write_bytes
 
+OTHERWISE = "Or leave such files out with --broken skip, or copy them with --broken copy."
 AHEAD = 2  # photographs a worker may be ahead of what is noted: bounds the memory
 
 
@@ -53,7 +54,7 @@ def protect_folder(
     notes.mkdir(parents=True, exist_ok=True)
     sweep(notes)
     journal = Journal(notes / "journal.jsonl", order.digest(photos))
-    write_text(notes / SOURCE, _way_to(order.source, order.output), aside=notes)
+    write_bytes(notes / SOURCE, os.fsencode(_way_to(order.source, order.output)), aside=notes)
     small, faults = yield from _looked_at(photos, order, workers)
     whole = [photo for photo in photos if photo.name not in faults]
     labels = [photo.label for photo in whole]
@@ -73,7 +74,7 @@ def protect_folder(
             yield Progress(done, len(photos), entry["name"])
     redone = {name: reason for name, reason in again.items() if reason}
     manifest = {**order.described(), **summary([journal.told(photo.name) for photo in photos]), "redone": redone}
-    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", aside=notes)
+    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1) + "\n", aside=notes)
     return manifest
 
 
@@ -131,9 +132,7 @@ def _looked_at(
             if isinstance(seen, str):
                 if order.broken == "stop":
                     pool.shutdown(cancel_futures=True)
-                    raise HowfarError(
-                        f"{seen} Or leave such files out with --broken skip, or copy them with --broken copy."
-                    )
+                    raise HowfarError(f"{seen} {OTHERWISE}")
                 faults[photo.name] = seen
             else:
                 for pixels, square in zip(small, seen, strict=True):
@@ -184,11 +183,17 @@ def _in_order(
 
 def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[str, Any]:
     source = order.source / photo.name
-    # Before the pixels are read: if the file is edited meanwhile, the next run sees that it is another one.
-    stamped, before = stamp(source), digest_of(source.read_bytes())
-    image = upright(source)
-    after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
-    content = encoded(after, image, order.encoding)
+    try:
+        # Before the pixels are read: if the file is edited meanwhile, the next run sees that it is another one.
+        stamped, before = stamp(source), digest_of(source.read_bytes())
+        image = upright(source)
+        after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
+        content = encoded(after, image, order.encoding)
+    except (HowfarError, OSError) as error:  # the fault of this file alone
+        fault = str(error) if photo.name in str(error) else f"{source}: {error}"
+        if order.broken == "stop":
+            raise HowfarError(f"{fault} {OTHERWISE}") from None
+        return {**_left_out(photo, order, fault), "noise": plates.digest(place)}
     if order.encoding.kind == "jpeg":
         after = decoded(content, image)
     change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
@@ -197,7 +202,7 @@ def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[s
         "name": photo.name, "output": photo.output, "label": photo.label,
         "status": "unchanged" if plates.empty(place) else "protected",
         "before": before, "after": digest_of(content), **asdict(change),
-        "noise": plates.digest(place), "stamps": stamps,
+        "noise": plates.digest(place), "stamps": stamps, "notes": image.info["notes"],
     }  # fmt: skip
 
 

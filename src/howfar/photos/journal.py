@@ -75,7 +75,7 @@ class Journal:
 
     def _append(self, entry: Mapping[str, Any] | None, *, fresh: bool = False) -> None:
         with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
-            file.write(("" if entry is None else json.dumps(entry, ensure_ascii=False)) + "\n")
+            file.write(("" if entry is None else json.dumps(entry)) + "\n")
 
 
 def stamp(path: Path) -> list[int]:

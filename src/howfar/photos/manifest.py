@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
 def originals_of(folder: Path) -> Path | None:
     """Return the folder of originals that a protected folder was made from; None where it is not there any more."""
     try:
-        place = folder / (folder / NOTES / SOURCE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        place = folder / os.fsdecode((folder / NOTES / SOURCE).read_bytes())
+    except (OSError, ValueError):
         return None
     return place.resolve() if place.is_dir() else None
 

@@ -1,6 +1,7 @@
 """One photograph at its own size: decoded with all that belongs to it, changed, and encoded again."""
 
 import os
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError
 from howfar.score.visibility import WINDOW
 
+DEEP_PPM = re.compile(rb"P[36]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d{1,6})\s")
 SSIM_SIDE = 512  # pixels; a mean over more hardly differs, and takes a tenth of a second a megapixel
+FIRST = "the first frame was taken; what phones keep beside it (HDR, depth) was left out"
+UNREAD = "its EXIF data cannot be read and were left out"
 REST = 128  # stands for no change in a picture of noise: one of ±127 fits
 
 
@@ -50,16 +54,25 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
     """
     _refuse_deep_colour(path)
     image = read_picture(path, least=least)
-    if image.info.get("frames", 1) > 1:
+    several = image.info.get("frames", 1) > 1
+    if several and image.info.get("format") != "MPO":
         raise HowfarError(f"{path} has several frames. Take its single pictures.")
+    if image.info.get("bits", 8) > 8 and image.mode not in ("I;16", "L"):
+        raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
     turned = ImageOps.exif_transpose(image)
     turned.info = {**image.info}
-    if turned.mode in ("P", "PA"):
+    if turned.mode == "I;16" and "transparency" in image.info:
+        raise HowfarError(f"{path} has a transparent gray of 16 bits, which cannot be kept. Convert it to 8 bits.")
+    if turned.mode in ("1", "L", "RGB") and "transparency" in image.info:  # noise would move the transparent color
+        turned = turned.convert("RGBA" if turned.mode == "RGB" else "LA")
+    elif turned.mode in ("P", "PA"):
         turned = turned.convert("RGBA" if "transparency" in image.info or turned.mode == "PA" else "RGB")
     elif turned.mode == "1":
         turned = turned.convert("L")
     elif turned.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "I;16"):
         raise HowfarError(f"{path} is in mode {turned.mode}, which cannot be protected. Convert it to RGB.")
+    notes = [FIRST] if several else []
+    turned.info["notes"] = [*notes, *([UNREAD] if image.info.get("dropped") else [])]
     return turned
 
 
@@ -143,10 +156,16 @@ def keep_times(source: Path, output: Path) -> None:
 
 
 def _refuse_deep_colour(path: Path) -> None:
-    """Raise HowfarError for colours of 16 bits, of which Pillow would silently read 8."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26:
+    """Raise HowfarError for PNG and PPM with colours of 16 bits, of which Pillow would silently read 8."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(200)
+    except OSError as error:
+        raise HowfarError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from None
+    deep = DEEP_PPM.match(head)
+    if deep and int(deep[1]) > 255:
+        raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) >= 26:
         depth, colour = struct.unpack(">BB", head[24:26])
         if depth == 16 and colour != 0:
             raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
