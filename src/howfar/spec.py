@@ -19,7 +19,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, create_model
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    create_model,
+)
 
 from howfar.arrays import canonical
 from howfar.errors import UsageError, unknown
@@ -39,7 +48,8 @@ def _fraction(value: object) -> object:
         return value  # pydantic then says what is wrong
 
 
-Number = Annotated[float, BeforeValidator(_fraction)]
+Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
+LARGEST = 10_000_000  # of whole numbers: counts and sizes beyond are slips, and would fill any memory
 
 
 def _parts(value: object) -> object:
@@ -47,7 +57,9 @@ def _parts(value: object) -> object:
 
 
 Joined = Annotated[tuple[str, ...], BeforeValidator(_parts), PlainSerializer("+".join)]  # names, written a+b+c
-Eps = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]  # radius or step, images in [0, 1]
+Eps = Annotated[
+    float, BeforeValidator(_fraction), Field(gt=0, le=1), AllowInfNan(False)
+]  # radius or step, images in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,8 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         key = _first(factory)
         if key is None:
             raise UsageError(f"{kind} '{name}' takes no value, so '{text}' makes no sense. Write '{name}'.")
-        given[key] = first
+        given[key] = _unquoted(first)
+    set_here = {_first(factory)} if first else set()
     items = split_list(rest or "")
     if "paper" in items and "paper" not in model.model_fields:
         items.remove("paper")
@@ -117,13 +130,17 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         key, sign, value = item.partition("=")
         if not sign or key.strip() not in model.model_fields:
             raise unknown(f"setting of {kind} '{name}'", key.strip(), model.model_fields)
-        given[key.strip()] = value.strip()
+        if key.strip() in set_here:
+            raise UsageError(f"'{text}' sets {key.strip()} twice. Keep one of them.")
+        set_here.add(key.strip())
+        given[key.strip()] = _unquoted(value.strip())
     try:
         settings = model(**given).model_dump(mode="json")
     except ValidationError as error:
         what = error.errors()[0]
         field = ".".join(str(part) for part in what["loc"])
         raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {what['msg']}.") from None
+    _refuse_huge(f"{kind} '{name}'", settings)
     return Spec(name, settings, _label(name, settings, factory), factory)
 
 
@@ -133,17 +150,38 @@ def check(method: object) -> None:
     model = _model(factory)
     try:
         model(**{name: getattr(method, name) for name in model.model_fields})
+        _refuse_huge(type(method).__name__, {name: getattr(method, name) for name in model.model_fields})
     except ValidationError as error:
         what = error.errors()[0]
         raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {what['msg']}.") from None
 
 
+def _refuse_huge(what: str, settings: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for a whole number that no count or size can be; seeds may be any."""
+    for name, value in settings.items():
+        if isinstance(value, int) and abs(value) > LARGEST and "seed" not in name:
+            raise UsageError(f"{what}: {name} = {value} is too large. Take {LARGEST} at most.")
+
+
+def quoted(text: str) -> str:
+    """Return a value so that commas and brackets in it do not end it."""
+    return f'"{text}"' if any(sign in text for sign in ",[]@+") else text
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
 def split_list(text: str, *, at: str = ",") -> list[str]:
-    """Split at commas, or another sign, outside brackets: ``"em,lsp[eps=6/255,patch=4]"`` has two items."""
-    parts, depth = [""], 0
+    """Split at commas, or another sign, outside brackets and quotes.
+
+    ``"em,lsp[eps=6/255,patch=4]"`` has two items, and so has ``'em,import:"Photos, 2024/n.npy"'``.
+    """
+    parts, depth, quotes = [""], 0, False
     for sign in text:
-        depth += (sign == "[") - (sign == "]")
-        if sign == at and depth == 0:
+        quotes ^= sign == '"'
+        depth += 0 if quotes else (sign == "[") - (sign == "]")
+        if sign == at and depth == 0 and not quotes:
             parts.append("")
         else:
             parts[-1] += sign
@@ -219,7 +257,12 @@ def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Call
     plugins = entry_points(group=f"howfar.{kind}s")
     if name not in plugins.names:
         raise unknown(kind, name, {*table, *plugins.names})
-    loaded: Callable[..., T] = plugins[name].load()
+    try:
+        loaded: Callable[..., T] = plugins[name].load()
+    except Exception as error:  # it is somebody else's code
+        raise UsageError(
+            f"{kind} '{name}' is a plug-in that cannot be loaded ({type(error).__name__}: {error}). Mend or remove it."
+        ) from None
     return loaded
 
 
@@ -233,7 +276,9 @@ def _model(factory: Callable[..., Any]) -> type[BaseModel]:
         )
         for parameter in inspect.signature(factory).parameters.values()
     }
-    return create_model("Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+    return create_model(
+        "Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False), **fields
+    )
 
 
 @functools.cache

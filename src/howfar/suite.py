@@ -27,6 +27,8 @@ from howfar.tasks import TASKS, Task, is_dense
 from howfar.train import Recipe, recipe_for
 from howfar.train.recipes import OWN
 
+MOST_SEEDS, LAST_SEED = 10_000, 2**63 - 1
+
 
 def _names(value: object) -> object:
     return split_list(value) if isinstance(value, str) else value
@@ -44,6 +46,8 @@ def _seeds(value: object) -> object:
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
             raise UsageError(f"seeds '{value}': {part} counts down, so it names none. Write {last}-{first}.")
+        if last - first >= MOST_SEEDS or last > LAST_SEED:
+            raise UsageError(f"seeds '{value}': {part} is too much. Take {MOST_SEEDS} seeds at most, below 2**63.")
         seeds += range(first, last + 1)
     return seeds
 
@@ -214,7 +218,7 @@ def read_suite(path: Path) -> dict[str, Any]:
         UsageError: if the file is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist. Give a TOML file with the keys of a suite.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

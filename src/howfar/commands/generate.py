@@ -43,7 +43,7 @@ class Source(Common):
         from howfar.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
-            "dataset": self.dataset or "digits", "protectors": protector, "models": "linear", "defenses": "none",
+            "dataset": self.dataset or "digits", "protectors": [protector], "models": "linear", "defenses": "none",
             "seeds": str(seed), "limit_train": self.limit_train or "all", "held_out": 0, "eps": None,
         }  # fmt: skip
         flags |= {"data_root": self.data_root} if self.data_root else {}

@@ -1,6 +1,7 @@
 """``howfar landscape`` and ``howfar curvature``."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -98,6 +99,8 @@ class Landscape(_Walked):
         if self.save is not None:
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
+        if not 0 < extent < math.inf:
+            raise UsageError(f"--extent {extent} makes no sense. Take a number above 0.")
         view = views.View(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )

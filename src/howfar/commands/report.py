@@ -1,5 +1,6 @@
 """``howfar leaderboard``, ``howfar submit`` and ``howfar report``."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,6 +78,8 @@ class Submit(Common):
         from howfar.spec import split_list
 
         names = split_list(self.only) if self.only else []
+        if self.reported is not None and not math.isfinite(self.reported):
+            raise UsageError(f"--reported {self.reported} is no quality. Give a number such as 0.2078.")
         entries = [
             entry for entry in _entries(self.runs, reading=self.dry_run) if not names or entry.protector in names
         ]

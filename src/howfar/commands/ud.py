@@ -95,8 +95,7 @@ class Ud(Common):
         from dataclasses import replace
 
         from howfar import engine
-        from howfar.data import DATASETS
-        from howfar.spec import parse
+        from howfar.data import source
         from howfar.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
@@ -105,7 +104,8 @@ class Ud(Common):
             # Whatever a suite trains with: small batches and no augmentation, so that shortcuts are learned.
             "train": {"epochs": self.epochs, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
         }  # fmt: skip
-        clean = parse(_dataset(self.clean or "", self.size), DATASETS, "dataset")
+        source(flags["dataset"])  # says so where there is no such folder
+        clean = source(_dataset(self.clean or "", self.size))
         experiments = make_suite("standard", flags, settings=self.set).experiments()
         tell_left_out(experiment.dataset for experiment in experiments)
         if text != self.clean:

@@ -198,6 +198,8 @@ class Verify(Common):
         return data, copies
 
     def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labelled: bool) -> list[Grid]:
+        from howfar.spec import quoted
+
         held = f"held_out={count // 6}"
         common: dict[str, Any] = {
             "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
@@ -206,11 +208,11 @@ class Verify(Common):
             "suite": "standard", "recipe": "sgd", "limit_train": "all", "limit_test": "all", "tasks": "classification",
             "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip
-        plain = f"import:{copies[self._ways[0]]}"
+        plain = f"import:{quoted(str(copies[self._ways[0]]))}"
         some = [f"{plain}[share={share:g}]" for share in self._shares]
         grids = []
         if labelled:
-            ways = [f"import:{path}" for path in copies.values()]
+            ways = [f"import:{quoted(str(path))}" for path in copies.values()]
             grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
             if self.defenses != "none":
                 grids.append(Grid(**common | {"protectors": plain, "defenses": self.defenses}))

@@ -15,6 +15,8 @@ from howfar.data.subset import balanced, halves, held_back
 from howfar.data.svhn import svhn
 from howfar.data.taskonomy import taskonomy
 from howfar.data.types import Data, Splits
+from howfar.errors import UsageError
+from howfar.spec import Spec, parse
 
 DATASETS: dict[str, Callable[..., Splits]] = {
     "digits": digits,
@@ -30,4 +32,34 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "npz": npz,
 }
 
-__all__ = ["DATASETS", "Data", "Splits", "balanced", "clustered", "halves", "held_back", "read_splits", "write_splits"]
+
+def source(text: str) -> Spec[Splits]:
+    """Return a data set by name, for commands that take folders as well.
+
+    Raises:
+        UsageError: for what is neither, and as ``parse``.
+    """
+    if not text.partition(":")[0].partition("[")[0].strip():
+        raise UsageError("no folder or data set was named. See howfar list datasets.")
+    try:
+        return parse(text, DATASETS, "dataset")
+    except UsageError as error:
+        if ":" in text or not str(error).startswith(("unknown dataset", f"'{text}' names no dataset")):
+            raise
+        raise UsageError(
+            f"there is no folder '{text}', and no data set of that name. See howfar list datasets."
+        ) from None
+
+
+__all__ = [
+    "DATASETS",
+    "Data",
+    "Splits",
+    "balanced",
+    "clustered",
+    "halves",
+    "held_back",
+    "read_splits",
+    "source",
+    "write_splits",
+]

@@ -16,6 +16,7 @@ from howfar.data.tree import Tree, images_of, parts_of, read_tree
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
+LARGEST_SIDE = 4096  # pixels
 BESIDE, UNUSED = "beside the subfolders of the classes", "in a validation set beside a test set"
 
 
@@ -51,6 +52,8 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
     Raises:
         UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or broken image.
     """
+    if not 0 <= size <= LARGEST_SIDE:
+        raise UsageError(f"size = {size} is no side. Take 1 to {LARGEST_SIDE} pixels, or 0 for images as they are.")
     found = _laid_out(Path(root), test_share)
     train = _read(found.train, size, first_id=0)
     if found.test is None:

@@ -18,6 +18,8 @@ from howfar.errors import HowfarError, UsageError
 NEEDED = ("x_train", "x_test")
 FEW = 2  # images that stand for an archive in an outline
 
+MOST_CLASSES = 100_000
+
 
 def npz(root: Path, flip: bool = True) -> Splits:
     """Any ``.npz`` archive with x_train and x_test; ``y_train``, ``y_train_NAME``, ``seg_train``, ``classes`` optional.
@@ -132,6 +134,8 @@ def _target(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
     if np.issubdtype(values.dtype, np.integer) and values.ndim == 1:
         if (values < 0).any():
             raise HowfarError(f"{where} must hold whole numbers from 0, one per image. Convert it.")
+        if values.size and int(values.max()) >= MOST_CLASSES:
+            raise HowfarError(f"{where} goes up to {int(values.max())}; classes count from 0. Number them anew.")
         return torch.from_numpy(values.astype(np.int64))
     if np.issubdtype(values.dtype, np.integer) and values.shape[1:] == pixels.shape[2:]:
         return _segments(values, pixels, where)

@@ -186,7 +186,7 @@ def read_split(path: Path) -> dict[str, str]:
         HowfarError: if the file is no such list.
     """
     try:
-        with path.open(encoding="utf-8", newline=None) as file:
+        with path.open(encoding="utf-8-sig", newline=None) as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read ({error}). Give a CSV with columns id, train, val, test.") from None

@@ -10,13 +10,13 @@ from torch.nn import functional
 
 from howfar import arrays
 from howfar.arrays import Pixels
-from howfar.data import DATASETS, Data, clustered
+from howfar.data import Data, clustered
+from howfar.data import source as source_of
 from howfar.data.tree import images_of, labels_by_folder
 from howfar.errors import UsageError
 from howfar.naming import paired
 from howfar.photos.listing import labels_by_table, photographs
 from howfar.photos.pairs import WAYS, seen
-from howfar.spec import parse
 
 CLUSTERS = 8  # that stand in for labels
 
@@ -58,7 +58,7 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
         found = torch.tensor([kinds.index(known[name]) for name in names]) if known else None
     else:
         name = f"npz:{source}" if folder.suffix == ".npz" else source
-        whole, names = parse(name, DATASETS, "dataset").build().train, []
+        whole, names = source_of(name).build().train, []
         pixels, found = _shrunk(whole.pixels, size), whole.targets.get("label")
     given = clustered(pixels, CLUSTERS, seed=seed) if found is None else found.long()
     return Suspects(Data(pixels, {"label": given}, torch.arange(len(pixels))), names, found is not None, left)

@@ -86,7 +86,12 @@ class View:
 
     def chosen(self) -> list[tuple[str, int]]:
         """Return the two weights: the name of a layer, and a number in it."""
-        return [_weight(text) for text in self.weights.split(",")]
+        found = [_weight(text) for text in self.weights.split(",")]
+        if len(set(found)) < len(found):
+            raise UsageError(
+                f"--weights '{self.weights}' names a weight twice, which spans no plane. Take another one."
+            )
+        return found
 
     def check(self, model: nn.Module) -> None:
         """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights of this view."""
@@ -291,6 +296,6 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
 
 def _weight(text: str) -> tuple[str, int]:
     name, _, number = text.strip().rpartition(":")
-    if not name or not number.isdigit():
+    if not name or not (number.isascii() and number.isdecimal()):
         raise UsageError(f"'{text}' is no weight. Write a layer's name and a number, e.g. head.weight:0.")
     return name, int(number)
