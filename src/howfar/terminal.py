@@ -236,16 +236,22 @@ def screen() -> Iterator[_Show]:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON; what is not finite is null, as JSON knows no infinity."""
-    out(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
+    """Print a value as JSON."""
+    out(json_text(value))
 
 
-def _finite(value: Any) -> Any:
+def json_text(value: Any) -> str:
+    """Return a value as JSON; what is not finite is null, as JSON knows no infinity."""
+    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values without infinities and NaN, which become None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def out(text: str) -> None:

@@ -1,6 +1,5 @@
 """``howfar ablate-ud``."""
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -63,7 +62,7 @@ class AblateUd(Grid):
             return 0
         lines = ablated(experiments, store)
         columns, rows = terminal.ablation_table(lines)
-        write_text(store.root / "ablation.json", json.dumps(as_rows(lines), indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "ablation.json", terminal.json_text(as_rows(lines)) + "\n")
         write_text(store.root / "ablation.md", terminal.markdown(columns, rows))
         if self.json:
             terminal.show_json(as_rows(lines))

@@ -178,7 +178,7 @@ class Curvature(_Walked):
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
         values = [one.as_dict() for one in found]
-        write_text(store.root / "curvature.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "curvature.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *(one.table() for one in found)]
         write_text(store.root / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:

@@ -1,6 +1,5 @@
 """``howfar trajectory``."""
 
-import json
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -52,7 +51,7 @@ class Trajectory(Grid):
 
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
-        write_text(store.root / "trajectory.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_text(store.root / "trajectory.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *(entry.table() for entry in found)]
         write_text(store.root / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
