@@ -212,15 +212,15 @@ def test_estimates_count_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert maps("curvature") == {"count": 2, "seconds": round(2 * each, 1)}
 
 
-def test_what_is_timed_for_an_estimate_is_more_than_nothing() -> None:
-    """The clock runs around the work itself; how long that takes is nobody's promise."""
+def test_an_estimate_times_every_layer_and_the_whole_network() -> None:
+    """How long it takes is not tested, and a difference of two times may be 0 on a busy machine."""
     keys = {"dataset": "digits", "models": "resnet8[width=4]", "protectors": "lsp", "limit_train": 40}
     cell = make_suite("digits", keys).experiments()[0]
-    assert costs._place_seconds(cell, "re-estimated") > 0
+    assert costs._place_seconds(cell, "re-estimated") >= 0
     products = costs._product_seconds(cell)
     assert {size for _, size in products.values()} == {*(w.numel() for w in weights_of(build_victim(cell)[0]).values()),
                                                        products[""][1]}  # fmt: skip
-    assert all(seconds > 0 for seconds, _ in products.values())
+    assert all(seconds >= 0 for seconds, _ in products.values())
 
 
 def test_earlier_maps_of_the_same_kind_are_believed(tmp_path: Path) -> None:
