@@ -116,6 +116,7 @@ class _Rounds:
 
     def by_seed(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         """Run two seeds, then one more at a time of the rows that need them; return the failures."""
+        from howfar.report.numbers import counted
         from howfar.report.verdict import BROKEN
         from howfar.results import line_of, undecided
 
@@ -135,7 +136,7 @@ class _Rounds:
                 e for e in experiments
                 if e.seed == seed and (lines[id(e)] in waiting or (_is_clean(e) and lines[id(e)][0] in tables))
             ]  # fmt: skip
-            terminal.say(f"{len(waiting)} row{'s' * (len(waiting) > 1)} undecided: adding seed {seed}")
+            terminal.say(f"{counted(len(waiting), 'row')} undecided: adding seed {seed}")
             failures += self._run(more)
         return failures
 

@@ -249,14 +249,16 @@ class _Plan:
     @property
     def summary(self) -> str:
         """One line for a person."""
-        hands = f"with {self.workers} worker{'s' * (self.workers > 1)}" if self.workers else "in this process"
+        from howfar.report.numbers import counted
+
+        hands = f"with {counted(self.workers, 'worker')}" if self.workers else "in this process"
         about = f"about {terminal.duration(self.total)} {hands}"
         maps = ""
         if self.after:
             maps = (
                 f" {terminal.duration(sum(self.after.values()))} of it for {len(self.after)} maps of finished victims."
             )
-        steps = f"{len(self.todo)} step{'s' * (len(self.todo) != 1)}"
+        steps = counted(len(self.todo), "step")
         return f"{steps} to do, {self.ready} in the store; {about}.{maps}"
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:

@@ -84,13 +84,12 @@ def alignment(
     """
     if by not in GRANULARITIES:
         raise unknown("granularity", by, GRANULARITIES)
-    found = products(model, task, clean, protected, include=include)
     if by == "channel":
+        found = products(model, task, clean, protected, include=include)
         return {f"{name}[{row}]": _measured(gram) for name, grams in found.items() for row, gram in enumerate(grams)}
-    layers = {name: grams.sum(0) for name, grams in found.items()}
-    if by == "network":
-        return {NETWORK: _measured(torch.stack(list(layers.values())).sum(0))}
-    return {name: _measured(gram) for name, gram in layers.items()}
+    layers = layers_and_network(model, task, clean, protected, include=include)
+    whole = {NETWORK: layers.pop(NETWORK)}
+    return whole if by == NETWORK else layers
 
 
 def layers_and_network(

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from howfar.results.landscapes import scenes
 from howfar.results.names import CLEAN, Names, protection
 from howfar.results.profiles import profiles
 from howfar.results.schema import sound_records
+from howfar.results.trajectories import Mean
 from howfar.score import Drop, recorded
 from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
@@ -132,26 +133,13 @@ def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> It
         yield _row(
             cells, label, drop_of(*both, scatter.of(label, seeds[label])), uds[label],
             apart.of(label, seeds[label]), first, protects.get(canonical(protect_spec(first))),
-            Mean.of(aligned[label], turned.of(label, seeds[label])),
+            Mean.of(found, turned.of(label, seeds[label])) if (found := aligned[label]) else None,
         )  # fmt: skip
-
-
-class Mean(NamedTuple):
-    """The mean of what was measured at every seed, with its 95 % interval; None where it was not."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float] | None, spread: Spread | None) -> "Mean":
-        """Return the mean of values, one a seed."""
-        return cls(float(np.mean(values)), *mean_interval(values, spread=spread)) if values else cls(None, None, None)
 
 
 def _row(
     cells: Cells, label: str, loss: Drop, distance: Ud | None, spread: Spread | None, first: Record,
-    made: Record | None, aligned: "Mean",
+    made: Record | None, aligned: Mean | None,
 ) -> Row:  # fmt: skip
     seen = recorded(made.result["visibility"]) if made else {}
     ends = distance.ends(spread) if distance else (None, None)
@@ -169,9 +157,9 @@ def _row(
         ud_high=ends[1],
         ud_probe_error=distance.probe_error if distance else None,
         beta=distance.beta if distance else None,
-        alignment=aligned.value,
-        alignment_low=aligned.low,
-        alignment_high=aligned.high,
+        alignment=aligned.value if aligned else None,
+        alignment_low=aligned.low if aligned else None,
+        alignment_high=aligned.high if aligned else None,
         linf=seen.get("linf"),
         l2=seen.get("l2"),
         l0=seen.get("l0"),
