@@ -190,6 +190,8 @@ def test_alignment_compares_what_the_learner_sees_of_both(defense: str, tmp_path
         assert all(values["network"][0] > 0.9 for values in found["random"])
     assert found["ops"][-1]["network"][0] < found["random"][-1]["network"][0]
     assert all(len(values) == 5 for epoch in found["ops"] for values in epoch.values())
+    on_originals = [epoch["originals"] for epoch in record.result["epochs"]]
+    assert all(0 <= values["accuracy"] <= 1 and values["loss"] > 0 for values in on_originals)
 
 
 def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,6 @@ def _protect(step: Step, store: Store, device: torch.device) -> Work:
     start = synchronized(device)
     protected = yield from work
     crafting = round(synchronized(device) - start, 6)
-    # The precision is that of surrogates that are trained by a recipe.
     made = {**clock.stop(), "craft_seconds": crafting, "precision": chosen("auto", device)}
     changed = (protected.pixels != data.pixels).flatten(1).any(1).nonzero().flatten()
     shown = _by_class(data)[torch.linspace(0, len(data) - 1, PREVIEW).long()]
@@ -112,7 +111,7 @@ def _victim(step: Step, store: Store, device: torch.device) -> Work:
                 **watched,
                 "sharpness": {name: _rounded(reading) for name, reading in readings.items()},
                 **({"variants": [_brief(other) for other in others]} if others else {}),
-                **({"alignment": _aligned(lesson, pair, epoch.number)} if pair else {}),
+                **(_aligned(lesson, pair, epoch.number) if pair else {}),
             }
         )
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
@@ -142,10 +141,11 @@ def _pair(lesson: Lesson, images: int) -> tuple[Data, Data] | None:
     return None if clean is None or len(part) < 2 else (clean, part)
 
 
-def _aligned(lesson: Lesson, pair: tuple[Data, Data], epoch: int) -> dict[str, list[float | None]]:
-    """Return the alignment of every layer and of the network, as the learner sees the images of this epoch.
+def _aligned(lesson: Lesson, pair: tuple[Data, Data], epoch: int) -> dict[str, dict[str, Any]]:
+    """Return the alignment of every layer and of the network, and how well the network does on the clean originals.
 
-    Cosine, standard error, unbiased cosine, and the norms of both gradients, in this order; None where undefined.
+    Alignment is measured as the learner sees the images of this epoch: cosine, standard error, unbiased cosine, and the
+    norms of both gradients, in this order; None where undefined.
     """
     model, task, defense = lesson.model, lesson.task, lesson.defense
     done = epoch / lesson.recipe.epochs
@@ -153,10 +153,11 @@ def _aligned(lesson: Lesson, pair: tuple[Data, Data], epoch: int) -> dict[str, l
         as_seen(defense, model, task, data, done=done, generator=arrays.seeded(lesson.learner.seed, "alignment", epoch))
         for data in pair
     )
-    return {
+    cosines = {
         name: [float(f"{value:.5g}") if math.isfinite(value) else None for value in astuple(found)]
         for name, found in layers_and_network(model, task, clean, protected).items()
     }
+    return {"alignment": cosines, "originals": _finite(evaluate(model, task, pair[0]))}
 
 
 def _trajectory(step: Step, store: Store, device: torch.device) -> Work:
@@ -221,6 +222,10 @@ def _metrics(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
             f"{task.metric} of {len(data)} images is {found[task.metric]}: none of them has a value of "
             f"'{task.target}', or the network's output is not finite. Add images that have one, or lower train.lr."
         )
+    return _finite(found)
+
+
+def _finite(found: dict[str, float]) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 

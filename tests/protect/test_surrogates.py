@@ -9,7 +9,7 @@ from torch import nn
 
 from howfar import arrays
 from howfar.models import MODELS, build
-from howfar.models.features import features
+from howfar.models.features import features, last_linear
 from howfar.protect import PROTECTORS, Draft
 from howfar.protect.contrastive import contrast
 from howfar.protect.dc import looked_ahead
@@ -17,11 +17,13 @@ from howfar.protect.entf import nearest_other
 from howfar.protect.minmin import alternate, share
 from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
 from howfar.protect.pue import _disturbed
+from howfar.protect.surrogate import new_surrogate
 from howfar.protect.transforms import contrastive_view, resized_crop_flip
 from howfar.protect.tue import separability
 from howfar.spec import parse
 from howfar.tasks import classification
 from howfar.train import adversarial
+from howfar.train.precision import instructions
 
 from ..conftest import make_data
 
@@ -295,3 +297,28 @@ def test_a_draft_of_another_stage_is_not_mistaken(tmp_path_factory: pytest.TempP
     second.discard()
     assert not path.exists()
     assert Draft().enter("any", values=again) == 0
+
+
+def test_a_surrogate_takes_the_precision_of_the_machine_and_returns_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    instructions.cache_clear()
+    try:
+        data = make_data(8, (3, 8, 8), 2)
+        surrogate = new_surrogate(
+            "resnet8[width=4]", data, 2, generator=arrays.seeded(0), device=torch.device("cpu")
+        ).eval()
+        dtypes = []
+        last_linear(surrogate).register_forward_hook(lambda _, inputs, output: dtypes.append(output.dtype))
+        images = arrays.unit_images(data.pixels).requires_grad_()
+        output = surrogate(images)
+        output.sum().backward()
+        twin = copy.deepcopy(surrogate)
+        with torch.no_grad():
+            last_linear(twin).weight.zero_()
+            last_linear(twin).bias.zero_()
+        assert dtypes == [torch.bfloat16]
+        assert output.dtype == images.grad.dtype == features(surrogate, images).dtype == torch.float32
+        assert output.abs().max() > 0
+        assert not twin(images).any()
+    finally:
+        instructions.cache_clear()

@@ -18,4 +18,4 @@ def features(model: nn.Module, images: Images) -> Tensor:
         model(images)
     finally:
         hook.remove()
-    return seen[0]
+    return seen[0].float()

@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from howfar import __version__, arrays, pgd
 from howfar.arrays import Images, Targets
@@ -19,6 +21,7 @@ from howfar.spec import parse
 from howfar.tasks import Task
 from howfar.train import Loss, Recipe, plain, train
 from howfar.train.loop import VERSION
+from howfar.train.precision import autocast
 
 CRAFTING = 128  # images crafted at a time
 
@@ -28,11 +31,22 @@ Batch = Callable[[Images, Targets, slice], Images]  # images, targets, places ->
 def new_surrogate(
     label: str, data: Data, outputs: int, *, generator: torch.Generator, device: torch.device
 ) -> nn.Module:
-    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``, fitted to the images."""
+    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``, fitted to the images.
+
+    Its forward passes take the machine's precision, as a victim's do; outputs and gradients of images are float32.
+    """
     architecture = parse(label, MODELS, "model").build()
     model = build(architecture, data.shape, outputs, generator=generator)
     fit_images(model, data)
+    # A partial, so that copies of the network call their own weights.
+    model.forward = partial(_forward, model.forward, device)
     return model.to(device)
+
+
+def _forward(forward: Callable[[Images], Any], device: torch.device, images: Images) -> Any:
+    with autocast("auto", device):
+        outputs = forward(images)
+    return pytree.tree_map(Tensor.float, outputs)
 
 
 def trained(
