@@ -4,12 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from howfar import unfinished
+from howfar.errors import UsageError
 from howfar.unfinished import is_gone, is_left, left_in, temporary, this_process, whole
 
 
@@ -48,6 +50,19 @@ def test_a_file_is_complete_or_not_there(tmp_path: Path) -> None:
         draft.mkdir()
         (draft / "in").touch()
     assert (tmp_path / "folder" / "in").exists()
+
+
+def test_the_file_system_in_memory_is_no_device() -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("no file system in memory here")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        with whole(Path(folder) / "file") as draft:
+            draft.write_text("content")
+        assert (Path(folder) / "file").read_text() == "content"
+    for device in (Path("/dev/null"), Path("/dev/shm/../unknown"), Path("/dev/unknown")):
+        with pytest.raises(UsageError, match="no file that can be replaced"), whole(device):
+            pass
 
 
 def test_the_longest_of_names_leave_room_for_the_temporary_one(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from howfar.errors import UsageError
 
 END = ".tmp"
+DEVICES, MEMORY = Path("/dev"), Path("/dev/shm")  # noqa: S108  # the latter is a file system in memory, for anything
 LONG_NAME = 120  # bytes; file systems take 255
 UNTOUCHED = 3600.0  # seconds after which a file of an older version, which does not tell its machine, is nobody's
 OWNED = re.compile(r"\.(?P<pid>\d+)\.(?P<machine>[0-9a-f]{8})(?P<birth>[0-9a-f]{8})\.[0-9a-f]{8}(?:\.old)?\.tmp")
@@ -65,8 +66,9 @@ def _meant(path: Path) -> Path:
     """
     if path.is_dir():
         return path
-    found = path.resolve()
-    if (found.exists() and not found.is_file()) or Path("/dev") in (Path.cwd() / path).parents:
+    found, folders = path.resolve(), Path(os.path.normpath(Path.cwd() / path)).parents
+    device = DEVICES in folders and MEMORY not in folders
+    if device or (found.exists() and not found.is_file()):
         raise UsageError(f"{path} is no file that can be replaced. Give the name of a file.")
     return found if path.is_symlink() else path
 
