@@ -172,7 +172,7 @@ def _readings(epochs: Epochs, index: int) -> list[dict[str, Reading]]:
     """Return SAL as the probe number ``index`` measured it."""
     found: list[dict[str, Reading]] = []
     for epoch in epochs:
-        layers = {name: Sharpness(**values) for name, values in epoch["sharpness"].items()}
+        layers = {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()}
         if index:
             other = {name: (sal, error) for name, (sal, error) in epoch["variants"][index - 1].items()}
         else:

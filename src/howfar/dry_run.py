@@ -61,7 +61,7 @@ def _sketch(experiment: Experiment, store: Store | None, known: Outline) -> Sket
         record = store.find("data", store.key("data", spec))
         digests = record.result["digests"] if record is not None else None
         if digests is None and next(iter(store.records("protect", damaged=True)), None) is not None:
-            notes.append(NOT_COMPARED.format(place=store.root))
+            notes.append(NOT_COMPARED.format(place=store.place))
     return Sketch(splits, train, test, digests, tuple(notes))
 
 

@@ -76,6 +76,9 @@ def test_a_reading_is_the_mean_of_each_side_with_the_standard_error_of_the_large
     assert (found.rise, found.fall, found.sal, found.converged) == (3, 4, 4, True)
     assert (found.quality_drop, found.quality_rise, found.parameters) == (0.1, 0.2, 7)
     assert found.standard_error == pytest.approx(12**0.5 / 3**0.5), "2, 2, 8 scatter by √12"
+    values = {**found.__dict__, "rise": 4.5, "fall": None, "quality_rise": None}
+    assert Sharpness.recorded(values).sal == 4.5, "older versions left out a fall below the rise"
+    assert Sharpness.recorded(found.__dict__) == found
     even = Sharpness.of(rise[:2], torch.tensor([2.0, 2.0]).double(), quality_drop=0, quality_rise=0, parameters=1)
     assert even.standard_error == pytest.approx(1), "1 and 3, as rise and fall are equal"
     assert even.converged is None

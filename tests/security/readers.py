@@ -33,7 +33,7 @@ from howfar.results import collect
 from howfar.results.entries import entries
 from howfar.results.schema import sound_records
 from howfar.results.table import rows
-from howfar.store import Store, check
+from howfar.store import Record, Store, check, open_store, packed
 from howfar.suite import make_suite, read_suite
 
 from . import seeds
@@ -279,6 +279,11 @@ READERS = {
     "photograph: PNG": Reader(".png", picture("PNG", "RGBA", exif=b"Exif\0\0II*\0"), read_photograph, 0.3),
     "record": Reader("record.json", lambda: stored("record.json"), read_stored, 0.2),
     "arrays of a record": Reader("arrays.safetensors", lambda: stored("arrays.safetensors"), read_stored, 0.2),
+    "packed store": Reader(
+        ".jsonl.xz",
+        lambda: packed([Record("step", Store.key("step", {"a": 1}), {"a": 1}, "done", {"value": 1.5}, {})]),
+        lambda path: open_store(path, reading=True).records("step"),
+    ),
     "victim without its seal": Reader("record.json", record_of("victim"), read_store, 0.015),
     "protected set's record": Reader("record.json", record_of("protect"), read_protect_record, 0.015),
     "index of a store": Reader("", seeds.index, read_index, 0.05),

@@ -22,7 +22,7 @@ class Leaderboard(Common):
     """Print the leaderboard of all runs in a store, or of rows that howfar submit wrote."""
 
     runs: Positional[str] = "runs"
-    """Folder or URL of the store, or a folder of rows."""
+    """Folder, URL or packed file of the store, or a folder of rows."""
     html: Path | None = None
     """Folder for a static site: a page that ranks by the worst case, and one JSON file a row."""
     overwrite: bool = False
@@ -60,7 +60,7 @@ class Submit(Common):
     """Write the rows of a store for a public leaderboard: one JSON file a protector and victim, seed by seed."""
 
     runs: Positional[str] = "runs"
-    """Folder or URL of the store."""
+    """Folder, URL or packed file of the store."""
     output: Annotated[Path, arg(aliases=["-o"])] = Path("rows")
     """Folder to write the rows to."""
     only: str = ""
@@ -103,7 +103,7 @@ class Report(Common):
     """Write the page of all runs in a store."""
 
     runs: Positional[str] = "runs"
-    """Folder or URL of the store."""
+    """Folder, URL or packed file of the store."""
     output: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
     """The file to write."""
 
@@ -126,7 +126,7 @@ def _rows_of(runs: str) -> list[Path]:
     """Return the rows in a folder; none if it is a store."""
     from howfar.store import is_url, open_store
 
-    if is_url(runs) or open_store(runs, reading=True).recognized:
+    if is_url(runs) or not Path(runs).is_dir() or open_store(runs, reading=True).recognized:
         return []
     return sorted(path for path in Path(runs).glob("*.json") if not path.name.startswith("."))
 

@@ -1,4 +1,4 @@
-"""``howfar store check | gc | export | import`` and ``howfar compare``: look after what runs have left."""
+"""``howfar store check | gc | export | import | pack`` and ``howfar compare``: look after what runs have left."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ class Check(Common):
     """
 
     runs: Positional[str] = "runs"
-    """Folder or URL of the store."""
+    """Folder, URL or packed file of the store."""
     json: bool = False
     """Print as JSON."""
 
@@ -88,7 +88,7 @@ class ExportStore(Common):
     output: Positional[Path]
     """File to write: .csv, .json or .parquet (the last needs howfar[parquet])."""
     runs: str = "runs"
-    """Folder or URL of the store."""
+    """Folder, URL or packed file of the store."""
 
     def __call__(self) -> int:
         from howfar.results.table import rows, write
@@ -104,7 +104,7 @@ class ImportStore(Common):
     """Take in the finished records of another store; nothing is taken if both hold a step with different results."""
 
     source: Positional[str]
-    """Folder or URL of the other store."""
+    """Folder, URL or packed file of the other store."""
     runs: str = "runs"
     """Folder or URL of the store that takes them."""
 
@@ -128,9 +128,9 @@ class Compare(Common):
     """Tell which victims only one of two stores holds, and where their qualities differ."""
 
     one: Positional[str]
-    """Folder or URL of a store."""
+    """Folder, URL or packed file of a store."""
     other: Positional[str]
-    """Folder or URL of the other one."""
+    """Folder, URL or packed file of the other one."""
     json: bool = False
     """Print as JSON."""
 
@@ -147,17 +147,65 @@ class Compare(Common):
         return 1 if pairs else 0
 
 
+@dataclass(kw_only=True)
+class Pack(Common):
+    """Write all finished records of a store to one compressed file, without arrays.
+
+    Every command that reads a store takes the file instead of the folder. Commands (step bench) are kept as they were
+    given, with their paths; leave them out with --steps where the file is published.
+    """
+
+    runs: Positional[str] = "runs"
+    """Folder, URL or packed file of the store."""
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("runs.jsonl.xz")
+    """The file to write."""
+    steps: str = ""
+    """Steps, comma-separated, e.g. protect,victim; all if empty."""
+    dry_run: bool = False
+    """Show what would be written; write nothing."""
+    json: bool = False
+    """Print as JSON."""
+
+    def __call__(self) -> int:
+        from collections import Counter
+
+        from howfar.spec import split_list
+        from howfar.store import finished, packed, write_bytes
+
+        store = opened(self.runs, reading=self.dry_run)
+        held = store.steps()
+        steps = split_list(self.steps) if self.steps else held
+        missing = sorted(set(steps) - set(held))
+        if missing or not held:
+            raise UsageError(f"{self.runs} holds no records of {', '.join(missing) or 'any step'}, only: {held}.")
+        records = list(finished(store, set(steps)))
+        wrong = [finding for finding in _impossible(store, set()) if finding.path.parent.name in steps]
+        if wrong:
+            raise HowfarError(f"{wrong[0].path} is damaged ({wrong[0].what}). Remove it from {self.runs} first.")
+        content = packed(records)
+        if not self.dry_run:
+            write_bytes(self.output, content)
+        counts = Counter(record.step for record in records)
+        if self.json:
+            terminal.show_json({"file": str(self.output), "bytes": len(content), "records": counts})
+        else:
+            terminal.show_table(["step", "records"], [[step, str(count)] for step, count in sorted(counts.items())])
+        terminal.say(f"{self.output}: {size(len(content))}{', not written' if self.dry_run else ''}")
+        return 0
+
+
 StoreCommand = (
     Annotated[Check, subcommand("check")]
     | Annotated[Gc, subcommand("gc")]
     | Annotated[ExportStore, subcommand("export")]
     | Annotated[ImportStore, subcommand("import")]
+    | Annotated[Pack, subcommand("pack")]
 )
 
 
 @dataclass(kw_only=True)
 class StoreTools(Common):
-    """Look after a store: check it, clear it up, export it, take in another one."""
+    """Look after a store: check it, clear it up, export it, take in another one, pack it."""
 
     do: Annotated[StoreCommand, arg(name="")]
 
@@ -166,10 +214,10 @@ class StoreTools(Common):
 
 
 def opened(place: str, *, reading: bool = False) -> "Store":
-    """Return the store at a URL, or in a folder that is there; a folder that cannot be written is read all the same.
+    """Return the store at a URL, in a folder or in a file; what cannot be written is read all the same.
 
     Args:
-        place: folder or URL.
+        place: folder, URL or file.
         reading: write nothing there, not even what spares the next reader time.
 
     Raises:
@@ -177,15 +225,16 @@ def opened(place: str, *, reading: bool = False) -> "Store":
     """
     from howfar.store import MARK, is_url, open_store
 
-    if not is_url(place) and not Path(place).is_dir():
+    if not is_url(place) and not Path(place).exists():
         raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
-    reading = reading or not (is_url(place) or os.access(place, os.W_OK))
-    if not open_store(place, reading=True).recognized:  # before it is marked
+    reading = reading or Path(place).is_file() or not (is_url(place) or os.access(place, os.W_OK))
+    store = open_store(place, reading=True)
+    if not store.recognized:  # before it is marked
         raise UsageError(
             f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
             "Give the folder or URL that howfar bench was given with --runs."
         )
-    return open_store(place, reading=reading)
+    return store if reading else open_store(place)
 
 
 def _impossible(store: "Store", known: "Collection[Path]") -> "list[Finding]":

@@ -75,7 +75,10 @@ class Ud(Common):
         else:
             raise UsageError("give two runs, or --clean and --poisoned. See howfar ud --help.")
         distance, page = compare(first, second, confidence=self.confidence, label=label)
-        output = self.output or (store.root if os.access(store.root, os.W_OK) else Path()) / "ud.html"
+        output = (
+            self.output
+            or (store.root if os.access(store.root, os.W_OK) and not Path(self.runs).is_file() else Path()) / "ud.html"
+        )
         write_text(output, render(page))
         row = next(row for row in page.rows if row.protector != "clean")
         if self.json:

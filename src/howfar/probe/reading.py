@@ -1,7 +1,9 @@
 """What SAL says of one layer, or of one filter."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from howfar.arrays import PerExample
 
@@ -33,6 +35,14 @@ class Sharpness:
     def sal(self) -> float:
         """Sharpness-aware learnability: the larger of rise and fall, nats."""
         return max(self.rise, self.fall)
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> "Sharpness":
+        """Return the reading of a record.
+
+        Older versions measured no fall where it could not exceed the rise: it counts as 0, and SAL stays the same.
+        """
+        return cls(**{**values, "fall": values["fall"] or 0.0})
 
     @classmethod
     def of(

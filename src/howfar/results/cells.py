@@ -230,5 +230,6 @@ def alignments_of(records: Sequence[Record]) -> list[float] | None:
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:
     """Return SAL of every layer, one mapping an epoch."""
     return [
-        {name: Sharpness(**values) for name, values in epoch["sharpness"].items()} for epoch in record.result["epochs"]
+        {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()}
+        for epoch in record.result["epochs"]
     ]

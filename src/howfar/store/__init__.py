@@ -1,5 +1,6 @@
 """Finished work: records and arrays under the hash of everything that determines them, and who is at work on what."""
 
+from howfar.store.archive import finished, packed
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, Onlooker, Slot
 from howfar.store.mark import MARK
@@ -7,9 +8,10 @@ from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.remote import absolute, is_url, open_store
 from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, merge, remove
-from howfar.store.writing import write_text
+from howfar.store.writing import write_bytes, write_text
 
 __all__ = [
     "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store",
-    "absolute", "check", "clean", "differences", "is_url", "merge", "open_store", "remove", "write_text",
+    "absolute", "check", "clean", "differences", "finished", "is_url", "merge", "open_store", "packed", "remove",
+    "write_bytes", "write_text",
 ]  # fmt: skip

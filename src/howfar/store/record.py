@@ -1,5 +1,6 @@
 """One finished step, and how its file is read."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from howfar.errors import HowfarError
-from howfar.store.seal import unsealed
+from howfar.store.seal import sealed, unsealed
 
 RECORD, ARRAYS = "record.json", "arrays.safetensors"
 SUM = "arrays_sha256"  # in what a record says about its making
@@ -46,6 +47,25 @@ class Record:
 MEMBERS = {member.name for member in fields(Record)}
 
 
+def text_of(record: Record) -> str:
+    """Return the text of a record's file: JSON on one line, sealed."""
+    members = {**record.__dict__, "result": dict(record.result)}
+    return sealed(json.dumps(members, separators=(",", ":"), allow_nan=False))
+
+
+def members_of(text: bytes) -> dict[str, Any]:
+    """Return the members of a record from the text of its file.
+
+    Raises:
+        ValueError: if it is not what was written.
+    """
+    members = from_json(unsealed(text), allow_inf_nan=False)
+    parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
+    if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
+        raise ValueError("it is no record")
+    return dict(members)
+
+
 def read_record(path: str) -> dict[str, Any] | None:
     """Return the members of a record as they stand in its file, or None where there is none.
 
@@ -54,11 +74,7 @@ def read_record(path: str) -> dict[str, Any] | None:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
-            members: dict[str, Any] = from_json(unsealed(file.read()), allow_inf_nan=False)
-        parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
-        if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
-            raise ValueError("it is no record")
-        return members
+            return members_of(file.read())
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:

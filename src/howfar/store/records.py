@@ -8,7 +8,6 @@ file marks the folder as a store; what carries neither this mark nor the names a
 import contextlib
 import copy
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,8 +20,8 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.store.index import Index, Short, shortened, stamp
 from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own, place_of
-from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record, read_record
-from howfar.store.seal import sealed, sha256
+from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record, read_record, text_of
+from howfar.store.seal import sha256
 from howfar.store.workplace import Workplace
 from howfar.store.writing import flush, write_text
 from howfar.unfinished import remove, temporary
@@ -218,8 +217,7 @@ class Store(Workplace):
                 save_file({name: array.contiguous() for name, array in arrays.items()}, draft / ARRAYS)
                 flush(draft / ARRAYS)
                 record = replace(record, made={**record.made, SUM: sha256(draft / ARRAYS)})
-            members = {**record.__dict__, "result": dict(record.result)}
-            write_text(draft / RECORD, sealed(json.dumps(members, separators=(",", ":"), allow_nan=False)))
+            write_text(draft / RECORD, text_of(record))
             flush(draft)
             self._publish(draft, final)
         except (OSError, SafetensorError) as error:

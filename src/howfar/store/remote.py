@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from howfar.errors import HowfarError, UsageError
+from howfar.store.archive import Archive
 from howfar.store.lease import Claim, Slot
 from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own
 from howfar.store.objects import ObjectSlot
@@ -35,16 +36,24 @@ def is_url(place: str) -> bool:
 
 
 def open_store(place: str | Path, *, reading: bool = False) -> Store:
-    """Return the store in a folder, which is made, or at a URL such as ``s3://bucket/runs``.
+    """Return the store in a folder, which is made, at a URL such as ``s3://bucket/runs``, or packed in a file.
 
     Args:
-        place: the folder or URL.
-        reading: write nothing there, now or later; the place need not exist.
+        place: the folder, URL or file.
+        reading: write nothing there, now or later; the place need not exist. A file can only be read.
 
     Raises:
-        HowfarError: if it cannot be written, or what speaks to such URLs is not installed.
+        HowfarError: if it cannot be written, what speaks to such URLs is not installed, or a file is no packed store.
     """
-    return RemoteStore(str(place), reading=reading) if is_url(str(place)) else Store(place, reading=reading)
+    if is_url(str(place)):
+        return RemoteStore(str(place), reading=reading)
+    if not Path(place).is_file():
+        return Store(place, reading=reading)
+    if not reading:
+        raise UsageError(
+            f"{place} is a file and can only be read. Unpack it: howfar store import {place} --runs FOLDER."
+        )
+    return Archive(Path(place))
 
 
 def absolute(place: str) -> str:

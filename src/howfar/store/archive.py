@@ -1,0 +1,180 @@
+"""A store in one file: its finished records without arrays, enough for every table.
+
+The file is JSON lines, compressed with xz. Its first line holds the name and version of the format, the number of
+records and the SHA-256 of all lines that follow. Each of these is a record as its own file holds it, with its seal, in
+the order of step and key. The same records give the same bytes.
+"""
+
+import hashlib
+import json
+import lzma
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from howfar.errors import HowfarError, UsageError
+from howfar.store.mark import MARK, TEXT, is_key
+from howfar.store.record import RECORD, Record, members_of, text_of
+from howfar.store.records import Store
+from howfar.store.seal import SEAL, has_seal
+from howfar.store.upkeep import UNSEALED
+
+FORMAT, VERSION = "howfar-records", 1
+MAGIC = b"\xfd7zXZ\0"  # first bytes of every xz file
+LONGEST = 32 << 20  # bytes of a line
+LARGEST = 1 << 30  # bytes of all lines
+MEMORY = 128 << 20  # bytes that unpacking may take; the files written here take 9 MiB
+PART = 1 << 20  # bytes that are read and unpacked at a time
+_STEP = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
+
+def finished(store: Store, steps: Iterable[str]) -> Iterator[Record]:
+    """Yield the finished records of some steps; those without a seal are marked for good (``UNSEALED``).
+
+    Raises:
+        HowfarError: for a record that is damaged or lies where another one belongs.
+    """
+    for step in sorted(steps):
+        for key in store.keys(step):
+            record = store.find(step, key) if store.owns(step, key) else None
+            if record is None or record.status != "done":
+                continue
+            why = _misplaced(record.__dict__, step, key)
+            if why:
+                raise HowfarError(f"{store.place}/{step}/{key} cannot be packed: {why}. Remove it from the store.")
+            seen = has_seal(store.root / step / key / RECORD)
+            yield record if seen else replace(record, made={**record.made, UNSEALED: True})
+
+
+def packed(records: Iterable[Record]) -> bytes:
+    """Return the content of a file of these records.
+
+    Raises:
+        HowfarError: if it would be larger than what is read back.
+    """
+    lines = [text_of(record).encode() for record in sorted(records, key=lambda record: (record.step, record.key))]
+    if sum(map(len, lines)) > LARGEST or max(map(len, lines), default=0) > LONGEST:
+        raise HowfarError(
+            f"the records take more than {LARGEST >> 20} MiB, or one more than {LONGEST >> 20} MiB. Pack fewer steps."
+        )
+    body = b"".join(line + b"\n" for line in lines)
+    about = {"format": FORMAT, "version": VERSION, "records": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
+    return lzma.compress(json.dumps(about).encode() + b"\n" + body)
+
+
+class Archive(Store):
+    """The records of a file, unpacked into a temporary folder for as long as this object lives; read only."""
+
+    def __init__(self, path: Path) -> None:
+        """Unpack a file.
+
+        Args:
+            path: of the file; see ``packed``.
+
+        Raises:
+            UsageError: if the file is of another format or version.
+            HowfarError: if it is not what was written, or unpacks to more than ``LARGEST`` bytes.
+        """
+        self._passing = TemporaryDirectory(prefix="howfar-")  # removed with this object
+        super().__init__(self._passing.name, reading=True)
+        self.place = str(path)
+        (self.root / MARK).write_text(TEXT, encoding="utf-8")
+        try:
+            for (step, key), line in _records(path):
+                folder = self.root / step / key
+                folder.mkdir(parents=True)
+                (folder / RECORD).write_bytes(line)
+        except (ValueError, EOFError, lzma.LZMAError, RecursionError) as error:
+            raise HowfarError(f"{path} is damaged ({error}). Get it again, or pack its store again.") from None
+        except OSError as error:
+            raise HowfarError(f"{path} cannot be unpacked ({error.strerror}). Check its rights and the disk.") from None
+
+
+def _records(path: Path) -> Iterator[tuple[tuple[str, str], bytes]]:
+    """Yield step, key and text of every record of a file, each checked; the digest of all is checked at the end.
+
+    Raises:
+        ValueError: if the file is not what was written.
+    """
+    lines = _lines(path)
+    about = _head(path, next(lines))
+    total, count, last = hashlib.sha256(), 0, ("", "")
+    for line in lines:
+        total.update(line + b"\n")
+        count += 1
+        members = members_of(line)
+        why = "it has no seal" if SEAL.encode() not in line else _misplaced(members)
+        place = members["step"], members["key"]
+        if why or place <= last:
+            raise ValueError(f"record {count}: {why or 'it is out of order'}")
+        yield place, line
+        last = place
+    if count != about["records"]:
+        raise ValueError(f"it holds {count} records, not {about['records']}")
+    if total.hexdigest() != about["sha256"]:
+        raise ValueError("its content is not what was written")
+
+
+def _misplaced(members: dict[str, Any], step: str = "", key: str = "") -> str:
+    """Return why a record may not be packed or unpacked; empty where nothing is wrong."""
+    found_step, found_key = members["step"], members["key"]
+    if not isinstance(found_step, str) or not _STEP.fullmatch(found_step) or step not in ("", found_step):
+        return "its step is not that of its place"
+    if not isinstance(found_key, str) or not is_key(found_key) or key not in ("", found_key):
+        return "its key is not that of its place"
+    if Store.key(found_step, members["spec"]) != found_key:
+        return "its key does not follow from its spec"
+    return "" if members["status"] == "done" else "it is not finished"
+
+
+def _head(path: Path, line: bytes) -> dict[str, Any]:
+    """Return what the first line says."""
+    try:
+        about = json.loads(line)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise _foreign(path)
+    if about.get("version") != VERSION:
+        raise UsageError(f"{path} has version {str(about.get('version'))[:20]} of its format. Update howfar.")
+    return {"records": about.get("records"), "sha256": about.get("sha256")}
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(f"{path} is no packed store. Give a folder, a URL, or a file that howfar store pack wrote.")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a compressed file without their ends, the first of any file at least.
+
+    Raises:
+        ValueError: if a line or the whole is larger than any that is written here.
+    """
+    held, total = b"", 0
+    for part in _parts(path):
+        total += len(part)
+        *whole, held = (held + part).split(b"\n")
+        if total > LARGEST or max(map(len, (*whole, held))) > LONGEST:
+            raise ValueError(f"it unpacks to more than {LARGEST >> 20} MiB, or {LONGEST >> 20} MiB a line")
+        yield from whole
+    if held or not total:
+        raise ValueError("its end is missing")
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    """Yield the unpacked bytes of a file in small parts, whatever it unpacks to."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise _foreign(path)
+        file.seek(0)
+        unpacking = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
+        while not unpacking.eof:
+            raw = file.read(PART) if unpacking.needs_input else b""
+            if unpacking.needs_input and not raw:
+                raise EOFError("its end is missing")
+            yield unpacking.decompress(raw, PART)
+        if unpacking.unused_data or file.read(1):
+            raise ValueError("something follows its end")
