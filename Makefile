@@ -24,14 +24,14 @@ torture: .venv/dev
 	$(BIN)/python benchmarks/torture.py
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples docs
-	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks studies examples docs
+	$(BIN)/ruff check src tests benchmarks studies examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fmt: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples docs
-	$(BIN)/ruff check --fix src tests benchmarks examples docs
+	$(BIN)/ruff format src tests benchmarks studies examples docs
+	$(BIN)/ruff check --fix src tests benchmarks studies examples docs
 
 docs: .venv/dev
 	$(BIN)/python docs/generate.py

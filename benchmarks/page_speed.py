@@ -1,7 +1,7 @@
 """How large the page of a store is, and how soon it is to be seen: a fresh browser each time, nothing cached.
 
 Times count from the opening of the file to the first paint, as the browser itself tells, and to the first chart drawn.
-Needs Debian's chromium. Run: ``python benchmarks/page_speed.py --runs results/protectors``.
+Needs Debian's chromium. Run: ``python benchmarks/page_speed.py --runs results/protectors.jsonl.xz``.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from howfar.report.render import render
 from howfar.results import collect
-from howfar.store import Store
+from howfar.store import open_store
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, action="append", help="stores, one after the other")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    for runs in options.runs or [Path("results/protectors"), Path("results/defenses")]:
-        store = Store(runs)
+    for runs in options.runs or [Path("results/protectors.jsonl.xz"), Path("results/defenses.jsonl.xz")]:
+        store = open_store(runs, reading=True)
         victims = sum(record.status == "done" for record in store.records("victim"))
         text = render(collect(store))
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Ten thousand records: how long it takes to list them, to draw the leaderboard, and how large the page gets.
 
 The victims of a real store are multiplied until there are enough; the copies differ in the width of their network.
-Run: ``python benchmarks/store_speed.py --runs results/protectors``.
+Run: ``python benchmarks/store_speed.py --runs results/protectors.jsonl.xz``.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from rich.progress import track
 
 from howfar.report.render import outputs
 from howfar.results import collect
-from howfar.store import Record, Store
+from howfar.store import Record, Store, open_store
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("results/protectors"), help="store to multiply")
+    parser.add_argument("--runs", type=Path, default=Path("results/protectors.jsonl.xz"), help="store to multiply")
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, default=None, help="where to put them; default: the temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        kilobytes = fill(Store(folder), Store(options.runs), options.records)
+        kilobytes = fill(Store(folder), open_store(options.runs, reading=True), options.records)
         print(f"{options.records} records of {kilobytes:.1f} kB from {options.runs}")
         print("listed, no index yet", timed(lambda: list(Store(folder).records("victim"))))
         time.sleep(3)  # the index believes no file of the last two seconds
@@ -47,7 +47,7 @@ def fill(store: Store, source: Store, count: int) -> float:
     """Fill a store with copies of the finished victims of another one; returns the mean size of a record in kB."""
     victims = [record for record in source.records("victim") if record.status == "done"]
     if not victims:
-        sys.exit(f"{source.root} holds no finished victim.")
+        sys.exit(f"{source.place} holds no finished victim.")
     for number in track(range(count), "copying", transient=True):
         victim = victims[number % len(victims)]
         spec: dict[str, Any] = copy.deepcopy(dict(victim.spec))

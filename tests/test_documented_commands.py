@@ -246,14 +246,17 @@ class _ParsedError(Exception):
 
 
 def _benchmarks() -> Iterator[tuple[str, str]]:
-    call = re.compile(r"python (benchmarks/(\w+)\.py[^`]*)`")
+    call = re.compile(r"python ((?:benchmarks|studies)/(\w+)\.py[^`]*)`")
     for page in PAGES:
         for text, name in call.findall((ROOT / page).read_text()):
             yield name, " ".join(text.split())
 
 
-def test_benchmarks_that_the_docs_name_take_the_arguments_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_benchmarks_and_studies_that_the_docs_name_take_the_arguments_that_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for folder in ("benchmarks", "studies"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
     parse: Callable[..., argparse.Namespace] = argparse.ArgumentParser.parse_args
 
     def understood(self: argparse.ArgumentParser) -> NoReturn:

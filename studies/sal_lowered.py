@@ -1,0 +1,82 @@
+"""Do protected images lower the SAL of the layers, and does what SAL does go along with what is lost?
+
+Reads finished victims, trains nothing. SAL of the victim of protected images ÷ SAL of the clean victim of the same
+seed, geometric mean over layers and epochs; each on the images that it learns from.
+Run: ``python studies/sal_lowered.py --runs results/protectors.jsonl.xz --model 'resnet8[width=8]' --epochs 20``.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from howfar.probe import Sharpness
+from howfar.report.numbers import ends
+from howfar.results.cells import drops_of, grouped, readings_of
+from howfar.results.names import CLEAN
+from howfar.score import rank_correlation
+from howfar.score.intervals import mean_interval
+from howfar.store import Record, open_store
+
+FLOOR = 1e-6  # nats; smaller SALs count as this
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("results/protectors.jsonl.xz"))
+    parser.add_argument("--model", default="resnet8[width=8]")
+    parser.add_argument("--epochs", type=int, default=20)
+    options = parser.parse_args()
+    victims = [
+        record
+        for record in open_store(options.runs, reading=True).records("victim")
+        if record.status == "done"
+        and record.spec["model"]["label"] == options.model
+        and record.spec["recipe"]["epochs"] == options.epochs
+        and record.result["epochs"][0]["sharpness"]
+    ]
+    (cells,) = grouped(victims)
+    clean = cells.runs.pop(CLEAN)
+    lines, logs, drops = [], [], []
+    for label, runs in cells.runs.items():
+        seeds = sorted(set(runs) & set(clean))
+        pairs = [(clean[seed], runs[seed]) for seed in seeds]
+        found = np.array([logarithms(first, second) for first, second in pairs])  # seeds, epochs, layers
+        logs.append(found.mean((1, 2)).tolist())
+        drops.append(drops_of([first for first, _ in pairs], [second for _, second in pairs]))
+        last = found[:, -1].mean(1).tolist()
+        lines.append((float(np.mean(logs[-1])), label, drops[-1], logs[-1], last, float((found < 0).mean())))
+    print(f"{options.model}, {options.epochs} epochs, {len(clean)} seeds, {found.shape[2]} layers")
+    print(
+        "| protector | drop, points | SAL ÷ clean, all epochs | last epoch | layers and epochs with lower SAL, % |\n"
+        "|-|-|-|-|-|"
+    )
+    for _, label, lost, whole, last, lower in sorted(lines):
+        print(f"| {label} | {100 * np.mean(lost):.1f} | {ratio(whole)} | {ratio(last)} | {100 * lower:.0f} |")
+    rank = rank_correlation(logs, drops)
+    print(
+        f"Spearman of SAL ÷ clean with the drop over {len(lines)} protectors: {rank.value:.2f}"
+        f"{ends(rank.low, rank.high)}"
+    )
+
+
+def ratio(logs: list[float]) -> str:
+    """Return a geometric mean with its interval over seeds."""
+    low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(logs))
+    return f"{np.exp(np.mean(logs)):.2f}{ends(low, high)}"
+
+
+def logarithms(clean: Record, poisoned: Record) -> list[list[float]]:
+    """Return the logarithm of the ratio of two victims' SAL, (epochs, layers)."""
+    return [
+        [_log(two[name]) - _log(one[name]) for name in one]
+        for one, two in zip(readings_of(clean), readings_of(poisoned), strict=True)
+    ]
+
+
+def _log(reading: Sharpness) -> float:
+    return float(np.log(max(reading.sal, FLOOR)))
+
+
+if __name__ == "__main__":
+    main()
