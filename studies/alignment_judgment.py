@@ -1,0 +1,78 @@
+"""The judgment of docs/alignment.md: its victims, line by line, and what each line comes to.
+
+Finished victims stay in the store, so that the script goes on where it stopped.
+Run: ``python studies/alignment_judgment.py --data cifar10.npz --runs DIR [--lines base,dose]``; ``--tables`` prints what
+is known so far.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import placebos
+
+from howfar import engine
+from howfar.experiment import Experiment
+from howfar.store import Store
+from howfar.suite import make_suite
+
+METHODS = ("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class")
+WITH_EPS = ("random:class", "lsp", "pil", "em:class", "stripes", "carriers")
+WITH_SHARE = ("ops", "lsp", "ar", "pil", "cuda", "em:class")
+LEVELS, SHARES = (2, 4, 8, 16), (0.25, 0.5, 0.75, 1.0)
+SMALL: dict[str, Any] = {
+    "suite": "standard", "dataset": "cifar10", "protectors": METHODS, "defenses": ("none",),
+    "models": ("airbench:16-32-32",), "limit_train": 10_000, "limit_test": 4000, "held_out": 1000,
+    "probe_images": 64, "train": {"epochs": 6, "batch_size": 200},
+}  # fmt: skip
+SGD = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
+PLAIN = {"crop": 0, "flip": False}
+
+LINES: dict[str, tuple[dict[str, Any], ...]] = {
+    "base": ({},),
+    "placebos": ({"protectors": [f"placebo[change={name}]" for name in placebos.CHANGES]},),
+    "dose": (
+        {"protectors": [f"{name}[eps={level}/255]" for name in WITH_EPS for level in LEVELS]},
+        {"protectors": [f"{name}[share={share}]" if share < 1 else name for name in WITH_SHARE for share in SHARES]},
+    ),
+    "defenses": ({"defenses": ("jpeg", "gray", "cutout", "mixup", "ueraser")},),
+    "recipes": (
+        {"train": {**SMALL["train"], **PLAIN}},
+        {"recipe": "adamw", "train": {"epochs": 6, "batch_size": 100}},
+        SGD,
+        {"recipe": "sgd", "train": {**SGD["train"], **PLAIN}},
+    ),
+    "victims": tuple({**SGD, "models": (name,)} for name in ("resnet8[width=8]", "lenet5", "senet18[width=8]")),
+}  # fmt: skip
+
+
+def experiments(lines: list[str], **given: Any) -> Iterator[Experiment]:
+    """Yield the cells of these lines, seed by seed, so that all rows of a line grow together."""
+    for line in lines:
+        found = [one for over in LINES[line] for one in make_suite("standard", SMALL, over, given).experiments()]
+        yield from sorted(found, key=lambda one: one.seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as .npz")
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--lines", default=",".join(LINES))
+    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("--workers", type=int, default=0, help="must be 0 where placebos are among the lines")
+    options = parser.parse_args()
+    device = engine.choose_device("auto")
+    for line in options.lines.split(","):
+        found = list(experiments([line], data_root=options.data, seeds=options.seeds))
+        for event in engine.run(found, Store(options.runs), workers=options.workers, device=device):
+            if event.status in ("done", "failed"):
+                print(f"{line}: {event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
