@@ -1,8 +1,7 @@
-"""The judgment of docs/alignment.md: its victims, line by line, and what each line comes to.
+"""The judgment of docs/alignment.md: its victims, line by line. ``judgment.py`` answers the lines.
 
 Finished victims stay in the store, so that the script goes on where it stopped.
-Run: ``python studies/alignment_judgment.py --data cifar10.npz --runs DIR [--lines base,dose]``; ``--tables`` prints what
-is known so far.
+Run: ``python studies/alignment_judgment.py --data cifar10.npz --runs DIR [--lines base,dose]``.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def ranked(runs: dict[str, list[Run]]) -> dict[str, tuple[float, tuple[float, fl
 
 
 def dose(runs: dict[str, list[Run]], labels: Sequence[str]) -> tuple[list[float], list[float], bool]:
-    """Return mean drops and alignments along a dose, and whether no step up in alignment exceeds two standard errors."""
+    """Return mean drops and alignments along a dose, and whether no step up exceeds two standard errors."""
     found = [[run.scores["alignment"] for run in runs[label]] for label in labels]
     mean = [float(np.mean(one)) for one in found]
     error = [float(np.std(one, ddof=1) / math.sqrt(len(one))) if len(one) > 1 else math.inf for one in found]
