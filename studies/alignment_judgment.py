@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "models": ("airbench:16-32-32",), "limit_train": 10_000, "limit_test": 4000, "held_out": 1000,
     "probe_images": 64, "train": {"epochs": 6, "batch_size": 200},
 }  # fmt: skip
-SGD = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
+SGD: dict[str, Any] = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
 PLAIN = {"crop": 0, "flip": False}
 
 LINES: dict[str, tuple[dict[str, Any], ...]] = {

@@ -5,16 +5,16 @@ Run: ``python studies/judgment.py --full STORE --small STORE``; a store is a fol
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from howfar.results.cells import CLEAN, Cells, cosines_of, grouped, readings_of
+from howfar.results.cells import Cells, cosines_of, grouped, readings_of
+from howfar.results.names import CLEAN
 from howfar.score import CleanRuns, learning_alignment
 from howfar.store import Record, open_store
 
@@ -100,10 +100,6 @@ def _rivals(clean: Record, record: Record, count: int) -> dict[str, float]:
     return found
 
 
-def means(runs: dict[str, list[Run]], value: Callable[[Run], float]) -> dict[str, float]:
-    return {label: float(np.mean([value(run) for run in found])) for label, found in runs.items()}
-
-
 def rank(one: Sequence[float], other: Sequence[float]) -> float:
     known = [(a, b) for a, b in zip(one, other, strict=True) if math.isfinite(a) and math.isfinite(b)]
     return float(spearmanr(*zip(*known, strict=True)).statistic) if len(known) > 2 else math.nan
@@ -123,10 +119,10 @@ def measures(runs: dict[str, list[Run]]) -> list[str]:
 
 def ranked(runs: dict[str, list[Run]]) -> dict[str, tuple[float, tuple[float, float]]]:
     """Return, by measure, the rank correlation of protectors' mean score with their mean drop."""
-    drops = list(means(runs, lambda run: run.drop).values())
+    drops = [float(np.mean([run.drop for run in one])) for one in runs.values()]
     found = {}
     for name in measures(runs):
-        scores = list(means(runs, lambda run, name=name: run.scores[name]).values())
+        scores = [float(np.mean([run.scores[name] for run in one])) for one in runs.values()]
         found[name] = rank(scores, drops), interval(scores, drops)
     return found
 
@@ -177,8 +173,9 @@ def _ranking(title: str, runs: dict[str, list[Run]], wanted: float) -> None:
         print(f"| {name} | {number(value)} (95 % CI {number(low)} to {number(high)}, n = {len(runs)}) |", wanted)
 
 
-def show(values: NDArray[np.float64] | Sequence[float]) -> str:
-    return " ".join(number(value) for value in values)
+def show(found: list[Run]) -> str:
+    """Return the mean of every measure over runs."""
+    return " ".join(number(float(np.mean([run.scores[name] for run in found]))) for name in found[0].scores)
 
 
 def main() -> None:
@@ -192,7 +189,7 @@ def main() -> None:
         for label, found in sorted(runs.items(), key=lambda item: -np.mean([run.drop for run in item[1]])):
             print(
                 f"| {label} | {100 * np.mean([run.quality for run in found]):.1f} |",
-                show([np.mean([run.scores[name] for run in found]) for name in measures(runs)]),
+                show(found),
                 len(found),
             )
         _ranking("ranking", runs, 0.9)
@@ -209,10 +206,7 @@ def main() -> None:
             if len(runs) > 3:
                 _ranking(str(cells.labels), runs, 0.8)
             for label, found in runs.items():
-                print(
-                    f"| {label} | {100 * np.mean([run.drop for run in found]):.1f} | "
-                    f"{show([np.mean([run.scores[name] for run in found]) for name in measures(runs)])} |"
-                )
+                print(f"| {label} | {100 * np.mean([run.drop for run in found]):.1f} | {show(found)} |")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def color_jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
     images = images * brightness
     images = contrast * images + (1 - contrast) * images.mean((1, 2, 3), keepdim=True)
     images = saturation * images + (1 - saturation) * images.mean(1, keepdim=True)
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    changed: Tensor = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return changed
 
 
 def crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
