@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all mutation torture check fmt docs clean
+.PHONY: bench test test-all mutation torture check fmt docs studies-docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -35,6 +35,9 @@ fmt: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python docs/generate.py
+
+studies-docs: .venv/dev
+	$(BIN)/python studies/docs.py
 
 clean:
 	rm -rf .venv

@@ -110,12 +110,17 @@ def worst_cases(
 
 
 def lost(kept: Retention) -> str:
+    """Return what is not retained; below chance is all of it."""
+    if kept.value < 0:
+        return "100"
     low, high = (None if end is None else 1 - end for end in (kept.high, kept.low))
     return retained(Retention(1 - kept.value, low, high, kept.seeds))
 
 
 def retained(kept: Retention) -> str:
-    return f"{100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)}"
+    """Return what is retained, in percent; there is no interval where clean images are not told apart from chance."""
+    several = kept.low is None and kept.seeds > 1
+    return f"{100 * kept.value:.0f}{', no interval' if several else half(kept.low, kept.high, '.0f', 100)}"
 
 
 if __name__ == "__main__":

@@ -6,21 +6,23 @@ Run: ``python studies/alignment.py --runs DIR``.
 """
 
 import argparse
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from drawn import code, study, table
 from scipy.stats import spearmanr
 
+from howfar.clock import circumstances
 from howfar.results.cells import Cells, grouped, readings_of
 from howfar.results.names import CLEAN
 from howfar.score import CleanRuns
-from howfar.store import Record, Store
+from howfar.store import Record, Store, open_store
 
 COSINE, ERROR, UNBIASED, CLEAN_NORM, PROTECTED_NORM = range(5)  # places in a record
 NETWORK = "network"
+STEP = "alignment"  # of its records
 Epoch = Mapping[str, list[float | None]]
 Weigh = Callable[[list[float | None]], float]
 
@@ -49,7 +51,7 @@ def of_network(place: int) -> Callable[[Epoch], float]:
 
 DEFINITIONS = {
     "layers": of_layers(COSINE),
-    "layers, weighed by the clean gradient's norm": of_layers(COSINE, lambda one: one[CLEAN_NORM] or 0.0),
+    "layers, weighted by the norm of the clean gradient": of_layers(COSINE, lambda one: one[CLEAN_NORM] or 0.0),
     "layers, unbiased": of_layers(UNBIASED),
     "network": of_network(COSINE),
     "network, unbiased": of_network(UNBIASED),
@@ -81,38 +83,60 @@ def rivals(cells: Cells, seed: int, record: Record) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--save", type=Path, help="write what was found of every run as JSON")
+    parser.add_argument("--save", type=Path, help="store to keep what was found of every run in")
     options = parser.parse_args()
-    victims = [record for record in Store(options.runs).records("victim") if record.status == "done"]
+    records = list(found(open_store(options.runs, reading=True)))
+    for record in records if options.save else ():
+        Store(options.save).save(record)
+    print(f"{len(records)} runs, {len({record.spec['protector'] for record in records})} protectors\n")
+    print(candidates(records), by_protector(records), sep="\n")
+
+
+def found(store: Store) -> Iterator[Record]:
+    """Yield a record of every run on protected images: its drop, and what every candidate and rival says of it."""
+    victims = [record for record in store.records("victim") if record.status == "done"]
     (cells,) = grouped(victims)
-    rows, drops, found = list[dict[str, object]](), [], dict[str, list[float]]()
-    by_protector: dict[str, list[tuple[float, float]]] = {}
     for label, runs in cells.runs.items():
-        for seed, record in sorted(runs.items()):
-            if label == CLEAN:
-                continue
+        for seed, record in sorted(runs.items()) if label != CLEAN else ():
             drop = cells.runs[CLEAN][seed].result["quality"] - record.result["quality"]
-            scored = scores(record) | rivals(cells, seed, record)
-            rows.append(
-                {
-                    "protector": label,
-                    "seed": seed,
-                    "drop": round(drop, 5),
-                    **{n: round(v, 4) for n, v in scored.items()},
-                }
-            )
-            drops.append(drop)
-            by_protector.setdefault(label, []).append((drop, scored["layers"]))
-            for name, value in scored.items():
-                found.setdefault(name, []).append(value)
-    if options.save:
-        options.save.write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"{len(drops)} runs, {len(by_protector)} protectors\n\n| candidate | Spearman with drop |\n|-|-:|")
-    for name, values in sorted(found.items(), key=lambda item: -abs(spearmanr(item[1], drops).statistic)):
-        print(f"| {name} | {spearmanr(values, drops).statistic:.2f} |")
-    print("\n| protector | drop, points | alignment (layers) |\n|-|-:|-:|")
-    for label, pairs in sorted(by_protector.items(), key=lambda item: -np.mean([drop for drop, _ in item[1]])):
-        print(f"| {label} | {100 * np.mean([d for d, _ in pairs]):.1f} | {np.mean([v for _, v in pairs]):.2f} |")
+            spec, scored = {"protector": label, "seed": seed}, scores(record) | rivals(cells, seed, record)
+            result = {"drop": round(drop, 5), **{name: round(value, 4) for name, value in scored.items()}}
+            yield Record(STEP, store.key(STEP, spec), spec, "done", result, circumstances())
+
+
+def tables() -> dict[str, str]:
+    """Return the tables of docs/alignment.md, from the records of the study."""
+    records = study("alignment").records(STEP)
+    return {"alignment: candidates": candidates(records), "alignment: by protector": by_protector(records)}
+
+
+def candidates(records: Sequence[Record]) -> str:
+    """Return how every candidate and rival ranks runs by their drop; rivals in italics."""
+    drops = [record.result["drop"] for record in records]
+    names = [name for name in records[0].result if name != "drop"]
+    ranks = {name: float(spearmanr([r.result[name] for r in records], drops)[0]) for name in names}
+    return table(
+        ["candidate", "Spearman with drop"],
+        [
+            [name if name.startswith((NETWORK, "layers")) else f"*{name}*", f"{rank:.2f}"]
+            for name, rank in sorted(ranks.items(), key=lambda item: -abs(item[1]))
+        ],
+    )
+
+
+def by_protector(records: Sequence[Record]) -> str:
+    """Return drop and alignment of every protector, means over seeds."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        pairs.setdefault(record.spec["protector"], []).append((record.result["drop"], record.result["layers"]))
+    means = {label: np.mean(values, axis=0) for label, values in pairs.items()}
+    return table(
+        ["protector", "drop, points", "alignment"],
+        [
+            [code(label), f"{100 * drop:.1f}", f"{aligned:.2f}"]
+            for label, (drop, aligned) in sorted(means.items(), key=lambda item: -item[1][0])
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Run: ``python studies/defenses.py --data FILE.npz``.
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from drawn import code, study, table
 from scipy.stats import spearmanr
 
 from howfar import engine
@@ -23,7 +24,7 @@ from howfar.defend import DEFENSES
 from howfar.report.numbers import half
 from howfar.report.page import Page
 from howfar.report.profile import Profile
-from howfar.results import collect
+from howfar.results import CLEAN, collect
 from howfar.score.intervals import mean_interval
 from howfar.score.worst_case import BASELINES
 from howfar.store import Record, open_store
@@ -42,6 +43,7 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
     "ops": (14.69, 52.98, 64.72, 49.27, 37.32, 19.88, 78.48, 77.99, 14.95),
 }
 NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
+NOTES = {"fine-tune": "fine-tune (from CIFAR-100 images)", "clean-only": "clean-only (500 clean images alone)"}
 MARGIN = 0.02  # an ensemble may stay that far below the best of all defenses
 MOST = 7  # members of an ensemble
 
@@ -88,47 +90,61 @@ def main() -> None:
         f"{options.model}, {page.groups[0].train_images} images, {options.epochs} epochs, seeds {seeds}, "
         f"torch {torch.__version__}, {device}"
     )
-    show_matrix(profile, records)
-    show_worst(profile)
-    show_published(profile)
+    for text in (matrix(profile, records), worst(profile), beside_published(profile)):
+        print(text)
     show_ensemble(profile, relative_seconds(page))
 
 
-def show_matrix(profile: Profile, records: list[Record]) -> None:
-    """Print quality in %, mean over seeds ± half of its 95 % interval."""
+def tables() -> dict[str, str]:
+    """Return the tables of docs/defenses.md, from the records of the study."""
+    store = study("defenses")
+    (profile,) = collect(store, brief=True).profiles
+    return {
+        "defenses: matrix": matrix(profile, store.records("victim")),
+        "defenses: worst case": worst(profile),
+        "defenses: APBench": beside_published(profile),
+    }
+
+
+def matrix(profile: Profile, records: Sequence[Record]) -> str:
+    """Return quality in %, mean over seeds ± half of its 95 % interval; the best of every column in bold."""
     found: dict[tuple[str, str], list[float]] = {}
     for record in records:
         cell = record.spec["protector"]["label"], record.spec["defense"]["label"]
         found.setdefault(cell, []).append(record.result["quality"])
-    names = ["clean", *(name for name in profile.quality if name != "clean")]
-    print(f"\n| defense | {' | '.join(names)} |\n|{'-|' * (len(names) + 1)}")
+    names = [CLEAN, *(name for name in profile.quality if name != CLEAN)]
+    rivals = [defense for defense in profile.defenses if defense not in BASELINES]
+    best = {name: max(rivals, key=lambda one: profile.quality[name].get(one, 0.0)) for name in names}
+    lines = []
     for defense in profile.defenses:
         cells = [_mean(found[name, defense]) if (name, defense) in found else "–" for name in names]
-        print(f"| {defense} | {' | '.join(cells)} |")
+        bold = [f"**{cell}**" if best[name] == defense else cell for name, cell in zip(names, cells, strict=True)]
+        lines.append([NOTES.get(defense.partition(":")[0], defense), *bold])
+    return table(["defense", "clean (its price)", *map(code, names[1:])], lines)
 
 
-def _mean(values: list[float]) -> str:
+def _mean(values: Sequence[float]) -> str:
     return f"{100 * float(np.mean(values)):.1f}{half(*mean_interval(values), '.1f', 100)}"
 
 
-def show_worst(profile: Profile) -> None:
-    """Print the ranking by protection kept."""
-    print()
-    for line in profile.lines():
-        print(f"| {' | '.join(line)} |")
+def worst(profile: Profile) -> str:
+    """Return the ranking by protection kept."""
+    lines = [[code(name), kept, gets, by] for name, kept, gets, by, *_ in profile.lines() if name != CLEAN]
+    return table(["protector", "protection kept", "the learner gets, in %", "by"], lines)
 
 
-def show_published(profile: Profile) -> None:
-    """Print our numbers above APBench's, and the rank correlation of the order of defenses."""
-    print(f"\n| protector | whose | {' | '.join(COLUMNS)} | Spearman |\n|{'-|' * (len(COLUMNS) + 3)}")
+def beside_published(profile: Profile) -> str:
+    """Return our numbers above APBench's, and the rank correlation of the order of defenses."""
+    lines = []
     for name, row in profile.quality.items():
         published = PUBLISHED.get(name.partition("[")[0].replace("sem", "rem"))
         if published is None or not set(COLUMNS) <= set(row):
             continue
         ours = [100 * row[defense] for defense in COLUMNS]
         rank = float(spearmanr(ours, published)[0])
-        print(f"| {name} | howfar | {' | '.join(f'{value:.1f}' for value in ours)} | {rank:.2f} |")
-        print(f"| | APBench | {' | '.join(f'{value:.1f}' for value in published)} | |")
+        lines.append([code(name), "howfar", *(f"{value:.1f}" for value in ours), f"{rank:.2f}"])
+        lines.append(["", "APBench", *(f"{value:.1f}" for value in published), ""])
+    return table(["protector", "whose", *COLUMNS, "Spearman"], lines)
 
 
 def relative_seconds(page: Page) -> dict[str, float]:

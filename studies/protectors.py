@@ -1,26 +1,29 @@
 """Every protector against an undefended victim: accuracy, drop, UD, budget and cost in one table.
 
 Cells are kept in ``--runs``: an interrupted run goes on where it stopped, and from finished records the table is drawn
-again in seconds. Published accuracies (ResNet-18, whole CIFAR-10) stand beside: compare the order, not the values.
+again. Published accuracies (ResNet-18, whole CIFAR-10) stand beside: compare the order, not the values.
 Run: ``python studies/protectors.py --data FILE.npz``.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from drawn import code, page_of, study, table
 from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.report import Row
 from howfar.report.numbers import ends, half
-from howfar.results import collect
+from howfar.report.page import Page
+from howfar.results import CLEAN, collect
 from howfar.score import psnr_text, ssim_text
-from howfar.store import Store
+from howfar.store import Record, Store
 from howfar.suite import make_suite
 
 # Accuracy in % of an undefended ResNet-18 on CIFAR-10 (APBench's leaderboard of June 2023; ISS for SEP; the authors'
@@ -32,6 +35,9 @@ PUBLISHED: dict[str, float | None] = {
     "entf": None, "em": 20.78, "em:class": None, "rem": 17.47, "sem": None, "aue": None, "mi-ue": None, "pue": None,
     "tue": None, "dc": 15.19, "gue": None, "cp": None, "cp:class": None, "uc": None,
 }  # fmt: skip
+SMALL = "resnet8[width=8]"
+OTHERS = ("vit-small[width=64,depth=4,heads=4]", "mobilenetv2[width=8]", "densenet121[growth=4]")
+CHANCE = 0.1
 
 
 def main() -> None:
@@ -39,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as .npz")
     parser.add_argument("--runs", type=Path, default=Path("runs/protectors"))
     parser.add_argument("--protectors", default=",".join(PUBLISHED))
-    parser.add_argument("--models", default="resnet8[width=8]")
+    parser.add_argument("--models", default=SMALL)
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--epochs", default="20")
     parser.add_argument("--optimizer", default="sgd")
@@ -60,26 +66,91 @@ def main() -> None:
         if event.status in ("done", "failed"):
             print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
     page = collect(store, [e.steps()[1].key for e in experiments])
+    print(f"{options.models}, {page.groups[0].train_images} images, torch {torch.__version__}, {device}\n")
+    print(effect(page))
     cost = {entry.protector: entry.seconds_per_image for entry in page.protected}
-    print(f"{options.models}, {page.groups[0].train_images} images, torch {torch.__version__}, {device}")
-    for row in sorted(page.rows, key=lambda row: (row.model, row.poisoned)):
-        show(row, cost.get(row.protector, 0.0), PUBLISHED.get(row.protector))
-    both = [(row.poisoned, known) for row in page.rows if (known := PUBLISHED.get(row.protector)) is not None]
-    rank = float(spearmanr([ours for ours, _ in both], [theirs for _, theirs in both])[0])
-    print(f"Spearman of our order with the published one over {len(both)} rows: {rank:.2f}")
+    print(table(["protector", "milliseconds an image"], [[n, f"{1000 * cost[n]:.1f}"] for n in sorted(cost)]))
+    ours, theirs = zip(*published(page), strict=True)
+    print(f"Spearman of our order with the published one over {len(ours)} rows: {spearmanr(ours, theirs)[0]:.2f}")
 
 
-def show(row: Row, seconds: float, known: float | None) -> None:
-    """Print a line of the table."""
-    halved = row.clean - row.poisoned >= (row.clean - 0.1) / 2
-    reach = half(row.drop_low, row.drop_high, ".1f", 100)
-    ud = "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high)}"
-    published = "–" if known is None else f"{known:.1f}"
-    print(
-        f"| {row.protector} | {row.model} | {100 * row.clean:.1f} | {100 * row.poisoned:.1f} | "
-        f"{100 * row.drop:.1f}{reach} | {'yes' if halved else 'no'} | {ud} | {row.linf} | {row.l2:.2f} | "
-        f"{psnr_text(row.psnr, row.linf)} | {ssim_text(row.ssim)} | {1000 * seconds:.1f} | {published} |"
-    )
+def tables() -> dict[str, str]:
+    """Return the tables of docs/protectors.md, from the records of the study."""
+    store = study("protectors")
+    short = page_of(store, lambda record: _setup(record) == (SMALL, 20, 2000))
+    pages = {name: page_of(store, lambda record, name=name: _setup(record)[0] == name) for name in OTHERS}  # type: ignore[misc]
+    return {
+        "protectors: effect": effect(short),
+        "protectors: longer training": longer(store),
+        "protectors: transfer": transfer(pages),
+    }
+
+
+def _setup(record: Record) -> tuple[str, int, int]:
+    return record.spec["model"]["label"], record.spec["recipe"]["epochs"], record.result["train_images"]
+
+
+def published(page: Page) -> list[tuple[float, float]]:
+    """Return pairs of our accuracy and the published one, in %."""
+    found = ((100 * row.poisoned, PUBLISHED.get(row.protector)) for row in page.rows)
+    return [(ours, theirs) for ours, theirs in found if theirs is not None]
+
+
+def effect(page: Page) -> str:
+    """Return accuracy, drop, UD and what is to be seen of every protector."""
+    rows = sorted(page.rows, key=lambda row: (row.model, row.poisoned, row.protector))
+    seen = any(row.ssim is not None for row in rows)  # records of older versions hold another SSIM
+    columns = ["protector", "poisoned, %", "drop, points", "half", "UD", "L∞", "L2", "PSNR", "SSIM", "published, %"]
+    lines = [
+        [
+            code(row.protector), f"{100 * row.poisoned:.1f}", _drop(row), _halved(row),
+            "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
+            f"{row.linf}", f"{row.l2:.2f}", psnr_text(row.psnr, row.linf), ssim_text(row.ssim),
+            "–" if (known := PUBLISHED.get(row.protector)) is None else f"{known:.1f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    kept = [number for number, name in enumerate(columns) if seen or name != "SSIM"]
+    return table([columns[number] for number in kept], [[line[number] for number in kept] for line in lines])
+
+
+def longer(store: Store) -> str:
+    """Return what more images and more steps do."""
+    lines = []
+    for images, epochs in ((8000, 15), (2000, 60)):
+        page = page_of(store, lambda record, wanted=(SMALL, epochs, images): _setup(record) == wanted)  # type: ignore[misc]
+        for row in sorted(page.rows, key=lambda row: (-row.drop, row.protector)):
+            if row.protector != CLEAN:
+                victim = f"{images:,} images × {epochs} epochs"
+                numbers = [str(row.seeds), f"{100 * row.clean:.1f}", f"{100 * row.poisoned:.1f}"]
+                lines.append([code(row.protector), victim, *numbers, _drop(row), _halved(row)])
+    return table(["protector", "victim", "seeds", "clean, %", "poisoned, %", "drop, points", "half"], lines)
+
+
+def transfer(pages: Mapping[str, Page]) -> str:
+    """Return what protected sets do to networks that they were not crafted on."""
+    found = {(name, row.protector): row for name, page in pages.items() for row in page.rows}
+    protectors = sorted({label for _, label in found}, key=lambda label: found[next(iter(pages)), label].poisoned)
+    lines = [["clean", *(cell for name in pages for cell in (f"{100 * found[name, CLEAN].clean:.1f}", ""))]]
+    for label in protectors:
+        rows = [found[name, label] for name in pages]
+        cells = (
+            (f"{100 * row.poisoned:.1f}", f"**{_drop(row)}**" if _halved(row) == "yes" else _drop(row)) for row in rows
+        )
+        lines += [[code(label), *(cell for pair in cells for cell in pair)]] if label != CLEAN else []
+    columns = (column for name in pages for column in (name.partition("[")[0], "drop"))
+    return table(["protector", *columns], lines)
+
+
+def _drop(row: Row) -> str:
+    return f"{100 * row.drop:.1f}{half(row.drop_low, row.drop_high, '.1f', 100)}"
+
+
+def _halved(row: Row) -> str:
+    """Return whether at least half of what there was to lose is lost."""
+    if row.protector == CLEAN:
+        return "–"
+    return "yes" if row.drop >= (row.clean - CHANCE) / 2 else "no"
 
 
 if __name__ == "__main__":

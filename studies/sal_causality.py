@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from drawn import code, study, table
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -112,12 +113,18 @@ def main() -> None:
         f"{options.model}, {options.train} images, {options.epochs} epochs, {options.seeds} seeds, "
         f"SAL on {options.images} training images, torch {torch.__version__}"
     )
-    print(table(store))
+    print(effect(store))
 
 
-def table(store: Store) -> str:
+def tables() -> dict[str, str]:
+    """Return the table of docs/landscape.md, from the records of the study."""
+    return {"landscape: causality": effect(study("causality"))}
+
+
+def effect(store: Store) -> str:
     """Return SAL and accuracy of every way of training, beside those of plain training with the same seeds."""
-    lines = ["| images | training | SAL, nats | ÷ plain | accuracy, % | change, points |\n|-|-|-|-|-|-|"]
+    columns = ["images", "training", "SAL, nats", "÷ plain", "accuracy, %", "change, points"]
+    lines = []
     found: dict[tuple[str, str], list[Mapping[str, float]]] = {}
     for record in sorted(store.records(STEP), key=lambda record: _place(record.spec)):
         found.setdefault((record.spec["protector"], record.spec["way"]), []).append(record.result)
@@ -129,8 +136,10 @@ def table(store: Store) -> str:
         low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(ratios))
         shown = "" if way == PLAIN else f"{np.exp(np.mean(ratios)):.2f}{ends(low, high)}"
         change = "" if way == PLAIN else f"{np.mean(changes):+.1f}{half(*mean_interval(changes), '.1f')}"
-        lines.append(f"| {label} | {way} | {sal:.3f} | {shown} | {100 * accuracy:.1f} | {change} |")
-    return "\n".join(lines)
+        lines.append(
+            [label if label == "clean" else code(label), way, f"{sal:.3f}", shown, f"{100 * accuracy:.1f}", change]
+        )
+    return table(columns, lines)
 
 
 def _place(spec: Mapping[str, Any]) -> tuple[int, int, int]:

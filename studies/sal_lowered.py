@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from drawn import code, study, table
 
 from howfar.probe import Sharpness
 from howfar.report.numbers import ends
@@ -16,7 +17,7 @@ from howfar.results.cells import drops_of, grouped, readings_of
 from howfar.results.names import CLEAN
 from howfar.score import rank_correlation
 from howfar.score.intervals import mean_interval
-from howfar.store import Record, open_store
+from howfar.store import Record, Store, open_store
 
 FLOOR = 1e-6  # nats; smaller SALs count as this
 
@@ -27,12 +28,24 @@ def main() -> None:
     parser.add_argument("--model", default="resnet8[width=8]")
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
+    store = open_store(options.runs, reading=True)
+    text, rank = lowered(store, options.model, options.epochs)
+    print(f"{text}\nSpearman of SAL ÷ clean with the drop over protectors: {rank}")
+
+
+def tables() -> dict[str, str]:
+    """Return the table of docs/landscape.md, from the records of the study of protectors."""
+    return {"landscape: SAL lowered": lowered(study("protectors"))[0]}
+
+
+def lowered(store: Store, model: str = "resnet8[width=8]", epochs: int = 20) -> tuple[str, str]:
+    """Return what every protector does to SAL, and how that goes along with the drop."""
     victims = [
         record
-        for record in open_store(options.runs, reading=True).records("victim")
+        for record in store.records("victim")
         if record.status == "done"
-        and record.spec["model"]["label"] == options.model
-        and record.spec["recipe"]["epochs"] == options.epochs
+        and record.spec["model"]["label"] == model
+        and record.spec["recipe"]["epochs"] == epochs
         and record.result["epochs"][0]["sharpness"]
     ]
     (cells,) = grouped(victims)
@@ -46,18 +59,19 @@ def main() -> None:
         drops.append(drops_of([first for first, _ in pairs], [second for _, second in pairs]))
         last = found[:, -1].mean(1).tolist()
         lines.append((float(np.mean(logs[-1])), label, drops[-1], logs[-1], last, float((found < 0).mean())))
-    print(f"{options.model}, {options.epochs} epochs, {len(clean)} seeds, {found.shape[2]} layers")
-    print(
-        "| protector | drop, points | SAL ÷ clean, all epochs | last epoch | layers and epochs with lower SAL, % |\n"
-        "|-|-|-|-|-|"
-    )
-    for _, label, lost, whole, last, lower in sorted(lines):
-        print(f"| {label} | {100 * np.mean(lost):.1f} | {ratio(whole)} | {ratio(last)} | {100 * lower:.0f} |")
     rank = rank_correlation(logs, drops)
-    print(
-        f"Spearman of SAL ÷ clean with the drop over {len(lines)} protectors: {rank.value:.2f}"
-        f"{ends(rank.low, rank.high)}"
-    )
+    columns = [
+        "protector",
+        "drop, points",
+        "SAL ÷ clean, all epochs",
+        "last epoch",
+        "layers and epochs with lower SAL, %",
+    ]
+    rows = [
+        [code(label), f"{100 * np.mean(lost):.1f}", ratio(whole), ratio(last), f"{100 * lower:.0f}"]
+        for _, label, lost, whole, last, lower in sorted(lines)
+    ]
+    return table(columns, rows), f"{rank.value:.2f}{ends(rank.low, rank.high)}"
 
 
 def ratio(logs: list[float]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment
@@ -14,7 +15,7 @@ from howfar.score import Correlation, rank_correlation, unlearnable_distance
 from howfar.score.drop import drop
 from howfar.score.intervals import mean_interval, pooled
 from howfar.score.unlearnable_distance import Readings
-from howfar.store import Store
+from howfar.store import Record, Store
 
 STARTS = 20  # random starts of k-means that are tried
 CLOSE = 0.03  # of UD: two ways to measure agree
@@ -95,8 +96,20 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
     Raises:
         HowfarError: if a run is missing.
     """
-    runs = _runs(experiments, store)
-    probes = (experiments[0].probe, *experiments[0].variants)
+    records = []
+    for step in (experiment.steps()[1] for experiment in experiments):
+        record = store.find(step.name, step.key)
+        if record is None or record.status != "done":
+            raise HowfarError(f"{step.label} is not finished. Run the same command again.")
+        records.append(record)
+    return compared(records)
+
+
+def compared(records: Sequence[Record]) -> list[Line]:
+    """Return the table of finished records; see ``ablated``."""
+    runs = _runs(records)
+    first_spec = records[0].spec
+    probes = [_label(spec) for spec in (first_spec["probe"], *first_spec["variants"])]
     seeds = sorted({seed for _, seed in runs})
     names = sorted({name for name, _ in runs} - {CLEAN})
     drops = [[_drop(runs[CLEAN, seed], runs[name, seed]) for seed in seeds] for name in names]
@@ -106,12 +119,15 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
         readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
         for rule in RULES if index == 0 else RULES[:1]:
             scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
-            found = {name: _distances(scaled, name, seeds, rule) for name in names}
-            line = _line(probe.label, rule, found, drops, first or list(found.values()))
+            starts = _random_starts(readings, names, seeds) if rule == "k-means, random start" else {}
+            found = {
+                name: starts[name].mean(1).tolist() if starts else _distances(scaled, name, seeds, rule)
+                for name in names
+            }
+            line = _line(probe, rule, found, drops, first or list(found.values()))
             first = first or list(found.values())
-            if rule == "k-means, random start":
-                line = replace(line, starts={name: _range(readings, name, seeds) for name in names})
-            lines.append(line)
+            means = {name: values.mean(0) for name, values in starts.items()}
+            lines.append(replace(line, starts={name: (float(m.min()), float(m.max())) for name, m in means.items()}))
     return lines
 
 
@@ -144,14 +160,14 @@ def as_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
 Epochs = list[dict[str, Any]]
 
 
-def _runs(experiments: Sequence[Experiment], store: Store) -> dict[tuple[str, int], Epochs]:
-    runs = {}
-    for experiment in experiments:
-        step = experiment.steps()[1]
-        record = store.find(step.name, step.key)
-        if record is None or record.status != "done":
-            raise HowfarError(f"{step.label} is not finished. Run the same command again.")
-        cell = crafted(experiment.victim_spec()), experiment.seed
+def _label(spec: Mapping[str, Any]) -> str:
+    return Probe(**{name: value for name, value in spec.items() if name != "version"}).label
+
+
+def _runs(records: Sequence[Record]) -> dict[tuple[str, int], Epochs]:
+    runs: dict[tuple[str, int], Epochs] = {}
+    for record in records:
+        cell = crafted(record.spec), record.spec["seed"]
         if cell in runs:
             raise UsageError(
                 f"{cell[0]} with seed {cell[1]} is there twice. Give one model, defense, task and data set."
@@ -204,30 +220,34 @@ Measured = Mapping[tuple[str, int], list[dict[str, Reading]]]  # SAL by protecto
 def _distances(readings: Measured, name: str, seeds: list[int], rule: Rule) -> list[float]:
     """Return UD of every seed."""
     pairs = [(readings[CLEAN, seed], readings[name, seed]) for seed in seeds]
-    if rule == "k-means, random start":
-        return [float(np.mean(_random_starts(c, p))) for c, p in pairs]
     beta: Literal["per-epoch", "pooled"] = "pooled" if rule == "pooled" else "per-epoch"
     weight: Literal["layers", "parameters"] = "parameters" if rule == "counting parameters" else "layers"
     return [unlearnable_distance(c, p, beta=beta, weight=weight).value for c, p in pairs]
 
 
-def _range(readings: Measured, name: str, seeds: list[int]) -> tuple[float, float]:
-    """Return the smallest and the largest UD that a random start of k-means gives, means over seeds."""
-    means = np.mean([_random_starts(readings[CLEAN, seed], readings[name, seed]) for seed in seeds], axis=0)
-    return float(means.min()), float(means.max())
+def _random_starts(
+    readings: Measured, names: Sequence[str], seeds: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:  # fmt: skip
+    """Return UD with β from k-means that starts once, anywhere, by protector, (seeds, starts)."""
+    betas = {seed: [_random_beta(readings[CLEAN, seed], start) for start in range(STARTS)] for seed in seeds}
+    return {
+        name: np.array(
+            [
+                [unlearnable_distance(readings[CLEAN, seed], readings[name, seed], beta=b).value for b in betas[seed]]
+                for seed in seeds
+            ]
+        )
+        for name in names
+    }
 
 
-def _random_starts(clean: Readings, poisoned: Readings) -> list[float]:
-    """Return UD with β from k-means that starts once, anywhere, as the released code does."""
+def _random_beta(clean: Readings, start: int) -> float:
     from sklearn.cluster import KMeans
 
-    values = []
-    for start in range(STARTS):
-        centres = [
-            KMeans(2, init="random", n_init=1, random_state=start)
-            .fit([[reading.sal] for reading in epoch.values()])
-            .cluster_centers_.mean()
-            for epoch in clean
-        ]
-        values.append(unlearnable_distance(clean, poisoned, beta=float(np.mean(centres))).value)
-    return values
+    centres = [
+        KMeans(2, init="random", n_init=1, random_state=start)
+        .fit([[reading.sal] for reading in epoch.values()])
+        .cluster_centers_.mean()
+        for epoch in clean
+    ]
+    return float(np.mean(centres))
