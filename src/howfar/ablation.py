@@ -11,7 +11,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.experiment import Experiment
 from howfar.probe import Probe, Sharpness
 from howfar.results.names import CLEAN, crafted
-from howfar.score import Correlation, rank_correlation, unlearnable_distance
+from howfar.score import CleanRuns, Correlation, rank_correlation
 from howfar.score.drop import drop
 from howfar.score.intervals import mean_interval, pooled
 from howfar.score.unlearnable_distance import Readings
@@ -120,10 +120,8 @@ def compared(records: Sequence[Record]) -> list[Line]:
         for rule in RULES if index == 0 else RULES[:1]:
             scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
             starts = _random_starts(readings, names, seeds) if rule == "k-means, random start" else {}
-            found = {
-                name: starts[name].mean(1).tolist() if starts else _distances(scaled, name, seeds, rule)
-                for name in names
-            }
+            found = {name: each.mean(1).tolist() for name, each in starts.items()}
+            found = found or _distances(scaled, names, seeds, rule)
             line = _line(probe, rule, found, drops, first or list(found.values()))
             first = first or list(found.values())
             means = {name: values.mean(0) for name, values in starts.items()}
@@ -217,12 +215,14 @@ def _relative(
 Measured = Mapping[tuple[str, int], list[dict[str, Reading]]]  # SAL by protector and seed
 
 
-def _distances(readings: Measured, name: str, seeds: list[int], rule: Rule) -> list[float]:
-    """Return UD of every seed."""
-    pairs = [(readings[CLEAN, seed], readings[name, seed]) for seed in seeds]
+def _distances(
+    readings: Measured, names: Sequence[str], seeds: Sequence[int], rule: Rule
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return UD of every seed, by protector."""
     beta: Literal["per-epoch", "pooled"] = "pooled" if rule == "pooled" else "per-epoch"
     weight: Literal["layers", "parameters"] = "parameters" if rule == "counting parameters" else "layers"
-    return [unlearnable_distance(c, p, beta=beta, weight=weight).value for c, p in pairs]
+    clean = {seed: CleanRuns(readings[CLEAN, seed], beta=beta, weight=weight) for seed in seeds}
+    return {name: [clean[seed].distance(readings[name, seed]).value for seed in seeds] for name in names}
 
 
 def _random_starts(
@@ -230,13 +230,9 @@ def _random_starts(
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
     """Return UD with β from k-means that starts once, anywhere, by protector, (seeds, starts)."""
     betas = {seed: [_random_beta(readings[CLEAN, seed], start) for start in range(STARTS)] for seed in seeds}
+    clean = {seed: [CleanRuns(readings[CLEAN, seed], beta=beta) for beta in betas[seed]] for seed in seeds}
     return {
-        name: np.array(
-            [
-                [unlearnable_distance(readings[CLEAN, seed], readings[name, seed], beta=b).value for b in betas[seed]]
-                for seed in seeds
-            ]
-        )
+        name: np.array([[runs.distance(readings[name, seed]).value for runs in clean[seed]] for seed in seeds])
         for name in names
     }
 

@@ -81,6 +81,7 @@ class Archive(Store):
         self._passing = TemporaryDirectory(prefix="howfar-")  # removed with this object
         super().__init__(self._passing.name, reading=True)
         self.place = str(path)
+        self._listed: dict[str, list[Record]] = {}
         (self.root / MARK).write_text(TEXT, encoding="utf-8")
         try:
             for (step, key), line in _records(path):
@@ -91,6 +92,12 @@ class Archive(Store):
             raise HowfarError(f"{path} is damaged ({error}). Get it again, or pack its store again.") from None
         except OSError as error:
             raise HowfarError(f"{path} cannot be unpacked ({error.strerror}). Check its rights and the disk.") from None
+
+    def records(self, step: str, *, damaged: bool = False) -> list[Record]:
+        """Return all records of a step, sorted by key; they are read once, as nothing changes them."""
+        if step not in self._listed:
+            self._listed[step] = super().records(step, damaged=damaged)
+        return list(self._listed[step])
 
 
 def _records(path: Path) -> Iterator[tuple[tuple[str, str], bytes]]:
