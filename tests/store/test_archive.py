@@ -118,6 +118,10 @@ def test_records_without_a_seal_are_told_apart_for_good(tmp_path: Path) -> None:
     path.write_bytes(unsealed(path.read_bytes()))
     (tmp_path / "file").write_bytes(packed(finished(store, ["step"])))
     assert members_of(lines_of(tmp_path / "file")[1])["made"][UNSEALED] is True
+    code, shown, _ = inside("store", "check", str(tmp_path / "file"), "--json")
+    assert code == 0
+    (found,) = json.loads(shown)
+    assert found["path"] == f"{tmp_path / 'file'}/step/{record(1.0).key}", "not the temporary copy"
 
 
 def test_what_lies_in_the_wrong_place_or_is_damaged_is_not_packed(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Check(Common):
         store = opened(self.runs)
         findings = list(check(store))
         findings += _impossible(store, {finding.path for finding in findings if finding.harm})
-        _show(findings, as_json=self.json)
+        _show(findings, store, as_json=self.json)
         harm = sum(finding.harm for finding in findings)
         terminal.say(f"{harm} damaged. Run howfar store gc --damaged, then the same bench again." if harm else "sound.")
         return 1 if harm else 0
@@ -72,7 +72,7 @@ class Gc(Common):
             open_store(self.runs)  # says so where nothing can be removed
         findings = list(clean(store, failed=self.failed, arrays=self.arrays, damaged=self.damaged, drafts=self.drafts))
         findings += _impossible(store, {finding.path for finding in findings}) if self.damaged else []
-        _show(findings, as_json=self.json)
+        _show(findings, store, as_json=self.json)
         if not self.dry_run:
             for finding in findings:
                 remove(finding)
@@ -114,7 +114,8 @@ class ImportStore(Common):
         source = opened(self.source)
         wrong = _impossible(source, set())
         if wrong:
-            raise HowfarError(f"{wrong[0].path} is damaged ({wrong[0].what}). Remove it from {self.source} first.")
+            place = _place(wrong[0], source)
+            raise HowfarError(f"{place} is damaged ({wrong[0].what}). Remove it from {self.source} first.")
         taken = merge(open_store(self.runs), source)
         terminal.say(f"{len(taken)} records taken from {self.source}")
         unsealed = sum(bool(record.made.get(UNSEALED)) for record in taken)
@@ -181,7 +182,9 @@ class Pack(Common):
         records = list(finished(store, set(steps)))
         wrong = [finding for finding in _impossible(store, set()) if finding.path.parent.name in steps]
         if wrong:
-            raise HowfarError(f"{wrong[0].path} is damaged ({wrong[0].what}). Remove it from {self.runs} first.")
+            raise HowfarError(
+                f"{_place(wrong[0], store)} is damaged ({wrong[0].what}). Remove it from {self.runs} first."
+            )
         content = packed(records)
         if not self.dry_run:
             write_bytes(self.output, content)
@@ -261,11 +264,16 @@ def size(count: int) -> str:
     return f"{value:.0f} {UNITS[unit]}"
 
 
-def _show(findings: "list[Finding]", *, as_json: bool) -> None:
+def _place(finding: "Finding", store: "Store") -> str:
+    """Return what a finding is about, as the store was named; its records may lie in a temporary copy."""
+    return str(finding.path).replace(str(store.root), store.place, 1)
+
+
+def _show(findings: "list[Finding]", store: "Store", *, as_json: bool) -> None:
     if as_json:
-        terminal.show_json([{**asdict(finding), "path": str(finding.path)} for finding in findings])
+        terminal.show_json([{**asdict(finding), "path": _place(finding, store)} for finding in findings])
     elif findings:
-        rows = [[str(f.path), f.what, "yes" if f.harm else "", size(f.bytes) if f.bytes else ""] for f in findings]
+        rows = [[_place(f, store), f.what, "yes" if f.harm else "", size(f.bytes) if f.bytes else ""] for f in findings]
         terminal.show_table(["path", "what", "damaged", "size"], rows)
 
 

@@ -2,7 +2,7 @@
 
 ``layered`` puts its stripes where the defense ``bdr`` cuts, at multiples of 64. Rounded to the nearest one, values part
 midway between those. Segments of rooms of 64×64, learned as in ``across_tasks.py compressed``, tested on clean images.
-Run: ``python benchmarks/bits_elsewhere.py``.
+Run: ``python studies/bits_elsewhere.py``.
 """
 
 import argparse
