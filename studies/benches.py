@@ -6,14 +6,13 @@
 from collections.abc import Mapping
 
 from drawn import code, study, table
+from protectors import PUBLISHED
 
 from howfar.ablation import Line, compared
 from howfar.report.numbers import ends, half
 from howfar.results import collect
 from howfar.score import ssim_text
 
-# Accuracy in % of a ResNet-18 after 60 epochs (APBench, June 2023).
-PUBLISHED = {"ar": 11.74, "lsp": 13.06}
 AMOUNTS = {"eps": lambda level: f"{255 * level:.0f}/255", "share": lambda level: f"{100 * level:.0f} %"}
 REFERENCE = "reference, radius 0.05, 128 images"
 RELEASE = {  # what the released code does: its name, and what it does to SAL and UD
@@ -61,19 +60,21 @@ def tables() -> dict[str, str]:
 def standard() -> str:
     """Return the leaderboard of victims that learn."""
     columns = [
-        "protector", "clean, %", "poisoned, %", "published, %", "drop, points", "alignment", "UD", "L∞", "SSIM",
+        "protector", "poisoned, %", "published, %", "drop, points", "alignment", "UD", "L∞", "SSIM", "seeds",
     ]  # fmt: skip
+    (group,) = collect(study("standard"), brief=True).groups
     lines = []
-    for record in sorted(study("standard").records("leaderboard"), key=lambda record: -record.result["drop"]):
-        name, row = record.spec["protector"], record.result
-        known = PUBLISHED.get(name)
+    for row in sorted(group.rows, key=lambda row: row.poisoned):
+        known = PUBLISHED.get(row.protector)
         lines.append([
-            code(name), f"{100 * row['clean']:.1f}", f"{100 * row['poisoned']:.1f}", f"{known:.1f}" if known else "–",
-            f"{100 * row['drop']:.1f}{half(row['drop_low'], row['drop_high'], '.1f', 100)}",
-            f"{row['alignment']:.2f}{ends(row['alignment_low'], row['alignment_high'], least=-1, most=1)}",
-            f"{row['ud']:.2f}{ends(row['ud_low'], row['ud_high'], least=0)}", f"{row['linf']}", ssim_text(row["ssim"]),
+            code(row.protector), f"{100 * row.poisoned:.1f}", f"{known:.1f}" if known else "–",
+            f"{100 * row.drop:.1f}{half(row.drop_low, row.drop_high, '.1f', 100)}",
+            "–" if row.alignment is None
+            else f"{row.alignment:.2f}{ends(row.alignment_low, row.alignment_high, least=-1, most=1)}",
+            "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
+            f"{row.linf}", ssim_text(row.ssim), f"{row.seeds}",
         ])  # fmt: skip
-    return table(columns, [line for line in lines if line[0] != code("clean")])
+    return table(columns, lines)
 
 
 def controls() -> tuple[str, str]:
