@@ -356,7 +356,7 @@ def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
     assert '"kept": 0.4,' in profiles_as_json([profile])
     sentences = verdict([], [profile])
     assert sentences[0].startswith("b on em keeps at most 87 % (")
-    assert "chooses among 2 defenses: a em with defense em reaches 55 % (clean 85 %)" in sentences[1]
+    assert "chooses among 2 defenses: an em with em reaches 55 % (clean 85 %)" in sentences[1]
     assert "<img" not in profiles_as_markdown(page(HOSTILE).profiles)
 
 
@@ -367,11 +367,14 @@ def test_verdict_names_the_weakest_point() -> None:
     sentences = verdict(
         [group(row("strong", 0.15), row("none", 0.85)), group(row("half", 0.2), row("half", 0.88, "vit"))]
     )
-    assert "strong on digits held" in sentences[0]
+    assert "strong on digits holds against the only learner tested: an undefended resnet8 reaches" in sentences[0]
     assert any(
-        "half on digits hurts a resnet8" in s and "but a vit without defense reaches 88 %" in s for s in sentences
+        "half on digits hurts an undefended resnet8" in s and "but an undefended vit reaches 88 %" in s
+        for s in sentences
     )
     assert any("none on digits did not protect" in s for s in sentences)
+    (several,) = verdict([group(row("strong", 0.15), row("strong", 0.2, "vit"))])
+    assert "strong on digits holds against all 2 learners tested (2 networks, 0 defenses)" in several
     assert verdict([group(row("clean", 0.9))]) == []
     for wide in ({"drop_low": -0.5, "drop_high": 1.9}, {"drop_low": None, "drop_high": None}):
         (unsure,) = verdict([group(row("em", 0.2, **wide))])

@@ -1,11 +1,11 @@
 """The verdict in plain words: what an interval does not decide is reported as undecided."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from howfar.report.crosstask import Cell, Column, Matrix, share
 from howfar.report.leaderboard import Row
-from howfar.report.numbers import LEARNED, change, scale, shown, unit
+from howfar.report.numbers import LEARNED, change, counted, scale, shown, unit
 from howfar.report.page import Group
 from howfar.report.profile import Profile
 from howfar.score import Correlation, DoseResponse, Retention, WorstCase, kept_text
@@ -127,13 +127,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _worst(protector: str, profile: Profile, found: WorstCase) -> str:
-    best, how = found.poisoned, f"with defense {found.poisoned.defense}"
-    task = "" if profile.task == "classification" else f" on {profile.task}"
+    best, task = found.poisoned, "" if profile.task == "classification" else f" on {profile.task}"
+    name = f"{profile.model}{task}"
+    learner = _a(f"undefended {name}" if best.defense == "none" else f"{name} with {best.defense}")
     return (
         f"{protector} on {profile.dataset} {_kept(found, stopped=profile.stopped(protector))} "
-        f"when the learner chooses among {best.tried} defenses: a {profile.model}{task} "
-        f"{'without defense' if best.defense == 'none' else how} reaches {_quality(profile.metric, best.quality)} "
-        f"(clean {_quality(profile.metric, found.clean.quality)})."
+        f"when the learner chooses among {best.tried} defenses: {learner} reaches "
+        f"{_quality(profile.metric, best.quality)} (clean {_quality(profile.metric, found.clean.quality)})."
     )
 
 
@@ -172,7 +172,7 @@ def _plain(groups: "Sequence[Group]", known: set[tuple[str, str, str]]) -> list[
         )
         bounds = [_bounds(way, one) for way, one in found]
         if all(low > BROKEN for low, _ in bounds):
-            sentences.append(f"{protector} on {dataset} held against every victim and defense tested: at best {where}.")
+            sentences.append(f"{protector} on {dataset} holds against {_tested(one for _, one in found)}: {where}.")
         elif all(high <= BROKEN for _, high in bounds):
             sentences.append(f"{protector} on {dataset} did not protect: {where}.")
         elif any(low > BROKEN for low, _ in bounds) and any(high <= BROKEN for _, high in bounds):
@@ -211,13 +211,23 @@ def _trend(name: str, trend: Correlation) -> str:
     return f"{name} {way}{steps} (rank correlation {trend.value:.2f}, {trend.low:.2f} to {trend.high:.2f})"
 
 
+def _tested(rows: Iterable[Row]) -> str:
+    """Return what was tested, so that nobody takes one learner for all of them."""
+    learners = {(row.model, row.defense) for row in rows}
+    if len(learners) == 1:
+        return "the only learner tested"
+    networks = counted(len({model for model, _ in learners}), "network")
+    defenses = len({defense for _, defense in learners} - {"none"})
+    return f"all {len(learners)} learners tested ({networks}, {counted(defenses, 'defense')})"
+
+
 def _learner(row: Row) -> str:
     task = "" if row.task == "classification" else f" on {row.task}"
-    return (
-        f"a {row.model}{task} without defense"
-        if row.defense == "none"
-        else f"a {row.model}{task} with defense {row.defense}"
-    )
+    return _a(f"undefended {row.model}{task}" if row.defense == "none" else f"{row.model}{task} with {row.defense}")
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _quality(metric: str, value: float) -> str:
