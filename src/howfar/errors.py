@@ -9,11 +9,25 @@ class HowfarError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return problem, cause and cure in one line, whatever names and messages of others stand in it."""
+        return in_one_line(super().__str__())
+
 
 class UsageError(HowfarError):
     """The request itself makes no sense. The command line exits with 2."""
 
     exit_code = 2
+
+
+def in_one_line(text: str) -> str:
+    """Return a text without breaks of lines, and with other control characters written out."""
+    return written_out(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def written_out(text: str) -> str:
+    """Return a text in which control characters are written out, so that a terminal finds nothing to act on."""
+    return "".join(sign if sign.isprintable() or sign in " \n" else repr(sign)[1:-1] for sign in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

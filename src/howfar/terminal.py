@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from howfar.errors import written_out
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
@@ -89,7 +91,7 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
         for table in as_table(page.rows, costs):
             console.print(table)
     for sentence in verdict(page.groups, page.profiles, page.matrices):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(written_out(sentence), markup=False, highlight=False)
 
 
 def watch(work: "Generator[Work, None, T]", label: str) -> "T":
@@ -196,7 +198,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
 
     table = Table(*(Column(Text(name)) for name in columns), header_style="bold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in names are no markup
+        table.add_row(*(Text(written_out(cell)) for cell in row))  # Text: brackets in names are no markup
     return table
 
 
@@ -261,7 +263,7 @@ def out(text: str) -> None:
 
 def say(text: str, style: str | None = None) -> None:
     """Print what a person should know, on the error stream."""
-    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    _console(sys.stderr).print(written_out(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
