@@ -7,6 +7,7 @@ different machines are never compared, so that a clock that jumps takes nobody's
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -14,14 +15,18 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from howfar.unfinished import is_gone, temporary, this_process, whole
 
 SECONDS = 30.0  # unchanged for so long, a lease is stale
 BEATS = 6  # a holder rewrites its lease so often in that time
 ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{16,32}\.tmp")  # how older versions named a lease being rewritten
+
+KINDS: Mapping[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}  # of members as JSON has them
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,21 @@ class Claim:
         """Whether the holder was a process of this machine and is gone."""
         return self.host == socket.gethostname() and is_gone(self.pid, self.process)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether every member is of its kind, and every number one that can be."""
+        kinds = all(isinstance(getattr(self, part.name), KINDS[part.type]) for part in fields(self))
+        return kinds and 0 <= self.pid < 2**31 and math.isfinite(self.share) and math.isfinite(self.started)
+
     @classmethod
-    def parse(cls, text: str) -> "Claim":
-        """Return what a lease says; nobody's claim while it is being written."""
+    def parse(cls, text: str | bytes) -> "Claim":
+        """Return what a lease says; nobody's claim while it is being written, or if it is damaged."""
         try:
-            return cls(**{"process": "", **json.loads(text)})  # older versions do not tell the process
-        except (ValueError, TypeError):
+            claim = cls(**{"process": "", **json.loads(text)})  # older versions do not tell the process
+            if not claim.is_sound:
+                raise ValueError("a member is of another kind")
+            return claim
+        except (ValueError, TypeError, RecursionError):
             return cls("", "", "unreadable", host="", pid=0, token="", started=0.0, process="")
 
     @property
@@ -106,7 +120,7 @@ class FileSlot(Slot):
     def read(self) -> Claim | None:
         """Return who holds the lease; None if nobody does."""
         try:
-            return Claim.parse(self.path.read_text(encoding="utf-8"))
+            return Claim.parse(self.path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError:

@@ -58,7 +58,7 @@ class ObjectSlot(Slot):
             raw: bytes = self._files.cat_file(self._path(max(numbers))) if numbers else b""
         except FileNotFoundError:
             return None
-        return Claim.parse(raw.decode(errors="replace")) if raw else None
+        return Claim.parse(raw) if raw else None
 
     def _create(self, number: int, content: bytes) -> bool:
         try:
