@@ -30,7 +30,7 @@ from howfar.photos import (
     protect_folder,
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
-from howfar.photos.manifest import digest_of, summary
+from howfar.photos.manifest import digest_of, originals_of, summary
 from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import REST, changed, is_gray, measured, upright
@@ -566,6 +566,40 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
     manifest["photos"][0]["output"] = 5
     path.write_text(json.dumps(manifest))
     assert checked(tmp_path / "out") == ["5 is missing."]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe", b"[" * 100_000, b"3", b'{"name": "cats/0.jpg"}', b'{"name": 1, "output": 2, "status": "protected"}'],
+)
+def test_a_damaged_line_of_the_journal_counts_for_nothing(line: bytes, album: Path, tmp_path: Path) -> None:
+    run(album, tmp_path / "out")
+    journal = tmp_path / "out" / ".howfar" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines()
+    journal.write_bytes(b"\n".join([*lines[:-1], line]) + b"\n")
+    before = json.loads((tmp_path / "out" / "manifest.json").read_text())["photos"]
+    again = run(album, tmp_path / "out")
+    assert [entry["after"] for entry in again["photos"]] == [entry["after"] for entry in before]
+    assert checked(tmp_path / "out", album) == []
+
+
+def test_a_journal_that_names_a_file_outside_removes_nothing_there(album: Path, tmp_path: Path) -> None:
+    run(album, tmp_path / "out")
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    journal = tmp_path / "out" / ".howfar" / "journal.jsonl"
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    entries[1] |= {"output": "../mine.txt", "after": digest_of(b"mine"), "noise": "other"}
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    run(album, tmp_path / "out")
+    assert mine.read_text() == "mine"
+
+
+def test_a_note_of_the_originals_that_can_be_no_path_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".howfar").mkdir()
+    for note in (b"x" * 5000, b"a\0b", b"\xff", b"nowhere"):
+        (tmp_path / ".howfar" / "source").write_bytes(note)
+        assert originals_of(tmp_path) is None
 
 
 def test_sizes_take_turns_in_the_squares_of_a_board(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """What was done with each photograph, noted as it is done, so that a killed run goes on."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from howfar.errors import UsageError
 from howfar.photos.listing import Photo
-from howfar.photos.manifest import digest_of
+from howfar.photos.manifest import STATES, digest_of, is_inside
 
 LOCAL = ("noise", "stamps")  # what the journal keeps of a photograph besides what the manifest says
 EDITED = "the photograph was edited"
@@ -17,18 +18,18 @@ OLDER = "it was protected by an older version"
 
 
 class Journal:
-    """One line for every finished photograph; a line cut off by a kill counts for nothing."""
+    """One line for every finished photograph; a line cut off by a kill, or damaged, counts for nothing."""
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
         self.entries: dict[str, dict[str, Any]] = {}
-        lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
         found = [_parsed(line) for line in lines]
         if found and found[0] and found[0].get("digest") != digest:
             raise UsageError(
                 f"{path.parent.parent} was begun with other settings or photographs. Choose another folder."
             )
-        self.entries = {entry["name"]: entry for entry in found[1:] if entry and "name" in entry}
+        self.entries = {entry["name"]: entry for entry in found[1:] if _is_sound(entry)}
         if not found or not found[0]:
             self._append({"digest": digest}, fresh=True)
         elif lines[-1]:
@@ -91,9 +92,37 @@ def _same(path: Path, noted: list[int], digest: str | None) -> bool:
     return found[0] == noted[0] and digest is not None and digest_of(path.read_bytes()) == digest
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parsed(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_sound(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry says what is needed to go on from it, and names files below its folders alone."""
+    names = [entry.get("name"), entry.get("output")]
+    if not all(isinstance(name, str) and is_inside(name) for name in names) or entry.get("status") not in STATES:
+        return False
+    if "noise" not in entry:
+        return True  # an older version, whose photographs are protected again
+    stamps, texts = (
+        entry.get("stamps"),
+        ("noise", "why") if entry["status"] == "skipped" else ("noise", "before", "after"),
+    )
+    wanted = ("source",) if entry["status"] == "skipped" else ("source", "copy")
+    numbers = ("linf", "square") if entry["status"] == "protected" else ()
+    return (
+        isinstance(stamps, dict)
+        and all(isinstance(stamps.get(key), list) and len(stamps[key]) == 2 for key in wanted)
+        and all(isinstance(entry.get(key), str) for key in texts)
+        and all(_is_number(entry.get(key)) for key in numbers)
+        and (entry["status"] != "protected" or entry.get("ssim") is None or _is_number(entry["ssim"]))
+        and ("ssim" in entry or entry["status"] != "protected")
+        and isinstance(entry.get("notes", []), list)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -48,25 +48,36 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / MANIFEST
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["photos"]
-        found = [{**entry, **{key: str(entry[key]) for key in ("name", "output", "status")}} for entry in entries]
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        found = whole.get("photos") if isinstance(whole, dict) else None
+        if not isinstance(found, list) or not all(_is_entry(entry) for entry in found):
+            raise ValueError("it does not say name, output and status of every photograph")
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
     for name in (entry[key] for entry in found for key in ("name", "output")):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if not is_inside(name):
             raise HowfarError(f"{path}: {name} leads out of the folder. Do not trust it.")
     return found
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "output", "status"))
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a name leads to a file below the folder that it is looked for in."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
 
 
 def originals_of(folder: Path) -> Path | None:
     """Return the folder of originals that a protected folder was made from; None where it is not there any more."""
     try:
         place = folder / os.fsdecode((folder / NOTES / SOURCE).read_bytes())
-    except (OSError, ValueError):
+        return place.resolve() if place.is_dir() else None
+    except (OSError, ValueError):  # no note, or none that can be a path
         return None
-    return place.resolve() if place.is_dir() else None
 
 
 def checked(folder: Path, originals: Path | None = None) -> list[str]:
