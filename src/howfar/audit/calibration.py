@@ -8,12 +8,14 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from howfar.errors import HowfarError
 
 RATE = 0.05  # of clean sets that may be called protected
 STRENGTH = 1.0  # inverse strength of the L2 penalty
 FLOOR = 0.4  # a smaller suspicion is none, however rare it is among unprotected sets
+LARGEST = 1e6  # of any number of a calibration
 LEAST = 0.03  # scale of a detector that hardly varies among unprotected sets
 
 
@@ -89,9 +91,24 @@ def calibrated() -> Calibration:
     """
     try:
         values = json.loads(files("howfar.audit").joinpath("calibration.json").read_text(encoding="utf-8"))
-        values["families"] = {name: (weights, offset) for name, (weights, offset) in values["families"].items()}
-        return Calibration(**values)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = TypeAdapter(Calibration).validate_python(values)
+        tables = [
+            found.middle,
+            found.scale,
+            found.thresholds,
+            found.weights,
+            *(each for each, _ in found.families.values()),
+        ]
+        if not found.families or any(set(table) != set(tables[0]) for table in tables):
+            raise ValueError("its parts name other detectors")
+        numbers = [
+            *(value for table in tables for value in table.values()),
+            *(each for _, each in found.families.values()),
+        ]
+        if not all(abs(value) < LARGEST for value in numbers) or min(found.scale.values()) <= 0:
+            raise ValueError("its numbers are none that scores give")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise HowfarError(f"howfar's audit calibration is damaged ({error}). Install howfar again.") from error
 
 

@@ -1,0 +1,54 @@
+"""The calibration that comes with the package is whole, or said to be damaged."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import howfar.audit
+from howfar.audit import calibrated
+from howfar.errors import HowfarError
+
+SHIPPED = json.loads((Path(howfar.audit.__file__).parent / "calibration.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    calibrated.cache_clear()
+    yield
+    calibrated.cache_clear()
+
+
+def beside(text: str, folder: Path) -> Callable[[str], Path]:
+    (folder / "calibration.json").write_text(text)
+    return lambda package: folder
+
+
+def test_the_shipped_one_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("howfar.audit.calibration.files", beside(json.dumps(SHIPPED), tmp_path))
+    assert json.loads(calibrated().as_json()) == SHIPPED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["weights"].pop("linear"),
+        lambda c: c["scale"].update(linear=0),
+        lambda c: c["middle"].update(linear=None),
+        lambda c: c["thresholds"].update(linear=1e300),
+        lambda c: c["families"].clear(),
+        lambda c: c["families"]["adversarial"][0].pop("linear"),
+        lambda c: c.pop("threshold"),
+        lambda c: c.update(cases="many"),
+    ],
+)
+def test_a_damaged_one_is_refused(
+    change: Callable[[Any], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = json.loads(json.dumps(SHIPPED))
+    change(damaged)
+    monkeypatch.setattr("howfar.audit.calibration.files", beside(json.dumps(damaged), tmp_path))
+    with pytest.raises(HowfarError, match="calibration is damaged"):
+        calibrated()
