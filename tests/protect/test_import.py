@@ -188,6 +188,12 @@ def test_palettes_are_colors_and_numbers_stand_once(task: Task, data: Data, tmp_
         taken(Imported(tmp_path / "named"), gray, task)
 
 
+def test_a_single_number_is_no_noise(data: Data, task: Task, tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.float32(3))
+    with pytest.raises(HowfarError, match=r"a single number of torch\.float32, neither images nor noise"):
+        taken(Imported(file=tmp_path / "n.npy"), data, task)
+
+
 def test_too_few_entries_for_the_ids(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", (steps[:-1] / 255).numpy())
     with pytest.raises(HowfarError, match=r"11 entries, but there is an image 11"):

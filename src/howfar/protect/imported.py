@@ -105,10 +105,16 @@ class Imported(Protector):
 
     def _arranged(self, entries: Tensor, data: Data) -> Tensor:
         """Return the entries as (entries, channels, height, width), checked."""
-        if not len(entries) or entries.dtype in (torch.bool, *COMPLEX) or entries.layout != torch.strided:
+        if (
+            not entries.ndim
+            or not len(entries)
+            or entries.dtype in (torch.bool, *COMPLEX)
+            or entries.layout != torch.strided
+        ):
+            count = f"{len(entries)} entries" if entries.ndim else "a single number"
             raise HowfarError(
-                f"{self.file} holds {len(entries)} entries of {entries.dtype}, neither images nor noise. Save 8-bit "
-                "images or noise in floats."
+                f"{self.file} holds {count} of {entries.dtype}, neither images nor noise. Save 8-bit images or noise "
+                "in floats."
             )
         if entries.dtype in UNSIGNED:  # PyTorch computes nothing with them
             entries = entries.to(torch.int64)
