@@ -18,6 +18,7 @@ VERSION = 1
 NAME = ".index.sqlite"
 LONG = 1000  # bytes of JSON; longer parts of a result are read from the record when they are asked for
 FRESH = 2.0  # seconds; a younger file could change again within one tick of the file system's clock
+FAULTS = (sqlite3.Error, UnicodeDecodeError)  # SQLite quotes damaged names, which need not be text
 TABLES = """
 CREATE TABLE IF NOT EXISTS record (step TEXT, key TEXT, stamp TEXT, sum BLOB, text BLOB, PRIMARY KEY (step, key));
 CREATE TABLE IF NOT EXISTS note (kind TEXT, name TEXT, sum BLOB, text BLOB, PRIMARY KEY (kind, name));
@@ -55,7 +56,7 @@ class Index:
         """Return the stamp and the short record of every key of a step."""
         found = {}
         for key, stamp, total, text in self._all("SELECT key, stamp, sum, text FROM record WHERE step = ?", step):
-            if hashlib.sha256(text).digest() == total:
+            if _is_whole(text, total):
                 found[key] = stamp, from_json(text)
         return found
 
@@ -69,7 +70,7 @@ class Index:
     def notes(self, kind: str) -> dict[str, Any]:
         """Return what was worked out from records, by name."""
         rows = self._all("SELECT name, sum, text FROM note WHERE kind = ?", kind)
-        return {name: from_json(text) for name, total, text in rows if hashlib.sha256(text).digest() == total}
+        return {name: from_json(text) for name, total, text in rows if _is_whole(text, total)}
 
     def note(self, kind: str, values: Mapping[str, Any]) -> None:
         """Keep what was worked out from records that cannot change unseen."""
@@ -98,7 +99,7 @@ class Index:
         try:
             with self._opened() as connection:
                 return connection.execute(question, values).fetchall()
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self._give_up(error)
             return []
 
@@ -109,15 +110,20 @@ class Index:
             with self._opened() as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(order, rows)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self._give_up(error)
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _give_up(self, error: Exception) -> None:
         if (
-            type(error) is sqlite3.DatabaseError and not self._reading
+            type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) and not self._reading
         ):  # the file is no database any more: a new one next time
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+
+def _is_whole(text: Any, total: Any) -> bool:
+    """Return whether a text is the one that was kept with this digest."""
+    return isinstance(text, bytes) and hashlib.sha256(text).digest() == total
 
 
 def stamp(path: Path) -> tuple[str, bool]:
