@@ -41,6 +41,11 @@ def changed(runs: Path, target: Path, change: Change, *, seal: bool = False) -> 
     return path
 
 
+def layer(members: dict[str, Any]) -> Any:
+    """Return the reading of the only layer."""
+    return members["result"]["epochs"][0]["sharpness"]["head.weight"]
+
+
 IMPOSSIBLE: list[tuple[Change, str]] = [
     (lambda m: m["result"].update(quality=7.5), "quality is 7.5, outside the range of accuracy, 0 to 1"),
     (lambda m: m["result"].update(quality="much"), "quality is 'much', not a finite number"),
@@ -55,6 +60,16 @@ IMPOSSIBLE: list[tuple[Change, str]] = [
     (lambda m: m["spec"].pop("defense"), "it lacks defense.label|lies where another record belongs"),
     (lambda m: m["spec"].update(seed="0"), "seed is '0', not a whole number|lies where another record belongs"),
     (lambda m: m.update(status="perfect"), "status is 'perfect'"),
+    (lambda m: m.update(step=None), "it is no record"),
+    (lambda m: m["result"].update(metric="\x1b[31m"), "metric is .*, not text without control characters"),
+    (lambda m: m.update(key="0" * 20), "lies where another record belongs"),
+    (lambda m: m.update(key="../../x"), "lies where another record belongs"),
+    (lambda m: m["made"].pop("wall_seconds"), "it lacks made.wall_seconds"),
+    (lambda m: m["made"].update(threads="one"), "made.threads is 'one', not a whole number"),
+    (lambda m: m["result"]["epochs"][0].update(alignment=3), "alignment is 3, not an object"),
+    (lambda m: layer(m).update(rise="high"), "sharpness of head.weight: rise is 'high', not a finite number"),
+    (lambda m: layer(m).pop("fall"), "it lacks sharpness of head.weight: fall"),
+    (lambda m: layer(m).update(more=1), "not a reading"),
     (lambda m: m.update(status="failed", result={}), "it lacks error"),
 ]
 
@@ -142,3 +157,39 @@ def test_a_store_without_victims_is_no_folder_of_rows(tmp_path: Path) -> None:
     code, _, said = inside("leaderboard", str(store.root))
     assert code == 1
     assert "holds no finished victim" in said
+
+
+def test_seeds_of_one_cell_have_the_same_epochs(runs: Path, tmp_path: Path) -> None:
+    path = changed(runs, tmp_path / "odd", lambda m: m["result"].update(epochs=2 * m["result"]["epochs"]), seal=True)
+    code, _, said = inside("report", str(tmp_path / "odd"), "-o", str(tmp_path / "page.html"))
+    assert code == 1
+    assert re.search("has? other epochs or layers than", said), said
+    assert path.parent.name in said
+
+
+def test_a_row_without_runs_is_shown_as_empty_and_its_fault_named(runs: Path, tmp_path: Path) -> None:
+    assert inside("submit", str(runs), "-o", str(tmp_path / "rows"))[0] == 0
+    (path,) = [path for path in (tmp_path / "rows").glob("*.json") if "lsp" in path.name]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "runs": {}}))
+    code, out, said = inside("leaderboard", str(tmp_path / "rows"))
+    assert (code, "lsp" in out) == (0, True), said
+    assert "there are no runs" in inside("validate", str(path))[1]
+
+
+def test_the_leaderboard_checks_what_it_reads_of_epochs(runs: Path, tmp_path: Path) -> None:
+    path = changed(
+        runs, tmp_path / "odd", lambda m: m["result"]["epochs"][0].update(alignment={"head.weight": True}), seal=True
+    )
+    code, _, said = inside("leaderboard", str(tmp_path / "odd"))
+    assert code == 1
+    assert path.parent.name in said
+    assert "alignment of head.weight is True, not a list of finite numbers and nulls" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "[{}]", '["step"]', "3", "null", '{"step": {}}', "[" * 100_000])
+def test_json_of_another_kind_is_no_record(text: str, runs: Path, tmp_path: Path) -> None:
+    path = changed(runs, tmp_path / "odd", lambda members: members)
+    path.write_text(text)
+    code, _, said = inside("leaderboard", str(tmp_path / "odd"))
+    assert code == 1
+    assert f"{path} is damaged" in said

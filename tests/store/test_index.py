@@ -9,7 +9,7 @@ import pytest
 
 from howfar.errors import HowfarError
 from howfar.results.cells import Distances
-from howfar.store import Record, Store
+from howfar.store import DamagedError, Record, Store
 from howfar.store.index import NAME
 
 LONG = [0.1 * k for k in range(1000)]
@@ -75,7 +75,7 @@ def test_a_record_of_the_last_seconds_is_not_believed_unread(tmp_path: Path) -> 
     assert store.index.known("step") == {}
 
 
-@pytest.mark.parametrize("harm", ["text", "half", "flip", "folder"])
+@pytest.mark.parametrize("harm", ["text", "half", "flip", "folder", "names"])
 def test_a_spoilt_index_changes_no_number(tmp_path: Path, harm: str) -> None:
     before = [record.result["value"] for record in filled(tmp_path).records("step")]
     path = tmp_path / NAME
@@ -86,7 +86,11 @@ def test_a_spoilt_index_changes_no_number(tmp_path: Path, harm: str) -> None:
     else:
         place = content.index(b'"value"') + len(b'"value":')
         flipped = content[:place] + b"9" + content[place + 1 :]
-        path.write_bytes({"text": b"no database", "half": content[: len(content) // 2], "flip": flipped}[harm])
+        names = content.replace(
+            b"CREATE TABLE record", b"CREATE TABLE \xb6\xb6cord"
+        )  # SQLite quotes what it cannot read
+        kinds = {"text": b"no database", "half": content[: len(content) // 2], "flip": flipped, "names": names}
+        path.write_bytes(kinds[harm])
     for _ in range(2):
         assert [record.result["value"] for record in Store(tmp_path).records("step")] == before
     if harm != "folder":
@@ -100,7 +104,8 @@ def test_distances_are_noted_and_believed(tmp_path: Path) -> None:
                    "parameters": 1}
             for name, value in (("a", 0.1), ("b", sal))
         }  # fmt: skip
-        return Record("victim", key, {}, "done", {"epochs": [{"sharpness": layers}]}, {})
+        epochs = [{"loss": 1.0, "test": {"accuracy": 0.5}, "sharpness": layers}]
+        return Record("victim", key, {}, "done", {"metric": "accuracy", "epochs": epochs}, {})
 
     clean, poisoned = [victim("c", 1.0)], [victim("p", 0.2)]
     store = Store(tmp_path)
@@ -111,7 +116,8 @@ def test_distances_are_noted_and_believed(tmp_path: Path) -> None:
     assert first.of(clean, clean) != found
     first.keep()
     assert Distances(Store(tmp_path).index).of(clean, [victim("p", float("nan"))]) == found, "taken from the notes"
-    assert Distances().of(clean, [victim("p", float("nan"))]) is None
+    with pytest.raises(DamagedError, match="rise is nan"):
+        Distances().of(clean, [victim("p", float("nan"))])
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed on Linux only")

@@ -94,7 +94,7 @@ def cells(entry: Entry, name: str) -> tuple[str, ...]:
         "–" if linf is None else f"{linf:g}",
         ssim_text(recorded(seen).get("ssim")),
         "yes" if entry.needs_labels else "no",
-        f"{min(len(runs.seeds) for runs in entry.runs.values())}",
+        f"{min((len(runs.seeds) for runs in entry.runs.values()), default=0)}",
         "–" if told is None else f"{shown(entry.metric, told.quality)} ({told.source})",
     )
 

@@ -10,11 +10,12 @@ from howfar.errors import HowfarError, UsageError
 from howfar.probe import Sharpness
 from howfar.probe.alignment import NETWORK
 from howfar.results.names import CLEAN, PARTS, Names, shared, victim
+from howfar.results.schema import epochs_of
 from howfar.score import CleanRuns, Drop, drop, learning_alignment
 from howfar.score.drop import drops
 from howfar.score.intervals import Ends, Spread, mean_interval, pooled
 from howfar.score.unlearnable_distance import VERSION
-from howfar.store import Index, Record
+from howfar.store import DamagedError, Index, Record
 
 KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
 NOTE = "ud"
@@ -193,6 +194,8 @@ class Distances:
                 self._clean.pop(next(iter(self._clean)))
             try:
                 self._clean[keys] = CleanRuns([readings_of(record) for record in clean])
+            except DamagedError:
+                raise
             except HowfarError:
                 self._clean[keys] = None
         return self._clean[keys]
@@ -205,6 +208,8 @@ def _keys(records: Sequence[Record]) -> str:
 def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> Ud | None:
     try:
         found = clean.distance([readings_of(record) for record in poisoned]) if clean else None
+    except DamagedError:
+        raise
     except HowfarError:
         return None
     return Ud(list(found.values), found.beta, found.probe_error) if found else None
@@ -214,7 +219,7 @@ def cosines_of(record: Record) -> list[dict[str, float | None]]:
     """Return the cosine of every layer, one mapping an epoch; empty where alignment was not measured."""
     return [
         {name: values[0] for name, values in epoch["alignment"].items() if name != NETWORK}
-        for epoch in record.result["epochs"] if "alignment" in epoch
+        for epoch in epochs_of(record) if "alignment" in epoch
     ]  # fmt: skip
 
 
@@ -230,6 +235,5 @@ def alignments_of(records: Sequence[Record]) -> list[float] | None:
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:
     """Return SAL of every layer, one mapping an epoch."""
     return [
-        {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()}
-        for epoch in record.result["epochs"]
+        {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()} for epoch in epochs_of(record)
     ]

@@ -34,7 +34,7 @@ from howfar.results.schema import sound_records
 from howfar.results.trajectories import Mean
 from howfar.score import Drop, recorded
 from howfar.score.intervals import Spread, mean_interval
-from howfar.store import Record, Store
+from howfar.store import DamagedError, Record, Store
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -182,6 +182,10 @@ def _watched_on(run: Record) -> str:
 
 
 def _series(label: str, runs: list[Record]) -> Series:
+    for run in runs[1:]:
+        if _layout(run) != _layout(runs[0]):
+            why = f"it has other epochs or layers than {runs[0].key}, another seed of the same cell"
+            raise DamagedError(f"{run.step}/{run.key}/record.json", why)
     metric = runs[0].result["metric"]
     quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
     sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
@@ -197,6 +201,17 @@ def _series(label: str, runs: list[Record]) -> Series:
         sal=sal.T.tolist(),
         alignment=_mean_cosines(cosines) if all(cosines) else {},
         seconds=float(np.mean([run.made["wall_seconds"] for run in runs])),
+    )
+
+
+def _layout(run: Record) -> tuple[int, list[str], list[str], bool]:
+    """Return what all seeds of a cell share: number of epochs, layers, and what was measured."""
+    epochs = run.result["epochs"]
+    return (
+        len(epochs),
+        list(epochs[0]["sharpness"]),
+        list(epochs[0].get("alignment", {})),
+        bool(epochs[0].get("validation")),
     )
 
 

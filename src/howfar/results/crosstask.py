@@ -13,6 +13,7 @@ from howfar.models.heads import OWN
 from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
 from howfar.results.cells import Distances, Spreads, Ud
 from howfar.results.names import CLEAN, Names, knows_targets, shared, source_of
+from howfar.results.schema import epochs_of
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
@@ -178,7 +179,7 @@ def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, UD]:
 def _backbone(record: Record) -> Vector:
     """Return SAL of the layers that networks of all tasks share, mean over epochs, nats."""
     found = []
-    for epoch in record.result["epochs"]:
+    for epoch in epochs_of(record):
         layers = {name.removeprefix("backbone."): reading for name, reading in epoch["sharpness"].items()}
         shared = [name for name in layers if name.partition(".")[0] not in (*OWN, "decoder")]  # of dense tasks alone
         found.append([max(layers[name]["rise"], layers[name]["fall"] or 0.0) for name in sorted(shared)])

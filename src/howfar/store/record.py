@@ -60,10 +60,12 @@ def members_of(text: bytes) -> dict[str, Any]:
         ValueError: if it is not what was written.
     """
     members = from_json(unsealed(text), allow_inf_nan=False)
-    parts = [members.get(name) for name in ("spec", "result", "made")] if isinstance(members, dict) else []
-    if not all(isinstance(part, dict) for part in parts) or set(members) != MEMBERS:
+    if not isinstance(members, dict) or set(members) != MEMBERS:
         raise ValueError("it is no record")
-    return dict(members)
+    kinds = {"step": str, "key": str, "status": str, "spec": dict, "result": dict, "made": dict}
+    if not all(isinstance(members[name], kind) for name, kind in kinds.items()):
+        raise ValueError("it is no record")
+    return members
 
 
 def read_record(path: str) -> dict[str, Any] | None:
@@ -74,7 +76,10 @@ def read_record(path: str) -> dict[str, Any] | None:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # ten thousand records: pathlib would cost as much again
-            return members_of(file.read())
+            members = members_of(file.read())
+        if [members["step"], members["key"]] != path.split("/")[-3:-1]:
+            raise ValueError("it lies where another record belongs")
+        return members
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
