@@ -1,10 +1,14 @@
 """The machinery of protectors with a surrogate, against independent references."""
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from howfar import arrays
@@ -322,3 +326,40 @@ def test_a_surrogate_takes_the_precision_of_the_machine_and_returns_float32(monk
         assert not twin(images).any()
     finally:
         instructions.cache_clear()
+
+
+@pytest.mark.parametrize("harm", ["curve", "rounds", "negative", "shape", "missing", "generator", "optimizer", "short"])
+def test_a_spoilt_draft_begins_anew_and_changes_nothing(harm: str, tmp_path: Path) -> None:
+    def parts() -> dict[str, Any]:
+        network = torch.nn.Linear(2, 1)
+        return {
+            "values": torch.arange(3.0), "generator": arrays.seeded(0), "network": network,
+            "optimizer": torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+        }  # fmt: skip
+
+    path, kept = tmp_path / "draft", parts()
+    kept["network"](torch.ones(1, 2)).sum().backward()
+    kept["optimizer"].step()
+    first = Draft(path, every=0.0)
+    first.enter("one", **kept)
+    first.keep(4, 0.5)
+    with safe_open(path, "pt") as file:
+        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    about |= {"curve": {"curve": "3"}, "rounds": {"rounds": "x"}, "negative": {"rounds": "-1"}}.get(harm, {})
+    if harm == "missing":
+        del tensors["network/weight"]
+    tensors |= {
+        "shape": {"values/": torch.zeros(1)}, "generator": {"generator/": torch.zeros(3, dtype=torch.uint8)},
+        "optimizer": {"optimizer/9.momentum_buffer": torch.zeros(1)},
+    }.get(harm, {})  # fmt: skip
+    save_file(tensors, path, about)
+    if harm == "short":
+        path.write_bytes(path.read_bytes()[:-4])
+    fresh = parts()
+    weights = fresh["network"].weight.clone()
+    again = Draft(path, every=0.0)
+    assert again.enter("one", **fresh) == 0
+    assert again.curve == []
+    assert torch.equal(fresh["values"], torch.arange(3.0))
+    assert torch.equal(fresh["network"].weight, weights)
+    assert fresh["optimizer"].state_dict()["state"] == {}

@@ -220,7 +220,12 @@ def read_photograph(path: Path) -> object:
     image = upright(path)
     if image.width * image.height > 1_000_000:  # what is written is checked on smaller ones
         return image.size
-    all_of(*(lambda kind=kind: encoded(image, image, Encoding.parse(kind, "strip-gps", opt_out=True)) for kind in ("png", "jpeg:90")))
+    all_of(
+        *(
+            lambda kind=kind: encoded(image, image, Encoding.parse(kind, "strip-gps", opt_out=True))
+            for kind in ("png", "jpeg:90")
+        )
+    )
     return None
 
 

@@ -59,7 +59,9 @@ words = st.one_of(
     st.text(max_size=12),
 )  # fmt: skip
 plain = st.one_of(st.none(), st.booleans(), numbers, words)
-values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=6)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=6
+)
 
 
 @dataclass(frozen=True)

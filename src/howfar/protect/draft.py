@@ -58,15 +58,28 @@ class Draft:
         from safetensors.torch import load_file
 
         try:
+            curve, notes, rounds = (
+                json.loads(found["curve"]),
+                json.loads(found.get("notes", "{}")),
+                int(found["rounds"]),
+            )
+            if not isinstance(curve, list) or not isinstance(notes, dict) or rounds < 0:
+                raise ValueError("the notes of the rounds are damaged")
             tensors = load_file(self.path or Path())
-        except SafetensorError:  # spoilt: begin anew
-            self._write(0)
+            kept = {
+                name: {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")}
+                for name in parts
+            }
+            if not all(_fits(part, kept[name]) for name, part in parts.items()):
+                raise ValueError("it is the draft of another crafting")
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError):
+            self._write(0)  # spoilt: begin anew
             return 0
         for name, part in parts.items():
-            _restore(part, {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")})
-        self.curve[:] = json.loads(found["curve"])
-        self.notes |= json.loads(found.get("notes", "{}"))
-        return int(found["rounds"])
+            _restore(part, kept[name])
+        self.curve[:] = curve
+        self.notes |= notes
+        return rounds
 
     def keep(self, rounds: int, reading: float | None = None) -> None:
         """Write the state after so many rounds, unless it was written a moment ago; the last one gave a reading."""
@@ -141,6 +154,21 @@ def _state(part: Part) -> dict[str, Tensor]:
         states = part.state_dict()["state"]
         found = {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
     return {name: value.detach().cpu().clone().contiguous() for name, value in found.items() if value is not None}
+
+
+def _fits(part: Part, kept: dict[str, Tensor]) -> bool:
+    """Return whether a part can be put back; nothing of it has changed yet where it cannot."""
+    if isinstance(part, Generator):
+        torch.Generator(device=part.device).set_state(kept[""])  # RuntimeError for what is no state
+        return len(kept) == 1
+    if isinstance(part, Optimizer):
+        weights = [weight for group in part.param_groups for weight in group["params"]]
+        places = [(int(name.partition(".")[0]), value.shape) for name, value in kept.items()]
+        return all(0 <= place < len(weights) and shape in ((), weights[place].shape) for place, shape in places)
+    now = {"": part} if isinstance(part, Tensor) else part.state_dict()
+    return {name: (value.shape, value.dtype) for name, value in now.items()} == {
+        name: (value.shape, value.dtype) for name, value in kept.items()
+    }
 
 
 def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
