@@ -67,6 +67,18 @@ def test_no_count_or_size_is_larger_than_any_memory() -> None:
         make_suite("digits", {}, settings=["train.epochs=99999999999"]).experiments()
 
 
+def test_a_setting_that_is_a_table_by_mistake_is_refused() -> None:
+    with pytest.raises(UsageError, match="epochs"):
+        make_suite("digits", {"train": {"epochs": {}}})
+    assert make_suite("digits", {"train": {"linear": {"epochs": 3}}}).train["linear"] == {"epochs": 3}
+
+
+@pytest.mark.parametrize("name", ["@", "@@", "ops@", "@normal"])
+def test_a_protector_without_a_name_or_task_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="names no"):
+        make_suite("digits", {"protectors": [name]}).experiments()
+
+
 @pytest.mark.parametrize("size", [-5, 100_000])
 def test_a_folder_has_sides_that_can_be(size: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no side"):

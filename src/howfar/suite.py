@@ -195,7 +195,7 @@ class Suite:
 def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable[[Data], Task]] | None]:
     """Return a protector, and the task that ``NAME@TASK`` crafts it against."""
     parts = split_list(text, at="@")
-    if "@" in text and len(parts) == 1:
+    if not parts or ("@" in text and len(parts) == 1):
         raise UsageError(f"'{text}' names no source task behind the @. Write ops@class_scene, or leave the @ out.")
     if len(parts) > 2:
         raise UsageError(
@@ -288,7 +288,10 @@ def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         for key, value in train.items()
     }
     for key, value in over.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+        before = merged.get(key)
+        merged[key] = (
+            {**(before if isinstance(before, Mapping) else {}), **value} if isinstance(value, Mapping) else value
+        )
     return merged
 
 
