@@ -136,6 +136,13 @@ def test_another_clean_set_is_noticed(clean: Data, protected: Data, tmp_path: Pa
     assert "clean images are not those" in " ".join(artefact.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
 
 
+def test_a_clean_set_of_another_size_is_named(clean: Data, protected: Data, tmp_path: Path) -> None:
+    found = artefact.read(made(tmp_path, protected, clean))
+    larger = replace(make_data(30, (3, 20, 20), 3), ids=clean.ids, targets=clean.targets)
+    faults = list(artefact.faults(found, larger))
+    assert faults[-1] == "images are (3, 16, 16), the clean set's (3, 20, 20) (channels, height, width)."
+
+
 def test_class_wise_noise_may_be_shared(clean: Data, tmp_path: Path) -> None:
     protector = PROTECTORS["random"](granularity="class")
     shared = protector.protect(clean, classification()(clean), generator=arrays.seeded(0))

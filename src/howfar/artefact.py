@@ -205,6 +205,7 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
         yield "protected − noise leaves 0…255, so noise and images do not belong together (shifted or shuffled noise)."
     if clean is not None:
         yield from _against(artefact, clean)
+    if clean is not None and clean.shape == data.shape:
         order = {int(key): place for place, key in enumerate(clean.ids.tolist())}
         if all(int(key) in order for key in data.ids.tolist()):
             before = clean.pixels[torch.tensor([order[int(key)] for key in data.ids.tolist()])].to(torch.int16)
@@ -258,6 +259,9 @@ def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
         differ = (values != known) & ~(values.isnan() & known.isnan())  # depth is NaN where there is no surface
         if wrong := int(differ.reshape(len(differ), -1).any(1).sum()):
             yield f"target '{name}' of {wrong} images differs from the clean set's (shifted or shuffled labels)."
+    if data.shape != clean.shape:
+        yield f"images are {data.shape}, the clean set's {clean.shape} (channels, height, width)."
+        return
     change = data.pixels.to(torch.int16) - clean.pixels[index].to(torch.int16)
     wrong = int((change != artefact.noise).flatten(1).any(1).sum())
     if wrong:
