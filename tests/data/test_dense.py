@@ -1,6 +1,8 @@
 """CamVid, archives with maps, folders without classes, and the maps an image itself gives."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from howfar.data import DATASETS, maps
+from howfar.data.camvid import camvid
 from howfar.errors import HowfarError, UsageError
 
 
@@ -23,6 +26,29 @@ def test_camvid_is_read_with_void_left_out(shared: Path) -> None:
     assert small.train.targets["segment_semantic"].shape == (367, 24, 32)
     with pytest.raises(UsageError, match="both height and width"):
         DATASETS["camvid"](root=shared / "camvid_96x128.npz", height=24)
+
+
+@pytest.mark.parametrize("size", [{}, {"height": 3, "width": 4}])
+def test_classes_of_an_archive_are_whole_numbers_from_0_and_none_wraps_around(
+    size: dict[str, int], tmp_path: Path
+) -> None:
+    images, classes = np.full((2, 6, 8, 3), 9, np.uint8), np.full((2, 6, 8), 3)
+    table = {"x_train": images, "x_test": images, "seg_train": classes, "seg_test": classes}
+    wrong: list[tuple[Any, str]] = [
+        (classes + 0.5, "float64"), (classes - 4, "class -1"), (classes[0, 0, 0], "of shape ()"),
+        (classes[:1], "2 images"), (classes > 2, "bool"),
+    ]  # fmt: skip
+    for changed, says in wrong:
+        np.savez(tmp_path / "a.npz", **{**table, "seg_test": changed})
+        with pytest.raises(HowfarError, match=re.escape(says)):
+            camvid(tmp_path / "a.npz", **size)
+    np.savez(tmp_path / "a.npz", **{**table, "seg_train": classes + 253})  # 256 in 8 bits would be class 0
+    found = camvid(tmp_path / "a.npz", **size).train.targets["segment_semantic"]
+    assert set(found.unique().tolist()) == {255}
+    for odd in (np.uint8(3), np.zeros((2, 6), np.uint8), np.zeros((2, 6, 8, 3, 1), np.uint8), np.zeros(0, np.uint8)):
+        np.savez(tmp_path / "a.npz", **{**table, "x_train": odd})
+        with pytest.raises(HowfarError, match="must be uint8 images"):
+            camvid(tmp_path / "a.npz", **size)
 
 
 def test_camvid_is_read_from_its_folder(tmp_path: Path) -> None:

@@ -203,6 +203,10 @@ def test_npz_of_any_layout(tmp_path: Path, shape: tuple[int, ...]) -> None:
         ({"y_train": np.arange(6) / 2}, "whole numbers"),
         ({"y_train": np.arange(6) - 1}, "whole numbers"),
         ({"x_test": np.zeros((6, 5, 5), np.uint8)}, "Make them equal"),
+        ({"seg_train": np.full((6, 9, 8), 0.5)}, "must hold a class from 0 to 254"),
+        ({"seg_train": np.full((6, 9, 8), np.nan)}, "must hold a class from 0 to 254"),
+        ({"seg_train": np.full((6, 9, 8), "a")}, "must hold a class from 0 to 254"),
+        ({"classes": np.str_("cats")}, "Give a list with a name for every class"),
         ({"y_train": np.array([1, None, "x", 2, 3, 4], dtype=object)}, "no readable"),
     ],
 )

@@ -1,6 +1,8 @@
 """CamVid: road scenes with a class for every pixel."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from howfar.data.tree import is_hidden
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
+BOX, NEAREST = Image.Resampling.BOX, Image.Resampling.NEAREST  # images are averaged, classes are not
 VOID = 11  # of the eleven-class version
 SIZE = (96, 128)  # of what is read from a folder
 
@@ -48,26 +51,40 @@ def camvid(root: Path, height: int | None = None, width: int | None = None) -> S
             raise HowfarError(
                 f"{root} lacks {', '.join(missing)}, so it is no CamVid. Take npz:{root.name} for others."
             )
-        found = [(table[f"x_{part}"], table[f"seg_{part}"]) for part in ("train", "test")]
-        train, test = [(_resized(x, size), _resized(seg, size)) for x, seg in found] if size else found
+        train, test = (_members(root, table, part, size) for part in ("train", "test"))
     first = _data(root, *train, first_id=0)
     return Splits(first, _data(root, *test, first_id=len(first)), (), flip=True)
 
 
+def _members(
+    root: Path, table: Mapping[str, NDArray[Any]], part: str, size: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return images and classes of a part of an archive, checked before they are resized."""
+    images, classes = table[f"x_{part}"], table[f"seg_{part}"]
+    pixels = to_pixels(images, f"{root}: x_{part}")
+    if not np.issubdtype(classes.dtype, np.integer) or classes.shape != (len(pixels), *pixels.shape[2:]):
+        raise HowfarError(
+            f"{root}: {len(pixels)} images of {tuple(pixels.shape[2:])}, but seg_{part} is {classes.dtype} of shape "
+            f"{classes.shape}. Give a whole number for every pixel."
+        )
+    if classes.min() < 0:
+        raise HowfarError(f"{root}: seg_{part} has class {classes.min()}. Count classes from 0, with {VOID} for none.")
+    classes = classes.clip(max=VOID).astype(np.uint8)
+    if size is None:
+        return images, classes
+    colors = pixels.permute(0, 2, 3, 1).numpy()
+    return _resized(colors[..., 0] if colors.shape[-1] == 1 else colors, size, BOX), _resized(classes, size, NEAREST)
+
+
 def _data(root: Path, images: NDArray[np.uint8], classes: NDArray[np.uint8], *, first_id: int) -> Data:
     pixels = to_pixels(images, str(root))
-    if classes.shape != (len(pixels), *pixels.shape[2:]):
-        raise HowfarError(f"{root}: {len(pixels)} images of {tuple(pixels.shape[2:])}, but classes {classes.shape}.")
     segments: Tensor = torch.from_numpy(np.where(classes >= VOID, arrays.VOID, classes).astype(np.uint8))
     return Data(pixels, {"segment_semantic": segments}, torch.arange(first_id, first_id + len(pixels)))
 
 
-def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return images (averaged) or maps of classes (nearest) of another size."""
-    way = Image.Resampling.BOX if images.ndim == 4 else Image.Resampling.NEAREST
-    return np.stack(
-        [np.asarray(Image.fromarray(image.astype(np.uint8)).resize(size[::-1], way), np.uint8) for image in images]
-    )
+def _resized(images: NDArray[np.uint8], size: tuple[int, int], way: Image.Resampling) -> NDArray[np.uint8]:
+    """Return images or maps of classes of another size."""
+    return np.stack([np.asarray(Image.fromarray(image).resize(size[::-1], way), np.uint8) for image in images])
 
 
 def images_of(root: Path, part: str) -> list[Path]:

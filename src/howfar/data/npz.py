@@ -92,7 +92,10 @@ def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits
     test = _part(path, table, "test", first_id=len(train))
     if train.shape != test.shape:
         raise HowfarError(f"{path}: training images are {train.shape}, test images {test.shape}. Make them equal.")
-    names = [str(name) for name in table.get("classes", ())]
+    listed = table.get("classes", np.array([]))
+    if listed.ndim != 1:
+        raise HowfarError(f"{path}: classes has the shape {listed.shape}. Give a list with a name for every class.")
+    names = [str(name) for name in listed]
     if not names and "label" in train.targets and "label" in test.targets:
         count = int(torch.cat([train.targets["label"], test.targets["label"]]).max()) + 1
         names = [str(k) for k in range(count)]
@@ -152,7 +155,8 @@ def _target(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
 
 
 def _segments(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
-    if values.shape != (len(pixels), *pixels.shape[2:]) or values.min() < 0 or values.max() > arrays.VOID:
+    whole = np.issubdtype(values.dtype, np.integer) and values.shape == (len(pixels), *pixels.shape[2:])
+    if not whole or values.min() < 0 or values.max() > arrays.VOID:
         raise HowfarError(
             f"{where} must hold a class from 0 to 254 for every pixel, 255 where there is none. Convert it."
         )
