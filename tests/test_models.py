@@ -59,3 +59,8 @@ def test_shared_weights_count_once() -> None:
 def test_impossible_shapes_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UsageError, match="1 or 3 channels"):
         build(MODELS["lenet5"](), shape, 2, generator=torch.Generator())
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(UsageError, match="9 heads do not divide a width of 512"):
+        build(MODELS["vit-small"](heads=9), (3, 16, 16), 10, generator=arrays.seeded(0))

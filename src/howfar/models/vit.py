@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from howfar.errors import UsageError
 from howfar.models.build import Architecture, Shape
 
 VERSION = 1
@@ -51,6 +52,8 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, shape: Shape, outputs: int, width: int, depth: int, heads: int, patch: int) -> None:
         super().__init__()
+        if width % heads:
+            raise UsageError(f"vit-small: {heads} heads do not divide a width of {width}. Take a divisor of it.")
         channels, height, breadth = shape
         count = math.ceil(height / patch) * math.ceil(breadth / patch)
         self.patch = patch
