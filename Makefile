@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all mutation torture check fmt docs studies-docs clean
+.PHONY: bench test test-all mutation torture campaign check fmt docs studies-docs clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -22,6 +22,9 @@ mutation: .venv/dev
 
 torture: .venv/dev
 	$(BIN)/python benchmarks/torture.py
+
+campaign: .venv/dev
+	$(BIN)/python benchmarks/campaign.py
 
 check: .venv/dev
 	$(BIN)/ruff format --check src tests benchmarks studies examples docs

@@ -1,21 +1,22 @@
 """The first half of the campaign: files and texts, right but for some changes, to everything that reads them."""
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from campaign_tools import Counts, apart
-
 from tests.security.fuzz import CORPUS, FINE, folder_of, input_of, outcome, smallest
 from tests.security.readers import READERS
 from tests.security.seeds import room
 from tests.security.structured import INPUTS, tried
 
 PIECE = 2000  # inputs a process
-SHARE = 0.06  # of all inputs that Hypothesis draws: each takes ten times as long
+SHARE = 0.03  # of all inputs that Hypothesis draws: each takes ten times as long
 KEPT = 3  # files of one kind
 
 
@@ -39,9 +40,8 @@ def run(inputs: int, seed: int, counts: Counts, say: Callable[[str], None]) -> i
         while counts.done[name] < target:
             start, count = counts.done[name], min(PIECE, target - counts.done[name])
             begun = time.monotonic()
-            one = (lambda n=name, w=whole, s=start, c=count: mutations(n, w, s, c, seed)) if whole or name in READERS \
-                else (lambda n=name, s=start, c=count: drawings(n, s, c, seed))  # fmt: skip
-            result, last, peak = apart(lambda mark, one=one: dict_of(one(), mark))
+            kind = partial(mutations, name, whole) if name in READERS else partial(drawings, name)
+            result, last, peak = apart(partial(tallied, partial(kind, start, count, seed)))
             if result is None:  # the process is gone
                 found, escaped = {"killed the process": 1}, [("killed", last)]
                 count = max(last - start + 1, 1)
@@ -62,16 +62,15 @@ def run(inputs: int, seed: int, counts: Counts, say: Callable[[str], None]) -> i
 
 def shares(weights: dict[str, float], inputs: int) -> Iterator[tuple[str, int]]:
     """Yield how many inputs everything gets."""
-    total = sum(weights.values())
     for name, weight in weights.items():
-        yield name, -(-round(inputs * weight) // round(total)) if total.is_integer() else int(inputs * weight / total) + 1
+        yield name, math.ceil(inputs * weight / sum(weights.values()))
 
 
-def dict_of(steps: Iterator[tuple[int, str, Any]], mark: Callable[[int], None]) -> Any:
+def tallied(steps: Callable[[], Iterator[tuple[int, str, Any]]], mark: Callable[[int], None]) -> Any:
     """Return how often everything came out, and the first inputs that escaped."""
     found: Counter[str] = Counter()
     escaped: list[Any] = []
-    for number, what, value in steps:
+    for number, what, value in steps():
         mark(number)
         if what:
             found[what] += 1

@@ -92,8 +92,8 @@ def apart(work: Callable[[Callable[[int], None]], Any]) -> tuple[Any, int, int]:
         text = file.read()
     os.waitpid(child, 0)
     last = int.from_bytes(place[:8], "little")
-    result, peak = json.loads(text) if text else (None, 0)
-    return result, last, peak
+    done = json.loads(text) if text else (None, 0)
+    return done[0], last, done[1]
 
 
 def bound(memory: int) -> None:

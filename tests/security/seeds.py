@@ -105,16 +105,16 @@ def arrays_of(*names: str) -> Callable[[], bytes]:
 
 
 @functools.cache
-def room(name: str) -> Path:
+def rooms() -> "tempfile.TemporaryDirectory[str]":
     """Return a folder that stays until the process ends, in memory where the machine has such a file system."""
     memory = Path("/dev/shm")
     place = memory if os.access(memory, os.W_OK) else None
-    own = tempfile.TemporaryDirectory(dir=place, prefix="howfar-fuzz-", ignore_cleanup_errors=True)
-    ROOMS.append(own)
-    return Path(own.name) / name
+    return tempfile.TemporaryDirectory(dir=place, prefix="howfar-fuzz-", ignore_cleanup_errors=True)
 
 
-ROOMS: list[Any] = []  # removed when the process ends
+def room(name: str) -> Path:
+    """Return a place in that folder."""
+    return Path(rooms().name) / name
 
 
 def said(*arguments: str) -> tuple[int, str, str]:
