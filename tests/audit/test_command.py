@@ -10,6 +10,7 @@ from PIL import Image
 
 from howfar import arrays
 from howfar.audit import calibrated
+from howfar.audit.detect import _why_open
 from howfar.data import Data, balanced
 from howfar.data.npz import npz
 from howfar.protect import PROTECTORS
@@ -78,19 +79,42 @@ def test_reference_and_suspect_must_belong_together(shared: Path, tmp_path: Path
     assert code == 2
 
 
-@pytest.mark.parametrize(("side", "open_"), [(8, True), (16, True), (28, False), (32, False), (64, False)])
-def test_no_verdict_on_images_that_the_calibration_does_not_reach(side: int, open_: bool, tmp_path: Path) -> None:
+def noise(count: int, side: int, classes: int = 2) -> Data:
     rng = np.random.default_rng(0)
-    labels = torch.arange(80) % 2
-    pixels = torch.from_numpy(rng.integers(0, 256, (80, 3, side, side), dtype=np.uint8))
-    data = Data(pixels, {"label": labels}, torch.arange(80))
-    path = saved(data, tmp_path / "a.npz")
+    pixels = torch.from_numpy(rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+    return Data(pixels, {"label": torch.arange(count) % classes}, torch.arange(count))
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "says"),
+    [
+        (500, 8, "outside the calibration"), (500, 16, "outside the calibration"), (500, 28, ""), (500, 32, ""),
+        (500, 33, "outside the calibration"), (499, 32, "too few"), (48, 32, "too few"), (2000, 28, ""),
+    ],
+)  # fmt: skip
+def test_the_calibration_reaches_so_many_images_of_so_many_pixels(count: int, side: int, says: str) -> None:
+    found = _why_open(noise(count, side), labelled=True)
+    assert says in found
+    assert bool(found) == bool(says)
+
+
+def test_no_verdict_on_images_that_the_calibration_does_not_reach(tmp_path: Path) -> None:
+    path = saved(noise(48, 32, 3), tmp_path / "a.npz")
     code, out, _ = inside("audit", str(path), "--json", "--require", "clean")
     found = json.loads(out)
-    assert (found["protected"] is None) == open_ == ("outside the calibration" in found["why_open"])
-    if open_:
-        assert code == 4, "what cannot be told meets no requirement"
-        assert inside("audit", str(path))[1].lstrip().startswith("Cannot tell (80 images in 2 groups): images of")
+    assert found["protected"] is None
+    assert "48 images are too few" in found["why_open"]
+    assert code == 4, "what cannot be told meets no requirement"
+    assert (
+        inside("audit", str(path))[1].lstrip().startswith("Cannot tell (48 images in 3 groups): 48 images are too few")
+    )
+
+
+def test_images_of_photographs_are_looked_at_in_the_size_of_the_calibration(tmp_path: Path) -> None:
+    path = saved(noise(520, 64), tmp_path / "a.npz")
+    code, out, _ = inside("audit", str(path), "--json")
+    assert code == 0
+    assert json.loads(out)["protected"] is not None
 
 
 @pytest.mark.slow

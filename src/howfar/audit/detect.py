@@ -30,6 +30,7 @@ DETECTORS: Mapping[str, Detector] = {
     "shifted": shifted,
 }
 CALIBRATED = 28, 32  # sides of the images that the calibration was made with, pixels
+FEWEST = 500  # images of the smallest sets that the calibration was made with
 LEAST = 8  # images a class
 
 
@@ -122,6 +123,11 @@ def _why_open(data: Data, *, labelled: bool) -> str:
         return (
             "labels are not known, and what pictures of a cluster share looks like noise that a class shares. Sort the "
             "images into subfolders, or give --labels FILE.csv."
+        )
+    if len(data) < FEWEST:
+        return (
+            f"{len(data)} images are too few: the calibration was made with sets of {FEWEST} to {MOST}, and scores of "
+            f"smaller ones scatter more. Give {FEWEST} images or more."
         )
     low, high = CALIBRATED
     height, width = data.shape[1:]
