@@ -31,7 +31,7 @@ from pydantic import (
 )
 
 from howfar.arrays import canonical
-from howfar.errors import UsageError, unknown
+from howfar.errors import UsageError, unknown, written_out
 
 T = TypeVar("T", covariant=True)
 ABOUT = ("name", "version", "contents", "nested")  # what a key holds besides settings
@@ -214,7 +214,9 @@ def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     versions = [path for path in differing if path.rpartition(".")[2] == "version"]
     others = [path for path in differing if path not in versions]
     for chosen in (versions, [*versions, *others] if len(differing) < 4 else []):
-        texts = [", ".join(f"{path} {str(spec.get(path, 'none'))[:LONG]}" for path in chosen) for spec in specs]
+        texts = [
+            ", ".join(written_out(f"{path} {str(spec.get(path, 'none'))[:LONG]}") for path in chosen) for spec in specs
+        ]
         if chosen and len(set(texts)) == len(specs):
             return texts
     return [hashlib.sha256(canonical(spec).encode()).hexdigest()[:8] for spec in specs]

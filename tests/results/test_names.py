@@ -185,6 +185,7 @@ def test_a_store_of_one_kind_has_bare_names() -> None:
 
 
 def test_many_differences_become_a_digest() -> None:
+    assert list(told_apart([("x", {"a": "\x1b[31m"}), ("x", {"a": 2})]).values()) == [" (a \\x1b[31m)", " (a 2)"]
     found = told_apart([("x", {"a": 1, "b": 2, "c": 3, "d": 4}), ("x", {"a": 2, "b": 3, "c": 4, "d": 5})])
     assert len(set(found.values())) == 2
     assert all(len(text) == len(" (12345678)") for text in found.values())
