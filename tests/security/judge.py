@@ -119,7 +119,8 @@ def _ended(call: Call) -> Iterator[str]:
     if not usage and re.search(r"site-packages|\w+Warning:", call.errors):
         leaked = re.search(r"[^/ ]+: [A-Za-z]*Warning", call.errors)
         yield f"warning: {leaked[0] if leaked else 'another'}"
-    if not usage and CONTROL.search(call.errors + call.out):
+    if not usage and (control := CONTROL.search(call.errors + call.out)):
+        call.trace += repr((call.errors + call.out)[max(control.start() - 200, 0) : control.end() + 200])
         yield "control characters"
     for line in lines:
         if line.startswith(("failed: ", "howfar: ", "broken: ")) and INTERNAL.search(line):
