@@ -9,6 +9,7 @@ from howfar import arrays
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
+from howfar.spec import parse
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,20 @@ def test_shared_weights_count_once() -> None:
 def test_impossible_shapes_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UsageError, match="1 or 3 channels"):
         build(MODELS["lenet5"](), shape, 2, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_no_size_of_a_network_is_below_1(size: int) -> None:
+    sizes = [
+        (name, key) for name in MODELS for key, value in parse(name, MODELS, "model").settings.items()
+        if type(value) is int and key != "inputs"
+    ]  # fmt: skip
+    assert len(sizes) >= 9
+    for name, key in sizes:
+        with pytest.raises(UsageError, match=f"{key} = .* greater than or equal to 1"):
+            parse(f"{name}[{key}={size}]", MODELS, "model")
+    with pytest.raises(UsageError):
+        parse("linear[inputs=-1]", MODELS, "model")
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Collection
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Literal, Protocol, get_args, runtime_checkable
 
 import torch
+from pydantic import Field
 from torch import Generator, nn
 
 from howfar.arrays import Heads, Outputs, PerPixel
@@ -12,6 +13,7 @@ from howfar.data import Data
 from howfar.errors import UsageError, unknown
 from howfar.models.heads import Only, Several, backbone_of, channels_of, with_heads
 
+Size = Annotated[int, Field(ge=1)]  # of a network: channels, heads, sides
 Shape = tuple[int, int, int]  # channels, height, width of one image
 Kind = Literal["weights", "biases", "norms", "tokens"]  # of parameters
 PAPER: tuple[Kind, ...] = ("weights",)  # the kind that the paper calls layers

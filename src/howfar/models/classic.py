@@ -1,5 +1,8 @@
 """The two smallest networks: a linear classifier and LeNet-5."""
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -8,7 +11,7 @@ from howfar.models.build import Architecture, Shape
 VERSION = 2
 
 
-def linear(inputs: int = 0) -> Architecture:
+def linear(inputs: Annotated[int, Field(ge=0)] = 0) -> Architecture:
     """Linear classifier (softmax regression) on the pixels.
 
     Args:

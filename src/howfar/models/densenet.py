@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from howfar.models.build import Architecture, Shape
+from howfar.models.build import Architecture, Shape, Size
 
 VERSION = 1
 BLOCKS = (6, 12, 24, 16)
 
 
-def densenet121(growth: int = 32) -> Architecture:
+def densenet121(growth: Size = 32) -> Architecture:
     """DenseNet-121 for small images (Huang et al., CVPR 2017, arXiv:1608.06993).
 
     Args:

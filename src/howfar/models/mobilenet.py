@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
-from howfar.models.build import Architecture, Shape
+from howfar.models.build import Architecture, Shape, Size
 
 VERSION = 1
 # expansion, channels at width 32, blocks, stride of the first one; two strides fewer than at 224×224, as usual here
@@ -13,7 +13,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 LAST = 1280
 
 
-def mobilenetv2(width: int = 32) -> Architecture:
+def mobilenetv2(width: Size = 32) -> Architecture:
     """MobileNetV2 for small images (Sandler et al., CVPR 2018, arXiv:1801.04381).
 
     Args:

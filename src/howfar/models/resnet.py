@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from howfar.models.build import Architecture, Shape
+from howfar.models.build import Architecture, Shape, Size
 
 VERSION = 1
 
 
-def resnet8(width: int = 16) -> Architecture:
+def resnet8(width: Size = 16) -> Architecture:
     """ResNet-8: three stages of one basic block (He et al., CVPR 2016, arXiv:1512.03385, section 4.2).
 
     Args:
@@ -21,7 +21,7 @@ def resnet8(width: int = 16) -> Architecture:
     return partial(ResNet, block=Basic, depths=(1, 1, 1), base=width)
 
 
-def resnet18(width: int = 64) -> Architecture:
+def resnet18(width: Size = 64) -> Architecture:
     """ResNet-18 for small images (He et al., CVPR 2016, arXiv:1512.03385).
 
     Args:
@@ -30,7 +30,7 @@ def resnet18(width: int = 64) -> Architecture:
     return partial(ResNet, block=Basic, depths=(2, 2, 2, 2), base=width)
 
 
-def resnet50(width: int = 64) -> Architecture:
+def resnet50(width: Size = 64) -> Architecture:
     """ResNet-50 for small images (He et al., CVPR 2016, arXiv:1512.03385).
 
     Args:
@@ -39,7 +39,7 @@ def resnet50(width: int = 64) -> Architecture:
     return partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3), base=width)
 
 
-def senet18(width: int = 64) -> Architecture:
+def senet18(width: Size = 64) -> Architecture:
     """SENet-18: pre-activation blocks with squeeze and excitation (Hu et al., CVPR 2018, arXiv:1709.01507).
 
     Args:

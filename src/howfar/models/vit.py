@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from howfar.errors import UsageError
-from howfar.models.build import Architecture, Shape
+from howfar.models.build import Architecture, Shape, Size
 
 VERSION = 1
 
 
-def vit_small(width: int = 512, depth: int = 6, heads: int = 8, patch: int = 4) -> Architecture:
+def vit_small(width: Size = 512, depth: Size = 6, heads: Size = 8, patch: Size = 4) -> Architecture:
     """ViT-small with patches of 4×4 (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929; the paper's size).
 
     Args:
