@@ -18,9 +18,9 @@ import torch
 from howfar import alignment, arrays
 from howfar.data import balanced
 from howfar.data.npz import read_npz
+from howfar.grid.suite import Suite
 from howfar.models import MODELS, build
 from howfar.spec import parse
-from howfar.suite import Suite
 from howfar.tasks import classification
 from howfar.train import recipe_for, train
 

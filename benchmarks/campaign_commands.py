@@ -129,8 +129,8 @@ def episodes(numbers: Sequence[int], seed: int, mark: Callable[[int], None]) -> 
 def judged(words: list[str]) -> list[str]:
     """Return where the verdict on a store says more than its numbers."""
     from howfar.errors import HowfarError
-    from howfar.results import collect
     from howfar.store import open_store
+    from howfar.tables import collect
 
     place = words[1] if words[0] != "bench" and len(words) > 1 and not words[1].startswith("-") else "runs"
     try:

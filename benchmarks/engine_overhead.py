@@ -20,10 +20,10 @@ import torch
 from howfar import engine
 from howfar.engine import Processes, Site
 from howfar.engine.graph import Graph
-from howfar.experiment import Experiment, Step
+from howfar.grid.experiment import Experiment, Step
+from howfar.grid.suite import make_suite
 from howfar.protect import Progress
 from howfar.store import Record, Store
-from howfar.suite import make_suite
 
 
 def nothing(step: Step, store: Store, device: torch.device) -> Iterator[Progress]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from howfar.report.render import render
-from howfar.results import collect
 from howfar.store import open_store
+from howfar.tables import collect
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 

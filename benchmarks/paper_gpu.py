@@ -18,15 +18,16 @@ from typing import Any
 
 import torch
 
-from howfar import arrays, engine, work
+from howfar import arrays, engine
 from howfar.defend import DEFENSES, Chain
 from howfar.errors import HowfarError
-from howfar.experiment import Experiment, Step
+from howfar.grid.experiment import Experiment, Step
+from howfar.grid.suite import make_suite
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
 from howfar.spec import parse
+from howfar.steps import work
 from howfar.store import Store, packed, write_bytes
-from howfar.suite import make_suite
 
 SAMPLE = 2048  # images of the training that tells how long a kind of cell takes
 SECONDS = 10.0  # for a protector that trains nothing

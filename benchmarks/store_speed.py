@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.progress import track
 
 from howfar.report.render import outputs
-from howfar.results import collect
 from howfar.store import Record, Store, open_store
+from howfar.tables import collect
 
 
 def main() -> None:

@@ -25,12 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from howfar import arrays
 from howfar.data import balanced
 from howfar.data.npz import read_npz
+from howfar.grid.suite import Suite
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.probe import sharpness
 from howfar.probe.surface import Move, Point, Surface
 from howfar.spec import parse
-from howfar.suite import Suite
 from howfar.tasks import classification
 from howfar.train import Recipe, train
 

@@ -16,12 +16,12 @@ from howfar.defend import DEFENSES
 from howfar.protect import PROTECTORS
 from howfar.report.crosstask import UD, Cell, Column, Matrix
 from howfar.report.numbers import ends, shown
-from howfar.results.cells import Distances
-from howfar.results.crosstask import matrices
-from howfar.results.names import CLEAN, knows_targets, source_of
 from howfar.score import retention
 from howfar.spec import parse, split_list
 from howfar.store import Record
+from howfar.tables.cells import Distances
+from howfar.tables.crosstask import matrices
+from howfar.tables.names import CLEAN, knows_targets, source_of
 
 NAMES = {
     "class_scene": "scenes", "class_object": "objects", "segment_semantic": "segments", "depth_euclidean": "depth",

@@ -19,16 +19,16 @@ import torch
 from across_studies import STUDIES
 
 from howfar import engine, terminal
+from howfar.grid.suite import check_data
 from howfar.report.crosstask import Matrix, as_markdown
 from howfar.report.numbers import half
 from howfar.report.page import Protected
-from howfar.results import collect
-from howfar.results.cells import Distances
-from howfar.results.crosstask import matrices
-from howfar.results.names import CLEAN, Names
 from howfar.score import Retention, retention, ssim_text
 from howfar.store import Record, open_store
-from howfar.suite import check_data
+from howfar.tables import collect
+from howfar.tables.cells import Distances
+from howfar.tables.crosstask import matrices
+from howfar.tables.names import CLEAN, Names
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from drawn import code, study, table
 from scipy.stats import spearmanr
 
 from howfar.clock import circumstances
-from howfar.results.cells import Cells, grouped, readings_of
-from howfar.results.names import CLEAN
 from howfar.score import CleanRuns
 from howfar.store import Record, Store, open_store
+from howfar.tables.cells import Cells, grouped, readings_of
+from howfar.tables.names import CLEAN
 
 COSINE, ERROR, UNBIASED, CLEAN_NORM, PROTECTED_NORM = range(5)  # places in a record
 NETWORK = "network"

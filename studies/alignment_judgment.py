@@ -16,9 +16,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import placebos
 
 from howfar import engine
-from howfar.experiment import Experiment
+from howfar.grid.experiment import Experiment
+from howfar.grid.suite import make_suite
 from howfar.store import Store
-from howfar.suite import make_suite
 
 METHODS = ("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class")
 WITH_EPS = ("random:class", "lsp", "pil", "em:class", "stripes", "carriers")

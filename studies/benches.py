@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from drawn import code, study, table
 from protectors import PUBLISHED
 
-from howfar.ablation import Line, compared
 from howfar.report.numbers import ends, half
-from howfar.results import collect
 from howfar.score import ssim_text
+from howfar.steps.ablation import Line, compared
+from howfar.tables import collect
 
 AMOUNTS = {"eps": lambda level: f"{255 * level:.0f}/255", "share": lambda level: f"{100 * level:.0f} %"}
 REFERENCE = "reference, radius 0.05, 128 images"

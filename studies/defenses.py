@@ -21,14 +21,14 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.defend import DEFENSES
+from howfar.grid.suite import check_data, make_suite
 from howfar.report.numbers import half
 from howfar.report.page import Page
 from howfar.report.profile import Profile
-from howfar.results import CLEAN, collect
 from howfar.score.intervals import mean_interval
 from howfar.score.worst_case import BASELINES
 from howfar.store import Record, open_store
-from howfar.suite import check_data, make_suite
+from howfar.tables import CLEAN, collect
 
 PROTECTORS = "random,em,sem,tap,lsp[eps=8/255],ar,ops,cuda"  # LSP in the size of the others, as in all suites
 # APBench's leaderboard of June 2023: accuracy in % of a ResNet-18 on CIFAR-10. Its UEraser is the one with the maximum

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from howfar import terminal
 from howfar.report.page import Page
-from howfar.results import collect
 from howfar.store import Record, Store, open_store
+from howfar.tables import collect
 
 NUMBER = re.compile(r"\W*(\d|$)")  # how a cell with a number begins, or one without anything
 RESULTS = Path(__file__).parents[1] / "results"

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from howfar.results.cells import Cells, cosines_of, grouped, readings_of
-from howfar.results.names import CLEAN
 from howfar.score import CleanRuns, learning_alignment
 from howfar.store import Record, open_store
+from howfar.tables.cells import Cells, cosines_of, grouped, readings_of
+from howfar.tables.names import CLEAN
 
 FAMILIES = {
     "error-minimizing": ("em", "em:class", "rem", "sem", "pue", "tue", "gue", "cp", "uc"),

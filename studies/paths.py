@@ -8,9 +8,9 @@ import math
 from drawn import code, study, table
 
 from howfar.report.numbers import ends
-from howfar.results import CLEAN
-from howfar.results.curvatures import bends
-from howfar.results.trajectories import Mean
+from howfar.tables import CLEAN
+from howfar.tables.curvatures import bends
+from howfar.tables.trajectories import Mean
 
 NETWORKS = {"cifar10": ("resnet8[width=8]",), "mnist": ("lenet5", "linear[inputs=12]")}
 

@@ -13,11 +13,11 @@ from drawn import code, study, table
 
 from howfar.probe import Sharpness
 from howfar.report.numbers import ends
-from howfar.results.cells import drops_of, grouped, readings_of
-from howfar.results.names import CLEAN
 from howfar.score import rank_correlation
 from howfar.score.intervals import mean_interval
 from howfar.store import Record, Store, open_store
+from howfar.tables.cells import drops_of, grouped, readings_of
+from howfar.tables.names import CLEAN
 
 FLOOR = 1e-6  # nats; smaller SALs count as this
 

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from howfar import work
 from howfar.engine import plan
 from howfar.errors import UsageError
-from howfar.experiment import Experiment
+from howfar.grid.experiment import Experiment
+from howfar.grid.suite import check_data, make_suite, runnable
 from howfar.report.crosstask import Cell, as_json, as_markdown
 from howfar.report.page import Page
 from howfar.report.render import render
 from howfar.report.site import ranked
-from howfar.results import collect
-from howfar.results.cells import Distances
-from howfar.results.crosstask import _summary, matrices
-from howfar.results.entries import entries
 from howfar.score import retention
+from howfar.steps import work
 from howfar.store import Record, Store
 from howfar.store.record import ARRAYS
-from howfar.suite import check_data, make_suite, runnable
+from howfar.tables import collect
+from howfar.tables.cells import Distances
+from howfar.tables.crosstask import _summary, matrices
+from howfar.tables.entries import entries
 
 TINY = {
     "dataset": "rooms[size=16,train=80,test=24]", "protectors": "random,lsp[eps=16/255],em[rounds=1,steps=1]",

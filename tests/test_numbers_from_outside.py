@@ -11,10 +11,10 @@ from howfar.data import DATASETS
 from howfar.data.taskonomy import read_split
 from howfar.defend import DEFENSES
 from howfar.errors import HowfarError, UsageError
+from howfar.grid.suite import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
 from howfar.spec import LARGEST, parse, quoted, split_list
-from howfar.suite import make_suite, read_suite
 from howfar.tasks import TASKS
 from howfar.train import Recipe
 

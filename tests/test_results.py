@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from howfar.results.schema import sound_records
 from howfar.store import open_store
+from howfar.tables.schema import sound_records
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = sorted(RESULTS.glob("*.jsonl.xz"))

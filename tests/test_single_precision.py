@@ -13,13 +13,13 @@ from howfar import arrays, engine
 from howfar.arrays import seeded
 from howfar.doctor import examine
 from howfar.errors import UsageError
-from howfar.experiment import Experiment
+from howfar.grid.experiment import Experiment
+from howfar.grid.suite import make_suite
 from howfar.models import MODELS, build
 from howfar.probe import alignment, curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
+from howfar.steps.work import run
 from howfar.store import Store
-from howfar.suite import make_suite
 from howfar.train import Recipe, evaluate, train
-from howfar.work import run
 
 from .single_precision import device_without_float64
 from .tasks.test_tasks import JOINT, NAMES, made, scenes

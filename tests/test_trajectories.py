@@ -10,12 +10,12 @@ import torch
 from howfar import engine
 from howfar.cli import main
 from howfar.errors import HowfarError, UsageError
-from howfar.experiment import Experiment, Walk
+from howfar.grid.experiment import Experiment, Walk
+from howfar.grid.suite import make_suite
 from howfar.probe import Trajectory
-from howfar.results.trajectories import departures
 from howfar.store import Store
 from howfar.store.record import ARRAYS
-from howfar.suite import make_suite
+from howfar.tables.trajectories import departures
 
 
 def cells(orders: int = 3) -> list[Experiment]:

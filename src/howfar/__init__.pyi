@@ -6,7 +6,8 @@ from .defend import DEFENSES as DEFENSES
 from .engine import run as run
 from .errors import HowfarError as HowfarError
 from .errors import UsageError as UsageError
-from .experiment import Experiment as Experiment
+from .grid.experiment import Experiment as Experiment
+from .grid.suite import make_suite as make_suite
 from .models import MODELS as MODELS
 from .models import build as build
 from .probe import Sharpness as Sharpness
@@ -18,14 +19,13 @@ from .probe import sharpness as sharpness
 from .probe import trajectory as trajectory
 from .protect import PROTECTORS as PROTECTORS
 from .protect import Protector as Protector
-from .results import collect as collect
 from .score import Trials as Trials
 from .score import drop as drop
 from .score import learning_alignment as learning_alignment
 from .score import unlearnable_distance as unlearnable_distance
 from .score import worst_case as worst_case
 from .store import Store as Store
-from .suite import make_suite as make_suite
+from .tables import collect as collect
 from .tasks import TASKS as TASKS
 from .tasks import Task as Task
 from .train import Recipe as Recipe

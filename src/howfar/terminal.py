@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from howfar.ablation import Line
     from howfar.engine import Event
-    from howfar.experiment import Experiment
+    from howfar.grid.experiment import Experiment
     from howfar.protect import Progress as Work
     from howfar.report.leaderboard import Row
     from howfar.report.page import Page
     from howfar.score import Distance
+    from howfar.steps.ablation import Line
     from howfar.store import Store
 
 T = TypeVar("T")

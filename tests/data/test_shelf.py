@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from howfar import experiment
 from howfar.data import DATASETS, read_splits, write_splits
+from howfar.grid import experiment
+from howfar.grid.suite import make_suite
 from howfar.store import Store
-from howfar.suite import make_suite
 
 
 @pytest.mark.parametrize("name", ["digits", "rooms"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 from howfar.protect import Progress
 from howfar.store import Record, Store
 

@@ -17,10 +17,10 @@ from howfar.engine.elsewhere import LONGEST_SECONDS
 from howfar.engine.graph import Graph
 from howfar.engine.together import END, Together, follow, steps_of
 from howfar.errors import HowfarError
-from howfar.estimate import memory
-from howfar.experiment import Experiment
+from howfar.grid.estimate import memory
+from howfar.grid.experiment import Experiment
+from howfar.grid.suite import make_suite
 from howfar.store import Onlooker, Record, Store
-from howfar.suite import make_suite
 from howfar.train.team import Team
 from tests.engine import doings
 

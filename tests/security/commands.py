@@ -13,9 +13,9 @@ from tyro.conf import FlagCreatePairsOff
 from howfar.cli import Command
 from howfar.data import DATASETS
 from howfar.defend import DEFENSES
+from howfar.grid.suite import Suite
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
-from howfar.suite import Suite
 from howfar.tasks import TASKS
 from howfar.train import Recipe
 

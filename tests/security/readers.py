@@ -10,7 +10,6 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from howfar import artefact
 from howfar.audit.calibration import calibrated
 from howfar.data import cifar, domains, idx, pictures
 from howfar.data.camvid import camvid
@@ -18,23 +17,24 @@ from howfar.data.npz import npz
 from howfar.data.svhn import svhn
 from howfar.data.taskonomy import read_split
 from howfar.errors import HowfarError
+from howfar.grid.suite import make_suite, read_suite
 from howfar.photos import Encoding, labels_by_table
 from howfar.photos.encoding import encoded
 from howfar.photos.journal import Journal
 from howfar.photos.manifest import checked, originals_of
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import upright
+from howfar.poison import artifact
 from howfar.protect import Draft
 from howfar.protect.imported import read_array
 from howfar.report import site
 from howfar.report.entry import faults, read
 from howfar.report.render import outputs
-from howfar.results import collect
-from howfar.results.entries import entries
-from howfar.results.schema import sound_records
-from howfar.results.table import rows
 from howfar.store import Record, Store, check, open_store, packed
-from howfar.suite import make_suite, read_suite
+from howfar.tables import collect
+from howfar.tables.entries import entries
+from howfar.tables.schema import sound_records
+from howfar.tables.table import rows
 
 from . import seeds
 from .seeds import arrays_of, crafted, picture, record_of, room, saved, stored
@@ -151,13 +151,13 @@ def read_crafted(path: Path) -> object:
     """Read and check a protected set of which one file was changed."""
     folder = room("crafted")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (artefact.ARRAYS, artefact.MANIFEST):
+    for name in (artifact.ARRAYS, artifact.MANIFEST):
         (folder / name).write_bytes(path.read_bytes() if path.name.endswith(name) else crafted(name))
-    found = artefact.read(folder)
+    found = artifact.read(folder)
     all_of(
-        lambda: list(artefact.faults(found)),
-        lambda: list(artefact.doubts(found)),
-        lambda: artefact.difference(folder, {"method": "x", "seed": 0, "dataset": {}}),
+        lambda: list(artifact.faults(found)),
+        lambda: list(artifact.doubts(found)),
+        lambda: artifact.difference(folder, {"method": "x", "seed": 0, "dataset": {}}),
     )
     return None
 
@@ -296,8 +296,8 @@ READERS = {
     "index of a store": Reader("", seeds.index, read_index, 0.05),
     "lease": Reader("", seeds.claim, read_lease),
     "draft": Reader(".draft", seeds.draft, read_draft, 0.3),
-    "protected set": Reader(artefact.ARRAYS, lambda: crafted(artefact.ARRAYS), read_crafted, 0.2),
-    "its manifest": Reader(artefact.MANIFEST, lambda: crafted(artefact.MANIFEST), read_crafted, 0.2),
+    "protected set": Reader(artifact.ARRAYS, lambda: crafted(artifact.ARRAYS), read_crafted, 0.2),
+    "its manifest": Reader(artifact.MANIFEST, lambda: crafted(artifact.MANIFEST), read_crafted, 0.2),
     "manifest of photographs": Reader(
         ".json", lambda: (seeds.photographs() / "out" / "manifest.json").read_bytes(), read_manifest, 0.3
     ),

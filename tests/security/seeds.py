@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from howfar import artefact
 from howfar.cli import main
 from howfar.data import DATASETS
+from howfar.poison import artifact
 from howfar.protect import Draft
 from howfar.store import Record, Store
 from howfar.store.seal import unsealed
@@ -213,7 +213,7 @@ def crafted(file_name: str) -> bytes:
         clean = splits.train.take(torch.arange(6))
         noise = torch.full_like(clean.pixels, 2)
         protected = clean.with_pixels((clean.pixels // 2 + noise).to(torch.uint8))
-        artefact.write(Path(folder), clean, protected, {"target": "label", "protector": {"name": "random"}})
+        artifact.write(Path(folder), clean, protected, {"target": "label", "protector": {"name": "random"}})
         return (Path(folder) / file_name).read_bytes()
 
 

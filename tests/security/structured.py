@@ -22,6 +22,7 @@ from howfar.data import DATASETS
 from howfar.data.folder import counted, left_out
 from howfar.data.tree import beside, labels_by_folder, parts_of, read_tree, summary
 from howfar.defend import DEFENSES, Chain
+from howfar.grid.suite import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.naming import with_suffix
 from howfar.photos import Encoding, labels_by_table, pairs
@@ -29,7 +30,6 @@ from howfar.photos.verdict import demanded
 from howfar.protect import PROTECTORS
 from howfar.report.entry import read
 from howfar.spec import parse, split_list
-from howfar.suite import make_suite, read_suite
 from howfar.tasks import TASKS
 
 from . import readers

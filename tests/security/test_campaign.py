@@ -95,8 +95,8 @@ def test_the_judge_lets_pass_what_may_be(world: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_verdict_follows_from_its_numbers(world: Path) -> None:
-    from howfar.results import collect
     from howfar.store import Store
+    from howfar.tables import collect
 
     assert list(judged_page(collect(Store("runs"), brief=True))) == []
     assert set(POSITIONS) <= set(WEIGHTS)

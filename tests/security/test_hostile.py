@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from howfar import artefact
 from howfar.data import DATASETS, files
 from howfar.data.idx import read_idx
 from howfar.data.npz import read_arrays
 from howfar.data.pictures import read_picture, read_rgb
 from howfar.errors import HowfarError
+from howfar.poison import artifact
 from howfar.store import Record, Store
 
 from ..test_cli import TINY, inside
@@ -207,9 +207,9 @@ def test_moving_images_give_their_first_frame_and_turned_ones_stand_upright(tmp_
 
 
 def test_a_manifest_of_brackets_is_damaged_like_any_other(tmp_path: Path) -> None:
-    (tmp_path / artefact.MANIFEST).write_text("[" * 100_000)
+    (tmp_path / artifact.MANIFEST).write_text("[" * 100_000)
     with pytest.raises(HowfarError, match="damaged"):
-        artefact.read(tmp_path)
+        artifact.read(tmp_path)
     store = Store(tmp_path / "runs")
     key = store.save(Record("step", "0" * 20, {}, "done", {}, {})).key
     (tmp_path / "runs" / "step" / key / "record.json").write_text("[" * 100_000)

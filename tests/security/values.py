@@ -1,6 +1,6 @@
 """What flags and places of the command line are tried with: right values, and wrong ones for all."""
 
-from howfar.presets import SUITES
+from howfar.grid.presets import SUITES
 
 # for any flag; the last is no text
 WRONG = (

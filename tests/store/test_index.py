@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from howfar.errors import HowfarError
-from howfar.results.cells import Distances
 from howfar.store import DamagedError, Record, Store
 from howfar.store.index import NAME
+from howfar.tables.cells import Distances
 
 LONG = [0.1 * k for k in range(1000)]
 

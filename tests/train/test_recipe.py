@@ -9,8 +9,8 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import Splits
 from howfar.errors import UsageError
+from howfar.grid.suite import make_suite
 from howfar.models import MODELS, build
-from howfar.suite import make_suite
 from howfar.tasks import Task, classification, smoothed
 from howfar.tasks.joint import Joint
 from howfar.train import RECIPES, Recipe, evaluate, plain, recipe_for, steps, train

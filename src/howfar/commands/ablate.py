@@ -33,9 +33,9 @@ class AblateUd(Grid):
     """Add the released algorithm with and without its baseline and augmentation (slow)."""
 
     def __call__(self) -> int:
-        from howfar.ablation import ablated, as_rows, varied
         from howfar.models.build import weight_names
         from howfar.spec import Number
+        from howfar.steps.ablation import ablated, as_rows, varied
         from howfar.store import write_text
 
         experiments = self.experiments()

@@ -11,7 +11,7 @@ from howfar.commands.watch import watch
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from howfar.experiment import Experiment
+    from howfar.grid.experiment import Experiment
     from howfar.store import Record, Store
 
 FAILED = 3  # exit code of a run that went through, but for some cells
@@ -64,7 +64,7 @@ class Bench(Grid):
             return 0
         if any(store.done("victim", key) for key in victims):
             from howfar.report.render import outputs
-            from howfar.results import collect
+            from howfar.tables import collect
 
             page = collect(store, victims)
             for name, text in outputs(page).items():
@@ -97,7 +97,7 @@ class _Rounds:
     def by_defense(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         """Run one defense at a time, without the protectors that are broken by then; return the failures."""
         from howfar.report.verdict import BROKEN
-        from howfar.results import CLEAN, broken, protection, victim
+        from howfar.tables import CLEAN, broken, protection, victim
 
         waves = {e.defense.label: [o for o in experiments if o.defense.label == e.defense.label] for e in experiments}
         failures: list[tuple[str, str]] = []
@@ -118,7 +118,7 @@ class _Rounds:
         """Run two seeds, then one more at a time of the rows that need them; return the failures."""
         from howfar.report.numbers import counted
         from howfar.report.verdict import BROKEN
-        from howfar.results import line_of, undecided
+        from howfar.tables import line_of, undecided
 
         seeds = list(dict.fromkeys(e.seed for e in experiments))
         if self.until is None or len(seeds) <= FIRST:

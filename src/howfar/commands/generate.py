@@ -12,7 +12,7 @@ from howfar.errors import UsageError
 
 if TYPE_CHECKING:
     from howfar.data import Data
-    from howfar.experiment import Experiment
+    from howfar.grid.experiment import Experiment
 
 
 @dataclass(kw_only=True)
@@ -39,8 +39,8 @@ class Source(Common):
             source_task: what the protection is crafted against; None is classification.
             sketch: tell what the data set holds without loading it.
         """
-        from howfar.dry_run import sketched
-        from howfar.suite import check_data, make_suite
+        from howfar.grid.dry_run import sketched
+        from howfar.grid.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
             "dataset": self.dataset or "digits", "protectors": [protector], "models": "linear", "defenses": "none",
@@ -82,10 +82,11 @@ class Generate(Source):
     """Print the manifest as JSON."""
 
     def __call__(self) -> int:
-        from howfar import arrays, artefact, engine
+        from howfar import arrays, engine
         from howfar.clock import Clock
-        from howfar.dry_run import notes_of
-        from howfar.estimate import seconds_to_protect
+        from howfar.grid.dry_run import notes_of
+        from howfar.grid.estimate import seconds_to_protect
+        from howfar.poison import artifact
         from howfar.protect import Draft
 
         device = engine.choose_device(self.device)
@@ -103,7 +104,7 @@ class Generate(Source):
         clean = experiment.splits.train
         clock, method = Clock(device), spec.build()
         data, task = experiment.source()
-        artefact.cleared(self.output)
+        artifact.cleared(self.output)
         self.output.mkdir(parents=True, exist_ok=True)
         draft = Draft(self.output / f".{experiment.steps()[0].key}.draft")
         generator = arrays.seeded(self.seed, "protect")
@@ -119,7 +120,7 @@ class Generate(Source):
             "dataset": experiment.protect_spec()["dataset"], "limit_train": self.limit_train or "all", "made": made,
             "notes": draft.notes,
         }  # fmt: skip
-        manifest = artefact.write(self.output, clean, protected, about)
+        manifest = artifact.write(self.output, clean, protected, about)
         draft.discard()
         if self.json:
             terminal.show_json(manifest)
@@ -130,9 +131,9 @@ class Generate(Source):
 
     def _check_output(self, experiment: "Experiment") -> None:
         """Refuse an output that holds other files, or another set that shall stay."""
-        from howfar import artefact
+        from howfar.poison import artifact
 
-        if self.output.exists() and (not self.output.is_dir() or not artefact.ours(self.output)):
+        if self.output.exists() and (not self.output.is_dir() or not artifact.ours(self.output)):
             raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
         if self.overwrite:
             return
@@ -141,7 +142,7 @@ class Generate(Source):
             "method": experiment.protector.label, "seed": self.seed, "source_task": experiment.source_task.label,
             "dataset": {"label": data["label"]} if experiment.sketch else data,
         }  # fmt: skip
-        other = artefact.difference(self.output, wanted)
+        other = artifact.difference(self.output, wanted)
         if other:
             raise UsageError(
                 f"{self.output} holds another protected set: its {other}. Choose another folder, or give --overwrite."
@@ -164,16 +165,16 @@ class Validate(Source):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar import artefact
+        from howfar.poison import artifact
 
         if self.folder.is_file() and self.folder.suffix != ".npz":
             return self._row()
-        found = artefact.read(self.folder)
+        found = artifact.read(self.folder)
         source = found.manifest.get("source_task")
         if self.limit_train is None:  # sets of older versions do not say it
             self.limit_train = str(found.manifest.get("limit_train", len(found.data)))
         clean = None if self.dataset is None else self.experiment("clean", 0, source).splits.train
-        wrong, odd = list(artefact.faults(found, clean)), list(artefact.doubts(found))
+        wrong, odd = list(artifact.faults(found, clean)), list(artifact.doubts(found))
         if self.json:
             terminal.show_json({"folder": str(self.folder), "faults": wrong, "doubts": odd})
         else:
@@ -222,9 +223,9 @@ class Export(Common):
     """Print the budget as JSON."""
 
     def __call__(self) -> int:
-        from howfar import artefact, export
+        from howfar.poison import artifact, export
 
-        budget = export.export(artefact.read(self.folder), self.output, jpeg=self.jpeg, overwrite=self.overwrite)
+        budget = export.export(artifact.read(self.folder), self.output, jpeg=self.jpeg, overwrite=self.overwrite)
         if self.json:
             terminal.show_json(budget)
         else:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.data.outline import Outline
-    from howfar.experiment import Experiment, Step
+    from howfar.grid.experiment import Experiment, Step
+    from howfar.grid.suite import Suite
     from howfar.store import Record, Store
-    from howfar.suite import Suite
 
     Costs = Callable[[list[Experiment], Store], dict[str, float]]
 
@@ -99,8 +99,8 @@ class Grid(Common):
             known: in a dry run, what the data set holds; None asks the data set.
         """
         from howfar import engine
-        from howfar.dry_run import sketched
-        from howfar.suite import runnable
+        from howfar.grid.dry_run import sketched
+        from howfar.grid.suite import runnable
 
         if self.time_limit is not None:
             to_seconds(self.time_limit)
@@ -117,7 +117,7 @@ class Grid(Common):
 
     def suite_asked(self) -> "Suite":
         """Return the suite as it was asked for."""
-        from howfar.suite import make_suite, read_suite
+        from howfar.grid.suite import make_suite, read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
                 "source_tasks", "seeds", "until", "eps", "recipe")  # fmt: skip
@@ -146,8 +146,8 @@ class Grid(Common):
             the other one has them.
         """
         from howfar import engine
-        from howfar.dry_run import note_data
-        from howfar.estimate import memory
+        from howfar.grid.dry_run import note_data
+        from howfar.grid.estimate import memory
 
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
@@ -234,7 +234,7 @@ class _Plan:
         cls, experiments: "list[Experiment]", store: "Store", workers: int, after: dict[str, float]
     ) -> "_Plan":  # fmt: skip
         from howfar.engine import plan
-        from howfar.estimate import estimate
+        from howfar.grid.estimate import estimate
 
         todo, _ = plan(experiments, store)
         count = len({step.key for experiment in experiments for step in experiment.steps()})
@@ -263,7 +263,7 @@ class _Plan:
 
     def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
         """Print the matrix of what is to do."""
-        from howfar.dry_run import notes_of
+        from howfar.grid.dry_run import notes_of
 
         notes, data = notes_of(experiments), _about(experiments[0])
         if as_json:

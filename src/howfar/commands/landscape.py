@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from howfar.experiment import Experiment
+    from howfar.grid.experiment import Experiment
+    from howfar.steps import View
     from howfar.store import Store
-    from howfar.views import View
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class _Walked(Grid):
             costs: returns the expected seconds of what is computed after training.
             check: refuses networks that cannot be looked at as wanted; asked about every victim before any is trained.
         """
-        from howfar.experiment import Walk
+        from howfar.grid.experiment import Walk
 
         if self.every < 0 or self.images < 1:
             raise UsageError("--every counts batches and --images images. Take 0 or more, and 1 or more.")
@@ -93,7 +93,7 @@ class Landscape(_Walked):
     """Draw the first scene as .pdf, .svg or .png; those of further victims and seeds get a number."""
 
     def __call__(self) -> int:
-        from howfar import engine, views
+        from howfar import engine, steps
         from howfar.report.paper import check_figure
 
         if self.save is not None:
@@ -101,25 +101,25 @@ class Landscape(_Walked):
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
         if not 0 < extent < math.inf:
             raise UsageError(f"--extent {extent} makes no sense. Take a number above 0.")
-        view = views.View(
+        view = steps.View(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )
         device = engine.choose_device(self.device)
-        ready = self.walked(lambda cells, store: views.landscape_seconds(cells, store, view, device), view.check)
+        ready = self.walked(lambda cells, store: steps.landscape_seconds(cells, store, view, device), view.check)
         if ready is None:
             return 0
         return self._draw(*ready, view, device)
 
     def _draw(self, cells: "list[Experiment]", store: "Store", view: "View", device: "torch.device") -> int:
         """Compute the surfaces and write what shows them; returns the exit code."""
-        from howfar import views
+        from howfar import steps
         from howfar.report.paper import save
         from howfar.report.render import render
-        from howfar.results import collect
-        from howfar.results.landscapes import as_arrays, scenes
         from howfar.store import write_text
+        from howfar.tables import collect
+        from howfar.tables.landscapes import as_arrays, scenes
 
-        keys = terminal.watch(views.look(cells, store, view, device), "landscape")
+        keys = terminal.watch(steps.look(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
         write_text(store.root / "landscape.json", text + "\n")
@@ -155,7 +155,7 @@ class Curvature(_Walked):
     figures of further victims and seeds get a number."""
 
     def __call__(self) -> int:
-        from howfar import engine, views
+        from howfar import engine, steps
         from howfar.report.paper import check_figure
 
         if self.draws < 2 or self.top < 1:
@@ -164,15 +164,15 @@ class Curvature(_Walked):
             check_figure(self.save)
         device = engine.choose_device(self.device)
         how: dict[str, Any] = {"images": self.images, "top": self.top, "draws": self.draws, "device": device}
-        ready = self.walked(lambda cells, store: views.curvature_seconds(cells, store, **how))
+        ready = self.walked(lambda cells, store: steps.curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
         from howfar.report.paper import save_cuts
-        from howfar.results.curvatures import bends, cuts, overview
         from howfar.store import write_text
+        from howfar.tables.curvatures import bends, cuts, overview
 
         cells, store = ready
-        work = views.bent(cells, store, **how)
+        work = steps.bent(cells, store, **how)
         keys = terminal.watch(work, "curvature")
         found = bends(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):

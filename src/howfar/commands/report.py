@@ -117,7 +117,7 @@ class Report(Common):
 
 
 def _page(runs: str, *, brief: bool = False) -> "Page":
-    from howfar.results import collect
+    from howfar.tables import collect
 
     return collect(opened(runs), brief=brief)
 
@@ -133,7 +133,7 @@ def _rows_of(runs: str) -> list[Path]:
 
 def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":
     from howfar.report.entry import read
-    from howfar.results.entries import entries
+    from howfar.tables.entries import entries
 
     rows = _rows_of(runs)
     return [read(path) for path in rows] if rows else entries(opened(runs, reading=reading))

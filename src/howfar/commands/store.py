@@ -91,7 +91,7 @@ class ExportStore(Common):
     """Folder, URL or packed file of the store."""
 
     def __call__(self) -> int:
-        from howfar.results.table import rows, write
+        from howfar.tables.table import rows, write
 
         found = rows(opened(self.runs))
         write(found, self.output)
@@ -136,7 +136,7 @@ class Compare(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.results.table import apart
+        from howfar.tables.table import apart
 
         columns = ["victim", self.one, self.other, "difference"]
         pairs = apart(opened(self.one), opened(self.other))
@@ -242,8 +242,8 @@ def opened(place: str, *, reading: bool = False) -> "Store":
 
 def _impossible(store: "Store", known: "Collection[Path]") -> "list[Finding]":
     """Return the records that lack what their step must hold, or say what cannot be, besides those that are known."""
-    from howfar.results.schema import fault
     from howfar.store import Finding
+    from howfar.tables.schema import fault
 
     found = []
     for step in store.steps():

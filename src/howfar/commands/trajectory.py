@@ -32,7 +32,7 @@ class Trajectory(Grid):
     """False discovery rate."""
 
     def __call__(self) -> int:
-        from howfar.experiment import Walk
+        from howfar.grid.experiment import Walk
 
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
@@ -46,8 +46,8 @@ class Trajectory(Grid):
         store = self.store()
         if not self.complete(experiments, store):
             return 0
-        from howfar.results.trajectories import departures, overview
         from howfar.store import write_text
+        from howfar.tables.trajectories import departures, overview
 
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]

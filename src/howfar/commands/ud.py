@@ -58,7 +58,7 @@ class Ud(Common):
     """Print as JSON, with the margin of every layer in every epoch."""
 
     def __call__(self) -> int:
-        from howfar.compare import compare
+        from howfar.commands.compare import compare
         from howfar.report.render import render
         from howfar.store import open_store, write_text
 
@@ -89,7 +89,7 @@ class Ud(Common):
         return 0
 
     def _selected(self, store: "Store", text: str) -> "list[Record]":
-        from howfar.compare import select
+        from howfar.commands.compare import select
 
         return select(store, text, model=self.model, defense=self.defense)
 
@@ -99,7 +99,7 @@ class Ud(Common):
 
         from howfar import engine
         from howfar.data import source
-        from howfar.suite import check_data, make_suite
+        from howfar.grid.suite import check_data, make_suite
 
         flags: dict[str, Any] = {
             "dataset": _dataset(text, self.size), "protectors": "clean", "models": self.model or "resnet8",

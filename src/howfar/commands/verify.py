@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from howfar.data.outline import Outline
-    from howfar.experiment import Experiment
+    from howfar.grid.experiment import Experiment
     from howfar.photos.pairs import Pair
     from howfar.photos.verdict import Loss
-    from howfar.results.cells import Cells
     from howfar.store import Record, Store
+    from howfar.tables.cells import Cells
 
 UNMET = 4  # exit code if a requirement is not met
 RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "crop=0", "flip=true")  # whatever the suites train with
@@ -103,9 +103,9 @@ class Verify(Common):
         """Write the page and say what was found; returns the exit code."""
         from howfar.photos.verdict import required, sentences
         from howfar.report.render import render
-        from howfar.results import collect
-        from howfar.results.cells import grouped
         from howfar.store import write_text
+        from howfar.tables import collect
+        from howfar.tables.cells import grouped
 
         keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)
@@ -270,8 +270,8 @@ def _losses(tables: "list[Cells]", names: dict[str, str], shares: list[float]) -
 def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
     """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
     from howfar.photos.verdict import Loss
-    from howfar.results.cells import Spreads, drop_of, drops_of, seeds_of
     from howfar.score import retention
+    from howfar.tables.cells import Spreads, drop_of, drops_of, seeds_of
 
     pairs = {label: pair for label, pair in cells.rows().items() if _way_of(label, names)}
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}

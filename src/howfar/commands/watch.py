@@ -9,7 +9,7 @@ from howfar import terminal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from howfar.experiment import Experiment, Step
+    from howfar.grid.experiment import Experiment, Step
     from howfar.store import Claim, Record, Store
 
 LOOK_SECONDS = 2.0
@@ -62,7 +62,7 @@ class Sight:
 def watch(experiments: "list[Experiment]", store: "Store", *, as_json: bool) -> int:
     """Show what runs where until all steps are over (once, as JSON or into a file); returns the exit code."""
     from howfar.engine import plan
-    from howfar.estimate import estimate
+    from howfar.grid.estimate import estimate
 
     seconds = estimate(plan(experiments, store)[0], store)  # once: it reads all records
     sight = look(experiments, store, seconds)

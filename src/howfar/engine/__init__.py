@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from howfar import arrays, work
+from howfar import arrays
 from howfar.engine.cell import REPORT_SECONDS, Site
 from howfar.engine.elsewhere import Elsewhere
 from howfar.engine.event import Event
@@ -19,7 +19,8 @@ from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
 from howfar.engine.together import Together, follow, steps_of
 from howfar.errors import UsageError
-from howfar.experiment import Experiment, Step, shelve
+from howfar.grid.experiment import Experiment, Step, shelve
+from howfar.steps import work
 from howfar.store import Store
 from howfar.train.team import team
 

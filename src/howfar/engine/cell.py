@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from howfar import work
 from howfar.engine.event import Event
 from howfar.errors import HowfarError
-from howfar.experiment import Shelf, Step, take_from
+from howfar.grid.experiment import Shelf, Step, take_from
 from howfar.protect import Progress
+from howfar.steps import work
 from howfar.store import Store, open_store
 
 REPORT_SECONDS = 0.2  # progress is told at most so often

@@ -18,7 +18,7 @@ from howfar.engine.event import Event
 from howfar.engine.memory import keep_freed
 from howfar.engine.pool import DIED, Pool
 from howfar.errors import HowfarError, UsageError
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 from howfar.store import Onlooker, Store, absolute, open_store
 
 AUTO = "auto"

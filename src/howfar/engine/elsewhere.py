@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from howfar.engine.cell import REPORT_SECONDS, finished
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 from howfar.store import Onlooker, Store
 
 LONGEST_SECONDS = 5.0  # between two looks: leases are renewed so often

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from howfar.engine.cell import finished
-from howfar.experiment import Experiment, Step
+from howfar.grid.experiment import Experiment, Step
 from howfar.store import Store
 
 RETRIES = 1  # a step whose worker died is tried so often again: the others may have taken the memory

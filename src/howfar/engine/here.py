@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.pool import Pool
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 
 
 class Here(Pool):

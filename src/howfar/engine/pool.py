@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from howfar.engine.event import Event
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 
 DIED = "the worker died"  # how the note of a failed step begins that may be tried again
 

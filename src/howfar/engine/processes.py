@@ -19,7 +19,7 @@ from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.memory import keep_freed
 from howfar.engine.pool import DIED, Pool
-from howfar.experiment import Step
+from howfar.grid.experiment import Step
 
 AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
 

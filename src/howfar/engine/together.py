@@ -13,7 +13,7 @@ from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.here import Here
 from howfar.errors import HowfarError
-from howfar.experiment import Experiment, Step
+from howfar.grid.experiment import Experiment, Step
 from howfar.store import Store, open_store
 from howfar.train.team import Team
 

@@ -1,0 +1,414 @@
+"""From a request (preset, TOML file, flags) to the experiments of a benchmark."""
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from torch import Tensor
+
+from howfar.arrays import Heads
+from howfar.data import DATASETS, Data
+from howfar.defend import DEFENSES, Chain, Defense, expanded
+from howfar.errors import HowfarError, UsageError, unknown
+from howfar.grid.experiment import Experiment
+from howfar.grid.presets import SUITES
+from howfar.models import MODELS, Architecture
+from howfar.probe import Probe
+from howfar.probe.probe import ProbeImages
+from howfar.protect import PROTECTORS, Protector
+from howfar.spec import Eps, Number, Spec, parse, split_list
+from howfar.tasks import TASKS, Task, is_dense
+from howfar.train import Recipe, recipe_for
+from howfar.train.recipes import OWN
+
+MOST_SEEDS, LAST_SEED = 10_000, 2**63 - 1
+
+
+def _names(value: object) -> object:
+    return split_list(value) if isinstance(value, str) else value
+
+
+def _seeds(value: object) -> object:
+    """``"0-2,5"`` -> [0, 1, 2, 5]."""
+    if not isinstance(value, str):
+        return [value] if isinstance(value, int) else value
+    seeds: list[int] = []
+    for part in split_list(value):
+        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part, re.ASCII)
+        if found is None:
+            raise UsageError(f"seeds '{value}': '{part}' is no seed. Write whole numbers from 0, e.g. 0-4 or 0,7.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"seeds '{value}': {part} counts down, so it names none. Write {last}-{first}.")
+        if last - first >= MOST_SEEDS or last > LAST_SEED:
+            raise UsageError(f"seeds '{value}': {part} is too much. Take {MOST_SEEDS} seeds at most, below 2**63.")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def _limit(value: object) -> object:
+    return None if value in ("all", 0, "0") else value
+
+
+def _points(value: object) -> object:
+    """``"±5"`` -> 5; ``off`` -> None."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().removeprefix("±").removesuffix("%").strip()
+    if text == "off":
+        return None
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 < points <= 100:
+        raise ValueError("write points above 0 and at most 100, such as 5, or off")
+    return points
+
+
+LISTS = {
+    "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
+    "tasks": "classification", "source_tasks": "classification", "seeds": "0-2",
+}  # keys that name something, with an example  # fmt: skip
+HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
+Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
+Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
+Until = Annotated[Annotated[float, Field(gt=0, le=100)] | None, BeforeValidator(_points)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark as a person asks for it. These are the keys of ``--config suite.toml``.
+
+    Attributes:
+        dataset: e.g. ``cifar10`` or ``folder:photos[size=32]``.
+        data_root: folder or file of the data set; None takes ``~/.cache/howfar``.
+        download: fetch the data set where it is missing.
+        limit_train: class-balanced subset of the training images; None takes all.
+        limit_test: the same of the test images.
+        held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
+            fifth of all. None keeps back 1,000 if a defense needs clean images, else none.
+        tasks: what victims learn, a victim each; ``joint[tasks=a+b]`` is one victim that learns several.
+        source_tasks: what the protection is crafted against. Protectors that know of no target are crafted once.
+        protectors: ``clean`` is always added, as the baseline of all others. ``ops@class_scene`` is crafted against
+            that task alone, whatever ``source_tasks`` says.
+        defenses: what learners do against protection; ``worst`` stands for the newest ensemble.
+        models: the victims.
+        dense_models: the victims of tasks with an output for every pixel; None takes ``models`` for these too.
+        seeds: of noise, weights and batches; a cell each.
+        until: add seeds in their order, two at first, until the drop or the retention of a row is known to ± so many
+            points or it is decided whether its protection holds; None runs all seeds.
+        eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
+        recipe: how victims are trained, by name; ``own`` takes each network's own (``RECIPES``).
+        train: fields of the recipe that differ, for every victim; a table under the name of a network holds for that
+            network alone, as in ``{"epochs": 10, "unet": {"epochs": 8}}``.
+        probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
+        radius: of SAL.
+        alignment_images: on which gradients are compared with those of their clean originals; 0 leaves it out.
+    """
+
+    dataset: str
+    protectors: Names
+    defenses: Names
+    models: Names
+    seeds: Seeds
+    recipe: str = OWN
+    train: dict[str, object] = field(default_factory=dict)
+    data_root: Path | None = None
+    download: bool = False
+    limit_train: Limit = None
+    limit_test: Limit = None
+    held_out: Annotated[int, Field(ge=0)] | None = None
+    tasks: Names = ("classification",)
+    dense_models: Names | None = None
+    until: Until = None
+    source_tasks: Names = ("classification",)
+    eps: Eps | None = None
+    probe_images: ProbeImages = 256
+    radius: Annotated[Number, Field(gt=0)] = 0.05
+    alignment_images: ProbeImages = 192
+
+    def recipe_of(self, model: Spec[Architecture]) -> Recipe:
+        """Return how a victim is trained.
+
+        Raises:
+            UsageError: for an unknown recipe or setting, or a value that makes no sense.
+        """
+        shared = {key: value for key, value in self.train.items() if not isinstance(value, Mapping)}
+        own = self.train.get(model.name, {})
+        return recipe_for(model.name, self.recipe, {**shared, **(own if isinstance(own, Mapping) else {})})
+
+    def experiments(self) -> list[Experiment]:
+        """Return the grid, every name checked.
+
+        Raises:
+            UsageError: for an unknown name or a setting that makes no sense.
+        """
+        dataset = parse(
+            self.dataset, DATASETS, "dataset",
+            **({"root": str(self.data_root.expanduser())} if self.data_root else {}),
+            **({"download": True} if self.download else {}),
+        )  # fmt: skip
+        wanted = [_aimed(name, self.eps) for name in ("clean", *self.protectors)]
+        defenses = _unique(
+            Chain.parse(name, DEFENSES, optional=not named) for name, named in expanded(self.defenses).items()
+        )
+        held_out = self.held_out
+        if held_out is None:
+            held_out = HELD_OUT if any(_needs_clean(chain.build()) for chain in defenses) else 0
+        models, dense = (
+            _unique(parse(name, MODELS, "model") for name in names) for names in (self.models, self._dense_models)
+        )
+        recipes = {model.label: self.recipe_of(model) for model in (*models, *dense)}
+        tasks, sources = (_unique(parse(n, TASKS, "task") for n in names) for names in (self.tasks, self.source_tasks))
+        crafted = {
+            (protector.label, source.label): (protector, source)
+            for protector, own in wanted
+            for source in (([own] if own else sources) if protector.build().uses_labels else sources[:1])
+        }
+        return [
+            Experiment(
+                dataset=dataset, limit_train=self.limit_train, limit_test=self.limit_test,
+                source_task=source, task=task, protector=protector, defense=defense, model=model,
+                recipe=recipes[model.label], seed=seed, held_out=held_out,
+                probe=Probe(self.probe_images, self.radius), alignment=self.alignment_images,
+            )
+            for task in tasks
+            for model, defense, seed, (protector, source) in product(
+                dense if is_dense(task) else models, defenses, dict.fromkeys(self.seeds), crafted.values()
+            )
+        ]  # fmt: skip
+
+    @property
+    def _dense_models(self) -> tuple[str, ...]:
+        return self.models if self.dense_models is None else self.dense_models
+
+
+def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable[[Data], Task]] | None]:
+    """Return a protector, and the task that ``NAME@TASK`` crafts it against."""
+    parts = split_list(text, at="@")
+    if not parts or ("@" in text and len(parts) == 1):
+        raise UsageError(f"'{text}' names no source task behind the @. Write ops@class_scene, or leave the @ out.")
+    if len(parts) > 2:
+        raise UsageError(
+            f"'{text}' names more than one source task. Write one entry a task: ops@class_scene,ops@normal."
+        )
+    return _protector(parts[0], eps), parse(parts[1], TASKS, "task") if len(parts) == 2 else None
+
+
+def _protector(text: str, eps: float | None) -> Spec[Protector]:
+    found = parse(text, PROTECTORS, "protector")
+    if eps is None or getattr(found.factory, "norm", None) != "L∞":
+        return found  # another norm's radius is another number
+    return parse(text, PROTECTORS, "protector", eps=eps)
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file with a suite's keys, and optionally ``suite = "digits"`` to start from.
+
+    Raises:
+        UsageError: if the file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist. Give a TOML file with the keys of a suite.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path} is no TOML file ({error}). Mend it.") from None
+
+
+def make_suite(
+    name: str | None, *layers: Mapping[str, Any], settings: Iterable[str] = (), single: Iterable[str] = ()
+) -> Suite:
+    """Return a suite from a preset, overlaid by mappings and by ``key=value`` settings, the last one winning.
+
+    Args:
+        name: a key of ``SUITES``; None takes the first one made for the data set, ``standard`` where there is none.
+        layers: nested mappings with a suite's keys, such as a TOML file or flags.
+        settings: e.g. ``"train.lr=0.1"``.
+        single: keys of which the first value of the preset alone is taken, such as ``models``.
+
+    Raises:
+        UsageError: for an unknown key (with the nearest known one) or a bad value.
+    """
+    over = [*layers, *(_nested(text) for text in settings)]
+    named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
+    if named is None:
+        named = _suite_of(next((str(layer["dataset"]) for layer in reversed(over) if "dataset" in layer), "rooms"))
+    if named not in SUITES:
+        raise unknown("suite", named, SUITES)
+    merged: dict[str, Any] = dict(SUITES[named])
+    merged |= {key: merged[key][:1] for key in single if key in merged}
+    known = {entry.name for entry in fields(Suite)}
+    if any("recipe" in layer for layer in over):  # the settings of the preset belong to its own recipe
+        merged["train"] = {}
+    if any("models" in layer for layer in over):  # whoever names victims means them for every task
+        merged.pop("dense_models", None)
+    for layer in over:
+        for key, value in layer.items():
+            if key not in {*known, "suite"}:
+                raise unknown("key", key, known)
+            if key == "train":
+                merged["train"] = _overlaid(merged.get("train", {}), _settings(value))
+            elif key != "suite":
+                merged[key] = value
+    for key, example in LISTS.items():
+        if isinstance(merged.get(key), str | list | tuple) and not _names(merged[key]):
+            raise UsageError(
+                f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name one or more, e.g. {example}, or "
+                f"leave the flag out for those of the suite '{named}'."
+            )
+    try:
+        suite = TypeAdapter(Suite).validate_python(merged)
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
+    for network in (key for key, value in suite.train.items() if isinstance(value, Mapping)):
+        parse(network, MODELS, "model")
+    for model in (*suite.models, *(suite.dense_models or ())):
+        suite.recipe_of(parse(model, MODELS, "model"))
+    return suite
+
+
+def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of recipes; what is set for all networks replaces what single ones had."""
+    shared = {key for key, value in over.items() if not isinstance(value, Mapping)}
+    merged: dict[str, Any] = {
+        key: {name: inner for name, inner in value.items() if name not in shared}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in train.items()
+    }
+    for key, value in over.items():
+        before = merged.get(key)
+        merged[key] = (
+            {**(before if isinstance(before, Mapping) else {}), **value} if isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def _settings(train: object) -> Mapping[str, object]:
+    if isinstance(train, Mapping):
+        return train
+    raise UsageError(f"train = {train!r} is wrong: it takes settings. Write train.lr=0.1, or a table [train] in TOML.")
+
+
+def _suite_of(dataset: str) -> str:
+    """Return the first suite made for a data set, whatever its settings."""
+    names = ((suite, re.split(r"[:\[]", keys["dataset"])[0]) for suite, keys in SUITES.items())
+    return next((suite for suite, name in names if name == re.split(r"[:\[]", dataset)[0]), "standard")
+
+
+def _nested(text: str) -> dict[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise UsageError(f"'{text}' sets nothing. Write --set key=value, for instance --set train.lr=0.1.")
+    found: Any = value.strip()
+    for part in reversed(key.strip().split(".")):
+        found = {part: found}
+    return dict(found)
+
+
+def _unique(specs: Iterable[Labelled]) -> list[Labelled]:
+    return list({spec.label: spec for spec in specs}.values())
+
+
+def check_data(experiments: list[Experiment]) -> None:
+    """Load the data and build the tasks once, so that bad input is refused before any work starts.
+
+    Raises:
+        HowfarError: whatever the data set or a task has to say, or a defense that cannot run.
+    """
+    for fault in _faults(experiments, _checked_tasks(experiments)):
+        raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+
+
+def runnable(experiments: list[Experiment]) -> tuple[list[Experiment], dict[str, str]]:
+    """Return the experiments without those of an ensemble's defenses that cannot run.
+
+    Returns:
+        the experiments that can run, and by the label of every defense that cannot, with all tasks or with some, what
+        it lacks, as the rest of a sentence.
+
+    Raises:
+        HowfarError: as ``check_data``, for defenses that were named themselves.
+    """
+    faults = list(_faults(experiments, _checked_tasks(experiments)))
+    for fault in faults:
+        if not fault.chain.optional:
+            raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+    gone = {(fault.chain.label, fault.task) for fault in faults}
+    kept = [e for e in experiments if (e.defense.label, e.task.label) not in gone]
+    reasons: dict[str, list[str]] = {}
+    for fault in faults:
+        reasons.setdefault(fault.chain.label, []).append(fault.reason)
+    return kept, {label: ", and it ".join(dict.fromkeys(given)) for label, given in reasons.items()}
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a defense cannot run with a task.
+
+    Attributes:
+        chain: the defense.
+        task: label of the task.
+        reason: what it lacks, as the rest of a sentence.
+        cure: what to do.
+    """
+
+    chain: Chain
+    task: str
+    reason: str
+    cure: str
+
+
+def _checked_tasks(experiments: list[Experiment]) -> dict[str, Task]:
+    """Return the tasks by their labels, once data and source tasks are known to serve."""
+    splits = experiments[0].splits
+    makers = {maker.label: maker for e in experiments for maker in (e.source_task, e.task)}
+    tasks = {label: maker.build()(splits.train) for label, maker in makers.items()}
+    for name in {e.source_task.label for e in experiments}:
+        target = tasks[name].prepare(splits.train).answers(tasks[name].target)
+        for protector in {e.protector.label: e.protector for e in experiments if e.source_task.label == name}.values():
+            if not protector.build().takes(target):
+                raise UsageError(f"'{protector.label}' cannot be crafted against '{name}': see howfar list protectors.")
+    for task in tasks.values():
+        labels = task.prepare(splits.test).answers(task.target)
+        if isinstance(labels, Tensor) and labels.ndim == 1 and int(labels.max()) >= int(task.outputs):
+            raise HowfarError(
+                f"the test set has class {int(labels.max())}, which no training image shows. Add images of it."
+            )
+    return tasks
+
+
+def _faults(experiments: list[Experiment], tasks: Mapping[str, Task]) -> Iterator[_Fault]:
+    """Yield the pairs of defense and task that cannot run."""
+    splits = experiments[0].splits
+    cells = {(e.defense.label, e.task.label): e for e in experiments}
+    for (_, name), experiment in cells.items():
+        defense, held = experiment.defense.build(), experiment.held_out
+        if _needs_clean(defense) and splits.clean is None:
+            few = f"{experiment.counts[0]} training images are too few to keep any back"
+            reason = "needs clean images, and " + (few if held else "none are held back")
+            cure = "Add images, or leave it out." if held else "Give --set held_out=1000."
+            yield _Fault(experiment.defense, name, reason, cure)
+            continue
+        target = splits.train.targets.get(tasks[name].target)
+        if defense.needs_labels and (target is None or target.ndim > 1 or target.is_floating_point()):
+            reason = f"needs one class an image, which '{name}' has not"
+            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+        elif defense.moves_targets and isinstance(tasks[name].outputs, Heads):
+            reason = f"mixes or moves targets, which it cannot for several at once ('{name}')"
+            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+
+
+def _needs_clean(defense: Defense) -> bool:
+    return defense.needs_clean or defense.selects

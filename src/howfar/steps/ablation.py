@@ -1,0 +1,249 @@
+"""One training, many ways to measure it -> how much UD owes to the way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from howfar.errors import HowfarError, UsageError
+from howfar.grid.experiment import Experiment
+from howfar.probe import Probe, Sharpness
+from howfar.score import CleanRuns, Correlation, rank_correlation
+from howfar.score.drop import drop
+from howfar.score.intervals import mean_interval, pooled
+from howfar.score.unlearnable_distance import Readings
+from howfar.store import Record, Store
+from howfar.tables.names import CLEAN, crafted
+
+STARTS = 20  # random starts of k-means that are tried
+CLOSE = 0.03  # of UD: two ways to measure agree
+Rule = Literal["per-epoch", "pooled", "counting parameters", "k-means, random start", "SAL ÷ training loss"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """SAL of one layer as an ablation keeps it; see ``howfar.score.unlearnable_distance.Reading``."""
+
+    sal: float
+    standard_error: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """UD of all protectors, measured in one way.
+
+    Attributes:
+        probe: how SAL was measured.
+        rule: how β was found, what was counted, or what SAL was taken relative to.
+        ud: mean UD over seeds by protector.
+        low: lower end of its 95 % interval over seeds; None with a single seed.
+        high: upper end.
+        starts: smallest and largest UD of all starts, of ``k-means, random start`` alone.
+        correlation: rank correlation of drop and UD over protectors; None with fewer than three.
+        moved: largest |ΔUD| against the first line, over pairs of protector and seed.
+        close: number of pairs whose UD is the first line's to 0.03.
+        pairs: number of pairs.
+    """
+
+    probe: str
+    rule: Rule
+    ud: dict[str, float]
+    low: dict[str, float | None]
+    high: dict[str, float | None]
+    starts: dict[str, tuple[float, float]]
+    correlation: Correlation | None
+    moved: float
+    close: int
+    pairs: int
+
+
+def varied(
+    base: Probe, *, radii: Sequence[float], steps: Sequence[int], modes: Sequence[str], images: Sequence[int],
+    released: bool = False,
+) -> tuple[Probe, ...]:  # fmt: skip
+    """Return ``base`` with one setting changed at a time.
+
+    Args:
+        base: not among them.
+        radii: of the ball.
+        steps: of ``fast``.
+        modes: other modes.
+        images: sizes of the probe set.
+        released: add ``reference`` with what the released code does beyond the definition.
+    """
+    found: list[Probe] = [replace(base, radius=radius) for radius in radii]
+    found += [replace(base, steps=count) for count in steps]
+    found += [replace(base, mode=mode) for mode in modes]  # type: ignore[arg-type]
+    found += [replace(base, images=count) for count in images]
+    if released:
+        reference = replace(base, mode="reference")
+        found += [reference, replace(reference, baseline=True), replace(reference, augment=True)]
+        found += [replace(reference, baseline=True, augment=True)]
+    return tuple(probe for probe in dict.fromkeys(found) if probe != base)
+
+
+def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
+    """Return the table; the first line is the setting that all others are held against.
+
+    Args:
+        experiments: of one model, defense, task and data set, finished, all with the same variants.
+        store: where their records are.
+
+    Raises:
+        HowfarError: if a run is missing.
+    """
+    records = []
+    for step in (experiment.steps()[1] for experiment in experiments):
+        record = store.find(step.name, step.key)
+        if record is None or record.status != "done":
+            raise HowfarError(f"{step.label} is not finished. Run the same command again.")
+        records.append(record)
+    return compared(records)
+
+
+def compared(records: Sequence[Record]) -> list[Line]:
+    """Return the table of finished records; see ``ablated``."""
+    runs = _runs(records)
+    first_spec = records[0].spec
+    probes = [_label(spec) for spec in (first_spec["probe"], *first_spec["variants"])]
+    seeds = sorted({seed for _, seed in runs})
+    names = sorted({name for name, _ in runs} - {CLEAN})
+    drops = [[_drop(runs[CLEAN, seed], runs[name, seed]) for seed in seeds] for name in names]
+    lines: list[Line] = []
+    first: list[list[float]] | None = None
+    for index, probe in enumerate(probes):
+        readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
+        for rule in RULES if index == 0 else RULES[:1]:
+            scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
+            starts = _random_starts(readings, names, seeds) if rule == "k-means, random start" else {}
+            found = {name: each.mean(1).tolist() for name, each in starts.items()}
+            found = found or _distances(scaled, names, seeds, rule)
+            line = _line(probe, rule, found, drops, first or list(found.values()))
+            first = first or list(found.values())
+            means = {name: values.mean(0) for name, values in starts.items()}
+            lines.append(replace(line, starts={name: (float(m.min()), float(m.max())) for name, m in means.items()}))
+    return lines
+
+
+def _line(
+    probe: str, rule: Rule, found: Mapping[str, list[float]], drops: list[list[float]], first: list[list[float]]
+) -> Line:  # fmt: skip
+    values = list(found.values())
+    spread = pooled(values)
+    ends = {name: mean_interval(each, spread=spread) for name, each in found.items()}
+    moved = np.abs(np.array(values) - np.array(first))
+    return Line(
+        probe=probe,
+        rule=rule,
+        ud={name: float(np.mean(each)) for name, each in found.items()},
+        low={name: low for name, (low, _) in ends.items()},
+        high={name: high for name, (_, high) in ends.items()},
+        starts={},
+        correlation=rank_correlation(drops, values) if len(found) > 2 else None,
+        moved=float(moved.max()),
+        close=int((moved <= CLOSE).sum()),
+        pairs=moved.size,
+    )
+
+
+def as_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Return the table as JSON values."""
+    return [asdict(line) for line in lines]
+
+
+Epochs = list[dict[str, Any]]
+
+
+def _label(spec: Mapping[str, Any]) -> str:
+    return Probe(**{name: value for name, value in spec.items() if name != "version"}).label
+
+
+def _runs(records: Sequence[Record]) -> dict[tuple[str, int], Epochs]:
+    runs: dict[tuple[str, int], Epochs] = {}
+    for record in records:
+        cell = crafted(record.spec), record.spec["seed"]
+        if cell in runs:
+            raise UsageError(
+                f"{cell[0]} with seed {cell[1]} is there twice. Give one model, defense, task and data set."
+            )
+        runs[cell] = [
+            {**epoch, "quality": record.result["quality"], "higher_is_better": record.result["higher_is_better"]}
+            for epoch in record.result["epochs"]
+        ]
+    return runs
+
+
+def _drop(clean: Epochs, poisoned: Epochs) -> float:
+    last, other = clean[-1], poisoned[-1]
+    return drop([last["quality"]], [other["quality"]], higher_is_better=last["higher_is_better"]).value
+
+
+def _readings(epochs: Epochs, index: int) -> list[dict[str, Reading]]:
+    """Return SAL as the probe number ``index`` measured it."""
+    found: list[dict[str, Reading]] = []
+    for epoch in epochs:
+        layers = {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()}
+        if index:
+            other = {name: (sal, error) for name, (sal, error) in epoch["variants"][index - 1].items()}
+        else:
+            other = {name: (full.sal, full.standard_error) for name, full in layers.items()}
+        found.append({name: Reading(*pair, layers[name].parameters) for name, pair in other.items()})
+    return found
+
+
+def _relative(
+    readings: dict[tuple[str, int], list[dict[str, Reading]]], runs: dict[tuple[str, int], Epochs]
+) -> dict[tuple[str, int], list[dict[str, Reading]]]:
+    """Return SAL in units of the epoch's training loss."""
+
+    def scaled(reading: Reading, loss: float) -> Reading:
+        return replace(reading, sal=reading.sal / loss, standard_error=reading.standard_error / loss)
+
+    return {
+        cell: [
+            {name: scaled(reading, epoch["loss"]) for name, reading in layers.items()}
+            for layers, epoch in zip(found, runs[cell], strict=True)
+        ]
+        for cell, found in readings.items()
+    }
+
+
+Measured = Mapping[tuple[str, int], list[dict[str, Reading]]]  # SAL by protector and seed
+
+
+def _distances(
+    readings: Measured, names: Sequence[str], seeds: Sequence[int], rule: Rule
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return UD of every seed, by protector."""
+    beta: Literal["per-epoch", "pooled"] = "pooled" if rule == "pooled" else "per-epoch"
+    weight: Literal["layers", "parameters"] = "parameters" if rule == "counting parameters" else "layers"
+    clean = {seed: CleanRuns(readings[CLEAN, seed], beta=beta, weight=weight) for seed in seeds}
+    return {name: [clean[seed].distance(readings[name, seed]).value for seed in seeds] for name in names}
+
+
+def _random_starts(
+    readings: Measured, names: Sequence[str], seeds: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:  # fmt: skip
+    """Return UD with β from k-means that starts once, anywhere, by protector, (seeds, starts)."""
+    betas = {seed: [_random_beta(readings[CLEAN, seed], start) for start in range(STARTS)] for seed in seeds}
+    clean = {seed: [CleanRuns(readings[CLEAN, seed], beta=beta) for beta in betas[seed]] for seed in seeds}
+    return {
+        name: np.array([[runs.distance(readings[name, seed]).value for runs in clean[seed]] for seed in seeds])
+        for name in names
+    }
+
+
+def _random_beta(clean: Readings, start: int) -> float:
+    from sklearn.cluster import KMeans
+
+    centres = [
+        KMeans(2, init="random", n_init=1, random_state=start)
+        .fit([[reading.sal] for reading in epoch.values()])
+        .cluster_centers_.mean()
+        for epoch in clean
+    ]
+    return float(np.mean(centres))

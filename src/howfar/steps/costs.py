@@ -1,0 +1,200 @@
+"""How long do maps and curvatures take? From earlier ones of the same kind, else from a few timed evaluations."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.grid.estimate import COST, build_victim, step_seconds
+from howfar.grid.experiment import Experiment
+from howfar.models.build import weights_of
+from howfar.probe import along, random_plane
+from howfar.probe.hessian import Hessian
+from howfar.probe.landscape import Norms
+from howfar.probe.surface import Surface
+from howfar.steps.curvature import curvature_steps
+from howfar.steps.landscape import CURVE_POINTS, View, landscape_steps
+from howfar.store import Store
+from howfar.tasks import Task
+
+PLACES = 2  # timed at every core
+MANY, FEW = 64, 4  # images of a timed evaluation of a small and of a large network
+SLOW = 0.5  # seconds that the evaluations of a whole network may take to be timed on many images
+CURVE = 300 * 128  # images that a curve is fitted to, steps × images a step, as in ``probe.curve``
+ITERATIONS, DRAWS = 60, 6  # of Lanczos, and random vectors, as in ``probe.curvature``
+ROWS, LONGEST = 30, 100_000  # shape of a timed orthogonalization: half of the iterations, and parameters at most
+CUTS = 21 * 4  # places in the slices of a layer, as in ``probe.slices``
+_Timed = Callable[[], object]
+
+
+def landscape_seconds(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> dict[str, float]:
+    """Return the expected wall seconds of every surface that the store lacks, by its key; nothing is loaded.
+
+    Args:
+        cells: trajectories, finished or not.
+        store: earlier surfaces of the same kind are believed first.
+        view: what is wanted.
+        device: where networks are judged.
+    """
+    known = _known(store, "landscape", lambda spec: [*_like(spec["scene"]), spec["panel"]["on"] == "test"])
+    found: dict[str, float] = {}
+    begun: set[tuple[str, str, int]] = set()  # planes that an earlier surface has paid for
+    for step in landscape_steps(cells, store, view, device):
+        if store.whole("landscape", step.key):
+            continue
+        run, panel = step.scene.runs[step.panel.around], step.panel
+        kind = repr([*_like(step.scene.spec), panel.on == "test"])
+        if kind in known:
+            found[step.key] = known[kind]
+            continue
+        e = run.experiment
+        count = min(view.images, e.counts[panel.on == "test"])
+        lines = view.plane in ("line", "curve")
+        places = CURVE_POINTS * view.points if lines else max(int(view.share * view.points**2), 1)
+        found[step.key] = places * _place_seconds(e, view.norms) * count
+        plane = step.scene.spec["model"], f"{e.seed} {panel.around}", panel.draw
+        if plane not in begun:
+            begun.add(plane)
+            found[step.key] += _plane_seconds(e, view)
+    return found
+
+
+def curvature_seconds(
+    cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
+) -> dict[str, float]:
+    """Return the expected wall seconds of the curvature of every network that the store lacks it of, by its key.
+
+    Args:
+        cells: trajectories, finished or not.
+        store: earlier readings of the same kind are believed first.
+        images: of every training set.
+        top: eigenvalues.
+        draws: for trace and density.
+        device: where networks are judged.
+    """
+    known = _known(store, "curvature", _like)
+    found: dict[str, float] = {}
+    for step in curvature_steps(cells, store, images=images, top=top, draws=draws, device=device):
+        if store.done("curvature", step.key):
+            continue
+        kind = repr(_like(step.spec))
+        if kind not in known:
+            e = step.run.experiment
+            count = min(images, e.counts[0])
+            seconds, layers = step_seconds(e)
+            products = _product_seconds(e)
+            known[kind] = count * seconds * (1 + layers * COST["fast"])  # SAL
+            known[kind] += layers * CUTS * count * _place_seconds(e, "frozen")
+            known[kind] += sum(_lanczos_seconds(each, size, count, 1 + draws, top) for each, size in products.values())
+        found[step.key] = known[kind]
+    return found
+
+
+def _known(store: Store, name: str, like: Callable[[Mapping[str, Any]], list[Any]]) -> dict[str, float]:
+    """Return the mean wall seconds of earlier readings, by what those of equal length have in common."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    for record in store.records(name, damaged=True):
+        if record.status == "done":
+            seen[repr(like(record.spec))].append(record.made["wall_seconds"])
+    return {kind: sum(seconds) / len(seconds) for kind, seconds in seen.items()}
+
+
+def _like(spec: Mapping[str, Any]) -> list[Any]:
+    """Return what readings of equal length have in common: not the seed, the protector or the trajectories."""
+    return [spec.get(name) for name in ("dataset", "task", "model", "view", "settings")]
+
+
+def _plane_seconds(experiment: Experiment, view: View) -> float:
+    """Return the seconds until a plane is found: that of a curve is fitted, that of a Hessian iterated."""
+    count = min(view.images, experiment.counts[0])
+    if view.plane == "curve":
+        return CURVE * step_seconds(experiment)[0]
+    if view.plane == "hessian":
+        return _lanczos_seconds(*_product_seconds(experiment)[view.layer], count, 1 + DRAWS, 2)
+    return 0.0
+
+
+def _lanczos_seconds(product: float, size: int, images: int, starts: int, top: int) -> float:
+    """Return the seconds of Lanczos' iteration from several starts, and of the eigenvalues' standard errors.
+
+    Args:
+        product: seconds of a product with the Hessian, an image.
+        size: number of parameters.
+        images: over which the loss is the mean.
+        starts: of the iteration.
+        top: eigenvalues.
+    """
+    iterations = min(ITERATIONS, size)
+    turning = 2 * _orthogonal_seconds() * size * iterations / ROWS
+    return starts * iterations * (product * images + turning / 2) + top * product * images
+
+
+def _victim(experiment: Experiment) -> tuple[nn.Module, Task, Data]:
+    """Return an untrained network of a kind, its task and as many images as are timed."""
+    model, task = build_victim(experiment)
+    seconds, layers = step_seconds(experiment)
+    count = MANY if seconds * MANY * layers < SLOW else FEW
+    train, chosen = experiment.splits.train, torch.arange(count) % len(experiment.splits.train)
+    targets = {name: values[chosen] for name, values in train.targets.items()}
+    return model, task, task.prepare(Data(train.pixels[chosen], targets, torch.arange(count)))
+
+
+def _place_seconds(experiment: Experiment, norms: Norms) -> float:
+    """Return the seconds that loss and quality take at one place, an image, while all cores are at work."""
+    key = experiment.model.label, experiment.task.label, experiment.splits.train.shape, norms
+    if key not in _places:
+        model, task, data = _victim(experiment)
+        plane = random_plane(model, generator=arrays.seeded(0, "estimate"))
+        hands = min(arrays.cores(), torch.get_num_threads())
+        few, many = (np.zeros((count * hands, 2)) for count in (1, 1 + PLACES))
+        setting_up, whole = (
+            _seconds(lambda: along(model, task, data, plane, places, norms=norms))  # noqa: B023
+            for places in (few, many)
+        )
+        _places[key] = max(whole - setting_up, 0.0) / (PLACES * hands) / len(data)
+    return _places[key]
+
+
+def _product_seconds(experiment: Experiment) -> dict[str, tuple[float, int]]:
+    """Return the seconds of a product with the Hessian, an image, and the number of parameters, by layer."""
+    key = experiment.model.label, experiment.task.label, experiment.splits.train.shape
+    if key not in _products:
+        model, task, data = _victim(experiment)
+        weights = weights_of(model)
+        _products[key] = {}
+        for name in [*weights, ""]:
+            chosen = {name: weights[name]} if name else weights
+            surface = Surface(model, task, data, dict(chosen), batch_size=len(data))
+            with surface.opened(fold=False), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+                for weight in chosen.values():
+                    weight.requires_grad_()
+                product = Hessian(surface, chosen, kept=True)
+                vector = torch.ones(product.size)
+                _products[key][name] = _seconds(lambda: product(vector)) / len(data), product.size  # noqa: B023
+    return _products[key]
+
+
+def _orthogonal_seconds() -> float:
+    """Return the seconds that ``ROWS`` basis vectors take to be made orthogonal to, a parameter."""
+    basis, vector = torch.ones(ROWS, LONGEST), torch.ones(LONGEST)
+    return _seconds(lambda: vector - basis.T @ (basis @ vector)) / LONGEST
+
+
+def _seconds(work: _Timed) -> float:
+    """Return the seconds of the quicker of two runs: the first one may set things up."""
+    taken = []
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+_places: dict[Any, float] = {}
+_products: dict[Any, dict[str, tuple[float, int]]] = {}

@@ -1,0 +1,301 @@
+"""Surfaces of the loss around finished trajectories, kept in the store."""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from howfar import arrays
+from howfar.clock import Clock
+from howfar.errors import UsageError, unknown
+from howfar.grid.experiment import Experiment
+from howfar.models.build import weight_names
+from howfar.probe import (
+    Plane,
+    along,
+    bend,
+    curvature,
+    curve,
+    flat,
+    layer_plane,
+    line,
+    pca_plane,
+    random_plane,
+    scanning,
+    weight_plane,
+)
+from howfar.probe.landscape import Landscape, Norms
+from howfar.protect import Progress
+from howfar.steps.runs import TEST, Run, together
+from howfar.store import Record, Store
+from howfar.tables.names import CLEAN
+
+VERSION = 1
+FILLING = 2  # version of what is interpolated where places are left out
+CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
+Work = Generator[Progress, None, list[str]]
+Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which surfaces are wanted.
+
+    Attributes:
+        plane: ``pca`` of all paths, ``random`` directions around every network, the ``line`` or the ``curve`` from the
+            clean network to every other, the two leading ``hessian`` eigenvectors of a layer, or two single
+            ``weights``.
+        points: of the grid along each axis.
+        extent: how far beyond the paths a plane reaches, in their span; of random and Hessian planes the radius, in
+            the norm of the filters or of the layer.
+        norms: statistics of batch normalisation; see ``howfar.probe.landscape``.
+        share: of the places that are computed, at most.
+        draws: of random planes.
+        layer: of the Hessian.
+        weights: two names with numbers, ``head.weight:0,head.weight:1``.
+        images: judged on, of the test and of every training set.
+    """
+
+    plane: Kind = "pca"
+    points: int = 25
+    extent: float = 0.3
+    norms: Norms = "re-estimated"
+    share: float = 1.0
+    draws: int = 3
+    layer: str = ""
+    weights: str = ""
+    images: int = 512
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` for what makes no sense."""
+        if self.points < 3 or self.images < 1 or self.draws < 1:
+            raise UsageError("a landscape needs at least 3 points an axis, 1 image and 1 draw.")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"--share {self.share} makes no sense. Take more than 0, and at most 1.")
+        if self.plane == "hessian" and not self.layer:
+            raise UsageError("which layer's Hessian? Give --layer, e.g. --layer head.weight.")
+        if self.plane == "weights" and self.weights.count(",") != 1:
+            raise UsageError("which two weights? Give --weights, e.g. --weights head.weight:0,head.weight:1.")
+        if self.plane == "weights":
+            self.chosen()
+
+    def chosen(self) -> list[tuple[str, int]]:
+        """Return the two weights: the name of a layer, and a number in it."""
+        found = [_weight(text) for text in self.weights.split(",")]
+        if len(set(found)) < len(found):
+            raise UsageError(
+                f"--weights '{self.weights}' names a weight twice, which spans no plane. Take another one."
+            )
+        return found
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights of this view."""
+        if self.plane == "weights":
+            weight_plane(model, *self.chosen())
+        elif self.plane == "hessian" and self.layer not in weight_names(model):
+            raise unknown("layer", self.layer, weight_names(model))
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One surface.
+
+    Attributes:
+        around: the protector whose network gives buffers, and the plane where there is one for each.
+        on: the protector whose training images it is judged on, or ``test``.
+        draw: number of the random plane.
+    """
+
+    around: str
+    on: str
+    draw: int = 0
+
+
+class _Scene:
+    """All networks of one victim and seed, and the surfaces around them."""
+
+    def __init__(self, view: View, runs: Mapping[str, Run]) -> None:
+        self.view, self.runs = view, runs
+        self.clean = runs[CLEAN]
+        self._made: dict[tuple[str, int], tuple[Plane, tuple[Floats, ...], dict[str, Any]]] = {}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines its surfaces."""
+        e = self.clean.experiment
+        return {
+            "dataset": e.protect_spec()["dataset"]["label"], "task": e.task.label, "model": e.model.label,
+            "seed": e.seed, "view": asdict(self.view),
+            "trajectories": {label: run.key for label, run in self.runs.items()},
+        }  # fmt: skip
+
+    def panels(self) -> Iterator[_Panel]:
+        """Yield the surfaces to compute."""
+        if self.view.plane in ("pca", "weights"):
+            yield _Panel(CLEAN, TEST)
+            yield from (_Panel(label, label) for label in self.runs)
+            return
+        between = self.view.plane in ("line", "curve")
+        for label in self.runs:
+            if between and label == CLEAN:
+                continue
+            for draw in range(self.view.draws if self.view.plane == "random" else 1):
+                yield _Panel(label, TEST, draw)
+                yield _Panel(label, label, draw)
+                if between:
+                    yield _Panel(label, CLEAN, draw)
+
+    def compute(self, panel: _Panel) -> Generator[int, None, tuple[Landscape, dict[str, Any]]]:
+        """Compute one surface; yields the number of finished places."""
+        run = self.runs[panel.around]
+        plane, rows, about = self._plane(panel)
+        data = self.runs[CLEAN if panel.on == TEST else panel.on].seen(panel.on)
+        model, task, norms = run.model, run.lesson.task, self.view.norms
+        if self.view.plane == "curve":
+            return along(model, task, data, plane, bend(rows[0]), norms=norms), about
+        found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.view.share)
+        return found, about
+
+    def _plane(self, panel: _Panel) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
+        shared = self.view.plane in ("pca", "weights")
+        key = (CLEAN if shared else panel.around, panel.draw)
+        if key not in self._made:
+            self._made[key] = self._shared() if shared else self._own(*key)
+        return self._made[key]
+
+    def _shared(self) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
+        """Return a plane on which all paths have their place."""
+        paths = {label: run.path.weights() for label, run in self.runs.items()}
+        explained: tuple[float, ...] = ()
+        if self.view.plane == "pca":
+            plane, explained = pca_plane(list(paths.values()), self.clean.path.parameters)
+        else:
+            plane = weight_plane(self.clean.model, *self.view.chosen())
+        places = {label: plane.project(path) for label, path in paths.items()}
+        every = torch.cat(list(places.values())).double()
+        low, high = every.min(0).values, every.max(0).values
+        margin = self.view.extent * (high - low).clamp_min(1e-6)
+        rows = tuple(
+            np.linspace(float(a), float(b), self.view.points)
+            for a, b in zip(low - margin, high + margin, strict=True)
+        )  # fmt: skip
+        about = {
+            "explained": list(explained),
+            "missed": {label: plane.missed(path) for label, path in paths.items()},
+            "paths": {label: place.tolist() for label, place in places.items()},
+        }
+        return plane, rows, about
+
+    def _own(self, label: str, draw: int) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
+        """Return a plane, or a line, of one network."""
+        run, view = self.runs[label], self.view
+        generator = arrays.seeded(run.experiment.seed, "landscape", view.plane, label, draw)
+        if view.plane in ("line", "curve"):
+            t = np.linspace(0, 1, CURVE_POINTS * view.points)
+            about: dict[str, Any] = {"explained": [], "missed": {}, "paths": {}}
+            if view.plane == "line":
+                names = list(run.path.start)  # buffers too: both ends are the networks themselves
+                return line(flat(self.clean.model, names), flat(run.model, names), names), (t,), about
+            task, learned = run.lesson.task, self.clean.lesson.learned
+            ends = flat(self.clean.model), flat(run.model)
+            return curve(run.model, task, learned, *ends, generator=generator), (t,), about
+        if view.plane == "hessian":
+            found = curvature(
+                run.model, run.lesson.task, run.seen(label), layers=[view.layer], top=2, generator=generator
+            )[view.layer]
+            plane = layer_plane(run.model, view.layer, found.vectors)
+            about = {
+                "explained": [], "missed": {}, "paths": {},
+                "eigenvalues": list(found.eigenvalues), "converged": found.converged,
+            }  # fmt: skip
+            reach = view.extent * float(plane.origin.norm())
+        else:
+            plane, reach = random_plane(run.model, generator=generator), view.extent
+            about = {"explained": [], "missed": {}, "paths": {}}
+        row = np.linspace(-reach, reach, view.points)
+        return plane, (row, row), {**about, "paths": {label: [[0.0, 0.0]]}}
+
+
+@dataclass(frozen=True, eq=False)
+class LandscapeStep:
+    """One surface that is wanted, computed or not.
+
+    Attributes:
+        scene: the networks and planes it is part of.
+        panel: which surface.
+        spec: everything that determines it.
+        key: in the store.
+    """
+
+    scene: _Scene
+    panel: _Panel
+    spec: dict[str, Any]
+    key: str
+
+
+def landscape_steps(
+    cells: Iterable[Experiment], store: Store, view: View, device: torch.device
+) -> Iterator[LandscapeStep]:
+    """Yield every surface of a view; nothing is loaded or computed.
+
+    Args:
+        cells: trajectories, one order of batches each; clean ones among them.
+        store: where they are.
+        view: what is wanted.
+        device: where networks are judged.
+    """
+    version = VERSION if view.share == 1 else [VERSION, FILLING]
+    for scene in [_Scene(view, runs) for runs in together(cells, store, device, view.images)]:
+        for panel in scene.panels():
+            spec = {"scene": scene.spec, "panel": asdict(panel), "version": version}
+            yield LandscapeStep(scene, panel, spec, Store.key("landscape", spec))
+
+
+def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> Work:
+    """Compute the surfaces that the store lacks; yields progress and returns the keys of all.
+
+    Args:
+        cells: finished trajectories, one order of batches each; clean ones among them.
+        store: where they are, and where surfaces go.
+        view: what is wanted.
+        device: where networks are judged.
+    """
+    keys: list[str] = []
+    steps = list(landscape_steps(cells, store, view, device))
+    for number, step in enumerate(steps):
+        scene, panel = step.scene, step.panel
+        keys.append(step.key)
+        if store.whole("landscape", step.key):
+            continue
+        clock = Clock(device)
+        note = f"{scene.spec['model']} seed {scene.spec['seed']}: around {panel.around} on {panel.on}"
+        work = scene.compute(panel)
+        places = view.points**2
+        while True:
+            try:
+                done = next(work)
+            except StopIteration as end:
+                found, about = end.value
+                break
+            yield Progress(number * places + done, len(steps) * places, note)
+        task = scene.clean.lesson.task
+        result = {"metric": task.metric, "higher_is_better": task.higher_is_better, **about}
+        values = {
+            **{f"coordinates_{axis}": torch.tensor(row) for axis, row in enumerate(found.coordinates)},
+            "loss": torch.from_numpy(found.loss), "quality": torch.from_numpy(found.quality),
+            "computed": torch.from_numpy(found.computed),
+        }  # fmt: skip
+        store.save(Record("landscape", step.key, step.spec, "done", result, clock.stop()), values)
+    return keys
+
+
+def _weight(text: str) -> tuple[str, int]:
+    name, _, number = text.strip().rpartition(":")
+    if not name or not (number.isascii() and number.isdecimal()):
+        raise UsageError(f"'{text}' is no weight. Write a layer's name and a number, e.g. head.weight:0.")
+    return name, int(number)

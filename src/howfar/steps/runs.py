@@ -1,0 +1,67 @@
+"""Trained networks with their paths, as the store holds them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from howfar.arrays import canonical
+from howfar.data import Data, balanced
+from howfar.grid.experiment import Experiment
+from howfar.probe import Trajectory
+from howfar.steps.setup import Lesson, taught
+from howfar.store import Store
+from howfar.tables.names import CLEAN, crafted, shared
+
+TEST = "test"  # in place of a protector: clean test images
+
+
+@dataclass
+class Run:
+    """One trained network with its path and what it has learned from."""
+
+    experiment: Experiment
+    store: Store
+    device: torch.device
+    images: int
+
+    @property
+    def key(self) -> str:
+        """Of the trajectory."""
+        return self.experiment.steps()[1].key
+
+    @cached_property
+    def path(self) -> Trajectory:
+        """Weights and buffers while it learned."""
+        return Trajectory.of(self.store.arrays("trajectory", self.key))
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """What it learned with."""
+        return taught(self.experiment.steps()[1], self.store, self.device)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network at the end of its path."""
+        model = self.lesson.model
+        model.load_state_dict(self.path.state(len(self.path) - 1), strict=False)
+        return model
+
+    def seen(self, on: str) -> Data:
+        """Return clean test images, or the training images of this run."""
+        data = self.lesson.task.prepare(self.lesson.splits.test) if on == TEST else self.lesson.learned
+        return balanced(data, min(self.images, len(data)))
+
+
+def together(
+    cells: Iterable[Experiment], store: Store, device: torch.device, images: int
+) -> list[dict[str, Run]]:  # fmt: skip
+    """Return the runs of every victim and seed, the clean one first."""
+    groups: dict[tuple[str, int], dict[str, Run]] = {}
+    for cell in cells:
+        spec = cell.victim_spec()
+        runs = groups.setdefault((canonical(shared(spec)), cell.seed), {})
+        runs[crafted(spec)] = Run(cell, store, device, images)
+    return [{CLEAN: runs[CLEAN], **runs} for runs in groups.values()]

@@ -1,0 +1,95 @@
+"""What a victim learns with: protected images as the learner has them, its defense, and a fresh network."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from howfar import arrays
+from howfar.data import Data, Splits
+from howfar.defend import Defense, Learner
+from howfar.defend.defense import as_they_are
+from howfar.grid.experiment import Experiment, Step
+from howfar.models import build
+from howfar.store import Store
+from howfar.tasks import Task
+from howfar.train import Recipe
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a victim learns with, ready to be trained."""
+
+    splits: Splits
+    task: Task
+    recipe: Recipe
+    defense: Defense
+    learner: Learner
+    learned: Data
+    model: nn.Module
+
+
+def taught(step: Step, store: Store, device: torch.device) -> Lesson:
+    """Return the protected set as the learner has it, and the network that is to learn it."""
+    experiment = step.experiment
+    splits, seed = experiment.splits, experiment.seed
+    protected = _protected(experiment, store, step.needs or "")
+    task = experiment.task.build()(splits.train)
+    splits = _prepared(splits, task)
+    recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
+    defense = experiment.defense.build()
+    learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
+    learned = task.prepare(defense.purify(protected, learner))
+    model = build(
+        experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
+    ).to(device)  # fmt: skip
+    defense.before(model, learned, learner)
+    return Lesson(splits, task, recipe, defense, learner, learned, model)
+
+
+def originals(lesson: Lesson, part: Data) -> Data | None:
+    """Return the clean originals of some learned images as the learner would have had them; None where there are none.
+
+    They pass through the learner's purifier. One that learns from the whole set sees the protected set with these
+    images clean in it.
+
+    Args:
+        lesson: what the victim learns with.
+        part: some of ``lesson.learned``.
+    """
+    clean, given, defense = lesson.splits.train, lesson.learner.given, lesson.defense
+    place = {number: row for row, number in enumerate(clean.ids.tolist())}
+    ids = part.ids.tolist()
+    if given is None or any(number not in place for number in ids):
+        return None  # they come from elsewhere, as clean images that were held back
+    few = clean.take([place[number] for number in ids])
+    if defense.fits:
+        pixels = given.take(range(len(given))).pixels
+        rows = {number: row for row, number in enumerate(given.ids.tolist())}
+        pixels[[rows[number] for number in ids]] = few.pixels
+        seen = defense.purify(given.with_pixels(pixels), lesson.learner)
+        there = {number: row for row, number in enumerate(seen.ids.tolist())}
+        few = seen.take([there[number] for number in ids])
+    elif defense.purify is not as_they_are:
+        few = defense.purify(few, lesson.learner)
+    return lesson.task.prepare(few)
+
+
+def _prepared(splits: Splits, task: Task) -> Splits:
+    """Return clean images with what the task makes of them; test images only where they are looked at all along."""
+    if splits.validation is None:
+        return replace(splits, test=task.prepare(splits.test))
+    clean = splits.clean if splits.clean is None else task.prepare(splits.clean)
+    return replace(splits, clean=clean, validation=task.prepare(splits.validation))
+
+
+def _protected(experiment: Experiment, store: Store, key: str) -> Data:
+    data = experiment.splits.train
+    saved = store.arrays("protect", key)
+    if not len(saved["changed"]):
+        return data
+    if len(saved["changed"]) == len(data):
+        return data.with_pixels(saved["pixels"])
+    pixels = data.take(range(len(data))).pixels
+    pixels[saved["changed"]] = saved["pixels"]
+    return data.with_pixels(pixels)

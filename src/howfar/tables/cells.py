@@ -1,0 +1,239 @@
+"""Records of victims, sorted into tables: those in one table differ in protector and seed only."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError, UsageError
+from howfar.probe import Sharpness
+from howfar.probe.alignment import NETWORK
+from howfar.score import CleanRuns, Drop, drop, learning_alignment
+from howfar.score.drop import drops
+from howfar.score.intervals import Ends, Spread, mean_interval, pooled
+from howfar.score.unlearnable_distance import VERSION
+from howfar.store import DamagedError, Index, Record
+from howfar.tables.names import CLEAN, PARTS, Names, shared, victim
+from howfar.tables.schema import epochs_of
+
+KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
+NOTE = "ud"
+Runs = dict[int, Record]  # by seed
+
+
+@dataclass
+class Cells:
+    """All victims that differ in protector, source task and seed only.
+
+    Attributes:
+        spec: what they share.
+        labels: names of data set, task, model and defense.
+        runs: by protector and seed.
+    """
+
+    spec: dict[str, Any]
+    labels: dict[str, str]
+    runs: dict[str, Runs] = field(default_factory=lambda: defaultdict(dict))
+
+    @classmethod
+    def of(cls, record: Record) -> "Cells":
+        """Return an empty table that a victim belongs in."""
+        return cls(shared(record.spec), {part: record.spec[part]["label"] for part in PARTS})
+
+    def pairs(self, label: str) -> tuple[list[Record], list[Record]]:
+        """Return the clean victims and those of a protector, of the seeds that both have."""
+        clean, protected = self.runs.get(CLEAN, {}), self.runs.get(label, {})
+        seeds = sorted(set(clean) & set(protected))
+        return [clean[seed] for seed in seeds], [protected[seed] for seed in seeds]
+
+    def rows(self) -> dict[str, tuple[list[Record], list[Record]]]:
+        """Return the pairs of every protector that has any, the clean images among them."""
+        found = {label: self.pairs(label) for label in self.runs}
+        return {label: pairs for label, pairs in found.items() if pairs[0]}
+
+    def others(self, label: str) -> list[list[float]]:
+        """Return the qualities of the other protectors at the seeds of a row, of all that have these seeds."""
+        seeds = seeds_of(self.pairs(label)[1])
+        rows = [runs for name, runs in self.runs.items() if name not in (CLEAN, label) and set(seeds) <= set(runs)]
+        return [[runs[seed].result["quality"] for seed in seeds] for runs in rows]
+
+
+def grouped(victims: Sequence[Record], names: Names | None = None) -> list[Cells]:
+    """Return the tables: by the whole specification of victim, data, task and defense, plain training first.
+
+    Args:
+        victims: finished ones.
+        names: of all that is shown with them; None takes these alone.
+    """
+    names = names or Names(victims)
+    groups: dict[str, Cells] = {}
+    for record in victims:
+        spec = shared(record.spec)
+        cells = groups.setdefault(canonical(spec), Cells(spec, names.tables(record.spec)))
+        cells.runs[names.row(record.spec)][record.spec["seed"]] = record
+    return sorted(groups.values(), key=_place)
+
+
+def by_victim(groups: Sequence[Cells]) -> list[list[Cells]]:
+    """Return the tables that differ in their defense only, together."""
+    victims: dict[str, list[Cells]] = defaultdict(list)
+    for cells in groups:
+        victims[victim(cells.spec)].append(cells)
+    return list(victims.values())
+
+
+def protect_spec(record: Record) -> dict[str, Any]:
+    """Return the specification of the protected set that a victim learned from."""
+    return {key: record.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
+
+
+def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
+    names = cells.labels
+    return (
+        names["dataset"],
+        names["task"],
+        names["model"],
+        names["defense"] != "none",
+        names["defense"],
+        canonical(cells.spec),
+    )
+
+
+def drop_of(
+    clean: Sequence[Record], poisoned: Sequence[Record], spread: Spread | None = None, *, confidence: float = 0.95
+) -> Drop:
+    """Return the drop of victims, paired in their order."""
+    better = poisoned[0].result["higher_is_better"]
+    before, after = _qualities(clean), _qualities(poisoned)
+    return drop(before, after, confidence=confidence, higher_is_better=better, spread=spread)
+
+
+def drops_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> list[float]:
+    """Return the drop of every pair."""
+    better = poisoned[0].result["higher_is_better"]
+    return drops(*(_qualities(records) for records in (clean, poisoned)), higher_is_better=better)
+
+
+def _qualities(records: Sequence[Record]) -> list[float]:
+    return [record.result["quality"] for record in records]
+
+
+class Spreads:
+    """The common spread of the rows of a table at the seeds of one of them, among the rows that have all these seeds.
+
+    The clean row takes no part: it is compared with itself, and does not scatter at all.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, Sequence[int], Sequence[float]]]) -> None:
+        """Take the name, seeds and values of every row."""
+        self._rows = [dict(zip(seeds, values, strict=True)) for name, seeds, values in rows if name != CLEAN]
+        self._found: dict[tuple[int, ...], Spread | None] = {}
+
+    def of(self, name: str, seeds: Sequence[int]) -> Spread | None:
+        """Return the spread that holds for a row."""
+        if name == CLEAN:
+            return None
+        key = tuple(seeds)
+        if key not in self._found:
+            self._found[key] = pooled([[row[seed] for seed in key] for row in self._rows if set(key) <= set(row)])
+        return self._found[key]
+
+
+def seeds_of(records: Sequence[Record]) -> list[int]:
+    """Return the seeds of some victims."""
+    return [record.spec["seed"] for record in records]
+
+
+class Ud(NamedTuple):
+    """Unlearnable distance of every seed, its threshold in nats, and the standard error from the probe images."""
+
+    values: list[float]
+    beta: float
+    probe_error: float
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return sum(self.values) / len(self.values)
+
+    def ends(self, spread: Spread | None = None) -> Ends:
+        """Return the 95 % interval over seeds."""
+        return mean_interval(self.values, spread=spread)
+
+
+class Distances:
+    """UD of the victims of one store; clean victims are prepared once for all protectors."""
+
+    def __init__(self, index: Index | None = None) -> None:
+        """Begin with what an index has noted."""
+        self._index = index
+        self._noted = index.notes(NOTE) if index else {}
+        self._fresh: dict[str, Ud | None] = {}
+        self._clean: dict[str, CleanRuns | None] = {}
+
+    def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Ud | None:
+        """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
+        name = f"{VERSION} {_keys(clean)} {_keys(poisoned)}"
+        if name in self._noted:
+            noted = self._noted[name]
+            return Ud(*noted) if noted else None
+        if name not in self._fresh:
+            self._fresh[name] = _measured(self._prepared(clean), poisoned)
+        return self._fresh[name]
+
+    def keep(self) -> None:
+        """Note what was worked out."""
+        if self._index:
+            self._index.note(NOTE, self._fresh)
+
+    def _prepared(self, clean: Sequence[Record]) -> CleanRuns | None:
+        keys = _keys(clean)
+        if keys not in self._clean:
+            if len(self._clean) == KEPT:
+                self._clean.pop(next(iter(self._clean)))
+            try:
+                self._clean[keys] = CleanRuns([readings_of(record) for record in clean])
+            except DamagedError:
+                raise
+            except HowfarError:
+                self._clean[keys] = None
+        return self._clean[keys]
+
+
+def _keys(records: Sequence[Record]) -> str:
+    return ",".join(record.key for record in records)
+
+
+def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> Ud | None:
+    try:
+        found = clean.distance([readings_of(record) for record in poisoned]) if clean else None
+    except DamagedError:
+        raise
+    except HowfarError:
+        return None
+    return Ud(list(found.values), found.beta, found.probe_error) if found else None
+
+
+def cosines_of(record: Record) -> list[dict[str, float | None]]:
+    """Return the cosine of every layer, one mapping an epoch; empty where alignment was not measured."""
+    return [
+        {name: values[0] for name, values in epoch["alignment"].items() if name != NETWORK}
+        for epoch in epochs_of(record) if "alignment" in epoch
+    ]  # fmt: skip
+
+
+def alignments_of(records: Sequence[Record]) -> list[float] | None:
+    """Return the learning alignment of every run; None unless it was measured in all of them."""
+    found = [cosines_of(record) for record in records]
+    try:
+        return [learning_alignment(cosines) for cosines in found]
+    except UsageError:
+        return None
+
+
+def readings_of(record: Record) -> list[dict[str, Sharpness]]:
+    """Return SAL of every layer, one mapping an epoch."""
+    return [
+        {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()} for epoch in epochs_of(record)
+    ]

@@ -1,0 +1,288 @@
+"""Records -> numbers: a pure function of the store, so that any table can be made again from the records."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError
+from howfar.report import Row
+from howfar.report.page import Gallery, Group, Page, Protected, Series
+from howfar.score import Drop, recorded
+from howfar.score.intervals import Spread, mean_interval
+from howfar.store import DamagedError, Record, Store
+from howfar.tables.cells import (
+    Cells,
+    Distances,
+    Spreads,
+    Ud,
+    alignments_of,
+    cosines_of,
+    drop_of,
+    drops_of,
+    grouped,
+    protect_spec,
+    readings_of,
+    seeds_of,
+)  # fmt: skip
+from howfar.tables.controls import controls
+from howfar.tables.crosstask import matrices
+from howfar.tables.galleries import answers, contact_sheets
+from howfar.tables.landscapes import scenes
+from howfar.tables.names import CLEAN, Names, protection
+from howfar.tables.profiles import profiles
+from howfar.tables.schema import sound_records
+from howfar.tables.trajectories import Mean
+
+
+def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
+    """Return everything that leaderboard and page show.
+
+    Args:
+        store: where the records are.
+        keys: of the victims to show; None shows all.
+        brief: leave out what only the page shows: pictures, curves, SAL.
+
+    Raises:
+        HowfarError: if there is not one finished victim, nor a landscape.
+    """
+    wanted = None if keys is None else set(keys)
+    victims = [
+        record for record in sound_records(store, "victim", whole=not brief) if wanted is None or record.key in wanted
+    ]
+    done = [record for record in victims if record.status == "done"]
+    protects = {canonical(r.spec): r for r in sound_records(store, "protect")}
+    landscapes = scenes(store) if keys is None and not brief else []
+    if not done and not landscapes:
+        raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
+    names, distances = Names(done), Distances(store.index)
+    groups = grouped(done, names)
+    page = Page(
+        groups=[_group(cells, protects, distances, brief=brief) for cells in groups],
+        profiles=profiles(groups),
+        matrices=matrices(done, distances, brief=brief, names=names),
+        scenes=landscapes,
+        galleries=[] if brief else _galleries(store, groups, [r for r in protects.values() if _shown(r, done)]),
+        protected=_protected(store, done, protects, names, brief=brief),
+        failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
+        circumstances=_circumstances(done),
+        commands=_commands(store, done),
+    )
+    distances.keep()
+    return page
+
+
+def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) -> Page:
+    """Return a page of two kinds of runs alone, paired in their order.
+
+    Args:
+        clean: victims of clean images.
+        poisoned: as many victims of protected images.
+        label: what to call the protection.
+    """
+    cells = Cells.of(poisoned[0])
+    for first, second in zip(clean, poisoned, strict=True):
+        cells.runs[CLEAN][second.spec["seed"]] = first
+        cells.runs[label][second.spec["seed"]] = second
+    return Page(
+        groups=[_group(cells, {}, Distances())], protected=[], circumstances=_circumstances([*clean, *poisoned])
+    )
+
+
+def _shown(protect: Record, victims: Sequence[Record]) -> bool:
+    return any(victim.spec["dataset"] == protect.spec["dataset"] for victim in victims)
+
+
+def _galleries(store: Store, groups: Sequence[Cells], protects: Sequence[Record]) -> list[Gallery]:
+    return [*contact_sheets(store, protects), *answers(store, groups)]
+
+
+def _group(
+    cells: Cells, protects: dict[str, Record], distances: Distances, *, brief: bool = False
+) -> Group:  # fmt: skip
+    series = [] if brief else [_series(label, [runs[s] for s in sorted(runs)]) for label, runs in cells.runs.items()]
+    any_run = next(iter(next(iter(cells.runs.values())).values()))
+    return Group(
+        **cells.labels,
+        metric=any_run.result["metric"],
+        chance=any_run.result["chance"],
+        train_images=any_run.result["train_images"],
+        test_images=any_run.result["test_images"],
+        seeds=sorted({seed for runs in cells.runs.values() for seed in runs}),
+        recipe=cells.spec["recipe"],
+        rows=sorted(_rows(cells, protects, distances), key=lambda row: (-row.drop, row.protector)),
+        series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
+        controls=[] if brief else controls(cells, distances),
+        watched=" and ".join(sorted({_watched_on(run) for runs in cells.runs.values() for run in runs.values()})),
+    )
+
+
+def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
+    """Yield a row a protector; intervals know how all rows of the table scatter."""
+    pairs = cells.rows()
+    seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
+    uds = {label: distances.of(*both) for label, both in pairs.items()}
+    scatter = Spreads((label, seeds[label], drops_of(*both)) for label, both in pairs.items())
+    apart = Spreads((label, seeds[label], found.values) for label, found in uds.items() if found)
+    aligned = {label: alignments_of(after) for label, (_, after) in pairs.items()}
+    turned = Spreads((label, seeds[label], found) for label, found in aligned.items() if found)
+    for label, both in pairs.items():
+        first = both[1][0]
+        yield _row(
+            cells, label, drop_of(*both, scatter.of(label, seeds[label])), uds[label],
+            apart.of(label, seeds[label]), first, protects.get(canonical(protect_spec(first))),
+            Mean.of(found, turned.of(label, seeds[label])) if (found := aligned[label]) else None,
+        )  # fmt: skip
+
+
+def _row(
+    cells: Cells, label: str, loss: Drop, distance: Ud | None, spread: Spread | None, first: Record,
+    made: Record | None, aligned: Mean | None,
+) -> Row:  # fmt: skip
+    seen = recorded(made.result["visibility"]) if made else {}
+    ends = distance.ends(spread) if distance else (None, None)
+    return Row(
+        **cells.labels,
+        protector=label,
+        metric=first.result["metric"],
+        clean=loss.clean,
+        poisoned=loss.poisoned,
+        drop=loss.value,
+        drop_low=loss.low,
+        drop_high=loss.high,
+        ud=distance.value if distance else None,
+        ud_low=ends[0],
+        ud_high=ends[1],
+        ud_probe_error=distance.probe_error if distance else None,
+        beta=distance.beta if distance else None,
+        alignment=aligned.value if aligned else None,
+        alignment_low=aligned.low if aligned else None,
+        alignment_high=aligned.high if aligned else None,
+        linf=seen.get("linf"),
+        l2=seen.get("l2"),
+        l0=seen.get("l0"),
+        psnr=seen.get("psnr"),
+        ssim=seen.get("ssim"),
+        needs_labels=made.result["needs_labels"] if made else None,
+        seeds=loss.seeds,
+    )
+
+
+def watched(epoch: dict[str, Any]) -> dict[str, float]:
+    """Return how a network did after an epoch: on validation images where some were kept back, else on test images."""
+    found: dict[str, float] = epoch.get("validation") or epoch["test"]
+    return found
+
+
+def _watched_on(run: Record) -> str:
+    """Return which images ``watched`` is about."""
+    return "validation" if run.result["epochs"][-1].get("validation") else "test"
+
+
+def _series(label: str, runs: list[Record]) -> Series:
+    for run in runs[1:]:
+        if _layout(run) != _layout(runs[0]):
+            why = f"it has other epochs or layers than {runs[0].key}, another seed of the same cell"
+            raise DamagedError(f"{run.step}/{run.key}/record.json", why)
+    metric = runs[0].result["metric"]
+    quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
+    sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
+    loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
+    cosines = [cosines_of(run) for run in runs]
+    return Series(
+        protector=label,
+        quality=quality.mean(0).tolist(),
+        low=quality.min(0).tolist(),
+        high=quality.max(0).tolist(),
+        loss=loss.tolist(),
+        layers=list(runs[0].result["epochs"][0]["sharpness"]),
+        sal=sal.T.tolist(),
+        alignment=_mean_cosines(cosines) if all(cosines) else {},
+        seconds=float(np.mean([run.made["wall_seconds"] for run in runs])),
+    )
+
+
+def _layout(run: Record) -> tuple[int, list[str], list[str], bool]:
+    """Return what all seeds of a cell share: number of epochs, layers, and what was measured."""
+    epochs = run.result["epochs"]
+    return (
+        len(epochs),
+        list(epochs[0]["sharpness"]),
+        list(epochs[0].get("alignment", {})),
+        bool(epochs[0].get("validation")),
+    )
+
+
+def _mean_cosines(runs: Sequence[Sequence[dict[str, float | None]]]) -> dict[str, list[float | None]]:
+    """Return the mean cosine over seeds by layer, one value an epoch; None where no seed has one."""
+    found: dict[str, list[float | None]] = {}
+    for name in runs[0][0]:
+        epochs = [[value for value in column if value is not None] for column in zip(
+            *([epoch.get(name) for epoch in run] for run in runs), strict=True
+        )]  # fmt: skip
+        found[name] = [sum(values) / len(values) if values else None for values in epochs]
+    return found
+
+
+def _protected(
+    store: Store, victims: list[Record], protects: dict[str, Record], names: Names, *, brief: bool
+) -> list[Protected]:  # fmt: skip
+    """Return one entry a protector, its version and data set, from its lowest seed."""
+    shown: dict[str, list[Record]] = defaultdict(list)
+    for spec in sorted(
+        {canonical(protect_spec(r)): protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]
+    ):
+        record = protects.get(canonical(spec))
+        if record is not None and record.status == "done":
+            shown[canonical([spec["dataset"], protection(spec)])].append(record)
+    plain = Counter((names.dataset(r[0].spec), names.protector(r[0].spec)) for r in shown.values())
+    named = []
+    for records in shown.values():
+        dataset, label = names.dataset(records[0].spec), names.protector(records[0].spec)
+        named.append((dataset, names.crafted_for(records[0].spec) if plain[dataset, label] > 1 else label, records))
+    entries = []
+    for dataset, label, records in sorted(named, key=lambda entry: entry[:2]):
+        kept = not brief and store.has_arrays("protect", records[0].key)
+        arrays = store.arrays("protect", records[0].key) if kept else {}
+        seconds = [_craft_seconds(record) / record.result["images"] for record in records]
+        low, high = mean_interval(seconds)
+        entries.append(
+            Protected(
+                dataset=dataset,
+                protector=label,
+                clean=arrays["preview_clean"].numpy() if kept else None,
+                protected=arrays["preview_protected"].numpy() if kept else None,
+                visibility=recorded(records[0].result["visibility"]),
+                curve=records[0].result["curve"],
+                seconds_per_image=float(np.mean(seconds)),
+                seconds_low=low,
+                seconds_high=high,
+            )
+        )
+    return entries
+
+
+def _craft_seconds(record: Record) -> float:
+    """Return how long crafting took; records of older versions tell the whole step, loading the data included."""
+    seconds: float = record.made.get("craft_seconds", record.made["wall_seconds"])
+    return seconds
+
+
+def _circumstances(victims: list[Record]) -> dict[str, str]:
+    keys = ("device", "torch", "python", "system", "machine", "threads")
+    found = {key: ", ".join(sorted({str(record.made[key]) for record in victims})) for key in keys}
+    precisions = {str(record.made["precision"]) for record in victims if "precision" in record.made}  # not in old ones
+    return {**found, **({"precision": ", ".join(sorted(precisions))} if precisions else {})}
+
+
+def _commands(store: Store, victims: list[Record]) -> list[str]:
+    """Return the commands that asked for any of these victims."""
+    keys = {record.key for record in victims}
+    return sorted({r.spec["command"] for r in sound_records(store, "bench") if keys & set(r.spec["victims"])})
+
+
+def _title(record: Record) -> str:
+    spec = record.spec
+    return f"{spec['model']['label']} on {spec['protector']['label']} / {spec['defense']['label']} seed {spec['seed']}"

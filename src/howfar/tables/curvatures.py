@@ -1,0 +1,223 @@
+"""Records of curvature -> what SAL has to do with gradient and Hessian, by protector."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from howfar.arrays import canonical
+from howfar.report.numbers import ends, half
+from howfar.report.scenery import Cut, Cuts
+from howfar.score.correlation import mean_correlation
+from howfar.store import Record, Store
+from howfar.tables.cells import Spreads
+from howfar.tables.names import CLEAN, shared
+from howfar.tables.trajectories import Mean, Table
+
+MEASURES = ("sal", "gradient", "eigenvalue", "trace")
+
+
+@dataclass(frozen=True)
+class Bend:
+    """How the loss bends around the victims of one protector.
+
+    Attributes:
+        model: the victim.
+        protector: its label.
+        seeds: how many.
+        converged: share of layers and seeds whose eigenvalues settled.
+        top: largest eigenvalue of the whole network, nats per squared unit.
+        trace: of the whole Hessian.
+        ratio: SAL ÷ SAL of the clean victim of the same seed, geometric mean over layers; the interval is of its
+            logarithm over seeds.
+        lower: share of layers whose SAL is below that of the clean victim.
+        layers: by layer SAL (nats), norm of the gradient, largest eigenvalue and trace.
+        linear: Spearman's correlation over layers of SAL with radius × norm of the gradient; mean over seeds and its
+            interval by Fisher's z.
+        quadratic: of SAL with radius² × largest eigenvalue ÷ 2.
+        taylor: of SAL with the sum of both.
+    """
+
+    model: str
+    protector: str
+    seeds: int
+    converged: float
+    top: Mean
+    trace: Mean
+    ratio: Mean
+    lower: Mean
+    layers: dict[str, dict[str, Mean]]
+    linear: Mean
+    quadratic: Mean
+    taylor: Mean
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Return headings and one line a layer."""
+        head = ["SAL, nats", "gradient norm", "largest eigenvalue", "trace"]
+        lines = [[name, *(_shown(values[measure]) for measure in MEASURES)] for name, values in self.layers.items()]
+        return [f"{self.protector} on {self.model}: layer", *head], lines
+
+
+def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
+    """Return one entry a victim and protector.
+
+    Args:
+        store: where the readings are.
+        keys: of those that count.
+    """
+    tables: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for key in keys:
+        record = store.find("curvature", key)
+        if record is not None:
+            tables[_victim(store, record)][record.spec["protector"]].append(record)
+    return [bend for rows in tables.values() for bend in _bends(rows)]
+
+
+def _victim(store: Store, record: Record) -> str:
+    """Return what identifies the victim whose curvature was measured: all of its specification, where it is known."""
+    path = store.find("trajectory", record.spec["trajectory"])
+    settings = {key: record.spec[key] for key in ("dataset", "model", "settings", "version")}
+    return canonical([settings, shared(path.spec) if path else {}])
+
+
+def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
+    """Return the loss along lines through every layer, an entry a victim and seed.
+
+    Args:
+        store: where the readings are.
+        keys: of those that count; readings whose lines were not kept are left out.
+    """
+    found: dict[tuple[str, int], dict[str, dict[str, Cut]]] = {}
+    for key in keys:
+        record = store.find("curvature", key)
+        if record is None or not store.has_arrays("curvature", key):
+            continue
+        lines = store.arrays("curvature", key)
+        layers = found.setdefault((record.spec["model"], record.spec["seed"]), {})
+        for name in filter(None, record.result["layers"]):
+            here = lines[f"gradient:{name}"][len(lines[f"gradient:{name}"]) // 2]
+            layers.setdefault(name, {})[record.spec["protector"]] = Cut(
+                distances=lines[f"distances:{name}"].tolist(),
+                gradient=(lines[f"gradient:{name}"] - here).tolist(),
+                random=(lines[f"random:{name}"] - here).tolist(),
+            )
+    return [Cuts(f"{model} · seed {seed}", layers) for (model, seed), layers in found.items()]
+
+
+def overview(found: Sequence[Bend]) -> Table:
+    """Return headings and one line a protector."""
+    head = ["victim", "protector", "SAL ÷ clean", "layers with lower SAL, %", "largest eigenvalue", "trace",
+            "SAL ~ gradient", "SAL ~ eigenvalue", "SAL ~ both",
+            "converged, %", "seeds"]  # fmt: skip
+    return head, [
+        [
+            one.model, one.protector, _range(one.ratio), str(one.lower),
+            _shown(one.top), _shown(one.trace), *(_range(mean) for mean in (one.linear, one.quadratic, one.taylor)),
+            f"{100 * one.converged:.0f}", str(one.seeds),
+        ]
+        for one in found
+    ]  # fmt: skip
+
+
+def _range(mean: Mean) -> str:
+    """Return a mean with its interval; a dash where there is none, as of a single layer."""
+    if math.isnan(mean.value):
+        return "–"
+    return f"{mean.value:.2f}{ends(mean.low, mean.high)}"
+
+
+def _shown(mean: Mean) -> str:
+    """Return a mean with half of its interval; a dash where there is none, as of a single layer."""
+    if math.isnan(mean.value):
+        return "–"
+    return f"{mean.value:.3g}{half(mean.low, mean.high, '.2g')}"
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """What single seeds say of one protector.
+
+    Attributes:
+        seeds: in their order.
+        ratio: logarithm of SAL ÷ SAL of the clean victim, mean over layers.
+        lower: share of layers with a lower SAL.
+        ranks: Spearman's correlations over layers of SAL with slope, curve and both.
+    """
+
+    seeds: list[int]
+    ratio: list[float]
+    lower: list[float]
+    ranks: tuple[list[float], list[float], list[float]]
+
+
+def _bends(rows: Mapping[str, Sequence[Record]]) -> Iterator[Bend]:
+    """Yield every protector of one victim."""
+    clean = {record.spec["seed"]: record.result["layers"] for record in rows[CLEAN]}
+    found = {name: _by_seed(records, clean) for name, records in rows.items()}
+    ratios = Spreads((name, each.seeds, each.ratio) for name, each in found.items())
+    shares = Spreads((name, each.seeds, each.lower) for name, each in found.items())
+    for name, records in rows.items():
+        each = found[name]
+        ratio = Mean.of(each.ratio, ratios.of(name, each.seeds))
+        lower = Mean.of(each.lower, shares.of(name, each.seeds))
+        yield _bend(name, records, each, ratio, lower)
+
+
+def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) -> _Seeds:
+    from scipy.stats import spearmanr
+
+    ratio, lower = [], []
+    ranks: tuple[list[float], list[float], list[float]] = ([], [], [])
+    for record in records:
+        layers = {name: layer for name, layer in record.result["layers"].items() if name}
+        reference = clean[record.spec["seed"]]
+        logs = np.array([np.log(layer["sal"] / reference[name]["sal"]) for name, layer in layers.items()])
+        ratio.append(float(logs.mean()))
+        lower.append(float((logs < 0).mean()))
+        sal = [layer["sal"] for layer in layers.values()]
+        slope = np.array([layer["radius"] * layer["gradient"] for layer in layers.values()])
+        curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers.values()])
+        for values, guess in zip(ranks, (slope, curve, slope + curve), strict=True):
+            values.append(float(spearmanr(sal, guess)[0]) if len(sal) > 1 else math.nan)
+    return _Seeds([record.spec["seed"] for record in records], ratio, lower, ranks)
+
+
+def _bend(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lower: Mean) -> Bend:
+    layers = [layer for layer in records[0].result["layers"] if layer]
+    by_seed = [record.result["layers"] for record in records]
+    settled = [layer["converged"] for found in by_seed for layer in found.values()]
+    linear, quadratic, taylor = (_mean_rank(values, len(layers)) for values in each.ranks)
+    return Bend(
+        model=records[0].spec["model"],
+        protector=name,
+        seeds=len(records),
+        converged=float(np.mean(settled)),
+        top=Mean.of([found[""]["eigenvalues"][0] for found in by_seed]),
+        trace=Mean.of([found[""]["trace"] for found in by_seed]),
+        ratio=ratio.exponential(),
+        lower=lower,
+        layers={
+            layer: {
+                "sal": Mean.of([found[layer]["sal"] for found in by_seed]),
+                "gradient": Mean.of([found[layer]["gradient"] for found in by_seed]),
+                "eigenvalue": Mean.of([found[layer]["eigenvalues"][0] for found in by_seed]),
+                "trace": Mean.of([found[layer]["trace"] for found in by_seed]),
+            }
+            for layer in layers
+        },
+        linear=linear,
+        quadratic=quadratic,
+        taylor=taylor,
+    )
+
+
+def _mean_rank(values: Sequence[float], layers: int) -> Mean:
+    mean, ends_of = mean_correlation(values, layers)
+    return Mean(mean, *ends_of)

@@ -1,0 +1,105 @@
+"""What every defense gets out of every protected set, and the worst case."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from howfar.errors import UsageError
+from howfar.report.profile import Profile
+from howfar.score import Trials, WorstCase, worst_case
+from howfar.store import Record
+from howfar.tables.cells import Cells, by_victim, grouped
+from howfar.tables.names import CLEAN, protection, victim
+
+Runs = Mapping[str, Mapping[int, Record]]  # by defense and seed
+
+
+def profiles(groups: Sequence[Cells]) -> list[Profile]:
+    """Return one profile for each victim that met at least two defenses.
+
+    Args:
+        groups: tables of one victim and defense each.
+    """
+    return [_profile(members) for members in by_victim(groups) if len(members) > 1]
+
+
+def _profile(members: Sequence[Cells]) -> Profile:
+    found = _by_defense(members)
+    clean = found.get(CLEAN, {})
+    worst = {name: case for name, runs in found.items() if (case := worst_of(clean, runs))}
+    quality = {name: {defense: _mean(by_seed) for defense, by_seed in runs.items()} for name, runs in found.items()}
+    first = next(iter(next(iter(members[0].runs.values())).values())).result
+    sign = 1 if first["higher_is_better"] else -1
+    learned = {name: max(sign * value for value in values.values()) for name, values in quality.items()}
+    order = sorted(quality, key=lambda name: (-worst[name].kept if name in worst else learned[name], name))
+    return Profile(
+        **{key: value for key, value in members[0].labels.items() if key != "defense"},
+        metric=first["metric"],
+        chance=first["chance"],
+        defenses=[cells.labels["defense"] for cells in members],
+        quality={name: quality[name] for name in order},
+        worst={name: worst[name] for name in order if name in worst},
+    )
+
+
+def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str]:
+    """Return whatever keeps less than ``least`` of its protection on validation images: victim and protection.
+
+    Keys are ``names.victim`` and ``names.protection``, so that tasks and versions stay apart; values are for a person.
+    Test images are left alone, as this decides what is tried next.
+
+    Args:
+        victims: finished ones of any protector, task, defense, model and seed.
+        least: share of (clean − chance).
+    """
+    found: dict[tuple[str, str], str] = {}
+    for members in by_victim(grouped(victims)):
+        by_protector = _by_defense(members)
+        for protector, runs in by_protector.items():
+            case = None if protector == CLEAN else worst_of(by_protector.get(CLEAN, {}), runs, judged="validation")
+            if case is not None and case.kept < least:
+                spec = next(iter(next(iter(runs.values())).values())).spec
+                names = members[0].labels
+                found[victim(spec), protection(spec)] = f"{protector} against {names['model']}, {names['task']}"
+    return found
+
+
+def _by_defense(members: Sequence[Cells]) -> dict[str, dict[str, Mapping[int, Record]]]:
+    """Return the runs of one victim, by protector and defense."""
+    found: dict[str, dict[str, Mapping[int, Record]]] = defaultdict(dict)
+    for cells in members:
+        for protector, runs in cells.runs.items():
+            found[protector][cells.labels["defense"]] = runs
+    return found
+
+
+def worst_of(clean: Runs, poisoned: Runs, *, judged: str = "quality") -> WorstCase | None:
+    """Return what is left of protection when the learner chooses its defense; None where nothing says which to take.
+
+    Args:
+        clean: victims of the clean images by defense and seed.
+        poisoned: the same of the protected images.
+        judged: which result counts: ``quality`` on test images, or ``validation``.
+    """
+    first, second = _trials(clean, judged), _trials(poisoned, judged)
+    result = next((record.result for runs in clean.values() for record in runs.values()), None)
+    if not first or not second or result is None:
+        return None
+    try:
+        return worst_case(first, second, chance=result["chance"], higher_is_better=result["higher_is_better"])
+    except UsageError:  # the clean images were not learned
+        return None
+
+
+def _trials(runs: Runs, judged: str) -> dict[str, Trials]:
+    kept = {name: list(by_seed.values()) for name, by_seed in runs.items()}
+    return {
+        name: Trials([r.result["validation"] for r in records], [r.result[judged] for r in records])
+        for name, records in kept.items()
+        if all("validation" in record.result for record in records)
+    }
+
+
+def _mean(by_seed: Mapping[int, Record]) -> float:
+    return float(np.mean([record.result["quality"] for record in by_seed.values()]))

@@ -1,0 +1,277 @@
+"""Records of trajectories -> which weights take another path because the data was protected."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from howfar.arrays import canonical
+from howfar.errors import HowfarError, UsageError
+from howfar.probe import Trajectory
+from howfar.report.numbers import half
+from howfar.score import differing, distances, groups_that_differ, paths
+from howfar.score.intervals import Spread, mean_interval
+from howfar.store import Record, Store
+from howfar.tables.cells import Spreads
+from howfar.tables.names import CLEAN, Names, shared
+
+Floats = NDArray[np.float64]
+Table = tuple[list[str], list[list[str]]]  # headings, lines
+SHARES = ("parameters", "filters", "layers", "turns_back", "clean_turns_back")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % interval; ends are None for one seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float], spread: Spread | None = None) -> "Mean":
+        """Return the mean with Student's interval; ``spread`` is that of all protectors of the table."""
+        low, high = mean_interval(values, spread=spread)
+        return cls(float(np.mean(values)), low, high)
+
+    def exponential(self) -> "Mean":
+        """Return the geometric mean whose logarithm this is."""
+        low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
+        return Mean(math.exp(self.value), low, high)
+
+    def __str__(self) -> str:
+        """Return it in percent, with half of the interval."""
+        return f"{100 * self.value:.0f}{half(self.low, self.high, '.0f', 100)}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor on its path.
+
+    Attributes:
+        differing: share of its parameters that end elsewhere because of the data, false discoveries controlled.
+        further: distance of clean and poisoned end ÷ distance of two clean ends.
+        longer: length of the poisoned path ÷ of the clean one.
+        leaves: share of the training after which the paths are further apart than clean ones ever are; None where
+            they never are. Median over seeds and orders.
+        turns_back: share of runs whose path came nearer to the clean end than it ends up.
+    """
+
+    differing: float
+    further: float
+    longer: float
+    leaves: float | None
+    turns_back: float
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One protector: how far the weights of its victims go another way.
+
+    Attributes:
+        model: the victim.
+        protector: its label.
+        seeds: of initial weights and noise.
+        orders: of batches, for each seed, of clean and of poisoned runs.
+        parameters: share of parameters that differ, over seeds.
+        filters: share of filters (rows of a weight tensor) that differ, over seeds.
+        layers: share of weight tensors that differ, over seeds.
+        turns_back: share of parameters whose poisoned path came nearer to the clean end than it ends up.
+        clean_turns_back: the same of clean runs with another order of batches: what to hold it against.
+        by_layer: in the order of the network.
+    """
+
+    model: str
+    protector: str
+    seeds: int
+    orders: int
+    parameters: Mean
+    filters: Mean
+    layers: Mean
+    turns_back: Mean
+    clean_turns_back: Mean
+    by_layer: dict[str, Layer]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Return headings and one line a layer."""
+        lines = [
+            [
+                name, f"{100 * layer.differing:.0f}", f"{layer.further:.2f}", f"{layer.longer:.2f}",
+                "never" if layer.leaves is None else f"{100 * layer.leaves:.0f} %", f"{100 * layer.turns_back:.0f}",
+            ]
+            for name, layer in self.by_layer.items()
+        ]  # fmt: skip
+        head = [
+            "parameters that differ, %", "further than clean", "longer than clean", "leaves after",
+            "turns back, % of runs",
+        ]  # fmt: skip
+        return [f"{self.protector} on {self.model}: layer", *head], lines
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """What one seed shows."""
+
+    parameters: float
+    filters: float
+    layers: float
+    turns_back: float
+    clean_turns_back: float
+    by_layer: dict[str, Layer]
+
+
+def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list[Departure]:
+    """Return one entry a victim and protector, from finished trajectories.
+
+    Args:
+        store: where the trajectories are.
+        keys: of the trajectories that count; clean and protected ones, at least two orders of batches each.
+        rate: of false discoveries.
+
+    Raises:
+        HowfarError: if a run is missing, or lost its weights.
+        UsageError: for a single order of batches.
+    """
+    records: list[Record] = []
+    for key in keys:
+        record = store.find("trajectory", key)
+        if record is None or record.status != "done" or not store.has_arrays("trajectory", key):
+            raise HowfarError(f"the trajectory {key} is not in the store. Run the same command again.")
+        records.append(record)
+    alike = {record.key: _without_order(record) for record in records}
+    names = Names(alike.values())
+    tables: dict[str, dict[str, dict[int, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in records:
+        same = alike[record.key]
+        tables[canonical(shared(same.spec))][names.row(same.spec)][record.spec["seed"]].append(record)
+    return [
+        one
+        for rows in tables.values()
+        for one in _departures(store, names.tables(_any(rows[CLEAN], alike).spec)["model"], rows, rate)
+    ]
+
+
+def _without_order(record: Record) -> Record:
+    """Return a record whose specification leaves out the order of batches, over which rows are averaged."""
+    walk = {key: value for key, value in record.spec["walk"].items() if key != "order"}
+    return replace(record, spec={**record.spec, "walk": walk})
+
+
+def _any(seeds: Mapping[int, list[Record]], alike: Mapping[str, Record]) -> Record:
+    return alike[next(iter(seeds.values()))[0].key]
+
+
+def overview(found: Sequence[Departure]) -> Table:
+    """Return headings and one line a protector."""
+    head = ["victim", "protector", "parameters that differ, %", "filters, %", "layers, %",
+            "parameters that turn back, %", "the same of clean runs, %", "seeds × orders"]  # fmt: skip
+    return head, [
+        [
+            one.model, one.protector, str(one.parameters), str(one.filters), str(one.layers), str(one.turns_back),
+            str(one.clean_turns_back), f"{one.seeds} × {one.orders}",
+        ]
+        for one in sorted(found, key=lambda one: (one.model, -one.parameters.value))
+    ]  # fmt: skip
+
+
+def _departures(
+    store: Store, model: str, rows: Mapping[str, Mapping[int, list[Record]]], rate: float
+) -> list[Departure]:  # fmt: skip
+    """Compare every protector of one table with its clean runs."""
+    found: dict[str, tuple[list[int], int, list[_Seed]]] = {}
+    for name, poisoned in rows.items():
+        clean, seeds = rows[CLEAN], sorted(set(rows[CLEAN]) & set(poisoned))
+        if name == CLEAN or not seeds:
+            continue
+        orders = min(min(len(clean[seed]), len(poisoned[seed])) for seed in seeds)
+        if orders < 2:
+            raise UsageError("one order of batches says nothing of what chance does. Take --orders 2 or more.")
+        each = [
+            _compared(_loaded(store, clean[seed][:orders]), _loaded(store, poisoned[seed][:orders]), rate)
+            for seed in seeds
+        ]
+        found[name] = seeds, orders, each
+    spreads = {
+        share: Spreads((name, seeds, [getattr(one, share) for one in each]) for name, (seeds, _, each) in found.items())
+        for share in SHARES
+    }
+    return [
+        Departure(
+            model=model,
+            protector=name,
+            seeds=len(seeds),
+            orders=orders,
+            by_layer={layer: _averaged([one.by_layer[layer] for one in each]) for layer in each[0].by_layer},
+            **{
+                share: Mean.of([getattr(one, share) for one in each], spreads[share].of(name, seeds))
+                for share in SHARES
+            },
+        )
+        for name, (seeds, orders, each) in found.items()
+    ]
+
+
+def _loaded(store: Store, records: Sequence[Record]) -> list[Trajectory]:
+    ordered = sorted(records, key=lambda record: record.spec["walk"]["order"])
+    return [Trajectory.of(store.arrays("trajectory", record.key)) for record in ordered]
+
+
+def _compared(clean: list[Trajectory], poisoned: list[Trajectory], rate: float) -> _Seed:
+    """Compare runs from the same initial weights, pairs with the same order of batches."""
+    names = clean[0].parameters
+    sizes = [clean[0].start[name].numel() for name in names]
+    layers = np.repeat(np.arange(len(names)), sizes)
+    rows = [len(clean[0].start[name]) for name in names]
+    filters = np.repeat(np.arange(sum(rows)), np.repeat(sizes, rows) // np.repeat(rows, rows))
+    ones = [run.weights().double().numpy() for run in clean]
+    others = [run.weights().double().numpy() for run in poisoned]
+    test = differing(np.stack([w[-1] for w in ones]), np.stack([w[-1] for w in others]), layers, rate=rate)
+    pairs = [(i, j) for i in range(len(ones)) for j in range(i)]
+    between = [distances(ones[i] - ones[j], layers) for i, j in pairs]
+    reference = np.max(between, axis=0)
+    each = np.arange(len(layers))
+    found = [paths(one, other, layers, reference=reference) for one, other in zip(ones, others, strict=True)]
+    moments = len(ones[0]) - 1
+    by_layer = {}
+    for index, name in enumerate(names):
+        left = [float(one.leaves[index]) / moments for one in found if one.leaves[index] >= 0]
+        by_layer[name] = Layer(
+            differing=float(test.by_layer[index]),
+            further=_ratio([one.apart[-1, index] for one in found], [gap[-1, index] for gap in between]),
+            longer=_ratio([o.poisoned_length[index] for o in found], [o.clean_length[index] for o in found]),
+            leaves=float(np.median(left)) if len(left) * 2 > len(found) else None,
+            turns_back=float(np.mean([one.turns_back[index] for one in found])),
+        )
+    return _Seed(
+        parameters=test.share,
+        filters=float(groups_that_differ(test.p_values, filters, rate=rate).mean()),
+        layers=test.layer_share,
+        turns_back=float(
+            np.mean([paths(one, other, each).turns_back.mean() for one, other in zip(ones, others, strict=True)])
+        ),
+        clean_turns_back=float(np.mean([paths(ones[i], ones[j], each).turns_back.mean() for i, j in pairs])),
+        by_layer=by_layer,
+    )
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    return float(np.mean(above) / max(float(np.mean(below)), 1e-12))
+
+
+def _averaged(layers: Sequence[Layer]) -> Layer:
+    left = [layer.leaves for layer in layers if layer.leaves is not None]
+    return Layer(
+        differing=float(np.mean([layer.differing for layer in layers])),
+        further=float(np.mean([layer.further for layer in layers])),
+        longer=float(np.mean([layer.longer for layer in layers])),
+        leaves=float(np.median(left)) if len(left) * 2 > len(layers) else None,
+        turns_back=float(np.mean([layer.turns_back for layer in layers])),
+    )

@@ -1,0 +1,178 @@
+"""A dry run says what would be done, and writes nothing at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import fsspec
+import pytest
+from PIL import Image
+
+from howfar.cli import COMMANDS
+from howfar.grid.suite import make_suite
+from howfar.store import Store, open_store
+from howfar.store.index import NAME
+
+from ..test_cli import TINY, inside
+
+GRID = ["--dataset", "digits", "--models", "linear", "--protectors", "lsp", "--seeds", "0", "--epochs", "1",
+        "--limit-train", "60", "--limit-test", "30"]  # fmt: skip
+DRY = {
+    "bench": [*GRID, "--defenses", "none"],
+    "protect": ["photos", "-o", "out"],
+    "verify": ["photos", "photos"],
+    "ablate-ud": [*GRID, "--models", "lenet5"],
+    "trajectory": GRID,
+    "landscape": GRID,
+    "curvature": GRID,
+    "generate": ["--dataset", "digits", "-p", "lsp", "-o", "out"],
+    "store gc": ["kept", "--failed", "--arrays", "--damaged", "--drafts"],
+    "submit": ["kept", "-o", "out"],
+}
+
+
+def state(folder: Path) -> dict[str, int]:
+    """Return when every file and folder was changed."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with finished work, a failed step and something left over."""
+    runs = tmp_path_factory.mktemp("store") / "runs"
+    code, _, said = inside(*TINY, "--runs", str(runs))
+    assert code == 0, said
+    (runs / NAME).unlink()
+    (runs / "protect" / ".0.draft").mkdir()
+    return runs
+
+
+def test_every_command_with_a_dry_run_is_listed_here() -> None:
+    dry = {name for name, command in COMMANDS.items() if "dry_run" in {field.name for field in fields(command)}}
+    assert dry == set(DRY)
+
+
+@pytest.mark.parametrize("command", DRY)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_dry_run_writes_nothing(
+    command: str, begun: bool, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where nothing is, nor in a store that is there, without its index."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path / "data"))
+    if begun or "kept" in DRY[command]:
+        shutil.copytree(kept, tmp_path / "kept")
+    for place in range(40):
+        path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64)).save(path)
+    has_runs = "runs" in {field.name for field in fields(COMMANDS[command])} and "kept" not in DRY[command]
+    before = state(tmp_path)
+    runs = ["--runs", "kept" if begun else "new"] if has_runs else []
+    code, out, said = inside(*command.split(), *DRY[command], *runs, "--dry-run")
+    assert code == 0, said
+    assert out + said
+    assert state(tmp_path) == before
+
+
+def test_a_dry_run_needs_no_right_to_write(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks is root perhaps, to whom everything may be written: the attempt alone counts."""
+    shutil.copytree(kept, tmp_path / "kept")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("read-only")
+
+    for name in ("mkdir", "touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    store = open_store(tmp_path / "kept", reading=True)
+    assert len(store.records("victim")) == 2
+    assert store.recognized
+    assert store.claims() == []
+
+
+def test_a_dry_run_of_a_url_writes_nothing_there_nor_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path / "data"))
+    url = f"memory://{tmp_path.name}/runs"
+    assert inside("bench", *DRY["bench"], "--runs", url, "--dry-run")[0] == 0
+    assert not fsspec.filesystem("memory").exists(f"/{tmp_path.name}")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_store_that_is_open_for_reading_keeps_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs", reading=True)
+    assert (store.steps(), store.records("victim"), store.find("victim", "0" * 20)) == ([], [], None)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", [["store", "check"], ["leaderboard"], ["store", "gc"]])
+def test_an_empty_folder_does_not_become_a_store_by_being_looked_at(command: list[str], tmp_path: Path) -> None:
+    code, _, said = inside(*command, str(tmp_path))
+    assert (code, "is no store" in said) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_watching_makes_no_store(tmp_path: Path) -> None:
+    assert inside("bench", *DRY["bench"], "--runs", str(tmp_path / "new"), "--watch", "--json")[0] == 0
+    assert not (tmp_path / "new").exists()
+
+
+HEAVY = (
+    "accelerate", "diffusers", "jinja2", "matplotlib", "pandas", "pebble", "plotly", "pyarrow", "ray", "scipy",
+    "sklearn", "torch._dynamo", "torch._inductor", "torchmetrics", "transformers",
+)  # fmt: skip
+LOADED = """
+import contextlib, os, sys
+from howfar.cli import main
+with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.suppress(SystemExit):
+    main({arguments!r})
+print(*(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("command", [name for name in DRY if "kept" not in DRY[name] and name != "protect"])
+def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """What draws, computes scores or works in other processes is loaded when that begins."""
+    for place in range(40):
+        path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64)).save(path)
+    code = LOADED.format(arguments=[*command.split(), *DRY[command], "--dry-run"], heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        (
+            "--seeds",
+            "",
+            "seeds are empty, so there is nothing to run. Name one or more, e.g. 0-2, or leave the flag out",
+        ),
+        ("--seeds", "3-1", "seeds '3-1': 3-1 counts down, so it names none. Write 1-3."),
+        ("--seeds", "0,4 - 2", "4 - 2 counts down, so it names none. Write 2-4."),
+        ("--seeds", "a", "seeds 'a': 'a' is no seed. Write whole numbers from 0, e.g. 0-4 or 0,7."),
+        ("--seeds", "1-", "'1-' is no seed"),
+        ("--seeds", "-1", "'-1' is no seed"),
+        ("--protectors", "", "protectors are empty"),
+        ("--models", " , ", "models are empty"),
+        ("--defenses", "", "defenses are empty"),
+        ("--tasks", "", "tasks are empty"),
+        ("--source-tasks", "", "source tasks are empty"),
+    ],
+)
+def test_lists_that_name_nothing_say_what_to_write(flag: str, value: str, says: str, tmp_path: Path) -> None:
+    code, _, said = inside("bench", *GRID, f"{flag}={value}", "--runs", str(tmp_path / "new"), "--dry-run")
+    assert code == 2
+    assert says in " ".join(said.split())
+    assert "Value should" not in said
+
+
+def test_seeds_may_be_written_in_any_of_three_ways() -> None:
+    for seeds, found in (("0-2,5", [0, 1, 2, 5]), ("4", [4]), (7, [7]), ([1, 3], [1, 3])):
+        suite = make_suite("digits", {"seeds": seeds})
+        assert list(suite.seeds) == found
