@@ -26,7 +26,8 @@ from howfar.grid.suite import make_suite
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
 from howfar.spec import parse
-from howfar.steps import work
+from howfar.steps import failed
+from howfar.steps import run as run_step
 from howfar.store import Store, packed, write_bytes
 
 SAMPLE = 2048  # images of the training that tells how long a kind of cell takes
@@ -103,7 +104,7 @@ class Costs:
             store = Store(folder)
             for step in short.steps():
                 start = time.perf_counter()
-                arrays.finished(work.run(step, store, self.device))
+                arrays.finished(run_step(step, store, self.device))
             return time.perf_counter() - start
 
 
@@ -142,9 +143,9 @@ def main() -> None:
             continue
         start = time.perf_counter()
         try:
-            arrays.finished(work.run(step, store, device))
+            arrays.finished(run_step(step, store, device))
         except HowfarError as error:
-            work.failed(step, store, str(error))
+            failed(step, store, str(error))
         took = time.perf_counter() - start
         costs.known[costs.kind(step.spec, step.name)] = took
         print(f"{step.label}: {took:.0f} s, expected {expected / SLACK:.0f}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from howfar.report.page import Page
 from howfar.report.render import render
 from howfar.report.site import ranked
 from howfar.score import retention
-from howfar.steps import work
+from howfar.steps import run as run_step
 from howfar.store import Record, Store
 from howfar.store.record import ARRAYS
 from howfar.tables import collect
@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Expe
         check_data(experiments)
         store = Store(folder / "runs")
         for step in plan(experiments, store)[0]:
-            list(work.run(step, store, torch.device("cpu")))
+            list(run_step(step, store, torch.device("cpu")))
     return store, experiments
 
 
@@ -163,7 +163,7 @@ def test_published_records_without_images_are_made_anew_only_where_images_are_ne
     folder = store.root / victim.name / victim.key
     folder.rename(folder.with_name(".away"))
     assert [step.name for step in plan(experiments, store)[0]] == ["protect", "victim"]
-    list(work.run(protect, store, torch.device("cpu")))
+    list(run_step(protect, store, torch.device("cpu")))
     assert store.has_arrays(protect.name, protect.key)
     folder.with_name(".away").rename(folder)
 

@@ -15,7 +15,7 @@ from howfar.defend import DEFENSES, Chain
 from howfar.grid.suite import make_suite
 from howfar.models import MODELS, build
 from howfar.probe import Probe, Released, sharpness
-from howfar.steps import work
+from howfar.steps import run as run_step
 from howfar.store import Store
 from howfar.tasks import Task
 from howfar.train.loss import plain
@@ -98,7 +98,7 @@ def test_the_released_baseline_of_mixed_targets_is_one_more_pass(
     assert released["baseline"] == ("one more pass" if mixes else True)
     store, device = Store(tmp_path), torch.device("cpu")
     for step in (protect, victim):
-        list(work.run(step, store, device))
+        list(run_step(step, store, device))
     assert [loss is None for loss in given] == [mixes] * 3
     assert store.done("ablation", victim.key)
 

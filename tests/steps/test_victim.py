@@ -16,7 +16,9 @@ from howfar.grid import experiment
 from howfar.grid.suite import make_suite
 from howfar.models import MODELS, build
 from howfar.report.render import render
-from howfar.steps import work
+from howfar.steps import protect as crafting
+from howfar.steps import run as run_step
+from howfar.steps import victim as training
 from howfar.store import Store
 from howfar.tables import collect
 from howfar.tasks import TASKS
@@ -60,18 +62,18 @@ def test_test_images_are_looked_at_once_at_the_end(
         },
     )  # fmt: skip
     steps = suite.experiments()[1].steps()
-    load, judged = experiment._load, work._judged
+    load, judged = experiment._load, training._judged
     monkeypatch.setattr(experiment, "_load", lambda *key: seal(load(*key)))
 
     def open_and_judge(*arguments: Any) -> Any:
         Sealed.opened = True
         return judged(*arguments)
 
-    monkeypatch.setattr(work, "_judged", open_and_judge)
+    monkeypatch.setattr(training, "_judged", open_and_judge)
     store, device = Store(tmp_path), torch.device("cpu")
     try:
         for step in steps:
-            list(work.run(step, store, device))
+            list(run_step(step, store, device))
             assert Sealed.opened == (step.name == "victim")
     finally:
         Sealed.opened = False
@@ -92,9 +94,9 @@ def test_nothing_chooses_an_epoch_without_validation_images(tmp_path: Path) -> N
     )  # fmt: skip
     store, device = Store(tmp_path), torch.device("cpu")
     protect, victim = suite.experiments()[1].steps()
-    list(work.run(protect, store, device))
+    list(run_step(protect, store, device))
     with pytest.raises(HowfarError, match="held_out"):
-        list(work.run(victim, store, device))
+        list(run_step(victim, store, device))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_a_run_without_a_probe_has_quality_and_no_distance(tmp_path: Path) -> No
     )  # fmt: skip
     experiments, store = suite.experiments(), Store(tmp_path)
     for step in {step.key: step for one in experiments for step in one.steps()}.values():
-        list(work.run(step, store, torch.device("cpu")))
+        list(run_step(step, store, torch.device("cpu")))
     page = collect(store, [one.steps()[1].key for one in experiments])
     (row,) = (row for row in page.rows if row.protector != "clean")
     assert row.ud is None
@@ -137,10 +139,10 @@ def test_a_metric_that_nothing_enters_is_an_error_and_a_lesser_one_unknown(digit
     task = TASKS["edge_occlusion"]()(known)
     model = build(MODELS["resnet8"](width=2), data.shape, task.outputs, generator=arrays.seeded(0))
     flat = replace(data, targets={"edge_occlusion": torch.full((6, 1, *data.shape[1:]), -1.0)})
-    assert work._metrics(model, replace(task, limit=1e6), flat)["f1"] is None
+    assert training.metrics_of(model, replace(task, limit=1e6), flat)["f1"] is None
     empty = replace(data, targets={"edge_occlusion": torch.full((6, 1, *data.shape[1:]), float("nan"))})
     with pytest.raises(HowfarError, match="none of them has a value of 'edge_occlusion'"):
-        work._metrics(model, task, empty)
+        training.metrics_of(model, task, empty)
 
 
 def test_a_probe_of_one_image_is_refused() -> None:
@@ -157,7 +159,7 @@ def test_a_protected_set_records_what_its_crafting_reached(tmp_path: Path) -> No
         },
     )  # fmt: skip
     step = next(step for step in suite.experiments()[-1].steps() if step.name == "protect")
-    record = finished(work.run(step, Store(tmp_path), torch.device("cpu")))
+    record = finished(run_step(step, Store(tmp_path), torch.device("cpu")))
     assert record.result["notes"]["response asked for"] == 2
     assert record.result["notes"]["response reached"] >= 2
 
@@ -176,7 +178,7 @@ def test_alignment_compares_what_the_learner_sees_of_both(defense: str, tmp_path
     store, found = Store(tmp_path), {}
     for one in suite.experiments():
         for step in one.steps():
-            for _ in work.run(step, store, torch.device("cpu")):
+            for _ in run_step(step, store, torch.device("cpu")):
                 pass
         (key,) = (step.key for step in one.steps() if step.name == "victim")
         epochs = store.records("victim")
@@ -202,18 +204,18 @@ def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkey
             "limit_train": 60, "limit_test": 30, "train": {"epochs": 1}}  # fmt: skip
     protect, victim = make_suite("digits", keys).experiments()[1].steps()
     order: list[str] = []
-    load, measured, now = experiment._load, work.visibility, iter([10.0, 12.5])
+    load, measured, now = experiment._load, crafting.visibility, iter([10.0, 12.5])
 
     def clock(_: torch.device) -> float:
         order.append("clock")
         return next(now)
 
     monkeypatch.setattr(experiment, "_load", lambda *key: order.append("load") or load(*key))
-    monkeypatch.setattr(work, "visibility", lambda *data: order.append("measure") or measured(*data))
-    monkeypatch.setattr(work, "warm_up", lambda _: order.append("warm up"))
-    monkeypatch.setattr(work, "synchronized", clock)
+    monkeypatch.setattr(crafting, "visibility", lambda *data: order.append("measure") or measured(*data))
+    monkeypatch.setattr(crafting, "warm_up", lambda _: order.append("warm up"))
+    monkeypatch.setattr(crafting, "synchronized", clock)
     store, device = Store(tmp_path), torch.device("cpu")
-    list(work.run(protect, store, device))
+    list(run_step(protect, store, device))
     record = store.find("protect", protect.key)
     assert record is not None
     assert record.made["craft_seconds"] == 2.5
@@ -221,7 +223,7 @@ def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkey
     begun, ended = (place for place, name in enumerate(order) if name == "clock")
     assert "load" in order[:begun]
     assert "measure" in order[ended:]
-    list(work.run(victim, store, device))
+    list(run_step(victim, store, device))
     assert collect(store).protected[0].seconds_per_image == pytest.approx(2.5 / 60)
 
 
@@ -229,10 +231,10 @@ def test_what_trains_no_network_needs_no_warm_start(tmp_path: Path, monkeypatch:
     def refuse(_: torch.device) -> None:
         raise AssertionError("an optimizer was set up for nothing")
 
-    monkeypatch.setattr(work, "warm_up", refuse)
+    monkeypatch.setattr(crafting, "warm_up", refuse)
     keys = {"protectors": "lsp", "models": "linear", "defenses": "none", "seeds": "0", "limit_train": 60}
     protect, _ = make_suite("digits", keys).experiments()[1].steps()
-    list(work.run(protect, Store(tmp_path), torch.device("cpu")))
+    list(run_step(protect, Store(tmp_path), torch.device("cpu")))
 
 
 def test_a_warm_start_leaves_the_global_generator_alone() -> None:

@@ -18,7 +18,8 @@ from howfar.grid.experiment import Experiment, Walk
 from howfar.grid.suite import make_suite
 from howfar.models.build import weights_of
 from howfar.report.render import render
-from howfar.steps import View, bent, costs, look
+from howfar.steps import costs, curvature, landscape
+from howfar.steps.landscape import View
 from howfar.store import Store
 from howfar.store.record import ARRAYS
 from howfar.tables import collect
@@ -54,7 +55,7 @@ def trained(model: str, folder: Path) -> Finished:
 
 def seen(finished: Finished, **view: object) -> list[str]:
     store, cells = finished
-    work = look(cells, store, View(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
+    work = landscape.run(cells, store, View(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
     keys: list[str] = arrays.finished(work)
     return keys
 
@@ -116,7 +117,7 @@ def test_every_plane_has_its_surfaces(finished: Finished, view: dict[str, object
 def test_surfaces_are_computed_once_and_shown_on_the_page(finished: Finished) -> None:
     store, cells = finished
     keys = seen(finished, norms="frozen")
-    work = look(cells, store, View(points=5, images=60, norms="frozen"), CPU)
+    work = landscape.run(cells, store, View(points=5, images=60, norms="frozen"), CPU)
     with pytest.raises(StopIteration) as end:
         next(work)  # nothing left to do
     assert end.value.value == keys
@@ -137,7 +138,7 @@ def test_a_surface_whose_numbers_are_lost_is_computed_again(finished: Finished) 
 
 def test_curvature_says_what_sal_has_to_do_with_it(tmp_path: Path) -> None:
     store, cells = trained("lenet5", tmp_path)
-    work = bent(cells, store, images=40, top=1, draws=2, device=CPU)
+    work = curvature.run(cells, store, images=40, top=1, draws=2, device=CPU)
     found = bends(store, arrays.finished(work))
     assert [one.protector for one in found] == ["clean", "lsp[eps=64/255]"]
     for one in found:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.grid.experiment import Experiment
-    from howfar.steps import View
+    from howfar.steps.landscape import View
     from howfar.store import Store
 
 T = TypeVar("T")
@@ -93,33 +93,35 @@ class Landscape(_Walked):
     """Draw the first scene as .pdf, .svg or .png; those of further victims and seeds get a number."""
 
     def __call__(self) -> int:
-        from howfar import engine, steps
+        from howfar import engine
         from howfar.report.paper import check_figure
+        from howfar.steps.costs import landscape_seconds
+        from howfar.steps.landscape import View
 
         if self.save is not None:
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
         if not 0 < extent < math.inf:
             raise UsageError(f"--extent {extent} makes no sense. Take a number above 0.")
-        view = steps.View(
+        view = View(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )
         device = engine.choose_device(self.device)
-        ready = self.walked(lambda cells, store: steps.landscape_seconds(cells, store, view, device), view.check)
+        ready = self.walked(lambda cells, store: landscape_seconds(cells, store, view, device), view.check)
         if ready is None:
             return 0
         return self._draw(*ready, view, device)
 
     def _draw(self, cells: "list[Experiment]", store: "Store", view: "View", device: "torch.device") -> int:
         """Compute the surfaces and write what shows them; returns the exit code."""
-        from howfar import steps
         from howfar.report.paper import save
         from howfar.report.render import render
+        from howfar.steps import landscape
         from howfar.store import write_text
         from howfar.tables import collect
         from howfar.tables.landscapes import as_arrays, scenes
 
-        keys = terminal.watch(steps.look(cells, store, view, device), "landscape")
+        keys = terminal.watch(landscape.run(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
         write_text(store.root / "landscape.json", text + "\n")
@@ -155,8 +157,10 @@ class Curvature(_Walked):
     figures of further victims and seeds get a number."""
 
     def __call__(self) -> int:
-        from howfar import engine, steps
+        from howfar import engine
         from howfar.report.paper import check_figure
+        from howfar.steps import curvature
+        from howfar.steps.costs import curvature_seconds
 
         if self.draws < 2 or self.top < 1:
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
@@ -164,7 +168,7 @@ class Curvature(_Walked):
             check_figure(self.save)
         device = engine.choose_device(self.device)
         how: dict[str, Any] = {"images": self.images, "top": self.top, "draws": self.draws, "device": device}
-        ready = self.walked(lambda cells, store: steps.curvature_seconds(cells, store, **how))
+        ready = self.walked(lambda cells, store: curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
         from howfar.report.paper import save_cuts
@@ -172,7 +176,7 @@ class Curvature(_Walked):
         from howfar.tables.curvatures import bends, cuts, overview
 
         cells, store = ready
-        work = steps.bent(cells, store, **how)
+        work = curvature.run(cells, store, **how)
         keys = terminal.watch(work, "curvature")
         found = bends(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):

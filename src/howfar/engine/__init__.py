@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from howfar import arrays
+from howfar import arrays, steps
 from howfar.engine.cell import REPORT_SECONDS, Site
 from howfar.engine.elsewhere import Elsewhere
 from howfar.engine.event import Event
@@ -20,7 +20,6 @@ from howfar.engine.processes import Processes
 from howfar.engine.together import Together, follow, steps_of
 from howfar.errors import UsageError
 from howfar.grid.experiment import Experiment, Step, shelve
-from howfar.steps import work
 from howfar.store import Store
 from howfar.train.team import team
 
@@ -155,11 +154,11 @@ def _over(event: Event, graph: Graph, store: Store) -> Iterator[Event]:
     """Cross off a step that has ended, and record what failed."""
     failed = event.status == "failed"
     if failed:
-        work.failed(graph.step(event.key), store, event.note)
+        steps.failed(graph.step(event.key), store, event.note)
     yield event
     for blocked in graph.over(event.key, failed=failed):
         note = f"its protected set failed: {event.note}"
-        work.failed(blocked, store, note)
+        steps.failed(blocked, store, note)
         yield Event("failed", blocked.label, blocked.key, note=note)
 
 

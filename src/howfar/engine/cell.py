@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from howfar import steps
 from howfar.engine.event import Event
 from howfar.errors import HowfarError
 from howfar.grid.experiment import Shelf, Step, take_from
 from howfar.protect import Progress
-from howfar.steps import work
 from howfar.store import Store, open_store
 
 REPORT_SECONDS = 0.2  # progress is told at most so often
@@ -34,7 +34,7 @@ class Site:
     place: str
     device: str = "cpu"
     limit: float | None = None
-    doing: Doing = work.run
+    doing: Doing = steps.run
     shelf: Shelf = field(default_factory=dict)
 
 

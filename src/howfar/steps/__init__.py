@@ -1,7 +1,21 @@
-"""What is looked at around finished trajectories: surfaces of the loss, and how it bends."""
+"""Units of work that the store keeps, one file each: protect, victim, trajectory, ablation, landscape, curvature."""
 
-from howfar.steps.costs import curvature_seconds, landscape_seconds
-from howfar.steps.curvature import bent
-from howfar.steps.landscape import View, look
+import torch
 
-__all__ = ["View", "bent", "curvature_seconds", "landscape_seconds", "look"]
+from howfar.clock import circumstances
+from howfar.grid.experiment import Step
+from howfar.steps import protect, trajectory, victim
+from howfar.steps.setup import Work
+from howfar.store import Record, Store
+
+RUN = {"protect": protect.run, "victim": victim.run, "ablation": victim.run, "trajectory": trajectory.run}
+
+
+def run(step: Step, store: Store, device: torch.device) -> Work:
+    """Do the work of a step and save its record; yields progress."""
+    return RUN[step.name](step, store, device)
+
+
+def failed(step: Step, store: Store, error: str) -> Record:
+    """Save that a step failed, so that no gap is left."""
+    return store.save(Record(step.name, step.key, step.spec, "failed", {"error": error}, circumstances()))

@@ -49,7 +49,7 @@ def curvature_steps(
         yield CurvatureStep(run, spec, Store.key("curvature", spec))
 
 
-def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
+def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
     """Measure curvature, SAL and gradient of every layer at the end of each path; yields progress, returns keys.
 
     Args:
@@ -68,7 +68,7 @@ def bent(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dr
         run, label, e = step.run, step.spec["protector"], step.run.experiment
         yield Progress(number, len(steps), f"{e.model.label} on {label} seed {e.seed}")
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
-        data, task = run.seen(label), run.lesson.task
+        data, task = run.seen(label), run.setup.task
         found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
         beside = slices(run.model, task, data, generator=generator)
         result = {

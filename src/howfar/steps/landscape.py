@@ -155,7 +155,7 @@ class _Scene:
         run = self.runs[panel.around]
         plane, rows, about = self._plane(panel)
         data = self.runs[CLEAN if panel.on == TEST else panel.on].seen(panel.on)
-        model, task, norms = run.model, run.lesson.task, self.view.norms
+        model, task, norms = run.model, run.setup.task, self.view.norms
         if self.view.plane == "curve":
             return along(model, task, data, plane, bend(rows[0]), norms=norms), about
         found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.view.share)
@@ -201,12 +201,12 @@ class _Scene:
             if view.plane == "line":
                 names = list(run.path.start)  # buffers too: both ends are the networks themselves
                 return line(flat(self.clean.model, names), flat(run.model, names), names), (t,), about
-            task, learned = run.lesson.task, self.clean.lesson.learned
+            task, learned = run.setup.task, self.clean.setup.learned
             ends = flat(self.clean.model), flat(run.model)
             return curve(run.model, task, learned, *ends, generator=generator), (t,), about
         if view.plane == "hessian":
             found = curvature(
-                run.model, run.lesson.task, run.seen(label), layers=[view.layer], top=2, generator=generator
+                run.model, run.setup.task, run.seen(label), layers=[view.layer], top=2, generator=generator
             )[view.layer]
             plane = layer_plane(run.model, view.layer, found.vectors)
             about = {
@@ -256,7 +256,7 @@ def landscape_steps(
             yield LandscapeStep(scene, panel, spec, Store.key("landscape", spec))
 
 
-def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> Work:
+def run(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> Work:
     """Compute the surfaces that the store lacks; yields progress and returns the keys of all.
 
     Args:
@@ -283,7 +283,7 @@ def look(cells: Iterable[Experiment], store: Store, view: View, device: torch.de
                 found, about = end.value
                 break
             yield Progress(number * places + done, len(steps) * places, note)
-        task = scene.clean.lesson.task
+        task = scene.clean.setup.task
         result = {"metric": task.metric, "higher_is_better": task.higher_is_better, **about}
         values = {
             **{f"coordinates_{axis}": torch.tensor(row) for axis, row in enumerate(found.coordinates)},

@@ -11,7 +11,7 @@ from howfar.arrays import canonical
 from howfar.data import Data, balanced
 from howfar.grid.experiment import Experiment
 from howfar.probe import Trajectory
-from howfar.steps.setup import Lesson, taught
+from howfar.steps.setup import TrainingSetup, set_up
 from howfar.store import Store
 from howfar.tables.names import CLEAN, crafted, shared
 
@@ -38,20 +38,20 @@ class Run:
         return Trajectory.of(self.store.arrays("trajectory", self.key))
 
     @cached_property
-    def lesson(self) -> Lesson:
-        """What it learned with."""
-        return taught(self.experiment.steps()[1], self.store, self.device)
+    def setup(self) -> TrainingSetup:
+        """Inputs of its training."""
+        return set_up(self.experiment.steps()[1], self.store, self.device)
 
     @cached_property
     def model(self) -> nn.Module:
         """The network at the end of its path."""
-        model = self.lesson.model
+        model = self.setup.model
         model.load_state_dict(self.path.state(len(self.path) - 1), strict=False)
         return model
 
     def seen(self, on: str) -> Data:
         """Return clean test images, or the training images of this run."""
-        data = self.lesson.task.prepare(self.lesson.splits.test) if on == TEST else self.lesson.learned
+        data = self.setup.task.prepare(self.setup.splits.test) if on == TEST else self.setup.learned
         return balanced(data, min(self.images, len(data)))
 
 

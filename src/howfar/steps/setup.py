@@ -1,5 +1,6 @@
-"""What a victim learns with: protected images as the learner has them, its defense, and a fresh network."""
+"""Inputs for training one victim: protected images after the learner's defense, the task, and a fresh network."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,14 +12,27 @@ from howfar.defend import Defense, Learner
 from howfar.defend.defense import as_they_are
 from howfar.grid.experiment import Experiment, Step
 from howfar.models import build
-from howfar.store import Store
+from howfar.protect import Progress
+from howfar.store import Record, Store
 from howfar.tasks import Task
 from howfar.train import Recipe
 
+Work = Generator[Progress, None, Record]
+
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a victim learns with, ready to be trained."""
+class TrainingSetup:
+    """Everything that training one victim needs.
+
+    Attributes:
+        splits: clean training and test images, prepared for the task.
+        task: what the victim learns.
+        recipe: how it is trained.
+        defense: what the learner does against protection.
+        learner: what the defense knows of the learner.
+        learned: the training images after protection and purification.
+        model: the untrained network.
+    """
 
     splits: Splits
     task: Task
@@ -29,7 +43,7 @@ class Lesson:
     model: nn.Module
 
 
-def taught(step: Step, store: Store, device: torch.device) -> Lesson:
+def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
     """Return the protected set as the learner has it, and the network that is to learn it."""
     experiment = step.experiment
     splits, seed = experiment.splits, experiment.seed
@@ -44,20 +58,20 @@ def taught(step: Step, store: Store, device: torch.device) -> Lesson:
         experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
     ).to(device)  # fmt: skip
     defense.before(model, learned, learner)
-    return Lesson(splits, task, recipe, defense, learner, learned, model)
+    return TrainingSetup(splits, task, recipe, defense, learner, learned, model)
 
 
-def originals(lesson: Lesson, part: Data) -> Data | None:
+def originals(setup: TrainingSetup, part: Data) -> Data | None:
     """Return the clean originals of some learned images as the learner would have had them; None where there are none.
 
     They pass through the learner's purifier. One that learns from the whole set sees the protected set with these
     images clean in it.
 
     Args:
-        lesson: what the victim learns with.
-        part: some of ``lesson.learned``.
+        setup: of the victim.
+        part: some of ``setup.learned``.
     """
-    clean, given, defense = lesson.splits.train, lesson.learner.given, lesson.defense
+    clean, given, defense = setup.splits.train, setup.learner.given, setup.defense
     place = {number: row for row, number in enumerate(clean.ids.tolist())}
     ids = part.ids.tolist()
     if given is None or any(number not in place for number in ids):
@@ -67,12 +81,12 @@ def originals(lesson: Lesson, part: Data) -> Data | None:
         pixels = given.take(range(len(given))).pixels
         rows = {number: row for row, number in enumerate(given.ids.tolist())}
         pixels[[rows[number] for number in ids]] = few.pixels
-        seen = defense.purify(given.with_pixels(pixels), lesson.learner)
+        seen = defense.purify(given.with_pixels(pixels), setup.learner)
         there = {number: row for row, number in enumerate(seen.ids.tolist())}
         few = seen.take([there[number] for number in ids])
     elif defense.purify is not as_they_are:
-        few = defense.purify(few, lesson.learner)
-    return lesson.task.prepare(few)
+        few = defense.purify(few, setup.learner)
+    return setup.task.prepare(few)
 
 
 def _prepared(splits: Splits, task: Task) -> Splits:
