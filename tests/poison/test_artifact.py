@@ -47,7 +47,7 @@ def protected(clean: Data) -> Data:
 
 
 def rewritten(folder: Path, change: Callable[[Tensors], None], *, seal: bool) -> Path:
-    """Change the arrays of an artefact; with ``seal`` the digests are made to fit, as a wrong writer would."""
+    """Change the arrays of an artifact; with ``seal`` the digests are made to fit, as a wrong writer would."""
     tensors = load_file(folder / artifact.ARRAYS)
     tensors = {name: values.clone() for name, values in tensors.items()}
     change(tensors)

@@ -56,7 +56,7 @@ class _Manifest(_Part):
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """A protected set as it was read.
 
     Attributes:
@@ -132,7 +132,7 @@ def cleared(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def read(folder: Path) -> Artefact:
+def read(folder: Path) -> Artifact:
     """Read a protected set.
 
     Raises:
@@ -162,7 +162,7 @@ def read(folder: Path) -> Artefact:
             raise ValueError("noise and images differ in shape")
         if not tensors["pixels"].numel():
             raise ValueError("it holds no images")
-        return Artefact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
+        return Artifact(Data(tensors["pixels"], targets, tensors["ids"]), tensors["noise"], manifest)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -181,15 +181,15 @@ def _exported(place: Path) -> str:
     )
 
 
-def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
+def faults(artifact: Artifact, clean: Data | None = None) -> Iterator[str]:
     """Yield one sentence for everything that is wrong.
 
     Args:
-        artefact: the protected set.
+        artifact: the protected set.
         clean: the images it was made from; without them they are taken to be protected − noise.
     """
-    data, manifest = artefact.data, artefact.manifest
-    tensors = {"pixels": data.pixels, "noise": artefact.noise, "ids": data.ids}
+    data, manifest = artifact.data, artifact.manifest
+    tensors = {"pixels": data.pixels, "noise": artifact.noise, "ids": data.ids}
     tensors |= {f"target/{name}": values for name, values in data.targets.items()}
     for name, digest in manifest["digests"].items():
         if name not in tensors or arrays.digest(tensors[name]) != digest:
@@ -200,11 +200,11 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
     if [manifest["images"], manifest["shape"]] != counts:
         said = f"{manifest['images']} of {'×'.join(map(str, manifest['shape']))}"
         yield f"the manifest says {said}; there are {len(data)} of {'×'.join(map(str, data.shape))}."
-    before = data.pixels.to(torch.int16) - artefact.noise
+    before = data.pixels.to(torch.int16) - artifact.noise
     if int(before.min()) < 0 or int(before.max()) > 255:
         yield "protected − noise leaves 0…255, so noise and images do not belong together (shifted or shuffled noise)."
     if clean is not None:
-        yield from _against(artefact, clean)
+        yield from _against(artifact, clean)
     if clean is not None and clean.shape == data.shape:
         order = {int(key): place for place, key in enumerate(clean.ids.tolist())}
         if all(int(key) in order for key in data.ids.tolist()):
@@ -215,18 +215,18 @@ def faults(artefact: Artefact, clean: Data | None = None) -> Iterator[str]:
     if manifest.get("norm") == "L∞":
         yield from _signs(before, change)
     if manifest.get("granularity") == "sample":
-        yield from _shared(manifest, data, artefact.noise)
+        yield from _shared(manifest, data, artifact.noise)
 
 
-def doubts(artefact: Artefact) -> Iterator[str]:
+def doubts(artifact: Artifact) -> Iterator[str]:
     """Yield one sentence for everything about imported noise that would be wrong in ours: lost signs, shared noise.
 
     Nobody says what others' noise should be like, so these are no faults.
     """
-    data, manifest = artefact.data, artefact.manifest
+    data, manifest = artifact.data, artifact.manifest
     if manifest.get("norm") != "any":
         return
-    change = artefact.noise
+    change = artifact.noise
     yield from _signs(data.pixels.to(torch.int16) - change, change)
     labels = data.targets.get(manifest.get("target", "label"))
     kinds = len(data) if labels is None else len(labels.unique())
@@ -235,15 +235,15 @@ def doubts(artefact: Artefact) -> Iterator[str]:
         yield from _shared(manifest, data, change)
 
 
-def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
+def _against(artifact: Artifact, clean: Data) -> Iterator[str]:
     """Compare with the clean set by id."""
-    data = artefact.data
+    data = artifact.data
     if len(clean) != len(data):
         yield (
             f"{len(data)} images were protected, the clean set has {len(clean)}. "
             "Give the --limit-train that the set was made with."
         )
-    if clean.digest() != artefact.manifest["clean_digest"]:
+    if clean.digest() != artifact.manifest["clean_digest"]:
         yield "the clean images are not those that were protected: their digest differs."
     places = {int(key): place for place, key in enumerate(clean.ids.tolist())}
     missing = [int(key) for key in data.ids.tolist() if int(key) not in places]
@@ -263,7 +263,7 @@ def _against(artefact: Artefact, clean: Data) -> Iterator[str]:
         yield f"images are {data.shape}, the clean set's {clean.shape} (channels, height, width)."
         return
     change = data.pixels.to(torch.int16) - clean.pixels[index].to(torch.int16)
-    wrong = int((change != artefact.noise).flatten(1).any(1).sum())
+    wrong = int((change != artifact.noise).flatten(1).any(1).sum())
     if wrong:
         yield f"in {wrong} images protected − clean is not the stored noise (noise looked up by a wrong index)."
 

@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 
 from howfar.errors import UsageError
-from howfar.poison.artifact import MANIFEST, Artefact
+from howfar.poison.artifact import MANIFEST, Artifact
 from howfar.score import recorded, visibility
 from howfar.store import write_text
 from howfar.unfinished import remove, whole
 
 
-def export(artefact: Artefact, output: Path, *, jpeg: int | None = None, overwrite: bool = False) -> dict[str, Any]:
+def export(artifact: Artifact, output: Path, *, jpeg: int | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write a protected set as images or as an archive; returns the budget of what was written.
 
     Args:
-        artefact: the protected set.
+        artifact: the protected set.
         output: a new folder (one subfolder a class, files named by id), or a file that ends in ``.npz``.
         jpeg: quality of a lossy export; None writes PNGs, which are exact.
         overwrite: replace an earlier export: an archive, or the images that its manifest names.
@@ -36,8 +36,8 @@ def export(artefact: Artefact, output: Path, *, jpeg: int | None = None, overwri
         raise UsageError(f"{output} is a folder. Choose another name.")
     if output.suffix != ".npz" and output.exists():
         _check_replaceable(output)
-    data = artefact.data
-    clean = data.with_pixels((data.pixels.to(torch.int16) - artefact.noise).to(torch.uint8))
+    data = artifact.data
+    clean = data.with_pixels((data.pixels.to(torch.int16) - artifact.noise).to(torch.uint8))
     if output.suffix == ".npz":
         if jpeg is not None:
             raise UsageError("an .npz is lossless. Give a folder with --jpeg.")
@@ -46,12 +46,12 @@ def export(artefact: Artefact, output: Path, *, jpeg: int | None = None, overwri
         entries: dict[str, Any] = {"x": data.pixels.permute(0, 2, 3, 1).numpy(), "ids": data.ids.numpy(), **labels}
         with whole(output) as draft, draft.open("wb") as file:
             np.savez_compressed(file, **entries)
-        return recorded(artefact.manifest["budget"])
+        return recorded(artifact.manifest["budget"])
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole(output) as draft:
-        written, files = _images(artefact, draft, jpeg)
+        written, files = _images(artifact, draft, jpeg)
         budget = visibility(clean, data.with_pixels(written)).record()
-        about = {key: value for key, value in artefact.manifest.items() if key not in ("digests", "format")}
+        about = {key: value for key, value in artifact.manifest.items() if key not in ("digests", "format")}
         about |= {"budget": budget, "files": files, "lossy": None if jpeg is None else f"JPEG {jpeg}"}
         write_text(draft / MANIFEST, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         remove(output)  # the earlier export goes once the new one is complete
@@ -70,10 +70,10 @@ def _check_replaceable(folder: Path) -> None:
         raise UsageError(foreign)
 
 
-def _images(artefact: Artefact, output: Path, jpeg: int | None) -> tuple[torch.Tensor, dict[str, int]]:
+def _images(artifact: Artifact, output: Path, jpeg: int | None) -> tuple[torch.Tensor, dict[str, int]]:
     """Write one file an image; returns the pixels as a reader sees them, and the id of every file."""
-    data = artefact.data
-    labels = data.targets.get(artefact.manifest.get("target", "label"))
+    data = artifact.data
+    labels = data.targets.get(artifact.manifest.get("target", "label"))
     labels = None if labels is None or labels.ndim != 1 or labels.is_floating_point() else labels
     seen, files = torch.empty_like(data.pixels), {}
     for place, key in enumerate(data.ids.tolist()):

@@ -45,11 +45,11 @@ class Taught:
     def told(self, data: Data, device: torch.device, draft: Draft) -> Generator[Progress, None, tuple[Data, Task]]:
         """Train the teacher, unless another crafting has; return the images with its answers, and what they are."""
         low, high = SIDES
-        lessons = rooms(min(max(*data.shape[1:], low), high), self.rooms, test=1, seed=SEED).train
-        subject = segment_semantic()(lessons)
-        model = new_surrogate(self.teacher, lessons, subject.outputs, generator=arrays.seeded(SEED), device=device)
+        images = rooms(min(max(*data.shape[1:], low), high), self.rooms, test=1, seed=SEED).train
+        subject = segment_semantic()(images)
+        model = new_surrogate(self.teacher, images, subject.outputs, generator=arrays.seeded(SEED), device=device)
         recipe = Recipe(self.epochs, batch_size=32, lr=0.05, crop=0, flip=True)
-        yield from trained(model, lessons, subject, recipe, seed=SEED, draft=draft)
+        yield from trained(model, images, subject, recipe, seed=SEED, draft=draft)
         return Data(data.pixels, {subject.target: _answers(model, subject, data, device)}, data.ids), subject
 
 

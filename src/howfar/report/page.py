@@ -106,7 +106,7 @@ class Protected:
         protected: the same images after protection.
         visibility: over the whole set.
         curve: readings of the crafting, such as the surrogate's error after every round.
-        seconds_per_image: of crafting alone, mean over seeds; see ``howfar.steps.work._protect``.
+        seconds_per_image: of crafting alone, mean over seeds; see ``howfar.steps.protect``.
         seconds_low: lower end of its interval; None with a single seed.
         seconds_high: upper end.
     """

@@ -3,7 +3,7 @@
 The release counts rise and fall from the mean training loss of the epoch. Under these defenses that is the loss of
 other images (adversarial, strongly augmented) than those that are measured. Every victim is trained once; after each
 epoch SAL is measured on the images of its loss (ours), on plain images from their own loss, and on plain images from
-the training loss, as released. Run: ``python benchmarks/baseline_artefact.py --data FILE.npz``.
+the training loss, as released. Run: ``python benchmarks/baseline_artifact.py --data FILE.npz``.
 """
 
 import argparse
