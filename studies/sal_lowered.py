@@ -62,7 +62,7 @@ def lowered(store: Store, model: str = "resnet8[width=8]", epochs: int = 20) -> 
         drops.append(drops_of([first for first, _ in pairs], [second for _, second in pairs]))
         last = found[:, -1].mean(1).tolist()
         lines.append((float(np.mean(logs[-1])), label, drops[-1], logs[-1], last, float((found < 0).mean())))
-    rank = rank_correlation(logs, drops)
+    rank = rank_correlation(*([[float(np.mean(row))] for row in rows] for rows in (logs, drops)))
     columns = [
         "protector",
         "drop, points",

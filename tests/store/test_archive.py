@@ -128,7 +128,7 @@ def test_what_lies_in_the_wrong_place_or_is_damaged_is_not_packed(tmp_path: Path
     store = filled(tmp_path / "runs", 1.0, 2.0)
     first, second = store.keys("step")
     (store.root / "step" / first).rename(store.root / "step" / ("0" * 20))
-    with pytest.raises(HowfarError, match=f"step/{'0' * 20} cannot be packed: its key is not that of its place"):
+    with pytest.raises(HowfarError, match=f"{'0' * 20}/record.json is damaged .it lies where another record belongs"):
         list(finished(store, ["step"]))
     (store.root / "step" / ("0" * 20)).rename(store.root / "step" / first)
     path = store.root / "step" / second / "record.json"
@@ -166,10 +166,10 @@ FALSE: Mapping[str, tuple[list[bytes], dict[str, Any], str]] = {
     "a false seal": ([LINE.replace(b"1.0", b"2.0")], {}, "its content is not what was written"),
     "another key": ([with_members(key="0" * 20)], {}, "its key does not follow from its spec"),
     "another spec": ([with_members(spec={"value": 2.0})], {}, "its key does not follow from its spec"),
-    "a step that leads elsewhere": ([with_members(step="../step")], {}, "its step is not that of its place"),
-    "a hidden step": ([with_members(step=".leases")], {}, "its step is not that of its place"),
-    "a step that is none": ([with_members(step=["step"])], {}, "its step is not that of its place"),
-    "a key that leads elsewhere": ([with_members(key="../" + "0" * 17)], {}, "its key is not that of its place"),
+    "a step that leads elsewhere": ([with_members(step="../step")], {}, "its step is no name of a step"),
+    "a hidden step": ([with_members(step=".leases")], {}, "its step is no name of a step"),
+    "a step that is none": ([with_members(step=["step"])], {}, "it is no record"),
+    "a key that leads elsewhere": ([with_members(key="../" + "0" * 17)], {}, "its key is no key"),
     "a failure": ([with_members(status="failed")], {}, "it is not finished"),
     "no record": ([sealed('{"step":"step"}').encode()], {}, "it is no record"),
     "no JSON": ([b"x" * 99], {}, "is damaged"),

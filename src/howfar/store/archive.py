@@ -42,7 +42,7 @@ def finished(store: Store, steps: Iterable[str]) -> Iterator[Record]:
             record = store.find(step, key) if store.owns(step, key) else None
             if record is None or record.status != "done":
                 continue
-            why = _misplaced(record.__dict__, step, key)
+            why = _misplaced(record.__dict__)
             if why:
                 raise HowfarError(f"{store.place}/{step}/{key} cannot be packed: {why}. Remove it from the store.")
             seen = has_seal(store.root / step / key / RECORD)
@@ -125,14 +125,13 @@ def _records(path: Path) -> Iterator[tuple[tuple[str, str], bytes]]:
         raise ValueError("its content is not what was written")
 
 
-def _misplaced(members: dict[str, Any], step: str = "", key: str = "") -> str:
+def _misplaced(members: dict[str, Any]) -> str:
     """Return why a record may not be packed or unpacked; empty where nothing is wrong."""
-    found_step, found_key = members["step"], members["key"]
-    if not isinstance(found_step, str) or not _STEP.fullmatch(found_step) or step not in ("", found_step):
-        return "its step is not that of its place"
-    if not isinstance(found_key, str) or not is_key(found_key) or key not in ("", found_key):
-        return "its key is not that of its place"
-    if Store.key(found_step, members["spec"]) != found_key:
+    if not _STEP.fullmatch(members["step"]):
+        return "its step is no name of a step"
+    if not is_key(members["key"]):
+        return "its key is no key"
+    if Store.key(members["step"], members["spec"]) != members["key"]:
         return "its key does not follow from its spec"
     return "" if members["status"] == "done" else "it is not finished"
 
