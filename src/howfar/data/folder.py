@@ -38,7 +38,7 @@ class _Layout:
 
 
 def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Splits:
-    """Your own images: one subfolder a class, or ``train/`` and ``test/`` with one subfolder a class each.
+    """Your own images: one subfolder per class, or ``train/`` and ``test/`` with one subfolder per class each.
 
     ``val/``, ``valid/`` or ``validation/`` is the test set where there is no ``test/``. Without subfolders the images
     have no classes; tasks that need none remain, such as ``edge_texture``. Hidden files are passed over.

@@ -18,7 +18,7 @@ VERSION = 1
 
 
 def adaptive(copies: Annotated[int, Field(ge=1)] = 4, steps: Annotated[int, Field(ge=1)] = 400) -> Defense:
-    """A learner that knows the method, not its seed: it protects its own clean images and learns to take the noise off.
+    """Adaptive learner: knows the method but not its seed, protects its own clean images and learns to denoise them.
 
     Every copy of the clean images is protected with another seed; a small U-Net learns from the pairs what such noise
     looks like, and cleans the training images once.

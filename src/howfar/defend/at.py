@@ -17,7 +17,7 @@ def at(
     eps: Annotated[Number, Field(gt=0)] = 8 / 255,
     steps: Annotated[int, Field(ge=1)] = 10,
 ) -> Defense:
-    """Adversarial training: the loss at the worst images nearby (Madry et al., ICLR 2018, arXiv:1706.06083).
+    """Adversarial training: the loss on worst-case images within eps (Madry et al., ICLR 2018, arXiv:1706.06083).
 
     As in APBench: PGD in eval mode, from normal noise with the standard deviation of one step (2/255), then a training
     step on what it finds. Differs from APBench: the start is projected; a step is 2.5·eps/steps for every eps, where

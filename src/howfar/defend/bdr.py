@@ -12,7 +12,7 @@ VERSION = 1
 
 
 def bdr(bits: Annotated[int, Field(ge=1, le=8)] = 2) -> Defense:
-    """Bit depth reduction: the highest bits of every pixel are kept (Liu et al., ICML 2023, arXiv:2301.13838).
+    """Bit-depth reduction: keeps the highest bits of every pixel (Liu et al., ICML 2023, arXiv:2301.13838).
 
     Args:
         bits: how many; 8 changes nothing.

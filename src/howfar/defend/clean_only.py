@@ -9,7 +9,7 @@ VERSION = 1
 
 
 def clean_only() -> Defense:
-    """The learner's few clean images alone, again and again: what any defense that uses them has to beat.
+    """Baseline for defenses that use clean images: trains on the learner's few clean images alone.
 
     They are repeated to the size of the training set, so that training takes as many steps.
     """

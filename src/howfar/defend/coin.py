@@ -16,7 +16,7 @@ VERSION = 2
 
 
 def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
-    """COIN: every pixel comes from a random place nearby, in every batch (Li et al., AAAI 2025, arXiv:2311.18403).
+    """COIN: resamples every pixel from a random nearby position per batch (Li et al., AAAI 2025, arXiv:2311.18403).
 
     Made against noise that multiplies, such as CUDA. Values between pixels are interpolated; what is beyond a border
     comes from the opposite one, as SciPy's ``wrap`` has it. A dense target comes from the nearest pixel. Differs from

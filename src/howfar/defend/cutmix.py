@@ -18,7 +18,7 @@ VERSION = 2
 
 
 def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
-    """CutMix: a random rectangle of every image comes from another image (Yun et al., ICCV 2019, arXiv:1905.04899).
+    """CutMix: pastes a random rectangle of another image into every image (Yun et al., ICCV 2019, arXiv:1905.04899).
 
     The loss mixes the two targets by area. A dense target is pasted with the rectangle instead. Differs from the
     released code: every image of a batch gets a rectangle of its own, as in APBench.

@@ -15,7 +15,7 @@ VERSION = 1
 
 
 def cutout(size: Annotated[int, Field(ge=0)] = 0) -> Defense:
-    """Cutout: a black square at a random place of every image in every batch (arXiv:1708.04552).
+    """Cutout: a black square at a random position in every image of every batch (arXiv:1708.04552).
 
     Args:
         size: side of the square in pixels; 0 takes half of the shorter side (16 at 32×32, as published).

@@ -20,7 +20,7 @@ CELLS = (1, 2, 4, 8)  # sides of the squares in which random noise is constant, 
 
 
 def denoise(eps: Eps = 8 / 255, steps: Annotated[int, Field(ge=1)] = 400) -> Defense:
-    """Denoising: a small U-Net that has learned from a few clean images cleans the training images once.
+    """Denoising: a small U-Net, trained on a few clean images, denoises the training images once.
 
     It has never seen the protector's noise, but noise of the same size that is constant on squares of 1 to 8 pixels.
 

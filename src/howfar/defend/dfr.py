@@ -19,7 +19,7 @@ STRENGTHS = (1.0, 0.1, 0.01)  # scikit-learn's C, the strongest penalty last
 
 @published(draws=20)
 def dfr(draws: Annotated[int, Field(ge=1)] = 5) -> Defense:
-    """Deep feature reweighting, DFR: a sparse head from a few clean images (ICLR 2023, arXiv:2204.02937).
+    """Deep feature reweighting, DFR: a sparse head fitted to a few clean images (ICLR 2023, arXiv:2204.02937).
 
     On standardized features of the frozen network, an L1-regularized logistic regression, averaged over class-balanced
     draws of the clean images; its strength is chosen on one half of them for the other.

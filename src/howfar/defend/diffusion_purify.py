@@ -20,7 +20,7 @@ VERSION = 2
 def diffusion_purify(
     checkpoint: Path, time: Annotated[int, Field(ge=1)] = 100, stride: Annotated[int, Field(ge=1)] = 5
 ) -> Defense:
-    """Diffusion purification: noise every image a little and let a diffusion model draw it anew (AVATAR, SaTML 2024).
+    """Diffusion purification: adds a little noise and denoises with a diffusion model (AVATAR, SaTML 2024).
 
     Differs from AVATAR's code: a DDPM and its discrete schedule, taken back without new noise (DDIM,
     arXiv:2010.02502); there a score model whose reverse stochastic equation is solved with new noise in every step.

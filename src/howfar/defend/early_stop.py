@@ -6,7 +6,7 @@ VERSION = 1
 
 
 def early_stop() -> Defense:
-    """Early stopping: the network of the epoch that does best on clean validation images (arXiv:2204.08615).
+    """Early stopping: the weights of the epoch that is best on clean validation images (arXiv:2204.08615).
 
     Shortcuts are not always learned first. Never looks at a test image.
     """

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def fine_tune(data: str, limit: int = 4000) -> Defense:
-    """Fine-tuning: the network has learned another data set before it learns the protected images.
+    """Fine-tuning: the network is pre-trained on another data set.
 
     Args:
         data: an entry of the data sets' table, e.g. ``cifar100``; its images are brought to the same size and channels.

@@ -17,7 +17,7 @@ Labels = NDArray[np.int64]
 
 
 def linear_probe() -> Defense:
-    """Linear probe: a new head from a few clean images on the frozen network, by logistic regression.
+    """Linear probe: a new head on the frozen network, fitted to a few clean images by logistic regression.
 
     Shows whether the features that were learned from protected images serve after all.
     """

@@ -19,7 +19,7 @@ VERSION = 1
 
 
 def mixup(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
-    """Mixup: every image is averaged with another one, and so is the loss (Zhang et al., ICLR 2018, arXiv:1710.09412).
+    """Mixup: averages images and losses in random pairs (Zhang et al., ICLR 2018, arXiv:1710.09412).
 
     Differs from the released code: every image of a batch gets a weight of its own, as in APBench.
 

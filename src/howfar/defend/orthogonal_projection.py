@@ -24,7 +24,7 @@ def orthogonal_projection(
     epochs: Annotated[int, Field(ge=1)] = 20,
     batch_size: Annotated[int, Field(ge=2)] = 1024,
 ) -> Defense:
-    """Orthogonal projection: remove what a linear model sees (Sandoval-Segura et al., NeurIPS 2023, arXiv:2305.19254).
+    """Orthogonal projection: removes linear shortcuts (Sandoval-Segura et al., NeurIPS 2023, arXiv:2305.19254).
 
     A logistic regression without bias learns the raw pixels; Q is an orthonormal basis of its weights, one a class.
     Every training image x becomes x − Q Qᵀ (x − m), m the mean image: along Q, all images are then alike. Test images

@@ -17,7 +17,7 @@ VERSION = 2  # 2: directions turn with the images
 def randaugment(
     operations: Annotated[int, Field(ge=1, le=14)] = 2, magnitude: Annotated[int, Field(ge=1, le=29)] = 9
 ) -> Defense:
-    """RandAugment: random operations, drawn anew for every batch (Cubuk et al., NeurIPS 2020, arXiv:1909.13719).
+    """RandAugment: random operations, sampled for every batch (Cubuk et al., NeurIPS 2020, arXiv:1909.13719).
 
     Kornia's, which draws the operations once a batch and their signs once an image. Differs from the RandAugment in the
     released code of OPS: there two of 15 operations are drawn with replacement for every image, and each is applied

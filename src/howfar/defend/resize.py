@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def resize(factor: Annotated[Number, Field(gt=0, le=1)] = 0.5) -> Defense:
-    """Every training image made smaller and large again, once: what upload pipelines do.
+    """Resizing: every training image is downscaled and upscaled once, as upload pipelines do.
 
     Args:
         factor: of height and width; at least one pixel stays.

@@ -19,7 +19,7 @@ VERSION = 1
 
 
 def transfer(task: str) -> Defense:
-    """Transfer: another task is learned from the protected images; then only the head, from a few clean ones.
+    """Transfer: trains another task on the protected images, then only the head on a few clean ones.
 
     The backbone is frozen in between. Says whether features survive protection; beside it belongs ``clean-only``, which
     has no features to begin with.

@@ -15,7 +15,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Clean(Protector):
-    """No protection: the images as they are."""
+    """No protection: the images are unchanged."""
 
     norm: ClassVar[str] = "none"
     needs_labels: ClassVar[bool] = False

@@ -29,7 +29,7 @@ COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 
 @dataclass(frozen=True)
 class Imported(Protector):
-    """Noise or protected images that somebody released, from a file.
+    """Released noise or protected images, read from a file.
 
     Nothing in it is executed. Reads ``.npy``, ``.npz`` (one array), ``.pt`` (weights only), or a folder of images named
     by number. Entries follow the images' ids: entry i belongs to id i.

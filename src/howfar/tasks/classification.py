@@ -17,7 +17,7 @@ VERSION = 1
 
 
 def classification(target: str = "label") -> Callable[[Data], "Classification"]:
-    """Which of several classes an image shows; cross-entropy in nats, accuracy.
+    """Image classification; cross-entropy in nats, accuracy.
 
     Args:
         target: which labels to learn, where a data set has several (``coarse`` of CIFAR-100).
@@ -26,7 +26,7 @@ def classification(target: str = "label") -> Callable[[Data], "Classification"]:
 
 
 def class_scene() -> Callable[[Data], "Classification"]:
-    """Which kind of place an image shows; cross-entropy, accuracy."""
+    """Scene classification; cross-entropy, accuracy."""
     return lambda data: Classification.of(data, "class_scene")
 
 

@@ -22,7 +22,7 @@ NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Joined)  # made once: every ke
 def joint(
     tasks: Annotated[Joined, Field(min_length=2)], *, weighting: Weighting = "uniform"
 ) -> Callable[[Data], "Joint"]:
-    """Several tasks at once: one backbone, a head each; the sum of losses, the mean way from chance to perfect.
+    """Several tasks at once: one backbone, one head per task; sum of losses, mean gain from chance to perfect.
 
     Args:
         tasks: their names, joined by ``+``.

@@ -18,7 +18,7 @@ VERSION = 2  # 2: F1 over labels that occur in truth or prediction
 
 
 def class_object() -> Callable[[Data], Task]:
-    """Which things are to be seen; binary cross-entropy in nats, share of right answers, F1 over things.
+    """Multi-label object classification; binary cross-entropy in nats, accuracy over labels, F1 over objects.
 
     Where a data set has one distribution over classes instead (Taskonomy: ImageNet's), cross-entropy and accuracy.
     """

@@ -20,7 +20,7 @@ ROUNDS, LEAST_SINE = 10, 0.05  # of the search for a median direction; no place 
 
 
 def normal() -> Callable[[Data], "Normals"]:
-    """Direction of every surface in the camera's frame; cosine loss, mean and median angle, shares of small angles."""
+    """Surface normals in the camera's frame; cosine loss, mean and median angle, shares of small angles."""
     return lambda data: Normals.of(data, "normal")
 
 

@@ -29,36 +29,36 @@ STRONG = 0.9  # quantile of the training targets above which a place counts as a
 
 
 def edge_texture() -> Callable[[Data], "Regression"]:
-    """Edges of the image as Canny has them before thinning; L1, and F1 of the strongest tenth."""
+    """Texture edges: Canny edges before thinning; L1, and F1 of the strongest tenth."""
     return partial(
         Regression.of, target="edge_texture", prepare=from_image("edge_texture", maps.edge_texture), strong=True
     )
 
 
 def edge_occlusion() -> Callable[[Data], "Regression"]:
-    """Edges at which one surface hides another; L1, and F1 of the strongest tenth."""
+    """Occlusion edges, where one surface hides another; L1, and F1 of the strongest tenth."""
     return partial(Regression.of, target="edge_occlusion", prepare=stored("edge_occlusion"), strong=True)
 
 
 def keypoints2d() -> Callable[[Data], "Regression"]:
-    """How much a place looks like a blob (the response of SURF); L1, and F1 of the strongest tenth."""
+    """2D keypoints: the response of SURF's blob detector; L1, and F1 of the strongest tenth."""
     return partial(
         Regression.of, target="keypoints2d", prepare=from_image("keypoints2d", maps.keypoints2d), strong=True
     )
 
 
 def segment_unsup2d() -> Callable[[Data], "Regression"]:
-    """Segments of like colour, by their numbers; L1, as in the code that the paper's multi-task part builds on."""
+    """Segments of similar color, by index; L1, as in the code that the paper's multi-task part builds on."""
     return partial(Regression.of, target="segment_unsup2d", prepare=from_image("segment_unsup2d", maps.segment_unsup2d))
 
 
 def reshading() -> Callable[[Data], "Regression"]:
-    """How bright every surface would be in the light of one lamp at the camera; L1."""
+    """Shading of every surface under a single light at the camera; L1."""
     return partial(Regression.of, target="reshading", prepare=stored("reshading"))
 
 
 def colorization() -> Callable[[Data], "Regression"]:
-    """The two chrominances of an image from its luminance (Zhang et al., ECCV 2016); L1. Any colour images will do."""
+    """Both chrominance channels from the luminance (Zhang et al., ECCV 2016); L1. Works with any color images."""
     return partial(Regression.of, target="colorization", prepare=derived("colorization", _without_colour))
 
 

@@ -19,13 +19,13 @@ LEAST = 1e-10  # mean squared error; below it PSNR says nothing
 
 
 def autoencoding() -> Callable[[Data], "Restoration"]:
-    """The image again, through the narrowest stage of the network; squared error, PSNR. Any images will do."""
+    """Reconstruction through the narrowest stage of the network; squared error, PSNR. Works with any images."""
     prepare = derived("autoencoding", lambda data: (data.pixels, data.pixels))
     return partial(Restoration.of, target="autoencoding", prepare=prepare, skips=False)
 
 
 def denoising() -> Callable[[Data], "Restoration"]:
-    """The image without Gaussian noise of σ = 25/255 that the learner adds; squared error, PSNR. Any images will do."""
+    """Removal of added Gaussian noise of σ = 25/255; squared error, PSNR. Works with any images."""
     return partial(Restoration.of, target="denoising", prepare=derived("denoising", _noisy), skips=True)
 
 

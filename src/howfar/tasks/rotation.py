@@ -13,7 +13,7 @@ VERSION = 2  # 2: a mirrored quarter turn is a quarter turn the other way
 
 
 def rotation() -> Callable[[Data], Classification]:
-    """By how many quarter turns an image was rotated (Gidaris et al., ICLR 2018); of two where it is not square.
+    """Quarter turns by which an image was rotated (Gidaris et al., ICLR 2018); two classes if it is not square.
 
     The learner turns the images itself, each by an angle that follows its id, so any images will do. Where it mirrors
     a turned image, the turn goes the other way.

@@ -25,7 +25,7 @@ VERSION = 2  # 2: mIoU over classes that occur in truth or prediction
 
 
 def segment_semantic(target: str = "segment_semantic") -> Callable[[Data], "Segmentation"]:
-    """Which class every pixel belongs to; cross-entropy in nats, mean intersection over union, pixel accuracy.
+    """Semantic segmentation; cross-entropy in nats, mean intersection over union, pixel accuracy.
 
     Args:
         target: which map of classes to learn.
