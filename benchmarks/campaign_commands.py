@@ -147,7 +147,7 @@ def add(counts: dict[str, int], name: str) -> None:
 
 def _own(path: bytes) -> bool:
     """Return whether howfar made a file: what lies in stores and in its outputs, besides notes of others."""
-    places = (b"/here/", b"/in/set/", b"/in/hidden/", b"/in/exported/", b"/in/rows/")
+    places = (b"/here/", b"/in/set/", b"/in/hidden/", b"/in/exported/", b"/in/rows/", b"/in/packed")
     return any(place in path for place in places) and not path.endswith(b"notes.txt")
 
 

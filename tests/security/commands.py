@@ -75,14 +75,11 @@ class Draw:
             found |= {flag: [value] for flag, value in (("--images", "8"), ("--points", "3")) if flag in FLAGS[command]}
             found |= {"--steps": ["1"], "--radius": ["0.1"], "--modes": [""]} if command == "ablate-ud" else {}
         if command in ("verify", "ud"):
-            found = {
-                "--seeds": ["0-1"],
-                "--epochs": ["1"],
-                "--model": ["linear"],
-                "--workers": ["0"],
-                "--defenses": ["none"],
-            }
-            found = {flag: value for flag, value in found.items() if flag in FLAGS[command]}
+            found = {"--seeds": ["0-1"], "--epochs": ["1"], "--workers": ["0"]}
+        if command == "verify":
+            found |= {"--model": ["linear"], "--defenses": ["none"]}
+        if command in ("ud", "ablate-ud"):  # a network of one layer has no UD
+            found |= {"--models": ["lenet5"]} if command == "ablate-ud" else self._two_sets()
         if command == "protect":
             found = {"--workers": ["1"], "--side": ["8"]}
         for flag in FLAGS[command]:
@@ -97,7 +94,7 @@ class Draw:
                 found["--ray"] = [self._value(command, "--ray", dry)]
         if dice.random() < 0.003:
             found["--help"] = []
-        words = list(command.split()) + self._positions(command)
+        words = list(command.split()) + self._positions(command, learns="--clean" in found)
         for flag, values in found.items():
             self.seen.add(f"{command} {flag}")
             takes = FLAGS[command].get(flag, False)
@@ -190,7 +187,12 @@ class Draw:
             value = dice.choice(VALUES.get(f"--{key.replace('_', '-')}", ("linear",)))
         return f"{key}={value}"
 
-    def _positions(self, command: str) -> list[str]:
+    def _two_sets(self) -> dict[str, list[str]]:
+        """Return the flags with which ud learns two sets, half of the time."""
+        two = {"--clean": ["npz:../in/t.npz"], "--poisoned": ["npz:../in/t.npz"], "--model": ["lenet5"]}
+        return two if self.dice.random() < 0.5 else {}
+
+    def _positions(self, command: str, *, learns: bool) -> list[str]:
         dice = self.dice
         if command == "list":
             return [dice.choice(("protectors", "defenses", "datasets", "models", "tasks", "x"))]
@@ -198,6 +200,8 @@ class Draw:
             return (
                 [dice.choice(list(dice.choice(list(TABLES.values()))))] if dice.random() < 0.9 else [dice.choice(WRONG)]
             )
+        if command == "ud" and learns:
+            return []
         if command == "ud":
             return dice.choice(([], ["clean", "lsp"], ["clean", "x"], ["8", "1"], ["clean"]))
         places = [dice.choice(PLACES[kind]) for kind in POSITIONS.get(command, ())]

@@ -24,7 +24,14 @@ from .world import Stamps, changed, stamps
 SECONDS, BUSY = 60.0, 150.0  # of a processor that a call may take, and of a clock where others take it too
 CODES = (0, 1, 2, 3, 4)
 OUTPUTS = ("--output", "-o", "--runs", "--html", "--save", "--data-root")  # the last for what rooms draws
-DEFAULTS = ("runs", "verify", "rows", "report.html", "ud.html")  # where commands write in the folder they stand in
+DEFAULTS = (
+    "runs.jsonl.xz",
+    "runs",
+    "verify",
+    "rows",
+    "report.html",
+    "ud.html",
+)  # where commands write in the folder they stand in
 INTERNAL = re.compile(
     r"\b(Type|Key|Index|Attribute|Assertion|ZeroDivision|Unicode\w*|Recursion|Name|UnboundLocal|NotImplemented)Error\b"
     r"|object is not|has no attribute|out of range|unsupported operand|list index|invalid literal|not subscriptable"

@@ -32,8 +32,8 @@ PLACES = {
         "../in/set ../in/set ../in/set ../in/set ../in/rows/ROW ../in/exported nowhere ../in/t.npz runs"
     ),
     "stores": _words(
-        "runs runs runs runs runs runs runs other other nowhere ../in ../in/rows memory://x file:///nowhere "
-        "no://x"
+        "runs runs runs runs runs runs runs other other ../in/packed.jsonl.xz nowhere ../in ../in/rows memory://x "
+        "file:///nowhere no://x"
     ),
     "output": _words(
         "new new new new/deep new2 out runs . ../in/photos ../bystanders ../in/notes.txt /dev/null new.npz "
@@ -96,7 +96,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--source": ("a paper, 2024",),
     "--html": ("site", "runs", "../in/photos"),
     "--radius": ("0.1", "0.01,0.2"),
-    "--steps": ("1", "1,2"),
+    "--steps": ("1", "1,2", "victim", "protect,victim"),
     "--modes": ("exact", "", "fast,exact"),
     "--images": ("4", "8"),
     "--orders": ("2", "3"),
@@ -128,6 +128,7 @@ POSITIONS = {
     "report": ("stores",),
     "store check": ("stores",),
     "store gc": ("stores",),
+    "store pack": ("stores",),
     "store export": ("output",),
     "store import": ("stores",),
     "compare": ("stores", "stores"),
@@ -136,11 +137,19 @@ WEIGHTS = {  # of commands in what is drawn
     "bench": 14, "protect": 10, "verify": 2, "audit": 0.8, "ud": 6, "ablate-ud": 2, "trajectory": 2,
     "landscape": 2.5, "curvature": 2, "generate": 8, "validate": 7, "export": 5, "list": 1, "show": 3, "doctor": 1,
     "leaderboard": 7, "submit": 5, "report": 4, "store check": 5, "store gc": 4, "store export": 4,
-    "store import": 4, "compare": 4,
+    "store import": 4, "store pack": 4, "compare": 4,
 }  # fmt: skip
 NEEDED = {
     "generate": ("--protector", "--output"),
     "export": ("--output",),
     "protect": ("--output",),
 }  # fmt: skip
-DRY = {**dict.fromkeys(GRIDS, 0.85), "verify": 0.97, "protect": 0.3, "generate": 0.4, "store gc": 0.3, "submit": 0.3}
+DRY = {
+    **dict.fromkeys(GRIDS, 0.85),
+    "verify": 0.97,
+    "protect": 0.3,
+    "generate": 0.4,
+    "store gc": 0.3,
+    "store pack": 0.2,
+    "submit": 0.3,
+}

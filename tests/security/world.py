@@ -71,6 +71,7 @@ def template() -> Path:
         for command in (
             ("generate", "-d", "npz:../in/t.npz", "-p", "lsp", "-o", "../in/set"),
             ("submit", "runs", "-o", "../in/rows"),
+            ("store", "pack", "runs", "-o", "../in/packed.jsonl.xz"),
             ("protect", "../in/many", "-o", "../in/hidden", "-p", "lsp", "--side", "8", "--workers", "1"),
             ("protect", "../in/photos", "-o", "out", "-p", "lsp", "--side", "8", "--workers", "1"),
             ("export", "../in/set", "-o", "../in/exported"),
