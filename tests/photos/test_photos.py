@@ -565,7 +565,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
             pairs_of(album, tmp_path / "out")
     manifest["photos"][0]["output"] = 5
     path.write_text(json.dumps(manifest))
-    with pytest.raises(HowfarError, match="is damaged .it does not say name, output and status"):
+    with pytest.raises(HowfarError, match=r"is damaged \(it does not say name, output and status"):
         checked(tmp_path / "out")
 
 
