@@ -72,6 +72,11 @@ def test_versions_of_a_protector_are_rows_of_their_own() -> None:
     }  # fmt: skip
 
 
+def test_rows_of_a_plug_in_that_is_not_installed_are_shown() -> None:
+    runs = [record(name, seed, 0.5) for name in ("clean", "of-a-plug-in[eps=1]") for seed in (0, 1)]
+    assert set(grouped(runs)[0].runs) == {"clean", "of-a-plug-in[eps=1]"}
+
+
 def test_a_changed_default_is_told_apart_by_its_value() -> None:
     runs = [
         record("em", 0, 0.3, protector={"label": "em", "name": "em", "version": 1, "eps": eps}) for eps in (0.5, 0.25)

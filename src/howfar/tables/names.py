@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from howfar.arrays import canonical
+from howfar.errors import UsageError
 from howfar.protect import PROTECTORS
 from howfar.spec import ABOUT, parse, told_apart
 from howfar.store import Record
@@ -68,8 +69,11 @@ def _label_of(task: str) -> str:
 
 @functools.cache
 def knows_targets(protector: str) -> bool:
-    """Return whether a protector makes use of targets."""
-    return parse(protector, PROTECTORS, "protector").build().uses_labels
+    """Return whether a protector makes use of targets; of one that is not installed here, this is taken for granted."""
+    try:
+        return parse(protector, PROTECTORS, "protector").build().uses_labels
+    except UsageError:
+        return True  # its records can be shown all the same
 
 
 class Names:
