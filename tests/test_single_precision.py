@@ -17,7 +17,7 @@ from howfar.grid.experiment import Experiment
 from howfar.grid.suite import make_suite
 from howfar.models import MODELS, build
 from howfar.probe import alignment, curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
-from howfar.steps.work import run
+from howfar.steps import run
 from howfar.store import Store
 from howfar.train import Recipe, evaluate, train
 
