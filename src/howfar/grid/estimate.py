@@ -1,5 +1,6 @@
 """How long will it take? From earlier records of like steps, else from a timed training step."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from howfar.grid.experiment import Experiment, Step
 from howfar.models import MODELS, build
 from howfar.models.build import weight_names
 from howfar.spec import parse
-from howfar.store import Store
+from howfar.store import Record, Store
 from howfar.tasks import Task
 from howfar.train.precision import autocast
 
@@ -33,10 +34,18 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
     seen: dict[str, list[float]] = defaultdict(list)
     for name in {step.name for step in steps}:
         for record in store.records(name, damaged=True):
-            if record.status == "done":
-                seen[_like(name, record.spec)].append(record.made["wall_seconds"])
+            if (seconds := took(record)) is not None:
+                seen[_like(name, record.spec)].append(seconds)
     known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
     return {step.key: known.get(_like(step.name, step.spec)) or _guess(step) for step in steps}
+
+
+def took(record: Record) -> float | None:
+    """Return the wall seconds that a finished step took; None where its record says nothing that can be."""
+    seconds = record.made.get("wall_seconds")
+    if record.status != "done" or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        return None
+    return float(seconds)
 
 
 def memory(steps: list[Step], store: Store) -> dict[str, int]:
@@ -48,7 +57,7 @@ def memory(steps: list[Step], store: Store) -> dict[str, int]:
     for name in {step.name for step in steps}:
         for record in store.records(name, damaged=True):
             like, peak = _like(name, record.spec), record.made.get("step_peak_bytes")
-            seen[like] = max(seen.get(like, 0), peak or 0)
+            seen[like] = max(seen.get(like, 0), peak if isinstance(peak, int) else 0)
     found = {step.key: seen.get(_like(step.name, step.spec), 0) for step in steps}
     return {key: peak for key, peak in found.items() if peak}
 

@@ -1,5 +1,6 @@
 """How long do maps and curvatures take? From earlier ones of the same kind, else from a few timed evaluations."""
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from torch import nn
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.grid.estimate import COST, build_victim, step_seconds
+from howfar.grid.estimate import COST, build_victim, step_seconds, took
 from howfar.grid.experiment import Experiment
 from howfar.models.build import weights_of
 from howfar.probe import along, random_plane
@@ -100,8 +101,11 @@ def _known(store: Store, name: str, like: Callable[[Mapping[str, Any]], list[Any
     """Return the mean wall seconds of earlier readings, by what those of equal length have in common."""
     seen: dict[str, list[float]] = defaultdict(list)
     for record in store.records(name, damaged=True):
-        if record.status == "done":
-            seen[repr(like(record.spec))].append(record.made["wall_seconds"])
+        if (seconds := took(record)) is not None:
+            with contextlib.suppress(
+                KeyError, TypeError, AttributeError
+            ):  # a record that does not say what it is about
+                seen[repr(like(record.spec))].append(seconds)
     return {kind: sum(seconds) / len(seconds) for kind, seconds in seen.items()}
 
 
