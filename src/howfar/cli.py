@@ -25,7 +25,7 @@ from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.protect import Protect
 from howfar.commands.report import Leaderboard, Report, Submit
-from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, StoreTools
+from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, Pack, StoreTools
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.commands.verify import Verify
@@ -65,7 +65,7 @@ COMMANDS: dict[str, type[Common]] = {
     "trajectory": Trajectory, "landscape": Landscape, "curvature": Curvature, "generate": Generate,
     "validate": Validate, "export": Export, "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard,
     "submit": Submit, "report": Report, "store check": Check, "store gc": Gc, "store export": ExportStore,
-    "store import": ImportStore, "compare": Compare,
+    "store import": ImportStore, "store pack": Pack, "compare": Compare,
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ DRY = {
     "generate": ["--dataset", "digits", "-p", "lsp", "-o", "out"],
     "store gc": ["kept", "--failed", "--arrays", "--damaged", "--drafts"],
     "submit": ["kept", "-o", "out"],
+    "store pack": ["kept", "-o", "packed.jsonl.xz"],
 }
 
 
