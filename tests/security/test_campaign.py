@@ -44,7 +44,7 @@ def test_calls_end_as_they_may(episode: int, world: Path) -> None:
 
 def test_every_flag_and_setting_is_drawn_and_has_a_value() -> None:
     draw = Draw(random.Random(0))
-    for _ in range(40_000):
+    for _ in range(120_000):
         draw.call()
     assert known_parts() - draw.seen == set()
     assert set(WEIGHTS) == set(cli.COMMANDS)
