@@ -7,7 +7,6 @@ Run: ``python studies/across_tasks.py sharing``; ``--finished --runs results/cho
 
 import argparse
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from across_studies import STUDIES
+from drawn import run
 
 from howfar import engine, terminal
 from howfar.grid.suite import check_data
@@ -43,10 +43,7 @@ def main() -> None:
     store, device = open_store(options.runs, reading=options.finished), engine.choose_device("auto")
     if not options.finished:
         check_data(experiments)
-        workers = engine.choose_workers(options.workers, device)
-        for event in engine.run(experiments, store, workers=workers, device=device):
-            if event.status in ("done", "failed"):
-                print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
+        run(experiments, store, device=device, workers=options.workers)
     keys = {cell.steps()[1].key for cell in experiments}
     victims = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
     found = matrices(victims, Distances(store.index), brief=True, least=1)

@@ -15,9 +15,10 @@ from drawn import code, study, table
 from scipy.stats import spearmanr
 
 from howfar.clock import circumstances
+from howfar.errors import HowfarError
 from howfar.score import CleanRuns
 from howfar.store import Record, Store, open_store
-from howfar.tables.cells import Cells, grouped, readings_of
+from howfar.tables.cells import drops_of, grouped, readings_of
 from howfar.tables.names import CLEAN
 
 COSINE, ERROR, UNBIASED, CLEAN_NORM, PROTECTED_NORM = range(5)  # places in a record
@@ -66,15 +67,25 @@ def scores(record: Record) -> dict[str, float]:
     return found | {f"{name}, first quarter": mean(map(value, quarter)) for name, value in DEFINITIONS.items()}
 
 
-def rivals(cells: Cells, seed: int, record: Record) -> dict[str, float]:
-    """Return what is to be beaten."""
-    readings, clean = readings_of(record), readings_of(cells.runs[CLEAN][seed])
-    losses = [epoch["loss"] for epoch in record.result["epochs"]]
+def rivals(clean: Record, record: Record, epochs: int | None = None) -> dict[str, float]:
+    """Return what is to be beaten, from the first epochs of a run; NaN for a UD that is not defined.
+
+    Args:
+        clean: the clean victim of the same seed.
+        record: of the run.
+        epochs: how many; None takes all.
+    """
+    readings, before = readings_of(record)[:epochs], readings_of(clean)[:epochs]
+    losses = [epoch["loss"] for epoch in record.result["epochs"]][:epochs]
     if not readings[0]:
         return {"training loss, last epoch": losses[-1]}
     sal = [sum(one.sal for one in layers.values()) for layers in readings]
+    try:
+        distance = CleanRuns([before]).distance([readings]).value
+    except HowfarError:  # no layer of the clean model is learnable
+        distance = math.nan
     return {
-        "UD": CleanRuns([clean]).distance([readings]).value,
+        "UD": distance,
         "SAL ÷ training loss": mean(a / b for a, b in zip(sal, losses, strict=True)),
         "training loss, last epoch": losses[-1],
     }
@@ -98,8 +109,9 @@ def found(store: Store) -> Iterator[Record]:
     (cells,) = grouped(victims)
     for label, runs in cells.runs.items():
         for seed, record in sorted(runs.items()) if label != CLEAN else ():
-            drop = cells.runs[CLEAN][seed].result["quality"] - record.result["quality"]
-            spec, scored = {"protector": label, "seed": seed}, scores(record) | rivals(cells, seed, record)
+            clean = cells.runs[CLEAN][seed]
+            (drop,) = drops_of([clean], [record])
+            spec, scored = {"protector": label, "seed": seed}, scores(record) | rivals(clean, record)
             result = {"drop": round(drop, 5), **{name: round(value, 4) for name, value in scored.items()}}
             yield Record(STEP, store.key(STEP, spec), spec, "done", result, circumstances())
 

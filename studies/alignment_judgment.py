@@ -6,7 +6,6 @@ Run: ``python studies/alignment_judgment.py --data cifar10.npz --runs DIR [--lin
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import placebos
+from drawn import run
 
 from howfar import engine
 from howfar.grid.experiment import Experiment
@@ -65,12 +65,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--workers", type=int, default=0, help="must be 0 where placebos are among the lines")
     options = parser.parse_args()
-    device = engine.choose_device("auto")
     for line in options.lines.split(","):
         found = list(experiments([line], data_root=options.data, seeds=options.seeds))
-        for event in engine.run(found, Store(options.runs), workers=options.workers, device=device):
-            if event.status in ("done", "failed"):
-                print(f"{line}: {event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr)
+        run(found, Store(options.runs), device=engine.choose_device("auto"), workers=options.workers)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Run: ``python studies/defenses.py --data FILE.npz``.
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from drawn import code, study, table
+from drawn import code, run, study, table
 from scipy.stats import spearmanr
 
 from howfar import engine
@@ -76,11 +75,8 @@ def main() -> None:
     experiments = make_suite("standard", flags).experiments()
     check_data(experiments)
     store, device = open_store(options.runs, reading=options.finished), engine.choose_device("auto")
-    workers = engine.choose_workers(options.workers, device)
-    events = () if options.finished else engine.run(experiments, store, workers=workers, device=device)
-    for event in events:
-        if event.status in ("done", "failed"):
-            print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
+    if not options.finished:
+        run(experiments, store, device=device, workers=options.workers)
     keys = [e.steps()[1].key for e in experiments]
     page = collect(store, keys)
     (profile,) = page.profiles

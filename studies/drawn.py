@@ -2,16 +2,34 @@
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from howfar import terminal
+import torch
+
+from howfar import engine, terminal
+from howfar.grid.experiment import Experiment
 from howfar.report.page import Page
 from howfar.store import Record, Store, open_store
 from howfar.tables import collect
 
 NUMBER = re.compile(r"\W*(\d|$)")  # how a cell with a number begins, or one without anything
 RESULTS = Path(__file__).parents[1] / "results"
+
+
+def run(experiments: list[Experiment], store: Store, *, device: torch.device, workers: int | None) -> None:
+    """Run what the store lacks, and print a line for every step that ends.
+
+    Args:
+        experiments: the cells.
+        store: where records go.
+        device: where tensors live.
+        workers: processes; None takes one a core, or one on a GPU.
+    """
+    for event in engine.run(experiments, store, workers=engine.choose_workers(workers, device), device=device):
+        if event.status in ("done", "failed"):
+            print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What the runs of the judgment in docs/alignment.md come to: a line a question, for alignment and for its rivals.
+"""What the runs of the judgment in docs/alignment.md come to so far: ranking, families and early prediction.
 
 Run: ``python studies/judgment.py --full STORE --small STORE``; a store is a folder or a file of ``howfar store pack``.
 """
@@ -10,32 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from alignment import rivals
+from drawn import signs
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from howfar.score import CleanRuns, learning_alignment
+from howfar.score import learning_alignment
 from howfar.store import Record, open_store
-from howfar.tables.cells import Cells, cosines_of, grouped, readings_of
+from howfar.tables.cells import Cells, cosines_of, drops_of, grouped
 from howfar.tables.names import CLEAN
 
 FAMILIES = {
     "error-minimizing": ("em", "em:class", "rem", "sem", "pue", "tue", "gue", "cp", "uc"),
     "error-maximizing": ("tap", "aap", "sep", "ntga", "delusive", "delusive:p4", "delusive:p5", "hypo", "entf"),
-    "shortcuts": (
-        "random:class",
-        "ops",
-        "lsp",
-        "ar",
-        "pil",
-        "cuda",
-        "stripes",
-        "waves",
-        "layered",
-        "woven",
-        "carriers",
-    ),
+    "shortcuts": ("random:class", "ops", "lsp", "ar", "pil", "cuda", "stripes", "waves", "layered", "woven",
+                  "carriers"),
     "generators": ("dc", "mi-ue", "aue"),
-}
+}  # fmt: skip
 DRAWS = 2000  # of the bootstrap
 
 
@@ -66,14 +57,13 @@ def runs_of(cells: Cells) -> dict[str, list[Run]]:
 
 
 def _run(clean: Record, record: Record) -> Run:
-    epochs = record.result["epochs"]
-    quarter = max(len(epochs) // 4, 1)
-    cosines, metric = cosines_of(record), record.result["metric"]
-    gained = (epoch.get("validation") or epoch["test"] for epoch in (clean.result["epochs"][quarter - 1],
-                                                                     epochs[quarter - 1]))  # fmt: skip
-    before, after = (values[metric] for values in gained)
+    epochs, metric = record.result["epochs"], record.result["metric"]
+    quarter, cosines = max(len(epochs) // 4, 1), cosines_of(record)
+    before, after = ((one[quarter - 1].get("validation") or one[quarter - 1]["test"])[metric]
+                     for one in (clean.result["epochs"], epochs))  # fmt: skip
+    (drop,) = drops_of([clean], [record])
     return Run(
-        clean.result["quality"] - record.result["quality"],
+        drop,
         record.result["quality"],
         {"alignment": learning_alignment(cosines), **_rivals(clean, record, len(epochs))},
         {
@@ -84,20 +74,10 @@ def _run(clean: Record, record: Record) -> Run:
     )
 
 
-def _rivals(clean: Record, record: Record, count: int) -> dict[str, float]:
+def _rivals(clean: Record, record: Record, epochs: int) -> dict[str, float]:
     """Return what else is known of the first epochs of a run."""
-    epochs = record.result["epochs"][:count]
-    last = epochs[-1].get("originals", {}).get("loss")
-    found = {"training loss": epochs[-1]["loss"], "loss on the clean originals": math.nan if last is None else last}
-    readings, before = readings_of(record)[:count], readings_of(clean)[:count]
-    if readings and readings[0]:
-        sal = [sum(one.sal for one in layers.values()) for layers in readings]
-        found["SAL ÷ training loss"] = float(np.mean([a / e["loss"] for a, e in zip(sal, epochs, strict=True)]))
-        try:
-            found["UD"] = CleanRuns([before]).distance([readings]).value
-        except Exception:  # no layer of the clean model is learnable so early
-            found["UD"] = math.nan
-    return found
+    loss = record.result["epochs"][epochs - 1].get("originals", {}).get("loss")
+    return {"loss on the clean originals": math.nan if loss is None else loss, **rivals(clean, record, epochs)}
 
 
 def rank(one: Sequence[float], other: Sequence[float]) -> float:
@@ -127,16 +107,6 @@ def ranked(runs: dict[str, list[Run]]) -> dict[str, tuple[float, tuple[float, fl
     return found
 
 
-def dose(runs: dict[str, list[Run]], labels: Sequence[str]) -> tuple[list[float], list[float], bool]:
-    """Return mean drops and alignments along a dose, and whether no step up exceeds two standard errors."""
-    found = [[run.scores["alignment"] for run in runs[label]] for label in labels]
-    mean = [float(np.mean(one)) for one in found]
-    error = [float(np.std(one, ddof=1) / math.sqrt(len(one))) if len(one) > 1 else math.inf for one in found]
-    steps = zip(mean, mean[1:], error, error[1:], strict=False)
-    falls = all(b - a <= 2 * math.hypot(first, second) for a, b, first, second in steps)
-    return [float(np.mean([run.drop for run in runs[label]])) for label in labels], mean, falls
-
-
 def early_error(runs: Iterable[tuple[str, Run]], name: str) -> float:
     """Return the mean absolute error, in the metric's units, with which a measure of the first quarter tells the drop.
 
@@ -147,8 +117,8 @@ def early_error(runs: Iterable[tuple[str, Run]], name: str) -> float:
     for label in {label for label, _, _ in pairs}:
         known = sorted((x, y) for other, x, y in pairs if other != label)
         x, y = np.array(known).T
-        fits = [(fit, rising) for rising in (True, False) for fit in [isotonic_regression(y, increasing=rising).x]]
-        best = min((fit for fit, _ in fits), key=lambda fit: float(((fit - y) ** 2).sum()))
+        fits = (isotonic_regression(y, increasing=rising).x for rising in (True, False))
+        best = min(fits, key=lambda fit: float(((fit - y) ** 2).sum()))
         errors += [abs(float(np.interp(value, x, best)) - drop) for one, value, drop in pairs if one == label]
     return float(np.mean(errors))
 
@@ -159,12 +129,8 @@ def table_of(store: Path, **wanted: str) -> list[Cells]:
     return [one for one in grouped(victims) if all(one.labels[key] == value for key, value in wanted.items())]
 
 
-def line(question: str, value: object, wanted: str, met: bool | None) -> str:
-    return f"| {question} | {value} | {wanted} | {'–' if met is None else 'yes' if met else 'no'} |"
-
-
 def number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return signs(f"{value:.2f}")
 
 
 def _ranking(title: str, runs: dict[str, list[Run]], wanted: float) -> None:

@@ -7,14 +7,13 @@ Run: ``python studies/protectors.py --data FILE.npz``.
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from drawn import code, page_of, study, table
+from drawn import code, page_of, run, study, table
 from scipy.stats import spearmanr
 
 from howfar import engine
@@ -61,10 +60,7 @@ def main() -> None:
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()
     store, device = Store(options.runs), engine.choose_device("auto")
-    workers = engine.choose_workers(options.workers, device)
-    for event in engine.run(experiments, store, workers=workers, device=device):
-        if event.status in ("done", "failed"):
-            print(f"{event.status}: {event.step} {event.seconds:.0f} s {event.note}", file=sys.stderr, flush=True)
+    run(experiments, store, device=device, workers=options.workers)
     page = collect(store, [e.steps()[1].key for e in experiments])
     print(f"{options.models}, {page.groups[0].train_images} images, torch {torch.__version__}, {device}\n")
     print(effect(page))
