@@ -21,6 +21,7 @@ import torch
 from howfar import arrays, engine
 from howfar.defend import DEFENSES, Chain
 from howfar.errors import HowfarError
+from howfar.grid.estimate import known_seconds, like
 from howfar.grid.experiment import Experiment, Step
 from howfar.grid.suite import make_suite
 from howfar.models import MODELS
@@ -61,26 +62,18 @@ class Costs:
 
     def __init__(self, store: Store, device: torch.device) -> None:
         self.device = device
-        self.known: dict[str, float] = {
-            self.kind(record.spec, record.step): record.made["wall_seconds"]
-            for step in ("protect", "victim")
-            for record in store.records(step)
-            if record.status == "done"
-        }
-
-    @staticmethod
-    def kind(spec: Any, step: str) -> str:
-        """Return what steps of about the same cost share."""
-        if step == "protect":
-            return str(spec["protector"]["label"])
-        return f"{spec['model']['label']} {spec['defense']['label']}"
+        self.known = known_seconds(("protect", "victim"), store)
 
     def of(self, step: Step) -> float:
         """Return the seconds that a step is expected to take."""
-        kind = self.kind(step.spec, step.name)
+        kind = like(step.name, step.spec)
         if kind not in self.known:
             self.known[kind] = self._tried(step)
         return self.known[kind]
+
+    def note(self, step: Step, seconds: float) -> None:
+        """Take note of what a step took, finished or failed."""
+        self.known[like(step.name, step.spec)] = seconds
 
     def _tried(self, step: Step) -> float:
         """Return what a trial says: passes over the images times the seconds of one over a few."""
@@ -147,7 +140,7 @@ def main() -> None:
         except HowfarError as error:
             failed(step, store, str(error))
         took = time.perf_counter() - start
-        costs.known[costs.kind(step.spec, step.name)] = took
+        costs.note(step, took)
         print(f"{step.label}: {took:.0f} s, expected {expected / SLACK:.0f}", file=sys.stderr, flush=True)
     if options.output:
         records = [record for name in ("protect", "victim") for record in store.records(name)]

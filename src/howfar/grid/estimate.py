@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -31,13 +31,23 @@ def estimate(steps: list[Step], store: Store) -> dict[str, float]:
         steps: what is to do.
         store: earlier records of the same kind of step are believed first.
     """
+    known = known_seconds({step.name for step in steps}, store)
+    return {step.key: known.get(like(step.name, step.spec)) or _guess(step) for step in steps}
+
+
+def known_seconds(names: Iterable[str], store: Store) -> dict[str, float]:
+    """Return the mean wall seconds of finished steps, by what ``like`` says of them.
+
+    Args:
+        names: of the kinds of steps.
+        store: where their records are.
+    """
     seen: dict[str, list[float]] = defaultdict(list)
-    for name in {step.name for step in steps}:
+    for name in names:
         for record in store.records(name, damaged=True):
             if (seconds := took(record)) is not None:
-                seen[_like(name, record.spec)].append(seconds)
-    known = {like: sum(seconds) / len(seconds) for like, seconds in seen.items()}
-    return {step.key: known.get(_like(step.name, step.spec)) or _guess(step) for step in steps}
+                seen[like(name, record.spec)].append(seconds)
+    return {kind: sum(seconds) / len(seconds) for kind, seconds in seen.items()}
 
 
 def took(record: Record) -> float | None:
@@ -56,13 +66,13 @@ def memory(steps: list[Step], store: Store) -> dict[str, int]:
     seen: dict[str, int] = {}
     for name in {step.name for step in steps}:
         for record in store.records(name, damaged=True):
-            like, peak = _like(name, record.spec), record.made.get("step_peak_bytes")
-            seen[like] = max(seen.get(like, 0), peak if isinstance(peak, int) else 0)
-    found = {step.key: seen.get(_like(step.name, step.spec), 0) for step in steps}
+            kind, peak = like(name, record.spec), record.made.get("step_peak_bytes")
+            seen[kind] = max(seen.get(kind, 0), peak if isinstance(peak, int) else 0)
+    found = {step.key: seen.get(like(step.name, step.spec), 0) for step in steps}
     return {key: peak for key, peak in found.items() if peak}
 
 
-def _like(name: str, spec: Mapping[str, object]) -> str:
+def like(name: str, spec: Mapping[str, object]) -> str:
     """Return what steps of equal length have in common: all but the seed, and for victims the protector."""
     return name + repr(
         {k: v for k, v in sorted(spec.items()) if k != "seed" and (name == "protect" or k != "protector")}

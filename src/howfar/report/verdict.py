@@ -127,9 +127,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _worst(protector: str, profile: Profile, found: WorstCase) -> str:
-    best, task = found.poisoned, "" if profile.task == "classification" else f" on {profile.task}"
-    name = f"{profile.model}{task}"
-    learner = _a(f"undefended {name}" if best.defense == "none" else f"{name} with {best.defense}")
+    best = found.poisoned
+    learner = _named(profile.model, profile.task, best.defense)
     return (
         f"{protector} on {profile.dataset} {_kept(found, stopped=profile.stopped(protector))} "
         f"when the learner chooses among {best.tried} defenses: {learner} reaches "
@@ -222,12 +221,13 @@ def _tested(rows: Iterable[Row]) -> str:
 
 
 def _learner(row: Row) -> str:
-    task = "" if row.task == "classification" else f" on {row.task}"
-    return _a(f"undefended {row.model}{task}" if row.defense == "none" else f"{row.model}{task} with {row.defense}")
+    return _named(row.model, row.task, row.defense)
 
 
-def _a(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+def _named(model: str, task: str, defense: str) -> str:
+    name = model if task == "classification" else f"{model} on {task}"
+    whole = f"undefended {name}" if defense == "none" else f"{name} with {defense}"
+    return f"{'an' if whole[0] in 'aeiou' else 'a'} {whole}"
 
 
 def _quality(metric: str, value: float) -> str:

@@ -9,11 +9,9 @@ from howfar.data import Data
 from howfar.grid.experiment import Step
 from howfar.protect import Draft
 from howfar.score import visibility
-from howfar.steps.setup import Work
+from howfar.steps.setup import PREVIEW, Work
 from howfar.store import Record, Store
 from howfar.train import chosen
-
-PREVIEW = 8  # images of a protected set kept for the page
 
 
 def run(step: Step, store: Store, device: torch.device) -> Work:

@@ -17,6 +17,7 @@ from howfar.store import Record, Store
 from howfar.tasks import Task
 from howfar.train import Recipe
 
+PREVIEW = 8  # images of a step that are kept for the page
 Work = Generator[Progress, None, Record]
 
 

@@ -18,12 +18,10 @@ from howfar.models import in_eval_mode
 from howfar.probe import Sharpness
 from howfar.probe.alignment import layers_and_network
 from howfar.protect import Progress
-from howfar.steps.setup import TrainingSetup, Work, originals, set_up
+from howfar.steps.setup import PREVIEW, TrainingSetup, Work, originals, set_up
 from howfar.store import Record, Store
 from howfar.tasks import Joint, Task
 from howfar.train import chosen, evaluate, train
-
-PREVIEW = 8  # test images whose predictions are kept for the page
 
 
 def run(step: Step, store: Store, device: torch.device) -> Work:
