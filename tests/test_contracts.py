@@ -249,13 +249,17 @@ def test_a_killed_crafting_goes_on_with_the_same_bytes(name: str, tmp_path: Path
     assert torch.equal(resumed.pixels, whole.pixels)
 
 
+SMALL_MODELS = {
+    "resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
+    "mobilenetv2": {"width": 4}, "airbench": {"size": "4-4-8"}, "unet": {"widths": "4-4-8"},
+    "densenet121": {"growth": 4}, "vit-small": {"width": 16, "depth": 2, "heads": 2},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 9, 21)])
 def test_model_takes_any_shape_and_leaves_global_randomness_alone(name: str, shape: tuple[int, int, int]) -> None:
-    sizes = {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
-             "mobilenetv2": {"width": 4}, "airbench": {"size": "4-4-8"},
-             "unet": {"widths": "4-4-8"}, "densenet121": {"growth": 4},
-             "vit-small": {"width": 16, "depth": 2, "heads": 2}}.get(name, {})  # fmt: skip
+    sizes = SMALL_MODELS.get(name, {})
     state = torch.get_rng_state()
     model = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))
     twin = build(MODELS[name](**sizes), shape, 5, generator=arrays.seeded(0))
@@ -264,6 +268,16 @@ def test_model_takes_any_shape_and_leaves_global_randomness_alone(name: str, sha
     out = model(torch.rand(4, *shape))
     assert out.shape == (4, 5)
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_model_takes_a_dense_head(name: str, skips: bool, channels: int) -> None:
+    shape = (channels, 16, 16)
+    outputs = arrays.PerPixel(2, skips=skips)
+    model = build(MODELS[name](**SMALL_MODELS.get(name, {})), shape, outputs, generator=arrays.seeded(0))
+    assert model(torch.rand(4, *shape)).shape == (4, 2, 16, 16)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in TABLES.items() for name in table])

@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.skips = not isinstance(outputs, PerPixel) or outputs.skips
         used = channels if self.skips else channels[-1:]
-        width = min(used[0], WIDEST) if self.skips else min(used[0] // 2, WIDEST)
+        width = min(used[0], WIDEST) if self.skips else min(max(used[0] // 2, 1), WIDEST)
         self.narrow = nn.ModuleList(nn.Conv2d(count, width, 1) for count in used)
         self.mix = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in used[1:])
         self.norm = nn.ModuleList(nn.BatchNorm2d(width) for _ in used[1:])
