@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from howfar.store import Store
+from howfar.store import DamagedError, Store
 from howfar.store.seal import has_seal, sealed, unsealed
+from howfar.tables.schema import sound_record
 
 from ..test_cli import inside
 
@@ -193,3 +194,71 @@ def test_json_of_another_kind_is_no_record(text: str, runs: Path, tmp_path: Path
     code, _, said = inside("leaderboard", str(tmp_path / "odd"))
     assert code == 1
     assert f"{path} is damaged" in said
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with trajectories, curvature and an ablation."""
+    place = tmp_path_factory.mktemp("steps") / "runs"
+    grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--seeds", "0", "--epochs", "2",
+            "--limit-train", "64", "--workers", "0", "--runs", str(place))  # fmt: skip
+    for command in (
+        ("curvature", *grid, "--images", "16"),
+        ("ablate-ud", *grid, "--images", "16", "--modes", "random", "--radius", "0.02", "--steps", "2"),
+    ):
+        code, _, said = inside(*command)
+        assert code == 0, said
+    return place
+
+
+WRONG: list[tuple[str, Change, str]] = [
+    ("trajectory", lambda m: m["result"].update(moments=3), "moments is 3, not a list of objects"),
+    ("trajectory", lambda m: m["result"]["moments"][1].pop("accuracy"), r"it lacks accuracy \(in moment 2\)"),
+    ("trajectory", lambda m: m["result"]["moments"][0].update(steps=-1), "steps is -1, not a whole number"),
+    ("trajectory", lambda m: m["result"].update(quality=7), "quality is 7, outside the range of accuracy"),
+    ("trajectory", lambda m: m["made"].pop("threads"), "it lacks made.threads"),
+    ("curvature", lambda m: m["result"].update(layers=[]), "layers is .*, not an object"),
+    ("curvature", lambda m: m["result"]["layers"].pop(""), "it lacks the curvature of the whole network"),
+    ("curvature", lambda m: m["result"]["layers"]["head.weight"].pop("sal"), "it lacks curvature of head.weight: sal"),
+    ("curvature", lambda m: m["result"]["layers"][""].update(eigenvalues=[]), "the whole network: eigenvalues is "),
+    ("curvature", lambda m: m["result"]["layers"].update({"head.weight": 1}), "head.weight is 1, not an object"),
+    ("ablation", lambda m: m["result"]["epochs"][0].update(variants=[]), "not a list of 3 objects"),
+    ("ablation", lambda m: m["result"]["epochs"][1]["variants"][0].update({"head.weight": [1]}), "not two finite"),
+    ("ablation", lambda m: m["result"]["epochs"][0]["variants"][0].clear(), "its variants are of other layers"),
+    ("ablation", lambda m: m["result"]["epochs"][0].pop("sharpness"), "it lacks sharpness"),
+]
+
+
+@pytest.mark.parametrize(("step", "change", "says"), WRONG)
+def test_records_of_every_step_are_checked_before_they_are_used(
+    step: str, change: Change, says: str, studies: Path, tmp_path: Path
+) -> None:
+    place = shutil.copytree(studies, tmp_path / "odd")
+    for other in {"trajectory", "curvature", "ablation"} - {step}:
+        shutil.rmtree(place / other)
+    key = Store(place).keys(step)[0]
+    assert sound_record(Store(place), step, key) is not None
+    path = place / step / key / "record.json"
+    members = json.loads(unsealed(path.read_bytes()))
+    change(members)
+    path.write_text(sealed(json.dumps(members, separators=(",", ":"))))
+    with pytest.raises(DamagedError, match=says):
+        sound_record(Store(place), step, key)
+    code, out, _ = inside("store", "check", str(place), "--json")
+    assert code == 1
+    assert any(re.search(says, finding["what"]) for finding in json.loads(out)), out
+
+
+def test_curvature_names_the_record_that_it_cannot_use(studies: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(studies, tmp_path / "odd")
+    path = next(place.glob("curvature/*/record.json"))
+    members = json.loads(unsealed(path.read_bytes()))
+    members["result"]["layers"][""]["trace"] = "large"
+    path.write_text(sealed(json.dumps(members, separators=(",", ":"))))
+    code, _, said = inside(
+        "curvature", "--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--seeds", "0", "--epochs",
+        "2", "--limit-train", "64", "--workers", "0", "--images", "16", "--runs", str(place),
+    )  # fmt: skip
+    assert code == 1
+    assert "curvature of the whole network: trace is 'large', not a finite number" in said
+    assert path.parent.name in said

@@ -16,6 +16,7 @@ from howfar.score.intervals import mean_interval, pooled
 from howfar.score.unlearnable_distance import Readings
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, crafted
+from howfar.tables.schema import sound_record
 
 STARTS = 20  # random starts of k-means that are tried
 CLOSE = 0.03  # of UD: two ways to measure agree
@@ -98,8 +99,8 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
     """
     records = []
     for step in (experiment.steps()[1] for experiment in experiments):
-        record = store.find(step.name, step.key)
-        if record is None or record.status != "done":
+        record = sound_record(store, step.name, step.key)
+        if record is None:
             raise HowfarError(f"{step.label} is not finished. Run the same command again.")
         records.append(record)
     return compared(records)

@@ -15,6 +15,7 @@ from howfar.score.correlation import mean_correlation
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
 from howfar.tables.names import CLEAN, shared
+from howfar.tables.schema import sound_record
 from howfar.tables.trajectories import Mean, Table
 
 MEASURES = ("sal", "gradient", "eigenvalue", "trace")
@@ -74,7 +75,7 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
     """
     tables: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
-        record = store.find("curvature", key)
+        record = sound_record(store, "curvature", key)
         if record is not None:
             tables[_victim(store, record)][record.spec["protector"]].append(record)
     return [bend for rows in tables.values() for bend in _bends(rows)]
@@ -82,7 +83,7 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
 
 def _victim(store: Store, record: Record) -> str:
     """Return what identifies the victim whose curvature was measured: all of its specification, where it is known."""
-    path = store.find("trajectory", record.spec["trajectory"])
+    path = sound_record(store, "trajectory", record.spec["trajectory"])
     settings = {key: record.spec[key] for key in ("dataset", "model", "settings", "version")}
     return canonical([settings, shared(path.spec) if path else {}])
 
@@ -96,7 +97,7 @@ def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
     """
     found: dict[tuple[str, int], dict[str, dict[str, Cut]]] = {}
     for key in keys:
-        record = store.find("curvature", key)
+        record = sound_record(store, "curvature", key)
         if record is None or not store.has_arrays("curvature", key):
             continue
         lines = store.arrays("curvature", key)

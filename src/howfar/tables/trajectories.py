@@ -18,6 +18,7 @@ from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
 from howfar.tables.names import CLEAN, Names, shared
+from howfar.tables.schema import sound_record
 
 Floats = NDArray[np.float64]
 Table = tuple[list[str], list[list[str]]]  # headings, lines
@@ -142,8 +143,8 @@ def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list
     """
     records: list[Record] = []
     for key in keys:
-        record = store.find("trajectory", key)
-        if record is None or record.status != "done" or not store.has_arrays("trajectory", key):
+        record = sound_record(store, "trajectory", key)
+        if record is None or not store.has_arrays("trajectory", key):
             raise HowfarError(f"the trajectory {key} is not in the store. Run the same command again.")
         records.append(record)
     alike = {record.key: _without_order(record) for record in records}
