@@ -159,3 +159,23 @@ def test_flags_without_sense_are_one_line(command: tuple[str, ...], says: str, t
     assert code == 2, said
     assert says in said
     assert said.strip().count("\n") == 0, said
+
+
+@pytest.mark.parametrize("size", [-1, 0, 5000])
+def test_no_side_of_an_image_is_below_1_or_above_4096(size: int, tmp_path: Path) -> None:
+    for dataset in ("digits", "rooms", "taskonomy:x", "camvid:x", "folder:x"):
+        settings = f"height={size},width=8" if dataset.startswith("camvid") else f"size={size}"
+        if dataset.startswith("folder") and size == 0:
+            continue  # images as they are
+        code, _, said = inside("bench", "--dataset", f"{dataset}[{settings}]", *GRID[2:-2], str(tmp_path / "r"))
+        assert code == 2, (dataset, said)
+        assert "howfar: " in said
+        assert "Traceback" not in said
+
+
+def test_a_landscape_has_a_largest_size(tmp_path: Path) -> None:
+    for flag in ("--points", "--images", "--draws"):
+        code, _, said = inside("landscape", *GRID[:-2], str(tmp_path / "r"), flag, "99999999999999999999")
+        assert code == 2
+        assert "Take at most 1000 points" in said or "Take 10000000 at most" in said, said
+        assert not (tmp_path / "r").exists()

@@ -49,6 +49,7 @@ def _fraction(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
+LARGEST_SIDE = 4096  # pixels, of an image that networks train on
 LARGEST = 10_000_000  # of whole numbers: counts and sizes beyond are slips, and would fill any memory
 
 

@@ -33,7 +33,7 @@ NUMBERED = re.compile(  # older versions: name.pid.tmp, with these names
 
 
 @contextmanager
-def whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
+def whole(path: Path, *, aside: Path | None = None, follow: bool = True) -> Iterator[Path]:
     """Give a temporary name for a file, or a new folder, that gets its own name once the block ends without an error.
 
     Args:
@@ -41,12 +41,13 @@ def whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
         aside: folder of the same disk where the unfinished file lies. Its owner removes what killed processes leave
             there, see ``left_in``. By default it is that of the final name, where what killed writers of the same file
             left is removed first.
+        follow: whether a link is written through, to where it leads; otherwise the file takes its place.
 
     Raises:
         OSError: if the file was not written or cannot be renamed; the unfinished one is removed.
-        UsageError: for a name of a device or pipe. A link is written through.
+        UsageError: for a name of a device or pipe.
     """
-    path = _meant(path)
+    path = _meant(path) if follow or not path.is_symlink() else path
     for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{END}") if aside is None else ():
         if is_left(left):
             remove(left)

@@ -128,3 +128,16 @@ def test_nothing_of_the_store_is_held_open(tmp_path: Path) -> None:
     links = list(Path("/proc/self/fd").iterdir())
     held = [str(link.readlink()) for link in links if link.is_symlink()]
     assert [path for path in held if path.startswith(str(tmp_path))] == []
+
+
+def test_an_index_that_is_a_link_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    root, mine = tmp_path / "runs", tmp_path / "mine.sqlite"
+    filled(root)
+    mine.write_bytes((root / NAME).read_bytes())
+    before = mine.read_bytes()
+    (root / NAME).unlink()
+    (root / NAME).symlink_to(mine)
+    filled(root, 7)
+    assert mine.read_bytes() == before
+    assert not (root / NAME).is_symlink()
+    assert len(Store(root).records("step")) == 7

@@ -137,6 +137,22 @@ def test_reading_needs_no_right_to_write(runs: Path, tmp_path: Path, monkeypatch
     assert not (tmp_path / "tpyo").exists()
 
 
+def test_a_page_in_a_store_replaces_a_link_of_its_name(runs: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(runs, tmp_path / "linked")
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (place / "report.html").unlink()
+    (place / "report.html").symlink_to(mine)
+    grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0-1")
+    code, _, said = inside(
+        "bench", *grid, "--epochs", "1", "--limit-train", "100", "--workers", "0", "--runs", str(place)
+    )
+    assert code == 0, said
+    assert mine.read_text() == "mine"
+    assert not (place / "report.html").is_symlink()
+    assert (place / "report.html").read_text().startswith("<!")
+
+
 def test_files_are_written_through_links_and_never_over_devices(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "page.html"
@@ -202,9 +218,10 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("steps") / "runs"
     grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--seeds", "0", "--epochs", "2",
             "--limit-train", "64", "--workers", "0", "--runs", str(place))  # fmt: skip
+    deeper = ["lenet5" if word == "linear" else word for word in grid]
     for command in (
         ("curvature", *grid, "--images", "16"),
-        ("ablate-ud", *grid, "--images", "16", "--modes", "random", "--radius", "0.02", "--steps", "2"),
+        ("ablate-ud", *deeper, "--images", "16", "--modes", "exact", "--radius", "0.02", "--steps", "2"),
     ):
         code, _, said = inside(*command)
         assert code == 0, said
@@ -222,8 +239,8 @@ WRONG: list[tuple[str, Change, str]] = [
     ("curvature", lambda m: m["result"]["layers"]["head.weight"].pop("sal"), "it lacks curvature of head.weight: sal"),
     ("curvature", lambda m: m["result"]["layers"][""].update(eigenvalues=[]), "the whole network: eigenvalues is "),
     ("curvature", lambda m: m["result"]["layers"].update({"head.weight": 1}), "head.weight is 1, not an object"),
-    ("ablation", lambda m: m["result"]["epochs"][0].update(variants=[]), "not a list of 3 objects"),
-    ("ablation", lambda m: m["result"]["epochs"][1]["variants"][0].update({"head.weight": [1]}), "not two finite"),
+    ("ablation", lambda m: m["result"]["epochs"][0].update(variants=[]), "not a list of 4 objects"),
+    ("ablation", lambda m: m["result"]["epochs"][1]["variants"][0].update({"fc3.weight": [1]}), "not two finite"),
     ("ablation", lambda m: m["result"]["epochs"][0]["variants"][0].clear(), "its variants are of other layers"),
     ("ablation", lambda m: m["result"]["epochs"][0].pop("sharpness"), "it lacks sharpness"),
 ]

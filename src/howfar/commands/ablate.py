@@ -36,7 +36,6 @@ class AblateUd(Grid):
         from howfar.models.build import weight_names
         from howfar.spec import Number
         from howfar.steps.ablation import ablated, as_rows, varied
-        from howfar.store import write_text
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
@@ -62,8 +61,8 @@ class AblateUd(Grid):
             return 0
         lines = ablated(experiments, store)
         columns, rows = terminal.ablation_table(lines)
-        write_text(store.root / "ablation.json", terminal.json_text(as_rows(lines)) + "\n")
-        write_text(store.root / "ablation.md", terminal.markdown(columns, rows))
+        store.leave("ablation.json", terminal.json_text(as_rows(lines)) + "\n")
+        store.leave("ablation.md", terminal.markdown(columns, rows))
         if self.json:
             terminal.show_json(as_rows(lines))
         else:

@@ -38,7 +38,7 @@ class Bench(Grid):
     """Print every table, not only the one across tasks."""
 
     def __call__(self) -> int:
-        from howfar.store import Record, open_store, write_text
+        from howfar.store import Record, open_store
 
         if self.quick:
             if self.suite or self.config:
@@ -68,7 +68,7 @@ class Bench(Grid):
 
             page = collect(store, victims)
             for name, text in outputs(page).items():
-                write_text(store.root / name, text)
+                store.leave(name, text)
             terminal.show_leaderboard(page, as_json=self.json, whole=self.all)
             terminal.say(f"page: {store.root / 'report.html'}")
         for label, error in failures:

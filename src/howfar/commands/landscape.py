@@ -117,16 +117,15 @@ class Landscape(_Walked):
         from howfar.report.paper import save
         from howfar.report.render import render
         from howfar.steps import landscape
-        from howfar.store import write_text
         from howfar.tables import collect
-        from howfar.tables.landscapes import as_arrays, scenes
+        from howfar.tables.landscapes import as_npz, scenes
 
         keys = terminal.watch(landscape.run(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
-        write_text(store.root / "landscape.json", text + "\n")
-        as_arrays(found, store.root / "landscape.npz")
-        write_text(store.root / "report.html", render(collect(store)))
+        store.leave("landscape.json", text + "\n")
+        store.leave("landscape.npz", as_npz(found))
+        store.leave("report.html", render(collect(store)))
         for path, scene in _numbered(self.save, found):
             save(scene, path)
         if self.json:
@@ -172,7 +171,6 @@ class Curvature(_Walked):
         if ready is None:
             return 0
         from howfar.report.paper import save_cuts
-        from howfar.store import write_text
         from howfar.tables.curvatures import bends, cuts, overview
 
         cells, store = ready
@@ -182,9 +180,9 @@ class Curvature(_Walked):
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
         values = [one.as_dict() for one in found]
-        write_text(store.root / "curvature.json", terminal.json_text(values) + "\n")
+        store.leave("curvature.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *(one.table() for one in found)]
-        write_text(store.root / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
+        store.leave("curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:

@@ -46,14 +46,13 @@ class Trajectory(Grid):
         store = self.store()
         if not self.complete(experiments, store):
             return 0
-        from howfar.store import write_text
         from howfar.tables.trajectories import departures, overview
 
         found = departures(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
-        write_text(store.root / "trajectory.json", terminal.json_text(values) + "\n")
+        store.leave("trajectory.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *(entry.table() for entry in found)]
-        write_text(store.root / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
+        store.leave("trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:

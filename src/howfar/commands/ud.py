@@ -79,7 +79,7 @@ class Ud(Common):
             self.output
             or (store.root if os.access(store.root, os.W_OK) and not Path(self.runs).is_file() else Path()) / "ud.html"
         )
-        write_text(output, render(page))
+        write_text(output, render(page), follow=self.output is not None)
         row = next(row for row in page.rows if row.protector != "clean")
         if self.json:
             terminal.show_json({**distance.__dict__, "clean": row.clean, "poisoned": row.poisoned, "drop": row.drop})

@@ -103,7 +103,6 @@ class Verify(Common):
         """Write the page and say what was found; returns the exit code."""
         from howfar.photos.verdict import required, sentences
         from howfar.report.render import render
-        from howfar.store import write_text
         from howfar.tables import collect
         from howfar.tables.cells import grouped
 
@@ -122,7 +121,7 @@ class Verify(Common):
             "kept": 100 * worst.kept if worst and first.learned else math.nan,
         }
         demands = [required(demand, measured) for demand in self.require]
-        write_text(store.root / "report.html", render(replace(page, opening=text)))
+        store.leave("report.html", render(replace(page, opening=text)))
         self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
         return 0 if all(met for met, _ in demands) else UNMET
 

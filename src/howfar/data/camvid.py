@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 from howfar import arrays
@@ -16,13 +17,17 @@ from howfar.data.pictures import read_picture, read_rgb
 from howfar.data.tree import is_hidden
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
+from howfar.spec import LARGEST_SIDE
 
 BOX, NEAREST = Image.Resampling.BOX, Image.Resampling.NEAREST  # images are averaged, classes are not
 VOID = 11  # of the eleven-class version
 SIZE = (96, 128)  # of what is read from a folder
 
 
-def camvid(root: Path, height: int | None = None, width: int | None = None) -> Splits:
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+
+
+def camvid(root: Path, height: Side | None = None, width: Side | None = None) -> Splits:
     """CamVid, 367 + 233 road scenes in 11 classes (Brostow et al. 2009; SegNet's selection).
 
     Target ``segment_semantic``. The validation images are left alone.

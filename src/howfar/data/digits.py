@@ -1,14 +1,18 @@
 """scikit-learn's handwritten digits: real images that need no download."""
 
+from typing import Annotated
+
 import numpy as np
 import torch
+from pydantic import Field
 from torch.nn import functional
 
 from howfar.data.subset import halves
 from howfar.data.types import Splits, labelled
+from howfar.spec import LARGEST_SIDE
 
 
-def digits(size: int = 16) -> Splits:
+def digits(size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 16) -> Splits:
     """Handwritten digits, 1,797 images of 10 classes (UCI Optical Recognition; bundled with scikit-learn).
 
     Args:

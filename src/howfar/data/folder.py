@@ -15,8 +15,8 @@ from howfar.data.subset import halves
 from howfar.data.tree import Tree, images_of, parts_of, read_tree
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
+from howfar.spec import LARGEST_SIDE
 
-LARGEST_SIDE = 4096  # pixels
 BESIDE, UNUSED = "beside the subfolders of the classes", "in a validation set beside a test set"
 
 

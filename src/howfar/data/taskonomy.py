@@ -24,7 +24,7 @@ from howfar.data.rows import Rows
 from howfar.data.tree import is_hidden
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
-from howfar.spec import Joined
+from howfar.spec import LARGEST_SIDE, Joined
 
 VERSION = 2  # 2: no values where there is no surface; normals point up and towards the camera
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ View = tuple[str, int, int]  # building, point, view
 def taskonomy(
     root: Path,
     domains: Joined = (),
-    size: Annotated[int, Field(ge=8)] = 64,
+    size: Annotated[int, Field(ge=8, le=LARGEST_SIDE)] = 64,
     split: Path | None = None,
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     skip_broken: bool = False,

@@ -30,12 +30,14 @@ from howfar.probe import (
 )
 from howfar.probe.landscape import Landscape, Norms
 from howfar.protect import Progress
+from howfar.spec import LARGEST
 from howfar.steps.runs import TEST, Run, together
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN
 
 VERSION = 1
 FILLING = 2  # version of what is interpolated where places are left out
+MOST_POINTS = 1000  # an axis: a million places
 CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
 Work = Generator[Progress, None, list[str]]
 Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
@@ -75,6 +77,11 @@ class View:
         """Raise ``UsageError`` for what makes no sense."""
         if self.points < 3 or self.images < 1 or self.draws < 1:
             raise UsageError("a landscape needs at least 3 points an axis, 1 image and 1 draw.")
+        if self.points > MOST_POINTS or max(self.images, self.draws) > LARGEST:
+            raise UsageError(
+                "--points, --images or --draws is too large. "
+                f"Take at most {MOST_POINTS} points an axis, and {LARGEST} images and draws."
+            )
         if not 0 < self.share <= 1:
             raise UsageError(f"--share {self.share} makes no sense. Take more than 0, and at most 1.")
         if self.plane == "hessian" and not self.layer:

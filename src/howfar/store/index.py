@@ -88,6 +88,8 @@ class Index:
                     raise sqlite3.OperationalError("the index is of another version")
                 yield connection
             return
+        if self._path.is_symlink():
+            self._path.unlink()  # it leads to a file that is not this store's
         with contextlib.closing(sqlite3.connect(self._path, timeout=1.0, isolation_level=None)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 connection.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")

@@ -23,7 +23,7 @@ from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own, place_of
 from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record, read_record, text_of
 from howfar.store.seal import sha256
 from howfar.store.workplace import Workplace
-from howfar.store.writing import flush, write_text
+from howfar.store.writing import flush, write_bytes, write_text
 from howfar.unfinished import remove, temporary
 
 
@@ -205,6 +205,14 @@ class Store(Workplace):
             self._mark()
         return self._save(record, arrays)
 
+    def leave(self, name: str, content: str | bytes) -> None:
+        """Write a file beside the records, such as a page. A link of this name is replaced, never followed.
+
+        Raises:
+            HowfarError: if the disk is full or cannot be written.
+        """
+        write_bytes(self.root / name, content.encode() if isinstance(content, str) else content, follow=False)
+
     def _save(self, record: Record, arrays: Mapping[str, Tensor] | None) -> Record:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -238,7 +246,7 @@ class Store(Workplace):
         return (self.root / MARK).is_file()
 
     def _mark(self) -> None:
-        write_text(self.root / MARK, TEXT)
+        self.leave(MARK, TEXT)
 
     def _publish(self, draft: Path, final: Path) -> None:
         if final.exists():

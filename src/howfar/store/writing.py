@@ -7,12 +7,12 @@ from howfar.errors import HowfarError
 from howfar.unfinished import left_in, remove, whole
 
 
-def write_text(path: Path, text: str, *, aside: Path | None = None) -> None:
+def write_text(path: Path, text: str, *, aside: Path | None = None, follow: bool = True) -> None:
     """Write a text file so that it is either the old or the new one, whatever happens; see ``write_bytes``."""
-    write_bytes(path, text.encode(), aside=aside)
+    write_bytes(path, text.encode(), aside=aside, follow=follow)
 
 
-def write_bytes(path: Path, content: bytes, *, aside: Path | None = None) -> None:
+def write_bytes(path: Path, content: bytes, *, aside: Path | None = None, follow: bool = True) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
     Args:
@@ -20,12 +20,13 @@ def write_bytes(path: Path, content: bytes, *, aside: Path | None = None) -> Non
         content: of the file.
         aside: folder of the same disk where the unfinished file lies until it is whole, and stays if the process is
             killed before: see ``sweep``. By default that of the file.
+        follow: whether a link is written through, as for names that a user gave; otherwise the file takes its place.
 
     Raises:
         HowfarError: if the disk is full or the folder cannot be written.
     """
     try:
-        with whole(path, aside=aside) as draft, draft.open("wb") as file:
+        with whole(path, aside=aside, follow=follow) as draft, draft.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

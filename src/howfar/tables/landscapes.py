@@ -1,7 +1,7 @@
 """Records of surfaces -> scenes for the page, for figures and for other tools."""
 
+import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from howfar.arrays import canonical
 from howfar.report.scenery import Panel, Scene
 from howfar.store import Record, Store
 from howfar.tables.schema import sound_records
-from howfar.unfinished import whole
 
 PLANES = {
     "pca": "PCA plane of all paths", "random": "random directions, filter-normalised", "line": "line between networks",
@@ -76,8 +75,8 @@ def _panel(store: Store, record: Record, plane: str) -> Panel:
     )
 
 
-def as_arrays(found: Sequence[Scene], path: Path) -> None:
-    """Write the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
+def as_npz(found: Sequence[Scene]) -> bytes:
+    """Return the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
     values: dict[str, Any] = {}
     for i, scene in enumerate(found):
         for j, panel in enumerate(scene.panels):
@@ -86,5 +85,6 @@ def as_arrays(found: Sequence[Scene], path: Path) -> None:
             values |= {f"{start}_loss": np.array(panel.loss), f"{start}_quality": np.array(panel.quality)}
             values |= {f"{start}_axis{axis}": np.array(row) for axis, row in enumerate(panel.coordinates)}
             values |= {f"{start}_path_{name}": np.array(places) for name, places in panel.paths.items()}
-    with whole(path) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, **values)
+    file = io.BytesIO()
+    np.savez_compressed(file, **values)
+    return file.getvalue()

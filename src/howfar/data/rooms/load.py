@@ -17,6 +17,7 @@ from howfar.data.rooms.parts import CLASSES, OBJECTS
 from howfar.data.rooms.render import View, render
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
+from howfar.spec import LARGEST_SIDE
 from howfar.unfinished import whole
 
 VERSION = 2
@@ -27,7 +28,7 @@ PART = 100  # rooms that one process draws at a time
 
 
 def rooms(
-    size: Annotated[int, Field(ge=16)] = 64,
+    size: Annotated[int, Field(ge=16, le=LARGEST_SIDE)] = 64,
     train: Annotated[int, Field(ge=1)] = 4000,
     test: Annotated[int, Field(ge=1)] = 1000,
     seed: Annotated[int, Field(ge=0)] = 0,
