@@ -1,22 +1,22 @@
-"""What the runs of the judgment in docs/alignment.md come to so far: ranking, families and early prediction.
+"""The answers of the judgment in docs/alignment.md, drawn from results/standard and results/alignment-judgment.
 
-Run: ``python studies/judgment.py --full STORE --small STORE``; a store is a folder or a file of ``howfar store pack``.
+Run: ``python studies/judgment.py`` prints every table.
 """
 
 import argparse
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 from alignment import rivals
-from drawn import signs
+from drawn import code, study, table
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from howfar.score import learning_alignment
-from howfar.store import Record, open_store
+from howfar.store import Record, Store
 from howfar.tables.cells import Cells, cosines_of, drops_of, grouped
 from howfar.tables.names import CLEAN
 
@@ -27,6 +27,20 @@ FAMILIES = {
                   "carriers"),
     "generators": ("dc", "mi-ue", "aue"),
 }  # fmt: skip
+ORIGINALS = "loss on the clean originals"
+DIRECTIONS = {
+    "alignment": -1,
+    ORIGINALS: 1,
+    "training loss, last epoch": -1,
+    "SAL ÷ training loss": 1,
+    "UD": -1,
+}  # as drop grows
+METHODS = ("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class")
+PLACEBOS = {
+    "random": "random noise", "placebo": "JPEG 90", "placebo:crop": "crop to 7/8, scaled back",
+    "placebo:color-jitter": "color jitter",
+}  # fmt: skip
+BASE = "airbench:16-32-32, nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
 
 
@@ -77,7 +91,7 @@ def _run(clean: Record, record: Record) -> Run:
 def _rivals(clean: Record, record: Record, epochs: int) -> dict[str, float]:
     """Return what else is known of the first epochs of a run."""
     loss = record.result["epochs"][epochs - 1].get("originals", {}).get("loss")
-    return {"loss on the clean originals": math.nan if loss is None else loss, **rivals(clean, record, epochs)}
+    return {ORIGINALS: math.nan if loss is None else loss, **rivals(clean, record, epochs)}
 
 
 def rank(one: Sequence[float], other: Sequence[float]) -> float:
@@ -123,56 +137,181 @@ def early_error(runs: Iterable[tuple[str, Run]], name: str) -> float:
     return float(np.mean(errors))
 
 
-def table_of(store: Path, **wanted: str) -> list[Cells]:
+def tables_of(store: Store, **wanted: str) -> list[Cells]:
     """Return the tables of a store whose names are as wanted: ``model``, ``defense``."""
-    victims = [record for record in open_store(store, reading=True).records("victim") if record.status == "done"]
+    victims = [record for record in store.records("victim") if record.status == "done"]
     return [one for one in grouped(victims) if all(one.labels[key] == value for key, value in wanted.items())]
 
 
-def number(value: float) -> str:
-    return signs(f"{value:.2f}")
+def clean_quality(cells: Cells) -> float:
+    """Return the mean quality of the clean victims, in the metric's own units."""
+    return float(np.mean([record.result["quality"] for record in cells.runs[CLEAN].values()]))
 
 
-def _ranking(title: str, runs: dict[str, list[Run]], wanted: float) -> None:
-    print(f"\n{title}: {len(runs)} protectors, {sum(map(len, runs.values()))} runs")
-    for name, (value, (low, high)) in ranked(runs).items():
-        print(f"| {name} | {number(value)} (95 % CI {number(low)} to {number(high)}, n = {len(runs)}) |", wanted)
+def mean_of(runs: Sequence[Run], name: str) -> float:
+    """Return the mean of a measure over seeds, or of the ``drop``."""
+    return float(np.mean([run.drop if name == "drop" else run.scores[name] for run in runs]))
 
 
-def show(found: list[Run]) -> str:
-    """Return the mean of every measure over runs."""
-    return " ".join(number(float(np.mean([run.scores[name] for run in found]))) for name in found[0].scores)
+def error_of(runs: Sequence[Run], name: str) -> float:
+    """Return the standard error of the mean over seeds; 0 for one seed."""
+    values = [run.scores[name] for run in runs]
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def ranking(runs: dict[str, list[Run]]) -> str:
+    """Return how every measure ranks protectors by their drop, and the error of its early prediction."""
+    pairs = [(label, run) for label, found in runs.items() for run in found]
+    ranks = ranked(runs)
+    rows = [
+        [name, shown(*ranks[name], len(runs)) if name in ranks else "–", f"{100 * early_error(pairs, name):.1f}"]
+        for name in pairs[0][1].early
+    ]
+    return table(["measure", "Spearman with drop", "error of the early prediction, points"], rows)
+
+
+def shown(value: float, ends: tuple[float, float], count: int) -> str:
+    """Return a correlation with its interval."""
+    return f"{value:.2f} (95 % CI {ends[0]:.2f} to {ends[1]:.2f}, n = {count})"
+
+
+def by_protector(cells: Cells) -> str:
+    """Return test accuracy and alignment of every protector."""
+    runs = runs_of(cells)
+    rows = [
+        [code(label), f"{100 * np.mean([run.quality for run in found]):.1f}", f"{mean_of(found, 'alignment'):.2f}",
+         str(len(found))]
+        for label, found in sorted(runs.items(), key=lambda item: mean_of(item[1], "drop"))
+    ]  # fmt: skip
+    return table(["protector", "test accuracy, %", "alignment", "seeds"], rows)
+
+
+def families(runs: dict[str, list[Run]]) -> str:
+    """Return how alignment and the loss on the clean originals rank the protectors of each family."""
+    rows = []
+    for family, names in FAMILIES.items():
+        members = {label: found for label, found in runs.items() if label in names}
+        if len(members) > 2:
+            ranks = ranked(members)
+            rows.append([family, str(len(members)), *(f"{ranks[name][0]:.2f}" for name in ("alignment", ORIGINALS))])
+    return table(["family", "protectors", "alignment", ORIGINALS], rows)
+
+
+def placebos(cells: Cells) -> str:
+    """Return drop and alignment of every change that protects nothing."""
+    runs = {label: found for label, found in runs_of(cells).items() if label in PLACEBOS}
+    rows = [
+        [PLACEBOS[label], f"{100 * mean_of(found, 'drop'):.1f}", f"{mean_of(found, 'alignment'):.2f}"]
+        for label, found in sorted(runs.items(), key=lambda item: mean_of(item[1], "drop"))
+    ]
+    return table(["placebo", "drop, points", "alignment (goal: at least 0.9)"], rows)
+
+
+def doses(cells: Cells, setting: str) -> str:
+    """Return drop and alignment of every method along ``eps`` or ``share``, and which measures are monotone."""
+    other = "share=" if setting == "eps" else "eps="  # one setting at a time
+    amounts: dict[str, dict[float, list[Run]]] = {}
+    for label, found in runs_of(cells).items():
+        settings = next(iter(cells.runs[label].values())).spec["protector"]
+        if setting in settings and other not in label:
+            amounts.setdefault(label.partition("[")[0], {})[settings[setting]] = found
+    amounts = {name: dict(sorted(each.items())) for name, each in amounts.items() if len(each) == 4}
+    steps = sorted({amount for each in amounts.values() for amount in each})
+    head = [f"{255 * step:.0f}/255" if setting == "eps" else f"{100 * step:.0f} %" for step in steps]
+    rows = []
+    for name, each in amounts.items():
+        shown = [f"{100 * mean_of(runs, 'drop'):.0f} · {mean_of(runs, 'alignment'):.2f}" for runs in each.values()]
+        steady = [measure for measure in DIRECTIONS if monotone(list(each.values()), measure)]
+        rows.append([code(name), *shown, ", ".join(steady) or "none"])
+    return table([f"drop, points · alignment at {setting}", *head, "monotone"], rows) if rows else ""
+
+
+def monotone(along: Sequence[Sequence[Run]], measure: str) -> bool:
+    """Return whether a measure goes its way along the amounts, but for steps of at most two standard errors."""
+    steps = [
+        DIRECTIONS[measure] * (mean_of(after, measure) - mean_of(before, measure))
+        + 2 * math.hypot(error_of(before, measure), error_of(after, measure))
+        for before, after in pairwise(along)
+    ]
+    return all(step >= 0 for step in steps)
+
+
+def orders(found: Sequence[Cells]) -> str:
+    """Return how measures rank the same protectors for every network, recipe and defense."""
+    others = [measure for measure in DIRECTIONS if measure != "alignment"]
+    rows = []
+    for cells in found:
+        runs = {label: each for label, each in runs_of(cells).items() if label in METHODS}
+        if len(runs) == len(METHODS):
+            ranks = ranked(runs)
+            rows.append([
+                victim_of(cells), f"{100 * clean_quality(cells):.1f}", str(min(map(len, runs.values()))),
+                shown(*ranks["alignment"], len(runs)),
+                *(f"{ranks[name][0]:.2f}" for name in others),
+            ])  # fmt: skip
+    head = [
+        "victim",
+        "clean accuracy, %",
+        "seeds",
+        "alignment",
+        ORIGINALS,
+        "training loss",
+        "SAL ÷ training loss",
+        "UD",
+    ]
+    return table(head, rows)
+
+
+def victim_of(cells: Cells) -> str:
+    """Return network, optimizer, augmentation and defense."""
+    recipe = cells.spec["recipe"]
+    augmented = "crop and flip" if recipe["crop"] else "no augmentation"
+    defense = "" if cells.labels["defense"] == "none" else f", {cells.labels['defense']}"
+    return f"{cells.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}"
+
+
+def restored(found: Sequence[Cells]) -> str:
+    """Return how measures rank all pairs of protector and defense by the share of the clean quality that is kept."""
+    kept, scores = [], []
+    for cells in found:
+        clean, chance = clean_quality(cells), next(iter(cells.runs[CLEAN].values())).result["chance"]
+        for label, runs in runs_of(cells).items():
+            if label in METHODS:
+                kept.append((float(np.mean([run.quality for run in runs])) - chance) / (clean - chance))
+                scores.append({name: mean_of(runs, name) for name in runs[0].scores})
+    rows = []
+    for name in scores[0]:
+        values = [score[name] for score in scores]
+        rows.append([name, shown(rank(values, kept), interval(values, kept), len(kept))])
+    return table(["measure", "Spearman with retention, over protectors and defenses"], rows)
+
+
+def tables() -> dict[str, str]:
+    """Return the tables of docs/alignment.md that the runs so far allow."""
+    (full,) = tables_of(study("standard"), defense="none")
+    small = tables_of(study("alignment-judgment"))
+    base = next(cells for cells in small if victim_of(cells) == BASE)
+    plain = [cells for cells in small if cells.labels["defense"] == "none"]
+    defended = [cells for cells in small if cells.spec["recipe"] == base.spec["recipe"] and
+                cells.spec["model"] == base.spec["model"]]  # fmt: skip
+    found = {
+        "judgment: full size": ranking(runs_of(full)),
+        "judgment: full size, by protector": by_protector(full),
+        "judgment: small": ranking({label: runs for label, runs in runs_of(base).items() if label in METHODS}),
+        "judgment: placebos": placebos(base),
+        "judgment: eps": doses(base, "eps"),
+        "judgment: share": doses(base, "share"),
+        "judgment: victims": orders(plain),
+        "judgment: defenses": orders(defended[1:]),
+        "judgment: restored": restored(defended),
+    }
+    return {name: text for name, text in found.items() if text.count("\n") > 2}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", type=Path, help="full-size victims")
-    parser.add_argument("--small", type=Path, help="victims of studies/alignment_judgment.py")
-    options = parser.parse_args()
-    if options.full:
-        (cells,) = table_of(options.full, defense="none")
-        runs = runs_of(cells)
-        for label, found in sorted(runs.items(), key=lambda item: -np.mean([run.drop for run in item[1]])):
-            print(
-                f"| {label} | {100 * np.mean([run.quality for run in found]):.1f} |",
-                show(found),
-                len(found),
-            )
-        _ranking("ranking", runs, 0.9)
-        for family, names in FAMILIES.items():
-            members = {label: found for label, found in runs.items() if label in names}
-            if len(members) > 2:
-                _ranking(family, members, 0.7)
-        for name in next(iter(runs.values()))[0].early:
-            pairs = [(label, run) for label, found in runs.items() for run in found]
-            print(f"| {name}, first quarter | {100 * early_error(pairs, name):.1f} points |")
-    if options.small:
-        for cells in table_of(options.small):
-            runs = runs_of(cells)
-            if len(runs) > 3:
-                _ranking(str(cells.labels), runs, 0.8)
-            for label, found in runs.items():
-                print(f"| {label} | {100 * np.mean([run.drop for run in found]):.1f} | {show(found)} |")
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for name, text in tables().items():
+        print(f"{name}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -354,6 +354,14 @@ def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[
         assert part in text
 
 
+def test_show_takes_settings_and_names_the_wrong_one() -> None:
+    assert inside("show", "em[eps=4/255]")[0] == inside("show", "em:class")[0] == 0
+    code, _, said = inside("show", "em[eps=nan]")
+    assert code == 2
+    assert "eps = 'nan' is wrong" in said
+    assert "Did you mean 'em'?" in inside("show", "emm[eps=nan]")[2]
+
+
 def test_every_command_has_help_and_stands_in_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     docs = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
     for name in COMMANDS:

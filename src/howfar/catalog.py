@@ -13,7 +13,7 @@ from howfar.defend import DEFENSES, Defense
 from howfar.errors import unknown
 from howfar.models import MODELS
 from howfar.protect import PROTECTORS
-from howfar.spec import number_text
+from howfar.spec import number_text, parse
 from howfar.tasks import TASKS
 
 SOURCES = {"classes": "classes of images", "maps": "classes of images or pixels", "any": "any"}
@@ -57,14 +57,21 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     return entry
 
 
-def find(name: str) -> dict[str, Any]:
+def find(text: str) -> dict[str, Any]:
     """Return the description of an entry of any table.
 
+    Args:
+        text: its name. Settings may follow, as in ``em[eps=8/255]``; they are checked, and the description stays the
+            same.
+
     Raises:
-        UsageError: if no table has it.
+        UsageError: if no table has the name, or for a setting that is wrong.
     """
+    name = re.split(r"[\[:]", text, maxsplit=1)[0]
     for kind, table in TABLES.items():
         if name in table:
+            if text != name:
+                parse(text, table, kind.removesuffix("s"))
             return describe(kind, name)
     raise unknown("name", name, {known for table in TABLES.values() for known in table})
 
