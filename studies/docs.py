@@ -22,12 +22,13 @@ def drawn() -> dict[str, str]:
     import alignment
     import benches
     import defenses
+    import judgment
     import paths
     import protectors
     import sal_causality
     import sal_lowered
 
-    studies = (across_tables, alignment, benches, defenses, paths, protectors, sal_causality, sal_lowered)
+    studies = (across_tables, alignment, benches, defenses, judgment, paths, protectors, sal_causality, sal_lowered)
     return {name: text for study in studies for name, text in study.tables().items()}
 
 

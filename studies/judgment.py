@@ -301,11 +301,12 @@ def tables() -> dict[str, str]:
         "judgment: placebos": placebos(base),
         "judgment: eps": doses(base, "eps"),
         "judgment: share": doses(base, "share"),
-        "judgment: victims": orders(plain),
-        "judgment: defenses": orders(defended[1:]),
-        "judgment: restored": restored(defended),
     }
-    return {name: text for name, text in found.items() if text.count("\n") > 2}
+    if len(plain) > 1:
+        found["judgment: victims"] = orders(plain)
+    if len(defended) > 1:
+        found |= {"judgment: defenses": orders(defended[1:]), "judgment: restored": restored(defended)}
+    return {name: text for name, text in found.items() if text}
 
 
 def main() -> None:
