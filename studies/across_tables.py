@@ -4,8 +4,8 @@ Which records belong to a study follows from what it asks for (``across_studies.
 Runs of which only the rows were kept (``howfar submit``: every quality of every seed) are read from those.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from across_studies import AUGMENTED, STUDIES, Study
@@ -14,13 +14,14 @@ from drawn import code, study, table
 
 from howfar.defend import DEFENSES
 from howfar.protect import PROTECTORS
-from howfar.report.crosstask import UD, Cell, Column, Matrix
+from howfar.report.crosstask import heading
 from howfar.report.numbers import ends, shown
 from howfar.score import retention
 from howfar.spec import parse, split_list
 from howfar.store import Record
 from howfar.tables.cells import Distances
 from howfar.tables.crosstask import matrices
+from howfar.tables.matrix import UD, Cell, Column, Matrix
 from howfar.tables.names import CLEAN, knows_targets, source_of
 
 NAMES = {
@@ -159,9 +160,9 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
             values = record.result["runs"].get(defense)
             if values is None:
                 continue
-            label, task = sources.get(_base(record), record.spec["protector"]), _short(record.spec["task"])
-            about = (record.result[name] for name in ("metric", "chance", "higher_is_better"))
-            columns[task] = Column(task, *about)
+            label, column = sources.get(_base(record), record.spec["protector"]), _column(record)
+            columns[column.name] = column
+            task = column.name
             places = [place for place, seed in enumerate(values["seeds"]) if seeds is None or seed in seeds]
             clean, protected = ([values[kind][place] for place in places] for kind in ("clean", "protected"))
             runs.setdefault(task, {})[label] = clean, protected
@@ -181,11 +182,12 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
                 )  # fmt: skip
                 mean = float(np.mean(clean)), float(np.mean(protected))
                 cells.setdefault(label, {})[task] = Cell(*mean, kept, ud=uds.get((label, task)))
-        ordered = sorted(columns.values(), key=lambda column: _place(column.name))
-        worst = {label: max(_others(label, row).values(), default=9.0) for label, row in cells.items()}
-        cells = {label: cells[label] for label in sorted(cells, key=lambda label: (worst[label], label))}
-        model = rows[0].spec["model"]
-        found.append(Matrix("", model, defense, ordered, cells, {}, (0, 0), {}))
+        ordered = sorted(columns.values(), key=lambda column: (bool(column.joint), list(NAMES).index(column.task)))
+        crafted = {label: _crafted(label) for label in cells}
+        matrix = Matrix("", rows[0].spec["model"], defense, ordered, cells, {}, (0, 0), {}, crafted)
+        worst = {label: max(_others(matrix, label).values(), default=9.0) for label in cells}
+        order = sorted(cells, key=lambda label: (worst[label], label))
+        found.append(replace(matrix, cells={label: cells[label] for label in order}))
     return Found(found, qualities)
 
 
@@ -203,18 +205,16 @@ def crossed(found: Sequence[Matrix], *, summed: bool) -> str:
         lines.append([*([code(matrix.model)] if several else []), "clean", *clean, *(["–", "100"] if summed else [])])
         for label, row in matrix.cells.items():
             cells = [_text(column, row.get(column.name)) for column in matrix.columns]
-            own, others = _own(label, row), _others(label, row)
+            own, others = _own(matrix, label), _others(matrix, label)
             sums = [
                 f"{100 * max(own.values()):.0f}" if own else "–",
                 f"{100 * float(np.mean([max(value, 0.0) for value in others.values()])):.0f}" if others else "–",
             ]
             lines.append(
-                [*([code(matrix.model)] if several else []), name_of(label), *cells, *(sums if summed else [])]
+                [*([code(matrix.model)] if several else []), name_of(matrix, label), *cells, *(sums if summed else [])]
             )
-    heads = [f"{NAMES[column.name.partition(' ')[0]]}{column.title.removeprefix(column.name)}" for column in columns]
-    heads = [
-        f"{head} (joint)" if "(" in c.name and not several else head for head, c in zip(heads, columns, strict=True)
-    ]
+    heads = [f"{NAMES[column.task]}{heading(column).removeprefix(column.name)}" for column in columns]
+    heads = [f"{head} (joint)" if c.joint and not several else head for head, c in zip(heads, columns, strict=True)]
     sums = ["own tasks, worst", "mean of others"] if summed else []
     return table([*(["network"] if several else []), "protector", *heads, *sums], lines)
 
@@ -239,8 +239,8 @@ def defended(found: Found, task: str, *, turned: bool = False) -> str:
             lines.append([defense, shown(column.metric, known[0].clean), *(_text(column, cell) for cell in cells)])
     kept = {line[0]: line[-1] for line in worst_cases(found.matrices, found.qualities) if line[1] == task}
     lines.append(["kept at worst, in %", "", *(kept[label] for label in labels)])
-    title = f"clean{column.title.removeprefix(column.name)}"
-    head = ["protector" if turned else "defense", title, *(name_of(label) for label in labels)]
+    title = f"clean{heading(column).removeprefix(column.name)}"
+    head = ["protector" if turned else "defense", title, *(name_of(plain, label) for label in labels)]
     if turned:
         head, *lines = map(list, zip(head, *lines, strict=True))
     return table(head, lines)
@@ -253,14 +253,14 @@ def apart(matrix: Matrix, *, kept: bool = True) -> str:
         cells = [row[column.name] for column in matrix.columns]
         uds = ["–" if cell.ud is None else f"{cell.ud.value:.2f}{ends(cell.ud.low, cell.ud.high)}" for cell in cells]
         both = [f"{retained(cell.retention)}, {ud}" for cell, ud in zip(cells, uds, strict=True)]
-        lines.append([name_of(label), *(both if kept else uds)])
+        lines.append([name_of(matrix, label), *(both if kept else uds)])
     heads = [f"{NAMES[column.name]}{': retained, UD' if kept else ''}" for column in matrix.columns]
     return table(["protector", *heads], lines)
 
 
-def name_of(label: str) -> str:
+def name_of(matrix: Matrix, label: str) -> str:
     """Return a protector with what it is crafted against, as the pages write it."""
-    protector, _, source = label.partition(" ← ")
+    protector, source = matrix.crafted[label]
     names = [NAMES[name] for name in source.removeprefix("joint:").split("+") if name]
     return f"{code(protector)} ← {' + '.join(names)}" if names else code(protector)
 
@@ -273,26 +273,31 @@ def _labels(names: str, kind: str) -> list[str]:
 
 
 def _base(row: Record) -> str:
-    return str(row.spec["protector"]).partition(" ← ")[0]
+    return _crafted(row.spec["protector"])[0]
 
 
-def _short(task: str) -> str:
-    part, joint, _ = task.partition(" of joint")
-    return f"{part} (joint)" if joint else part
+def _crafted(label: str) -> tuple[str, str]:
+    """Return protector and source task of a published row, which names them in one label."""
+    protector, _, source = label.partition(" ← ")
+    return protector, source
 
 
-def _place(task: str) -> tuple[bool, int]:
-    return "(" in task, list(NAMES).index(task.partition(" ")[0])
+def _column(row: Record) -> Column:
+    """Return the task of a published row, which names a part of a joint task in one label."""
+    part, joint, _ = str(row.spec["task"]).partition(" of joint")
+    metric, chance, better = (row.result[name] for name in ("metric", "chance", "higher_is_better"))
+    return Column(part, metric, chance, better, "joint" if joint else "")
 
 
-def _own(label: str, row: Mapping[str, Cell]) -> dict[str, float]:
-    sources = label.partition(" ← ")[2].removeprefix("joint:").split("+")
-    return {name: cell.retention.value for name, cell in row.items() if name.partition(" ")[0] in sources}
+def _own(matrix: Matrix, label: str) -> dict[str, float]:
+    sources = matrix.crafted[label][1].removeprefix("joint:").split("+")
+    row = matrix.cells[label]
+    return {c.name: row[c.name].retention.value for c in matrix.columns if c.name in row and c.task in sources}
 
 
-def _others(label: str, row: Mapping[str, Cell]) -> dict[str, float]:
-    own = _own(label, row)
-    return {name: cell.retention.value for name, cell in row.items() if name not in own}
+def _others(matrix: Matrix, label: str) -> dict[str, float]:
+    own = _own(matrix, label)
+    return {name: cell.retention.value for name, cell in matrix.cells[label].items() if name not in own}
 
 
 def _text(column: Column, cell: Cell | None) -> str:

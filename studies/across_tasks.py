@@ -20,15 +20,16 @@ from drawn import run
 
 from howfar import engine, terminal
 from howfar.grid.suite import check_data
-from howfar.report.crosstask import Matrix, as_markdown
+from howfar.report.crosstask import as_markdown
 from howfar.report.numbers import half
-from howfar.report.page import Protected
 from howfar.score import Retention, retention, ssim_text
 from howfar.store import Record, open_store
 from howfar.tables import collect
 from howfar.tables.cells import Distances
 from howfar.tables.crosstask import matrices
+from howfar.tables.matrix import Matrix
 from howfar.tables.names import CLEAN, Names
+from howfar.tables.page import Protected
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from protectors import PUBLISHED
 
 from howfar.report.numbers import ends, half
 from howfar.score import ssim_text
-from howfar.steps.ablation import Line, compared
 from howfar.tables import collect
+from howfar.tables.ablation import Variant, compared
 
 AMOUNTS = {"eps": lambda level: f"{255 * level:.0f}/255", "share": lambda level: f"{100 * level:.0f} %"}
 REFERENCE = "reference, radius 0.05, 128 images"
@@ -95,7 +95,7 @@ def controls() -> tuple[str, str]:
     )
 
 
-def ways(lines: list[Line]) -> str:
+def ways(lines: list[Variant]) -> str:
     """Return UD by the way it is measured, means over seeds."""
     columns = [
         "way to measure", *map(code, lines[0].ud), "rank correlation with drop", f"same to 0.03, of {lines[0].pairs}",
@@ -110,7 +110,7 @@ def ways(lines: list[Line]) -> str:
     return table(columns, found)
 
 
-def released(lines: list[Line], apart: float) -> str:
+def released(lines: list[Variant], apart: float) -> str:
     """Return what each step of the released code does to UD."""
     by_way = {_way(line): line for line in lines}
     words: Mapping[str, str] = {
@@ -125,5 +125,5 @@ def released(lines: list[Line], apart: float) -> str:
     )
 
 
-def _way(line: Line) -> str:
+def _way(line: Variant) -> str:
     return line.probe if line.rule == "per-epoch" else line.rule

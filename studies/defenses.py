@@ -22,12 +22,13 @@ from howfar import engine
 from howfar.defend import DEFENSES
 from howfar.grid.suite import check_data, make_suite
 from howfar.report.numbers import half
-from howfar.report.page import Page
-from howfar.report.profile import Profile
+from howfar.report.profile import lines as ranking
 from howfar.score.intervals import mean_interval
 from howfar.score.worst_case import BASELINES
 from howfar.store import Record, open_store
 from howfar.tables import CLEAN, collect
+from howfar.tables.page import Page
+from howfar.tables.profiles import Profile
 
 PROTECTORS = "random,em,sem,tap,lsp[eps=8/255],ar,ops,cuda"  # LSP in the size of the others, as in all suites
 # APBench's leaderboard of June 2023: accuracy in % of a ResNet-18 on CIFAR-10. Its UEraser is the one with the maximum
@@ -125,7 +126,7 @@ def _mean(values: Sequence[float]) -> str:
 
 def worst(profile: Profile) -> str:
     """Return the ranking by protection kept."""
-    lines = [[code(name), kept, gets, by] for name, kept, gets, by, *_ in profile.lines() if name != CLEAN]
+    lines = [[code(name), kept, gets, by] for name, kept, gets, by, *_ in ranking(profile) if name != CLEAN]
     return table(["protector", "protection kept", "the learner gets, in %", "by"], lines)
 
 

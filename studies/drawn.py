@@ -10,9 +10,9 @@ import torch
 
 from howfar import engine, terminal
 from howfar.grid.experiment import Experiment
-from howfar.report.page import Page
 from howfar.store import Record, Store, open_store
 from howfar.tables import collect
+from howfar.tables.page import Page
 
 NUMBER = re.compile(r"\W*(\d|$)")  # how a cell with a number begins, or one without anything
 RESULTS = Path(__file__).parents[1] / "results"

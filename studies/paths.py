@@ -7,9 +7,9 @@ import math
 
 from drawn import code, study, table
 
-from howfar.report.numbers import ends
+from howfar.report.numbers import ends, percent
 from howfar.tables import CLEAN
-from howfar.tables.curvatures import bends
+from howfar.tables.curvatures import curvatures
 from howfar.tables.trajectories import Mean
 
 NETWORKS = {"cifar10": ("resnet8[width=8]",), "mnist": ("lenet5", "linear[inputs=12]")}
@@ -42,7 +42,7 @@ def paths(dataset: str) -> str:
         lines.append([code(model), "clean", f"{means[model, 'clean']:.1f}", "", "", "", ""])
         for cell in sorted((cell for cell in found if cell[0] == model), key=lambda cell: means[cell]):
             names = ("parameters", "layers", "turns_back", "clean_turns_back")
-            shares = [str(Mean(**found[cell][name])) for name in names]
+            shares = [percent(Mean(**found[cell][name])) for name in names]
             lines.append([code(model), code(cell[1]), f"{means[cell]:.1f}", *shares])
     return table(columns, lines)
 
@@ -56,13 +56,13 @@ def curvature() -> str:
     lines = []
     for dataset, networks in NETWORKS.items():
         store = study(f"landscape-{dataset}")
-        found = bends(store, store.keys("curvature"))
+        found = curvatures(store, store.keys("curvature"))
         for one in sorted(found, key=lambda one: (networks.index(one.model), one.protector != CLEAN, one.ratio.value)):
             plain = one.protector == CLEAN
             ranks = (one.linear, one.quadratic, one.taylor)
             lines.append([
                 code(one.model), "clean" if plain else code(one.protector), "1" if plain else _range(one.ratio),
-                "" if plain else str(one.lower), _half(one.top), _half(one.trace), *map(_range, ranks),
+                "" if plain else percent(one.lower), _half(one.top), _half(one.trace), *map(_range, ranks),
             ])  # fmt: skip
     return table(columns, lines)
 

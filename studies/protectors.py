@@ -18,12 +18,12 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.grid.suite import make_suite
-from howfar.report import Row
 from howfar.report.numbers import ends, half
-from howfar.report.page import Page
 from howfar.score import psnr_text, ssim_text
 from howfar.store import Record, Store
 from howfar.tables import CLEAN, collect
+from howfar.tables.leaderboard import Row
+from howfar.tables.page import Page
 
 # Accuracy in % of an undefended ResNet-18 on CIFAR-10 (APBench's leaderboard of June 2023; ISS for SEP; the authors'
 # releases for PIL and Delusive); None where no such number is public.

@@ -11,10 +11,8 @@ from howfar.engine import plan
 from howfar.errors import UsageError
 from howfar.grid.experiment import Experiment
 from howfar.grid.suite import check_data, make_suite, runnable
-from howfar.report.crosstask import Cell, as_json, as_markdown
-from howfar.report.page import Page
+from howfar.report.crosstask import as_json, as_markdown, distances
 from howfar.report.render import render
-from howfar.report.site import ranked
 from howfar.score import retention
 from howfar.steps import run as run_step
 from howfar.store import Record, Store
@@ -23,6 +21,9 @@ from howfar.tables import collect
 from howfar.tables.cells import Distances
 from howfar.tables.crosstask import _summary, matrices
 from howfar.tables.entries import entries
+from howfar.tables.matrix import Cell, Column
+from howfar.tables.page import Page
+from howfar.tables.ranking import ranked
 
 TINY = {
     "dataset": "rooms[size=16,train=80,test=24]", "protectors": "random,lsp[eps=16/255],em[rounds=1,steps=1]",
@@ -93,13 +94,14 @@ def test_tasks_of_a_joint_source_are_its_own() -> None:
         name: Cell(0.9, after, retention([0.9, 0.8], [after, after], chance=0.1))
         for name, after in (("class_scene", 0.2), ("normal", 0.3), ("depth_euclidean", 0.7), ("keypoints2d", 0.8))
     }
-    summary = _summary(row, "joint:class_scene+normal")
+    columns = {name: Column(name, "accuracy", 0.1, True) for name in row}
+    summary = _summary(row, columns, "joint:class_scene+normal")
     assert summary is not None
     assert summary.own == row["normal"].retention.value
     assert (summary.worst, summary.task) == (row["keypoints2d"].retention.value, "keypoints2d")
     assert summary.mean == pytest.approx((summary.worst + row["depth_euclidean"].retention.value) / 2)
     row["depth_euclidean"] = Cell(0.9, 0.0, retention([0.9, 0.8], [0.0, 0.0], chance=0.1))
-    below = _summary(row, "joint:class_scene+normal")
+    below = _summary(row, columns, "joint:class_scene+normal")
     assert below is not None
     assert below.mean == pytest.approx(summary.worst / 2), "what is worse than chance makes up for no other"
 
@@ -138,7 +140,7 @@ def test_the_page_shows_matrix_targets_and_answers(page: Page) -> None:
 
 def test_every_task_learned_alone_has_its_distance(page: Page) -> None:
     (matrix,) = page.matrices
-    header, *lines = matrix.distances()
+    header, *lines = distances(matrix)
     assert header == ("protector", "class_scene", "normal")
     assert len(lines) == len(matrix.cells)
     for name, row in matrix.cells.items():

@@ -15,7 +15,7 @@ from howfar.grid.suite import make_suite
 from howfar.probe import Trajectory
 from howfar.store import Store
 from howfar.store.record import ARRAYS
-from howfar.tables.trajectories import departures
+from howfar.tables.trajectories import divergences
 
 
 def cells(orders: int = 3) -> list[Experiment]:
@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[str]
 
 
 def test_a_strong_shortcut_moves_more_weights_than_noise(finished: tuple[Store, list[str]]) -> None:
-    found = {entry.protector: entry for entry in departures(*finished)}
+    found = {entry.protector: entry for entry in divergences(*finished)}
     strong, noise = found["lsp[eps=64/255]"], found["random[eps=16/255]"]
     assert strong.parameters.value > noise.parameters.value + 0.2
     assert strong.filters.value > 0.8  # of 20: ten rows of weights, ten biases
@@ -66,14 +66,14 @@ def test_runs_start_together_and_the_first_order_is_the_victims_own(finished: tu
 def test_what_is_missing_or_too_little_is_named(finished: tuple[Store, list[str]], tmp_path: Path) -> None:
     store, keys = finished
     with pytest.raises(HowfarError, match="not in the store"):
-        departures(Store(tmp_path), keys)
+        divergences(Store(tmp_path), keys)
     single = [cell.steps()[1].key for cell in cells(orders=1)]
     with pytest.raises(UsageError, match="orders 2 or more"):
-        departures(store, single)
+        divergences(store, single)
     (store.root / "trajectory" / keys[0] / ARRAYS).rename(tmp_path / ARRAYS)
     try:
         with pytest.raises(HowfarError, match="not in the store"):
-            departures(store, keys)
+            divergences(store, keys)
     finally:
         (tmp_path / ARRAYS).rename(store.root / "trajectory" / keys[0] / ARRAYS)
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ if TYPE_CHECKING:
     from howfar.engine import Event
     from howfar.grid.experiment import Experiment
     from howfar.protect import Progress as Work
-    from howfar.report.leaderboard import Row
-    from howfar.report.page import Page
     from howfar.score import Distance
-    from howfar.steps.ablation import Line
     from howfar.store import Store
+    from howfar.tables.leaderboard import Row
+    from howfar.tables.page import Page
 
 T = TypeVar("T")
 PIPE_WIDTH = 160  # a pipe has no width: give tables the room they need instead of 80 columns
@@ -145,42 +143,6 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
     show_table(["what", "found"], rows)
 
 
-def ablation_table(lines: "Sequence[Line]") -> tuple[list[str], list[list[str]]]:
-    """Return how UD of every protector depends on the way it is measured, as a person reads it."""
-    from howfar.report.numbers import ends
-
-    names = list(lines[0].ud)
-    columns = [
-        "way to measure",
-        *(f"UD {name}" for name in names),
-        "rank correlation with drop",
-        "same to 0.03",
-        "moved at most",
-    ]
-    rows = []
-    for line in lines:
-        way = line.probe if line.rule == "per-epoch" else line.rule
-        ranks = line.correlation
-        reach = "" if ranks is None or ranks.low is None else f" ({ranks.low:.2f} to {ranks.high:.2f})"
-        rows.append(
-            [
-                way,
-                *(
-                    f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name], least=0)}{_starts(line, name)}"
-                    for name in names
-                ),
-                "–" if ranks is None else f"{ranks.value:.2f}{reach}",
-                f"{line.close} of {line.pairs}",
-                f"{line.moved:.3f}",
-            ]
-        )
-    return columns, rows
-
-
-def _starts(line: "Line", name: str) -> str:
-    return f", starts {line.starts[name][0]:.2f}–{line.starts[name][1]:.2f}" if name in line.starts else ""
-
-
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [columns, ["-"] * len(columns), *rows]
@@ -244,16 +206,9 @@ def show_json(value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """Return a value as JSON; what is not finite is null, as JSON knows no infinity."""
-    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    from howfar.score.estimate import to_json
 
-
-def finite(value: Any) -> Any:
-    """Return JSON values without infinities and NaN, which become None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def out(text: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
-from howfar.report.entry import Distance, Entry, Reported, Runs, faults, read
+from howfar.tables.entry import Distance, Entry, Reported, Runs, faults, read
 
 from .conftest import serious
 from .test_page import HOSTILE, opened

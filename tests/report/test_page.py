@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 
 from howfar.report import verdict as verdicts
-from howfar.report.crosstask import Cell, Column, Matrix, Summary
 from howfar.report.figures import convergence
-from howfar.report.leaderboard import HEADER, Row, as_csv, as_json, as_markdown, as_table, cells
+from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, as_table, cells
 from howfar.report.numbers import quality
-from howfar.report.page import Control, Gallery, Group, Page, Protected, Series
-from howfar.report.profile import Profile
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
+from howfar.report.profile import lines
 from howfar.report.render import render
-from howfar.report.scenery import Panel, Scene
 from howfar.report.verdict import findings, verdict
 from howfar.score import Correlation, DoseResponse, Trials, dose_response, retention, worst_case
 from howfar.score.intervals import FEW, HOW, LOUD
+from howfar.tables.landscapes import Panel, Scene
+from howfar.tables.leaderboard import Row
+from howfar.tables.matrix import Cell, Column, Matrix, Summary
+from howfar.tables.page import Control, Gallery, Group, Maps, Page, Protected, Series
+from howfar.tables.profiles import Profile
 
 from .conftest import serious
 
@@ -84,7 +86,7 @@ def page(name: str = "em") -> Page:
         [entry],
         [profile],
         [matrix],
-        [Gallery(name, [(name, images.transpose(0, 2, 3, 1))])],
+        [Gallery(name, [Maps(name, name, images)])],
         [scene(name), replace(scene(name), panels=[Panel(name, [[0.0, 1.0]], [[2.0, 1.0]], [[0.1, 0.2]], {}, {})])],
         [(name, name)],
         {"device": name, "threads": "1"},
@@ -303,7 +305,7 @@ def test_one_seed_has_no_interval_in_any_table() -> None:
         "d", "c", "m", "accuracy", 0.1, list(trials), {"em": dict.fromkeys(trials, 0.5)},
         {"em": worst_case(trials, weak, chance=0.1)},
     )  # fmt: skip
-    assert alone.lines()[0][1:3] == ("50 % (1 seed)", "50.0 (1 seed)")
+    assert lines(alone)[0][1:3] == ("50 % (1 seed)", "50.0 (1 seed)")
     assert "may keep 50 % of its protection (1 seed cannot tell; add seeds)" in verdict([], [alone])[0]
 
 
@@ -320,9 +322,9 @@ def test_a_share_of_protection_is_told_only_where_there_is_some(
     clean = {"none": Trials([0.9, 0.89], [0.9, 0.89])}
     found = worst_case(clean, {"none": Trials(protected, protected)}, chance=0.1)
     alone = Profile("d", "c", "m", "accuracy", 0.1, ["none"], {"em": {"none": 0.5}}, {"em": found})
-    assert alone.lines()[0][1].startswith(cell)
+    assert lines(alone)[0][1].startswith(cell)
     assert sentence in verdict([], [alone])[0]
-    low, _, high = alone.lines()[0][2].partition(" (")[2].rstrip(")").partition("–")
+    low, _, high = lines(alone)[0][2].partition(" (")[2].rstrip(")").partition("–")
     assert 0 <= float(low) <= float(high) <= 100
 
 
@@ -330,7 +332,7 @@ def test_clean_images_that_are_not_learned_leave_the_worst_case_open() -> None:
     clean = {"none": Trials([0.9, 0.2], [0.9, 0.2])}
     found = worst_case(clean, {"none": Trials([0.1, 0.1], [0.1, 0.1])}, chance=0.1)
     alone = Profile("d", "c", "m", "accuracy", 0.1, ["none"], {"em": {"none": 0.1}}, {"em": found})
-    assert alone.lines()[0][1] == "– (clean not told apart from chance)"
+    assert lines(alone)[0][1] == "– (clean not told apart from chance)"
     assert "cannot be judged, as clean images are not told apart from chance" in verdict([], [alone])[0]
 
 
@@ -347,7 +349,7 @@ def test_a_trend_has_a_direction_only_where_its_interval_has_one_sign() -> None:
 
 def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:
     profile = page().profiles[0]
-    first, second = profile.lines()
+    first, second = lines(profile)
     assert first[0] == "em"
     assert first[1] == "40 % (20 to 60)"
     assert first[2:4] == ("55.0 (39.8–70.2)", "em")  # √(0.0025 ÷ 2) × t(0.975, 2) = 0.035 × 4.30

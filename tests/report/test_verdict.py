@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from howfar.report.crosstask import Cell, Column, Matrix
 from howfar.report.verdict import RULE, across
 from howfar.score import Retention
+from howfar.tables.matrix import Cell, Column, Matrix
 
 
 def matrix(**rows: tuple[tuple[float, float | None], tuple[float, float | None]]) -> Matrix:

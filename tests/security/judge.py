@@ -220,7 +220,8 @@ def _verified(found: dict[str, Any]) -> Iterator[str]:
 
 def judged_page(page: Any) -> Iterator[str]:
     """Yield sentences of a page's verdict that its numbers do not bear out."""
-    from howfar.report.verdict import BROKEN, verdict
+    from howfar.report.verdict import verdict
+    from howfar.tables.decisions import BROKEN
 
     sentences = verdict(page.groups, page.profiles, page.matrices)
     rows = [(group, row) for group in page.groups for row in group.rows if row.protector != "clean"]

@@ -28,13 +28,13 @@ from howfar.poison import artifact
 from howfar.protect import Draft
 from howfar.protect.imported import read_array
 from howfar.report import site
-from howfar.report.entry import faults, read
 from howfar.report.render import outputs
 from howfar.store import Record, Store, check, open_store, packed
 from howfar.tables import collect
 from howfar.tables.entries import entries
+from howfar.tables.entry import faults, read
 from howfar.tables.schema import sound_records
-from howfar.tables.table import rows
+from howfar.tables.victims import rows
 
 from . import seeds
 from .seeds import arrays_of, crafted, picture, record_of, room, saved, stored

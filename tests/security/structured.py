@@ -28,8 +28,8 @@ from howfar.naming import with_suffix
 from howfar.photos import Encoding, labels_by_table, pairs
 from howfar.photos.verdict import demanded
 from howfar.protect import PROTECTORS
-from howfar.report.entry import read
 from howfar.spec import parse, split_list
+from howfar.tables.entry import read
 from howfar.tasks import TASKS
 
 from . import readers

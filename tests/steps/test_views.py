@@ -17,13 +17,14 @@ from howfar.grid.estimate import build_victim
 from howfar.grid.experiment import Experiment, Walk
 from howfar.grid.suite import make_suite
 from howfar.models.build import weights_of
+from howfar.report.curvatures import overview
 from howfar.report.render import render
 from howfar.steps import costs, curvature, landscape
 from howfar.steps.landscape import View
 from howfar.store import Store
 from howfar.store.record import ARRAYS
 from howfar.tables import collect
-from howfar.tables.curvatures import bends, overview
+from howfar.tables.curvatures import curvatures
 from howfar.tables.landscapes import scenes
 
 from ..test_cli import inside
@@ -72,7 +73,7 @@ def test_clean_and_protected_paths_lie_on_the_same_plane_and_scale(finished: Fin
     for axis, row in enumerate(first.coordinates):
         inside = [place[axis] for path in first.paths.values() for place in path]
         assert row[0] < min(inside) < max(inside) < row[-1]
-    assert all(0 <= share < 1 for share in first.missed.values())
+    assert all(0 <= share < 1 for share in first.off_plane.values())
     assert sum(scene.explained) <= 1
     assert all(panel.coordinates == first.coordinates for panel in scene.panels)
 
@@ -139,7 +140,7 @@ def test_a_surface_whose_numbers_are_lost_is_computed_again(finished: Finished) 
 def test_curvature_says_what_sal_has_to_do_with_it(tmp_path: Path) -> None:
     store, cells = trained("lenet5", tmp_path)
     work = curvature.run(cells, store, images=40, top=1, draws=2, device=CPU)
-    found = bends(store, arrays.finished(work))
+    found = curvatures(store, arrays.finished(work))
     assert [one.protector for one in found] == ["clean", "lsp[eps=64/255]"]
     for one in found:
         assert one.taylor.value > 0.8  # slope and bend together foretell SAL

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from howfar.report import site
 from howfar.report.leaderboard import title
 from howfar.spec import told_apart
 from howfar.store import Record, Store
@@ -15,6 +14,7 @@ from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
 from howfar.tables.entries import entries
 from howfar.tables.names import Names
+from howfar.tables.ranking import names
 
 MADE = dict.fromkeys(("device", "torch", "python", "system", "machine"), "x") | {"threads": 1, "wall_seconds": 1.0}
 
@@ -175,8 +175,8 @@ def test_rows_of_a_public_leaderboard_keep_versions_apart() -> None:
     one, other = rows
     assert replace(one, protector="em").name != replace(other, protector="em").name
     merged = [replace(one, protector="em"), replace(other, protector="em")]
-    assert site.names(merged) == ["em (version 1)", "em (version 2)"]
-    assert site.names(merged[:1]) == ["em"]
+    assert names(merged) == ["em (version 1)", "em (version 2)"]
+    assert names(merged[:1]) == ["em"]
     assert replace(one, versions={**one.versions, "model": 2}).victim != one.victim
     assert replace(one, test="other").victim != one.victim
 

@@ -33,9 +33,12 @@ class AblateUd(Grid):
     """Add the released algorithm with and without its baseline and augmentation (slow)."""
 
     def __call__(self) -> int:
+        from howfar.grid.variants import varied
         from howfar.models.build import weight_names
+        from howfar.report.ablation import ablation_table
         from howfar.spec import Number
-        from howfar.steps.ablation import ablated, as_rows, varied
+        from howfar.store import write_text
+        from howfar.tables.ablation import ablated, as_rows
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
@@ -60,9 +63,9 @@ class AblateUd(Grid):
         if not self.complete(experiments, store):
             return 0
         lines = ablated(experiments, store)
-        columns, rows = terminal.ablation_table(lines)
-        store.leave("ablation.json", terminal.json_text(as_rows(lines)) + "\n")
-        store.leave("ablation.md", terminal.markdown(columns, rows))
+        columns, rows = ablation_table(lines)
+        write_text(store.root / "ablation.json", terminal.json_text(as_rows(lines)) + "\n")
+        write_text(store.root / "ablation.md", terminal.markdown(columns, rows))
         if self.json:
             terminal.show_json(as_rows(lines))
         else:

@@ -96,8 +96,8 @@ class _Rounds:
 
     def by_defense(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         """Run one defense at a time, without the protectors that are broken by then; return the failures."""
-        from howfar.report.verdict import BROKEN
         from howfar.tables import CLEAN, broken, protection, victim
+        from howfar.tables.decisions import BROKEN
 
         waves = {e.defense.label: [o for o in experiments if o.defense.label == e.defense.label] for e in experiments}
         failures: list[tuple[str, str]] = []
@@ -117,8 +117,8 @@ class _Rounds:
     def by_seed(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         """Run two seeds, then one more at a time of the rows that need them; return the failures."""
         from howfar.report.numbers import counted
-        from howfar.report.verdict import BROKEN
         from howfar.tables import line_of, undecided
+        from howfar.tables.decisions import BROKEN
 
         seeds = list(dict.fromkeys(e.seed for e in experiments))
         if self.until is None or len(seeds) <= FIRST:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
-from howfar.report.page import Page
 from howfar.score import Distance, unlearnable_distance
 from howfar.store import Record, Store
 from howfar.tables import CLEAN, compared, readings_of
 from howfar.tables.names import Names, protection, shared
+from howfar.tables.page import Page
 from howfar.tables.schema import sound_records
 
 

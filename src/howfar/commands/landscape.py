@@ -94,7 +94,7 @@ class Landscape(_Walked):
 
     def __call__(self) -> int:
         from howfar import engine
-        from howfar.report.paper import check_figure
+        from howfar.report.landscape_figures import check_figure
         from howfar.steps.costs import landscape_seconds
         from howfar.steps.landscape import View
 
@@ -114,25 +114,26 @@ class Landscape(_Walked):
 
     def _draw(self, cells: "list[Experiment]", store: "Store", view: "View", device: "torch.device") -> int:
         """Compute the surfaces and write what shows them; returns the exit code."""
-        from howfar.report.paper import save
+        from howfar.report.landscape_figures import save
+        from howfar.report.landscapes import note, save_arrays
         from howfar.report.render import render
         from howfar.steps import landscape
         from howfar.tables import collect
-        from howfar.tables.landscapes import as_npz, scenes
+        from howfar.tables.landscapes import scenes
 
         keys = terminal.watch(landscape.run(cells, store, view, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
-        store.leave("landscape.json", text + "\n")
-        store.leave("landscape.npz", as_npz(found))
-        store.leave("report.html", render(collect(store)))
+        write_text(store.root / "landscape.json", text + "\n")
+        save_arrays(found, store.root / "landscape.npz")
+        write_text(store.root / "report.html", render(collect(store)))
         for path, scene in _numbered(self.save, found):
             save(scene, path)
         if self.json:
             terminal.out(text)
         else:
             for scene in found:
-                terminal.say(f"{scene.title}: {scene.note}")
+                terminal.say(f"{scene.title}: {note(scene)}")
             terminal.say(f"page: {store.root / 'report.html'}, grid: {store.root / 'landscape.npz'}")
         return 0
 
@@ -157,7 +158,7 @@ class Curvature(_Walked):
 
     def __call__(self) -> int:
         from howfar import engine
-        from howfar.report.paper import check_figure
+        from howfar.report.landscape_figures import check_figure
         from howfar.steps import curvature
         from howfar.steps.costs import curvature_seconds
 
@@ -170,19 +171,22 @@ class Curvature(_Walked):
         ready = self.walked(lambda cells, store: curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
-        from howfar.report.paper import save_cuts
-        from howfar.tables.curvatures import bends, cuts, overview
+        from howfar.report.curvatures import layers, overview
+        from howfar.report.landscape_figures import save_cuts
+        from howfar.store import write_text
+        from howfar.tables.curvatures import curvatures
+        from howfar.tables.cuts import cuts
 
         cells, store = ready
         work = curvature.run(cells, store, **how)
         keys = terminal.watch(work, "curvature")
-        found = bends(store, keys)
+        found = curvatures(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
         values = [one.as_dict() for one in found]
-        store.leave("curvature.json", terminal.json_text(values) + "\n")
-        tables = [overview(found), *(one.table() for one in found)]
-        store.leave("curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
+        write_text(store.root / "curvature.json", terminal.json_text(values) + "\n")
+        tables = [overview(found), *map(layers, found)]
+        write_text(store.root / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:

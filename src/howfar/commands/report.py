@@ -13,8 +13,8 @@ from howfar.commands.store import opened
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from howfar.report.entry import Entry
-    from howfar.report.page import Page
+    from howfar.tables.entry import Entry
+    from howfar.tables.page import Page
 
 
 @dataclass(kw_only=True)
@@ -35,6 +35,7 @@ class Leaderboard(Common):
             terminal.show_leaderboard(_page(self.runs, brief=True), as_json=self.json)
             return 0
         from howfar.report import site
+        from howfar.tables.ranking import names, ranked
 
         index = None if self.html is None else self.html / "index.html"
         if index is not None and index.exists() and not self.overwrite and not site.is_one(index):
@@ -47,10 +48,10 @@ class Leaderboard(Common):
         elif self.json:
             terminal.out("[" + ",".join(entry.as_json() for entry in entries) + "]")
         else:
-            for rows in site.ranked(entries):
+            for rows in ranked(entries):
                 terminal.out(f"\n{rows[0].victim[0]}\n{site.about(rows[0])}")
                 terminal.show_table(
-                    list(site.HEADER), [list(site.cells(*each)) for each in zip(rows, site.names(rows), strict=True)]
+                    list(site.HEADER), [list(site.cells(*each)) for each in zip(rows, names(rows), strict=True)]
                 )
         return 0
 
@@ -73,9 +74,9 @@ class Submit(Common):
     """Show what would be written; write nothing."""
 
     def __call__(self) -> int:
-        from howfar.report import site
-        from howfar.report.entry import Reported
         from howfar.spec import split_list
+        from howfar.tables.entry import Reported
+        from howfar.tables.ranking import files
 
         names = split_list(self.only) if self.only else []
         if self.reported is not None and not math.isfinite(self.reported):
@@ -90,7 +91,7 @@ class Submit(Common):
             if len(names) != 1 or not self.source:
                 raise UsageError("--reported is about one protector and has a source. Give --only NAME and --source.")
             entries = [replace(entry, reported=Reported(self.reported, self.source)) for entry in entries]
-        for entry, name in zip(entries, site.files(entries), strict=True):
+        for entry, name in zip(entries, files(entries), strict=True):
             doubts = f" (unreliable: {'; '.join(entry.doubts())})" if entry.doubts() else ""
             terminal.out(f"{self.output / name}{doubts}")
         if not self.dry_run:
@@ -132,17 +133,17 @@ def _rows_of(runs: str) -> list[Path]:
 
 
 def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":
-    from howfar.report.entry import read
     from howfar.tables.entries import entries
+    from howfar.tables.entry import read
 
     rows = _rows_of(runs)
     return [read(path) for path in rows] if rows else entries(opened(runs, reading=reading))
 
 
 def _write(folder: Path, entries: "list[Entry]") -> None:
-    from howfar.report import site
+    from howfar.tables.ranking import files
 
-    for entry, name in zip(entries, site.files(entries), strict=True):
+    for entry, name in zip(entries, files(entries), strict=True):
         _text(folder / name, entry.as_json())
 
 

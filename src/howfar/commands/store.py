@@ -91,7 +91,8 @@ class ExportStore(Common):
     """Folder, URL or packed file of the store."""
 
     def __call__(self) -> int:
-        from howfar.tables.table import rows, write
+        from howfar.report.victims import write
+        from howfar.tables.victims import rows
 
         found = rows(opened(self.runs))
         write(found, self.output)
@@ -136,7 +137,7 @@ class Compare(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.tables.table import apart
+        from howfar.tables.victims import apart
 
         columns = ["victim", self.one, self.other, "difference"]
         pairs = apart(opened(self.one), opened(self.other))

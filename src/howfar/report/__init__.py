@@ -1,5 +1,1 @@
-"""Step 6, numbers -> pages: leaderboard, figures and the one-file HTML page."""
-
-from howfar.report.leaderboard import Row
-
-__all__ = ["Row"]
+"""Step 6, tables -> pages: leaderboard, figures and the one-file HTML page. Nothing is computed here."""

@@ -9,9 +9,9 @@ from howfar.report.numbers import scale
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from howfar.report.crosstask import Matrix
-    from howfar.report.page import Control, Group
-    from howfar.report.profile import Profile
+    from howfar.tables.matrix import Matrix
+    from howfar.tables.page import Control, Group
+    from howfar.tables.profiles import Profile
 
 Figure = dict[str, Any]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")

@@ -1,15 +1,10 @@
-"""Qualities as a person reads them, and numbers as files hold them."""
+"""Numbers as a person reads them."""
 
 import math
-from typing import Any
 
-LEARNED = 0.1  # a clean model must be this far above chance before anything follows from it
-SHARES = ("accuracy", "label accuracy", "mIoU", "mean gain", "retention")  # metrics that are shown in percent
+from howfar.score.metrics import RANGES, SHARES
+from howfar.tables.trajectories import Mean
 
-RANGES = {
-    "accuracy": (0.0, 1.0), "label accuracy": (0.0, 1.0), "mIoU": (0.0, 1.0), "mean gain": (-math.inf, 1.0),
-    "mean angle": (0.0, 180.0), "log error": (0.0, math.inf), "mean error": (0.0, math.inf),
-}  # fmt: skip
 ONE_SEED = " (1 seed)"  # behind a value, in place of its interval
 
 
@@ -30,15 +25,6 @@ def shown(metric: str, value: float) -> str:
     if metric in SHARES:
         return f"{100 * value:.1f}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
-
-
-def rounded(value: Any) -> Any:
-    """Return JSON values with six decimals, which is more than the numbers mean; infinite ones become None."""
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def counted(count: int, name: str) -> str:
@@ -79,6 +65,11 @@ def ends(
 def half(low: float | None, high: float | None, form: str, factor: int | float = 1) -> str:
     """Return half of a symmetric interval, to stand behind its value."""
     return ONE_SEED if low is None or high is None else f" ± {factor * (high - low) / 2:{form}}"
+
+
+def percent(mean: Mean) -> str:
+    """Return a mean in percent, with half of its interval."""
+    return f"{100 * mean.value:.0f}{half(mean.low, mean.high, '.0f', 100)}"
 
 
 def _dash(low: float) -> str:

@@ -1,4 +1,4 @@
-"""Maps as pictures: what a target looks like, and what networks say of it."""
+"""Maps as pictures: targets, predictions, and protected images."""
 
 import base64
 import io
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from howfar.tables.page import Protected
 
 Values = NDArray[np.generic]
 GOLDEN = 0.6180339887  # neighbouring classes get hues far apart
@@ -20,7 +22,7 @@ def picture(name: str, values: Values, like: Values | None = None) -> NDArray[np
     Args:
         name: of the target; it decides how numbers become colours.
         values: (n, height, width) classes, or (n, channels, height, width) numbers or pixels.
-        like: true values that give the scale, so that truth and answers look alike; None takes the maps themselves.
+        like: true values that give the scale, so that truth and predictions compare; None takes the maps themselves.
     """
     if values.ndim == 3:
         return _palette()[values.astype(np.int64)]
@@ -68,29 +70,16 @@ class Compared:
     spectrum: str
 
 
-def compared(clean: NDArray[np.uint8] | None, protected: NDArray[np.uint8] | None) -> Compared | None:
-    """Return pictures of what a protector did; None where no images were kept, or none was changed.
-
-    Args:
-        clean: (n, channels, height, width).
-        protected: the same images, protected.
-    """
-    if clean is None or protected is None or np.array_equal(clean, protected):
+def compared(entry: Protected) -> Compared | None:
+    """Return pictures of what a protector did; None where no images were kept, or none was changed."""
+    spectra = entry.spectra
+    if entry.clean is None or entry.protected is None or spectra is None:
         return None
-    change = protected.astype(np.float64) - clean
+    change = entry.protected.astype(np.float64) - entry.clean
     amplified = (GAIN * change + 128).clip(0, 255).astype(np.uint8)
-    rows = [sheet([_colours(images)]) for images in (clean, protected, amplified)]
-    spectra = np.concatenate([_spectrum(clean.astype(np.float64)), _spectrum(change)], 1)
-    return Compared(rows[0], rows[1], rows[2], sheet([_colours(spectra[None, None])]))
-
-
-def _spectrum(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return log power over frequencies, (height, width), mean over images and channels, the mean value left out."""
-    around = values - values.mean((2, 3), keepdims=True)
-    power = np.fft.fftshift((np.abs(np.fft.fft2(around)) ** 2).mean((0, 1)))
-    shares = 1 + np.log10(np.maximum(power, 1e-40) / max(power.max(), 1e-30)) / DECADES
-    found: NDArray[np.uint8] = (shares.clip(0, 1) * 255).round().astype(np.uint8)
-    return found
+    rows = [sheet([_colours(images)]) for images in (entry.clean, entry.protected, amplified)]
+    shades = np.concatenate([((1 + one / DECADES).clip(0, 1) * 255).round().astype(np.uint8) for one in spectra], 1)
+    return Compared(rows[0], rows[1], rows[2], sheet([_colours(shades[None, None])]))
 
 
 def _colours(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

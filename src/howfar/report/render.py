@@ -4,15 +4,15 @@ import json
 from functools import cache
 from typing import Any
 
-from howfar.report import crosstask, figures, profile, surfaces, verdict
+from howfar.report import crosstask, figures, landscapes, profile, verdict
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, cells
 from howfar.report.numbers import shown, unit
 from howfar.report.packing import packed
-from howfar.report.page import Page, Protected
-from howfar.report.pictures import GAIN, compared, sheet
+from howfar.report.pictures import GAIN, compared, picture, sheet
 from howfar.score import psnr_text, ssim_text
 from howfar.score.intervals import HOW
+from howfar.tables.page import Gallery, Page, Protected
 
 
 def outputs(page: Page) -> dict[str, str]:
@@ -35,9 +35,9 @@ def render(page: Page) -> str:
     import plotly.offline
 
     scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
-    strips = [(entry, seen) for entry in page.protected if (seen := compared(entry.clean, entry.protected))]
+    strips = [(entry, seen) for entry in page.protected if (seen := compared(entry))]
     charts = _charts(page)
-    galleries = [(entry, sheet([pictures for _, pictures in entry.rows])) for entry in page.galleries]
+    galleries = [(entry, _sheet(entry)) for entry in page.galleries]
     return rendered(
         "page.html",
         scripts,
@@ -48,6 +48,9 @@ def render(page: Page) -> str:
         intervals=HOW,
         header=HEADER,
         worst_header=profile.HEADER,
+        ranking=profile,
+        tasks=crosstask,
+        note=landscapes.note,
         rows=lambda group: map(cells, group.rows),
         shown=shown,
         unit=unit,
@@ -74,8 +77,8 @@ def _charts(page: Page) -> dict[str, figures.Figure]:
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
     charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices) if entry.alike}
-    charts |= {f"scene-{index}": surfaces.scene(entry) for index, entry in enumerate(page.scenes)}
-    reliefs = {f"relief-{index}": surfaces.relief(entry) for index, entry in enumerate(page.scenes)}
+    charts |= {f"scene-{index}": landscapes.scene(entry) for index, entry in enumerate(page.scenes)}
+    reliefs = {f"relief-{index}": landscapes.relief(entry) for index, entry in enumerate(page.scenes)}
     return charts | {name: figure for name, figure in reliefs.items() if figure}
 
 
@@ -96,6 +99,11 @@ def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
         ("reproduce", "Reproduce", True),
     )
     return [(name, title) for name, title, there in places if there]
+
+
+def _sheet(entry: Gallery) -> str:
+    """Return the rows of a gallery as one picture."""
+    return sheet([picture(row.target, row.values, row.scale) for row in entry.rows])
 
 
 def _visibility(entry: Protected) -> str:

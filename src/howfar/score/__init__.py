@@ -9,7 +9,7 @@ from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import Retention, retention
 from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
-from howfar.score.worst_case import Best, Trials, WorstCase, kept_text, worst_case
+from howfar.score.worst_case import Best, Trials, WorstCase, at_most, kept_text, worst_case
 
 __all__ = [
     "Best",
@@ -24,6 +24,7 @@ __all__ = [
     "Trials",
     "Visibility",
     "WorstCase",
+    "at_most",
     "differing",
     "distances",
     "dose_response",

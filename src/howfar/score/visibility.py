@@ -9,6 +9,7 @@ import torch
 
 from howfar import arrays
 from howfar.data import Data
+from howfar.score.estimate import to_json
 
 VERSION = 2  # 2: SSIM over valid windows only
 WINDOW = 11  # side of SSIM's window in pixels
@@ -36,8 +37,7 @@ class Visibility:
 
     def record(self) -> dict[str, Any]:
         """Return what a record keeps: the values, None for what is not finite, and how they were measured."""
-        values = {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
-        return {**values, "version": VERSION}
+        return {**to_json(asdict(self)), "version": VERSION}
 
 
 def recorded(values: Mapping[str, Any]) -> dict[str, Any]:

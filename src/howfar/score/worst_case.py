@@ -80,19 +80,29 @@ class WorstCase:
         return f"WorstCase(kept {kept}; clean {self.clean}, poisoned {self.poisoned})"
 
 
-def kept_text(found: WorstCase) -> str:
+def kept_text(found: WorstCase, *, stopped: bool = False) -> str:
     """Return the protection kept in percent with its interval, or what leaves it open.
 
     The interval is cut at 0 and 100 %. Where it reaches 0, the clean and the protected images are not told apart, and
     there is no protection of which a share could be kept.
+
+    Args:
+        found: the worst case.
+        stopped: not every defense was tried, so that the value is an upper bound.
     """
+    most = "≤ " if stopped and found.kept >= 0 else ""
     if found.seeds == 1:
-        return f"{100 * found.kept:.0f} % (1 seed)"
+        return f"{most}{100 * found.kept:.0f} % (1 seed)"
     if found.low is None or found.high is None:
         return "– (clean not told apart from chance)"
     if found.low <= 0:
-        return f"≤ {100 * min(max(found.high, 0.0), 1.0):.0f} %, not told apart from 0"
-    return f"{100 * found.kept:.0f} % ({100 * min(found.low, 1.0):.0f} to {100 * min(found.high, 1.0):.0f})"
+        return f"{at_most(found)}, not told apart from 0"
+    return f"{most}{100 * found.kept:.0f} % ({100 * min(found.low, 1.0):.0f} to {100 * min(found.high, 1.0):.0f})"
+
+
+def at_most(found: WorstCase) -> str:
+    """Return the upper end of the protection kept in percent, cut at 0 and 100 %, as in ``≤ 30 %``."""
+    return f"≤ {100 * min(max(found.high or 0.0, 0.0), 1.0):.0f} %"
 
 
 def worst_case(

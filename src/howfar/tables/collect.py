@@ -8,8 +8,6 @@ import numpy as np
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
-from howfar.report import Row
-from howfar.report.page import Gallery, Group, Page, Protected, Series
 from howfar.score import Drop, recorded
 from howfar.score.intervals import Spread, mean_interval
 from howfar.store import DamagedError, Record, Store
@@ -29,9 +27,11 @@ from howfar.tables.cells import (
 )  # fmt: skip
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
-from howfar.tables.galleries import answers, contact_sheets
+from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.landscapes import scenes
+from howfar.tables.leaderboard import Row
 from howfar.tables.names import CLEAN, Names, protection
+from howfar.tables.page import Gallery, Group, Page, Protected, Series
 from howfar.tables.profiles import profiles
 from howfar.tables.schema import sound_records
 from howfar.tables.trajectories import Mean
@@ -96,7 +96,7 @@ def _shown(protect: Record, victims: Sequence[Record]) -> bool:
 
 
 def _galleries(store: Store, groups: Sequence[Cells], protects: Sequence[Record]) -> list[Gallery]:
-    return [*contact_sheets(store, protects), *answers(store, groups)]
+    return [*contact_sheets(store, protects), *predictions(store, groups)]
 
 
 def _group(

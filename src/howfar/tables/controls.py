@@ -3,11 +3,11 @@
 from collections import defaultdict
 
 from howfar.arrays import canonical
-from howfar.report.page import Control
 from howfar.score import dose_response
 from howfar.store import Record
 from howfar.tables.cells import Cells, Distances, drops_of
 from howfar.tables.names import CLEAN
+from howfar.tables.page import Control
 
 AMOUNTS = ("eps", "share")
 LEAST_AMOUNTS = 3

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.models.heads import OWN
-from howfar.report.crosstask import UD, Cell, Column, Matrix, Summary
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
 from howfar.tables.cells import Distances, Spreads, Ud
+from howfar.tables.matrix import UD, Cell, Column, Matrix, Summary
 from howfar.tables.names import CLEAN, Names, knows_targets, shared, source_of
 from howfar.tables.schema import epochs_of
 from howfar.tasks import TASKS
@@ -30,11 +30,12 @@ class _Victims:
 
     Attributes:
         labels: names of data set and defense.
-        models: names of the networks, by task.
+        models: names of the networks, by column.
         found: by task, row and seed.
         runs: by task, row and seed: records of victims of one task.
         columns: by task.
-        sals: by task and row, one vector a seed: SAL of the backbone's layers, mean over epochs, nats.
+        sals: by task and row, one vector per seed: SAL of the backbone's layers, mean over epochs, nats.
+        crafted: by name of the row, the protector and the source task; see ``Matrix.crafted``.
     """
 
     labels: dict[str, str]
@@ -45,6 +46,7 @@ class _Victims:
     runs: dict[tuple[str, Row], dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
     columns: dict[str, Column] = field(default_factory=dict)
     sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
+    crafted: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def matrices(
@@ -64,10 +66,11 @@ def matrices(
     apart = _apart(victims)
     for record in victims:
         group = groups.setdefault(apart[record.key], _Victims(tables[record.key]))
-        group.models[tasks[record.key]] = tables[record.key]["model"]
         source = source_of(record.spec) if knows_targets(record.spec["protector"]["label"]) else ""
         row, task, seed = (names.crafted_for(record.spec), source), tasks[record.key], record.spec["seed"]
+        group.crafted[row[0]] = names.parts(record.spec)
         for column, quality in _qualities(record, task):
+            group.models[column.name] = tables[record.key]["model"]
             group.columns[column.name] = column
             group.found[column.name][row][seed] = quality
         if "parts" not in record.result:
@@ -99,15 +102,13 @@ def _qualities(record: Record, task: str) -> Iterator[tuple[Column, float]]:
     if "parts" not in result:
         yield Column(task, result["metric"], result["chance"], result["higher_is_better"]), result["quality"]
     for part, values in result.get("parts", {}).items():
-        column = Column(f"{part} ({name})", values["metric"], values["chance"], values["higher_is_better"])
-        yield column, values["quality"]
+        yield Column(part, values["metric"], values["chance"], values["higher_is_better"], name), values["quality"]
 
 
 def _place(column: Column) -> tuple[bool, int, str]:
     """Return where a task stands: alone before joint, in the order of the table."""
-    name = column.name.partition(" (")[0]
     order = list(TASKS)
-    return name != column.name, order.index(name) if name in order else len(order), column.name
+    return bool(column.joint), order.index(column.task) if column.task in order else len(order), column.name
 
 
 def _matrix(group: _Victims, distances: Distances) -> Matrix:
@@ -140,10 +141,12 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
             cells.setdefault(label, {})[name] = Cell(
                 sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, uds.get((label, source))
             )
-    summaries = {label: found for label, row in cells.items() if (found := _summary(row, rows_of[label][1]))}
+    summaries = {
+        label: found for label, row in cells.items() if (found := _summary(row, group.columns, rows_of[label][1]))
+    }
     order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
-    names = [column.name for column in columns if "(" not in column.name]
+    names = [column.name for column in columns if not column.joint]
     own = len(set(group.models.values())) > 1
     compared = [] if own else [CLEAN, *order]  # layers of two networks have nothing in common
     alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in compared}
@@ -155,6 +158,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
         summaries={label: summaries[label] for label in order if label in summaries},
         seeds=(min(seeds, default=0), max(seeds, default=0)),
         alike=alike_of,
+        crafted={label: group.crafted[label] for label in order},
     )
 
 
@@ -200,12 +204,12 @@ def _cosine(first: list[Vector] | None, second: list[Vector] | None) -> float | 
     return float(one @ other) / length if len(one) == len(other) and length > 0 else None
 
 
-def _summary(row: Mapping[str, Cell], source: str) -> Summary | None:
-    """Return retention over the tasks that a protector was not made for, and over those that it was made for."""
+def _summary(row: Mapping[str, Cell], columns: Mapping[str, Column], source: str) -> Summary | None:
+    """Return retention over the tasks that a protector was not crafted against, and over its source tasks."""
     parts = str(parse(source, TASKS, "task").settings.get("tasks", source)) if source else ""
-    made_for = set(parts.split("+"))
+    sources = set(parts.split("+"))
     kept = {name: cell.retention.value for name, cell in row.items()}
-    own = {name for name in kept if name.partition(" (")[0] in made_for}
+    own = {name for name in kept if columns[name].task in sources}
     others = {name: value for name, value in kept.items() if name not in own}
     if not others:
         return None

@@ -9,21 +9,16 @@ from typing import Any
 import numpy as np
 
 from howfar.arrays import canonical
-from howfar.report.numbers import ends, half
-from howfar.report.scenery import Cut, Cuts
 from howfar.score.correlation import mean_correlation
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
 from howfar.tables.names import CLEAN, shared
-from howfar.tables.schema import sound_record
-from howfar.tables.trajectories import Mean, Table
-
-MEASURES = ("sal", "gradient", "eigenvalue", "trace")
+from howfar.tables.trajectories import Mean
 
 
 @dataclass(frozen=True)
-class Bend:
-    """How the loss bends around the victims of one protector.
+class CurvatureSummary:
+    """Curvature of the loss around the victims of one protector, and what SAL has to do with it.
 
     Attributes:
         model: the victim.
@@ -59,15 +54,9 @@ class Bend:
         """Return it as JSON values."""
         return asdict(self)
 
-    def table(self) -> Table:
-        """Return headings and one line a layer."""
-        head = ["SAL, nats", "gradient norm", "largest eigenvalue", "trace"]
-        lines = [[name, *(_shown(values[measure]) for measure in MEASURES)] for name, values in self.layers.items()]
-        return [f"{self.protector} on {self.model}: layer", *head], lines
 
-
-def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
-    """Return one entry a victim and protector.
+def curvatures(store: Store, keys: Iterable[str]) -> list[CurvatureSummary]:
+    """Return one entry per victim and protector.
 
     Args:
         store: where the readings are.
@@ -78,7 +67,7 @@ def bends(store: Store, keys: Iterable[str]) -> list[Bend]:
         record = sound_record(store, "curvature", key)
         if record is not None:
             tables[_victim(store, record)][record.spec["protector"]].append(record)
-    return [bend for rows in tables.values() for bend in _bends(rows)]
+    return [summary for rows in tables.values() for summary in _summaries(rows)]
 
 
 def _victim(store: Store, record: Record) -> str:
@@ -86,59 +75,6 @@ def _victim(store: Store, record: Record) -> str:
     path = sound_record(store, "trajectory", record.spec["trajectory"])
     settings = {key: record.spec[key] for key in ("dataset", "model", "settings", "version")}
     return canonical([settings, shared(path.spec) if path else {}])
-
-
-def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
-    """Return the loss along lines through every layer, an entry a victim and seed.
-
-    Args:
-        store: where the readings are.
-        keys: of those that count; readings whose lines were not kept are left out.
-    """
-    found: dict[tuple[str, int], dict[str, dict[str, Cut]]] = {}
-    for key in keys:
-        record = sound_record(store, "curvature", key)
-        if record is None or not store.has_arrays("curvature", key):
-            continue
-        lines = store.arrays("curvature", key)
-        layers = found.setdefault((record.spec["model"], record.spec["seed"]), {})
-        for name in filter(None, record.result["layers"]):
-            here = lines[f"gradient:{name}"][len(lines[f"gradient:{name}"]) // 2]
-            layers.setdefault(name, {})[record.spec["protector"]] = Cut(
-                distances=lines[f"distances:{name}"].tolist(),
-                gradient=(lines[f"gradient:{name}"] - here).tolist(),
-                random=(lines[f"random:{name}"] - here).tolist(),
-            )
-    return [Cuts(f"{model} · seed {seed}", layers) for (model, seed), layers in found.items()]
-
-
-def overview(found: Sequence[Bend]) -> Table:
-    """Return headings and one line a protector."""
-    head = ["victim", "protector", "SAL ÷ clean", "layers with lower SAL, %", "largest eigenvalue", "trace",
-            "SAL ~ gradient", "SAL ~ eigenvalue", "SAL ~ both",
-            "converged, %", "seeds"]  # fmt: skip
-    return head, [
-        [
-            one.model, one.protector, _range(one.ratio), str(one.lower),
-            _shown(one.top), _shown(one.trace), *(_range(mean) for mean in (one.linear, one.quadratic, one.taylor)),
-            f"{100 * one.converged:.0f}", str(one.seeds),
-        ]
-        for one in found
-    ]  # fmt: skip
-
-
-def _range(mean: Mean) -> str:
-    """Return a mean with its interval; a dash where there is none, as of a single layer."""
-    if math.isnan(mean.value):
-        return "–"
-    return f"{mean.value:.2f}{ends(mean.low, mean.high)}"
-
-
-def _shown(mean: Mean) -> str:
-    """Return a mean with half of its interval; a dash where there is none, as of a single layer."""
-    if math.isnan(mean.value):
-        return "–"
-    return f"{mean.value:.3g}{half(mean.low, mean.high, '.2g')}"
 
 
 @dataclass(frozen=True)
@@ -158,7 +94,7 @@ class _Seeds:
     ranks: tuple[list[float], list[float], list[float]]
 
 
-def _bends(rows: Mapping[str, Sequence[Record]]) -> Iterator[Bend]:
+def _summaries(rows: Mapping[str, Sequence[Record]]) -> Iterator[CurvatureSummary]:
     """Yield every protector of one victim."""
     clean = {record.spec["seed"]: record.result["layers"] for record in rows[CLEAN]}
     found = {name: _by_seed(records, clean) for name, records in rows.items()}
@@ -168,7 +104,7 @@ def _bends(rows: Mapping[str, Sequence[Record]]) -> Iterator[Bend]:
         each = found[name]
         ratio = Mean.of(each.ratio, ratios.of(name, each.seeds))
         lower = Mean.of(each.lower, shares.of(name, each.seeds))
-        yield _bend(name, records, each, ratio, lower)
+        yield _summary(name, records, each, ratio, lower)
 
 
 def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) -> _Seeds:
@@ -190,12 +126,12 @@ def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) 
     return _Seeds([record.spec["seed"] for record in records], ratio, lower, ranks)
 
 
-def _bend(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lower: Mean) -> Bend:
+def _summary(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lower: Mean) -> CurvatureSummary:
     layers = [layer for layer in records[0].result["layers"] if layer]
     by_seed = [record.result["layers"] for record in records]
     settled = [layer["converged"] for found in by_seed for layer in found.values()]
     linear, quadratic, taylor = (_mean_rank(values, len(layers)) for values in each.ranks)
-    return Bend(
+    return CurvatureSummary(
         model=records[0].spec["model"],
         protector=name,
         seeds=len(records),

@@ -6,10 +6,10 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
-from howfar.report.entry import Distance, Entry, Runs
 from howfar.score.drop import drops
 from howfar.store import Record, Store
 from howfar.tables.cells import Cells, Distances, Spreads, by_victim, grouped, protect_spec, seeds_of
+from howfar.tables.entry import Distance, Entry, Runs
 from howfar.tables.names import CLEAN, Names
 from howfar.tables.schema import sound_records
 

@@ -1,15 +1,12 @@
-"""Pictures from the store: the targets of a data set, and what networks of dense tasks say."""
+"""Maps from the store: the targets of a data set, and what networks of dense tasks predict."""
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from howfar.arrays import canonical
-from howfar.report.page import Gallery
-from howfar.report.pictures import picture
 from howfar.store import Record, Store
 from howfar.tables.cells import Cells
 from howfar.tables.names import CLEAN
+from howfar.tables.page import Gallery, Maps
 
 TARGET = "target_"
 
@@ -24,16 +21,16 @@ def contact_sheets(store: Store, protects: Sequence[Record]) -> list[Gallery]:
         kept = store.arrays("protect", record.key)
         maps = [(key.removeprefix(TARGET), kept[key].numpy()) for key in sorted(kept) if key.startswith(TARGET)]
         if maps:
-            rows = [("image", picture("image", kept["preview_clean"].numpy()))]
-            found[kind] = Gallery(f"{name}: all targets", rows + [(key, picture(key, values)) for key, values in maps])
+            images = Maps("image", "image", kept["preview_clean"].numpy())
+            found[kind] = Gallery(f"{name}: all targets", [images, *(Maps(key, key, values) for key, values in maps)])
     return list(found.values())
 
 
-def answers(store: Store, groups: Sequence[Cells]) -> list[Gallery]:
-    """Return what networks of every dense task say after training on clean and on protected images, lowest seed."""
+def predictions(store: Store, groups: Sequence[Cells]) -> list[Gallery]:
+    """Return what networks of every dense task predict after clean and after protected training, lowest seed."""
     found = []
     for cells in groups:
-        rows: list[tuple[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = []
+        rows: list[Maps] = []
         for label in sorted(cells.runs, key=lambda name: (name != CLEAN, name)):
             record = cells.runs[label][min(cells.runs[label])]
             if not store.has_arrays(record.step, record.key):
@@ -41,8 +38,8 @@ def answers(store: Store, groups: Sequence[Cells]) -> list[Gallery]:
             kept = {name: values.numpy() for name, values in store.arrays(record.step, record.key).items()}
             name = record.spec["task"]["name"]
             if not rows:
-                rows = [("image", picture("image", kept["images"])), ("truth", picture(name, kept["truth"]))]
-            rows.append((label, picture(name, kept["said"], kept["truth"])))
+                rows = [Maps("image", "image", kept["images"]), Maps("truth", name, kept["truth"])]
+            rows.append(Maps(label, name, kept["said"], kept["truth"]))
         if rows:
             names = cells.labels
             found.append(Gallery(f"{names['task']} · {names['model']} · defense {names['defense']}", rows))

@@ -1,21 +1,84 @@
-"""Records of surfaces -> scenes for the page, for figures and for other tools."""
+"""Records of loss landscapes -> their surfaces as numbers; ``report.landscapes`` draws them."""
 
-import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from howfar.arrays import canonical
-from howfar.report.scenery import Panel, Scene
+from howfar.score.estimate import to_json
 from howfar.store import Record, Store
 from howfar.tables.schema import sound_records
 
+Grid = list[list[float]]
 PLANES = {
     "pca": "PCA plane of all paths", "random": "random directions, filter-normalised", "line": "line between networks",
     "curve": "curved path between networks", "hessian": "leading Hessian directions of a layer",
     "weights": "two weights",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One surface, or one line.
+
+    Attributes:
+        title: around which network, on which images.
+        coordinates: of the grid, one list an axis; of a line one list.
+        loss: nats for classification; (first axis, second axis), or (1, places) of a line.
+        quality: the task's metric, likewise.
+        paths: places that networks went through on this plane, (moments, axes), by protector.
+        off_plane: share of each path's squared length that lies off the plane.
+    """
+
+    title: str
+    coordinates: list[list[float]]
+    loss: Grid
+    quality: Grid
+    paths: dict[str, Grid]
+    off_plane: dict[str, float]
+
+    @property
+    def flat(self) -> bool:
+        """Whether this is a line."""
+        return len(self.loss) == 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All surfaces around one victim, with one seed.
+
+    Attributes:
+        title: data set, task, victim, seed.
+        plane: through what.
+        norms: what batch normalisation did.
+        metric: what the quality is.
+        images: how many the loss is the mean over.
+        explained: share of the spread of all paths that each axis of a PCA plane shows.
+        panels: the surfaces.
+    """
+
+    title: str
+    plane: str
+    norms: str
+    metric: str
+    images: int
+    explained: list[float]
+    panels: list[Panel]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the largest loss of all surfaces, for one scale."""
+        values = [value for panel in self.panels for row in panel.loss for value in row if math.isfinite(value)]
+        return min(values), max(values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values; a loss that is not finite becomes null."""
+        found = asdict(self)
+        for panel in found["panels"]:
+            panel["missed"] = panel.pop("off_plane")
+        written: dict[str, Any] = to_json(found)
+        return written
 
 
 def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
@@ -71,20 +134,5 @@ def _panel(store: Store, record: Record, plane: str) -> Panel:
         loss=[values["loss"].tolist()] if flat else values["loss"].tolist(),
         quality=[values["quality"].tolist()] if flat else values["quality"].tolist(),
         paths=record.result["paths"],
-        missed=record.result["missed"],
+        off_plane=record.result["missed"],
     )
-
-
-def as_npz(found: Sequence[Scene]) -> bytes:
-    """Return the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
-    values: dict[str, Any] = {}
-    for i, scene in enumerate(found):
-        for j, panel in enumerate(scene.panels):
-            start = f"{i}_{j}"
-            values |= {f"{start}_title": np.array(f"{scene.title}: {panel.title}")}
-            values |= {f"{start}_loss": np.array(panel.loss), f"{start}_quality": np.array(panel.quality)}
-            values |= {f"{start}_axis{axis}": np.array(row) for axis, row in enumerate(panel.coordinates)}
-            values |= {f"{start}_path_{name}": np.array(places) for name, places in panel.paths.items()}
-    file = io.BytesIO()
-    np.savez_compressed(file, **values)
-    return file.getvalue()

@@ -115,6 +115,11 @@ class Names:
         """Return the same with the source task, unless the protector knows of none."""
         return self._named(spec, crafted_for(spec))
 
+    def parts(self, spec: Spec) -> tuple[str, str]:
+        """Return the same as two names, of the protector and of its source task; the latter is empty without one."""
+        label = str(spec["protector"]["label"])
+        return (label, self._named(spec, source_of(spec))) if knows_targets(label) else (self._named(spec, label), "")
+
     def protector(self, spec: Spec) -> str:
         """Return the name of a protected set, without its source task."""
         return self._named(spec, str(spec["protector"]["label"]))

@@ -2,17 +2,51 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from howfar.errors import UsageError
-from howfar.report.profile import Profile
 from howfar.score import Trials, WorstCase, worst_case
 from howfar.store import Record
 from howfar.tables.cells import Cells, by_victim, grouped
 from howfar.tables.names import CLEAN, protection, victim
 
 Runs = Mapping[str, Mapping[int, Record]]  # by defense and seed
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What every defense gets out of every protected set, for one victim.
+
+    Attributes:
+        dataset: label of the data.
+        task: what the victim learns.
+        model: the victim.
+        metric: name of the quality.
+        chance: quality of a constant guess.
+        defenses: in the order of the table.
+        quality: by protector and defense, mean quality over seeds on clean test images; the best protection first.
+        worst: by protector; empty where no images were kept back to choose a defense by.
+    """
+
+    dataset: str
+    task: str
+    model: str
+    metric: str
+    chance: float
+    defenses: list[str]
+    quality: dict[str, dict[str, float]]
+    worst: dict[str, WorstCase]
+
+    @property
+    def learner(self) -> str:
+        """What the table is about, for a heading."""
+        return f"{self.dataset} · {self.task} · {self.model}"
+
+    def stopped(self, protector: str) -> bool:
+        """Return whether not every defense was tried, so that even less may be left."""
+        return len(self.quality[protector]) < len(self.defenses)
 
 
 def profiles(groups: Sequence[Cells]) -> list[Profile]:

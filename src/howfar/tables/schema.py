@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from howfar.report.numbers import RANGES
+from howfar.score.metrics import RANGES
 from howfar.store import DamagedError, Record, Store
 from howfar.tables.checks import (
     AMOUNT,

@@ -1,4 +1,4 @@
-"""Records of trajectories -> which weights take another path because the data was protected."""
+"""Records of trajectories -> which weights diverge because the data was protected."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
 from howfar.probe import Trajectory
-from howfar.report.numbers import half
 from howfar.score import differing, distances, groups_that_differ, paths
 from howfar.score.intervals import Spread, mean_interval
 from howfar.store import Record, Store
@@ -21,7 +20,6 @@ from howfar.tables.names import CLEAN, Names, shared
 from howfar.tables.schema import sound_record
 
 Floats = NDArray[np.float64]
-Table = tuple[list[str], list[list[str]]]  # headings, lines
 SHARES = ("parameters", "filters", "layers", "turns_back", "clean_turns_back")
 
 
@@ -43,10 +41,6 @@ class Mean:
         """Return the geometric mean whose logarithm this is."""
         low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
         return Mean(math.exp(self.value), low, high)
-
-    def __str__(self) -> str:
-        """Return it in percent, with half of the interval."""
-        return f"{100 * self.value:.0f}{half(self.low, self.high, '.0f', 100)}"
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Departure:
-    """One protector: how far the weights of its victims go another way.
+class Divergence:
+    """One protector: how far the weights of its victims diverge from those of clean victims.
 
     Attributes:
         model: the victim.
@@ -101,21 +95,6 @@ class Departure:
         """Return it as JSON values."""
         return asdict(self)
 
-    def table(self) -> Table:
-        """Return headings and one line a layer."""
-        lines = [
-            [
-                name, f"{100 * layer.differing:.0f}", f"{layer.further:.2f}", f"{layer.longer:.2f}",
-                "never" if layer.leaves is None else f"{100 * layer.leaves:.0f} %", f"{100 * layer.turns_back:.0f}",
-            ]
-            for name, layer in self.by_layer.items()
-        ]  # fmt: skip
-        head = [
-            "parameters that differ, %", "further than clean", "longer than clean", "leaves after",
-            "turns back, % of runs",
-        ]  # fmt: skip
-        return [f"{self.protector} on {self.model}: layer", *head], lines
-
 
 @dataclass(frozen=True)
 class _Seed:
@@ -129,8 +108,8 @@ class _Seed:
     by_layer: dict[str, Layer]
 
 
-def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list[Departure]:
-    """Return one entry a victim and protector, from finished trajectories.
+def divergences(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list[Divergence]:
+    """Return one entry per victim and protector, from finished trajectories.
 
     Args:
         store: where the trajectories are.
@@ -156,7 +135,7 @@ def departures(store: Store, keys: Iterable[str], *, rate: float = 0.05) -> list
     return [
         one
         for rows in tables.values()
-        for one in _departures(store, names.tables(_any(rows[CLEAN], alike).spec)["model"], rows, rate)
+        for one in _divergences(store, names.tables(_any(rows[CLEAN], alike).spec)["model"], rows, rate)
     ]
 
 
@@ -170,22 +149,9 @@ def _any(seeds: Mapping[int, list[Record]], alike: Mapping[str, Record]) -> Reco
     return alike[next(iter(seeds.values()))[0].key]
 
 
-def overview(found: Sequence[Departure]) -> Table:
-    """Return headings and one line a protector."""
-    head = ["victim", "protector", "parameters that differ, %", "filters, %", "layers, %",
-            "parameters that turn back, %", "the same of clean runs, %", "seeds × orders"]  # fmt: skip
-    return head, [
-        [
-            one.model, one.protector, str(one.parameters), str(one.filters), str(one.layers), str(one.turns_back),
-            str(one.clean_turns_back), f"{one.seeds} × {one.orders}",
-        ]
-        for one in sorted(found, key=lambda one: (one.model, -one.parameters.value))
-    ]  # fmt: skip
-
-
-def _departures(
+def _divergences(
     store: Store, model: str, rows: Mapping[str, Mapping[int, list[Record]]], rate: float
-) -> list[Departure]:  # fmt: skip
+) -> list[Divergence]:  # fmt: skip
     """Compare every protector of one table with its clean runs."""
     found: dict[str, tuple[list[int], int, list[_Seed]]] = {}
     for name, poisoned in rows.items():
@@ -205,7 +171,7 @@ def _departures(
         for share in SHARES
     }
     return [
-        Departure(
+        Divergence(
             model=model,
             protector=name,
             seeds=len(seeds),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from howfar.arrays import canonical
 from howfar.errors import UsageError
-from howfar.report.numbers import SHARES
 from howfar.score import Drop, Retention, retention
+from howfar.score.metrics import SHARES
 from howfar.store import Record
 from howfar.tables.cells import Cells, Spreads, drop_of, drops_of, grouped, seeds_of
 from howfar.tables.names import CLEAN, Spec, protection, shared

@@ -1,17 +1,34 @@
-"""Surfaces of the loss as plotly specifications for the page."""
+"""Loss landscapes as plotly specifications for the page, and as arrays for other tools."""
 
 import html
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from howfar.report.figures import PALETTE, Figure, blank, colours
-from howfar.report.scenery import finite
+from howfar.score.estimate import to_json
+from howfar.unfinished import whole
 
 if TYPE_CHECKING:
-    from howfar.report.scenery import Panel, Scene
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from howfar.tables.landscapes import Panel, Scene
 
 FLOOR = 1e-4  # nats; smaller losses are drawn as this
 ABREAST = 3  # surfaces side by side
+
+
+def note(entry: "Scene") -> str:
+    """Return what a reader has to know of a scene: plane, batch normalization, images and what is off the plane."""
+    parts = [f"{entry.plane}; batch normalization {entry.norms}; {entry.images} images"]
+    if entry.explained:
+        parts.append(f"the axes show {' and '.join(f'{100 * share:.0f} %' for share in entry.explained)} of the paths")
+    off = [f"{name} {100 * share:.0f} %" for name, share in entry.panels[0].off_plane.items()]
+    if off:
+        parts.append(f"off the plane lie: {', '.join(off)}")
+    return "; ".join(parts)
 
 
 def of_paths(scene: "Scene") -> dict[str, str]:
@@ -37,7 +54,7 @@ def relief(entry: "Scene") -> Figure | None:
     heights, chosen = _heights(panel.loss), of_paths(entry)
     traces: list[Figure] = [
         {"type": "surface", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": heights, "opacity": 0.85,
-         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": finite(panel.loss),
+         "colorscale": "Viridis", "colorbar": {"title": {"text": "log₁₀ loss"}}, "customdata": to_json(panel.loss),
          "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>"}
     ]  # fmt: skip
     for name, path in panel.paths.items():
@@ -80,7 +97,7 @@ def _maps(entry: "Scene") -> Figure:
         where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         traces.append(
             {"type": "contour", "x": panel.coordinates[1], "y": panel.coordinates[0], "z": _heights(panel.loss),
-             "customdata": finite(panel.loss), "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
+             "customdata": to_json(panel.loss), "coloraxis": "coloraxis", "contours": {"coloring": "heatmap"},
              "line": {"width": 0.5},
              "hovertemplate": "loss %{customdata:.3g} nats<extra></extra>", **where}
         )  # fmt: skip
@@ -96,8 +113,8 @@ def _maps(entry: "Scene") -> Figure:
 
 def _lines(entry: "Scene") -> Figure:
     traces: list[Figure] = [
-        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": finite(panel.loss)[0],
-         "customdata": finite(panel.quality)[0], "name": html.escape(panel.title),
+        {"type": "scatter", "mode": "lines", "x": panel.coordinates[0], "y": to_json(panel.loss)[0],
+         "customdata": to_json(panel.quality)[0], "name": html.escape(panel.title),
          "line": dict(zip(("color", "dash"), strokes(number, ("solid", "dash", "dot")), strict=True)),
          "hovertemplate": f"loss %{{y:.3g}} nats, {html.escape(entry.metric)} %{{customdata:.3f}}<extra></extra>"}
         for number, panel in enumerate(entry.panels)
@@ -120,3 +137,17 @@ def _height_at(panel: "Panel", heights: list[list[float | None]], place: list[fl
 
 def _nearest(row: list[float], value: float) -> int:
     return min(range(len(row)), key=lambda index: abs(row[index] - value))
+
+
+def save_arrays(found: "Sequence[Scene]", path: "Path") -> None:
+    """Write the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
+    values: dict[str, Any] = {}
+    for i, scene in enumerate(found):
+        for j, panel in enumerate(scene.panels):
+            start = f"{i}_{j}"
+            values |= {f"{start}_title": np.array(f"{scene.title}: {panel.title}")}
+            values |= {f"{start}_loss": np.array(panel.loss), f"{start}_quality": np.array(panel.quality)}
+            values |= {f"{start}_axis{axis}": np.array(row) for axis, row in enumerate(panel.coordinates)}
+            values |= {f"{start}_path_{name}": np.array(places) for name, places in panel.paths.items()}
+    with whole(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **values)

@@ -1,4 +1,4 @@
-"""Surfaces of the loss, and cuts through layers, as figures for a paper: PDF, SVG or PNG."""
+"""Loss landscapes, and cuts through layers, as figures for a paper: PDF, SVG or PNG."""
 
 import importlib.util
 import math
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from howfar.errors import UsageError
 from howfar.report.figures import colours
-from howfar.report.surfaces import ABREAST, FLOOR, of_paths, strokes
+from howfar.report.landscapes import ABREAST, FLOOR, of_paths, strokes
 
 if TYPE_CHECKING:
-    from howfar.report.scenery import Cuts, Scene
+    from howfar.tables.cuts import Cuts
+    from howfar.tables.landscapes import Scene
 
 KINDS = (".pdf", ".svg", ".png")
 WIDTH = 2.3  # inches a surface

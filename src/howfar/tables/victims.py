@@ -1,42 +1,15 @@
 """Finished victims as plain rows, for other tools, and where two stores differ in them."""
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from howfar.errors import HowfarError, UsageError
-from howfar.store import Record, Store, differences, write_text
+from howfar.store import Record, Store, differences
 from howfar.tables.names import crafted
 from howfar.tables.schema import sound_records
-from howfar.unfinished import whole
 
 
 def rows(store: Store) -> list[dict[str, Any]]:
     """Return one row for every finished victim of a store, by key."""
     return [_row(record) for record in sound_records(store, "victim") if record.status == "done"]
-
-
-def write(found: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as CSV, JSON or Parquet, whichever the name of the file says.
-
-    Raises:
-        UsageError: for another kind of file.
-        HowfarError: if there are no rows, or what writes Parquet is not installed.
-    """
-    if not found:
-        raise HowfarError("the store holds no finished victim. Run howfar bench first.")
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        write_text(path, _csv(found))
-    elif kind == ".json":
-        write_text(path, json.dumps(list(found), indent=1, ensure_ascii=False) + "\n")
-    elif kind == ".parquet":
-        _parquet(found, path)
-    else:
-        raise UsageError(f"cannot write '{path.name}'. Choose a name that ends with .csv, .json or .parquet.")
 
 
 def apart(one: Store, other: Store) -> list[tuple[str, float | None, float | None, float | None]]:
@@ -76,24 +49,6 @@ def _row(record: Record) -> dict[str, Any]:
         "task_version": spec["task"].get("version"),
         "model_version": spec["model"].get("version"),
     }
-
-
-def _csv(found: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return text.getvalue()
-
-
-def _parquet(found: Iterable[Mapping[str, Any]], path: Path) -> None:
-    try:
-        from pyarrow import Table
-        from pyarrow.parquet import write_table
-    except ImportError:
-        raise HowfarError("Parquet needs pyarrow. Install howfar[parquet], or choose a .csv or .json file.") from None
-    with whole(path) as draft:
-        write_table(Table.from_pylist([dict(row) for row in found]), draft)
 
 
 def _quality(record: Record | None) -> float | None:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.report.crosstask import Matrix
-from howfar.report.leaderboard import Row
-from howfar.report.profile import Profile
-from howfar.report.scenery import Scene
 from howfar.score import DoseResponse
 from howfar.score.intervals import text
+from howfar.tables.landscapes import Scene
+from howfar.tables.leaderboard import Row
+from howfar.tables.matrix import Matrix
+from howfar.tables.profiles import Profile
 
+Spectrum = NDArray[np.float64]  # (height, width)
 SHOWN = 10  # rows of a page in its repr
 
 
@@ -121,18 +122,54 @@ class Protected:
     seconds_low: float | None
     seconds_high: float | None
 
+    @property
+    def spectra(self) -> tuple[Spectrum, Spectrum] | None:
+        """Power spectra of the clean images and of the change; None where no images were kept, or none was changed."""
+        if self.clean is None or self.protected is None or np.array_equal(self.clean, self.protected):
+            return None
+        clean = self.clean.astype(np.float64)
+        return _spectrum(clean), _spectrum(self.protected - clean)
+
+
+def _spectrum(images: NDArray[np.float64]) -> Spectrum:
+    """Return log10 of the power over frequencies, 0 at its maximum, mean over images and channels.
+
+    The mean of each image is left out; the lowest frequency is in the center.
+    """
+    around = images - images.mean((2, 3), keepdims=True)
+    power = np.fft.fftshift((np.abs(np.fft.fft2(around)) ** 2).mean((0, 1)))
+    found: Spectrum = np.log10(np.maximum(power, 1e-40) / max(power.max(), 1e-30))
+    return found
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One map per image.
+
+    Attributes:
+        name: what to call them.
+        target: what they are maps of; it decides how numbers become colors.
+        values: (n, height, width) classes, or (n, channels, height, width) numbers or pixels.
+        scale: true values that give the scale, so that truth and predictions compare; None takes ``values``.
+    """
+
+    name: str
+    target: str
+    values: NDArray[np.generic]
+    scale: NDArray[np.generic] | None = None
+
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a data set's targets look like, or what networks say of one of them.
+    """Maps of the same images: the targets of a data set, or what networks predict for one of them.
 
     Attributes:
-        title: what is to be seen.
-        rows: names and pictures, uint8 (n, height, width, 3), the images themselves first.
+        title: what the maps are of.
+        rows: the images themselves first.
     """
 
     title: str
-    rows: list[tuple[str, NDArray[np.uint8]]]
+    rows: list[Maps]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Line:
+class Variant:
     """UD of all protectors, measured in one way.
 
     Attributes:
@@ -62,32 +62,7 @@ class Line:
     pairs: int
 
 
-def varied(
-    base: Probe, *, radii: Sequence[float], steps: Sequence[int], modes: Sequence[str], images: Sequence[int],
-    released: bool = False,
-) -> tuple[Probe, ...]:  # fmt: skip
-    """Return ``base`` with one setting changed at a time.
-
-    Args:
-        base: not among them.
-        radii: of the ball.
-        steps: of ``fast``.
-        modes: other modes.
-        images: sizes of the probe set.
-        released: add ``reference`` with what the released code does beyond the definition.
-    """
-    found: list[Probe] = [replace(base, radius=radius) for radius in radii]
-    found += [replace(base, steps=count) for count in steps]
-    found += [replace(base, mode=mode) for mode in modes]  # type: ignore[arg-type]
-    found += [replace(base, images=count) for count in images]
-    if released:
-        reference = replace(base, mode="reference")
-        found += [reference, replace(reference, baseline=True), replace(reference, augment=True)]
-        found += [replace(reference, baseline=True, augment=True)]
-    return tuple(probe for probe in dict.fromkeys(found) if probe != base)
-
-
-def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
+def ablated(experiments: Sequence[Experiment], store: Store) -> list[Variant]:
     """Return the table; the first line is the setting that all others are held against.
 
     Args:
@@ -106,7 +81,7 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Line]:
     return compared(records)
 
 
-def compared(records: Sequence[Record]) -> list[Line]:
+def compared(records: Sequence[Record]) -> list[Variant]:
     """Return the table of finished records; see ``ablated``."""
     runs = _runs(records)
     first_spec = records[0].spec
@@ -114,7 +89,7 @@ def compared(records: Sequence[Record]) -> list[Line]:
     seeds = sorted({seed for _, seed in runs})
     names = sorted({name for name, _ in runs} - {CLEAN})
     drops = [[_drop(runs[CLEAN, seed], runs[name, seed]) for seed in seeds] for name in names]
-    lines: list[Line] = []
+    lines: list[Variant] = []
     first: list[list[float]] | None = None
     for index, probe in enumerate(probes):
         readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
@@ -132,12 +107,12 @@ def compared(records: Sequence[Record]) -> list[Line]:
 
 def _line(
     probe: str, rule: Rule, found: Mapping[str, list[float]], drops: list[list[float]], first: list[list[float]]
-) -> Line:  # fmt: skip
+) -> Variant:  # fmt: skip
     values = list(found.values())
     spread = pooled(values)
     ends = {name: mean_interval(each, spread=spread) for name, each in found.items()}
     moved = np.abs(np.array(values) - np.array(first))
-    return Line(
+    return Variant(
         probe=probe,
         rule=rule,
         ud={name: float(np.mean(each)) for name, each in found.items()},
@@ -151,7 +126,7 @@ def _line(
     )
 
 
-def as_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def as_rows(lines: Sequence[Variant]) -> list[dict[str, Any]]:
     """Return the table as JSON values."""
     return [asdict(line) for line in lines]
 

@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from howfar.errors import HowfarError
-from howfar.report.numbers import LEARNED, rounded, scale
 from howfar.score import Drop, Trials, WorstCase, drop, worst_case
+from howfar.score.estimate import DECIMALS, to_json
 from howfar.score.intervals import Spread
+from howfar.score.metrics import LEARNED, SHARES
 
 FORMAT = "howfar-row-3"  # rows of earlier formats do not say which test images and which versions
 LARGEST = 4 << 20  # bytes of a file
@@ -180,7 +181,7 @@ class Entry:
         eps, linf = self.settings.get("eps"), self.visibility.get("linf")
         if self.norm == "L∞" and isinstance(eps, float) and linf is not None and linf > int(eps * 255 + 1e-6):
             found.append(f"changed by {linf:g}/255, more than its eps of {eps * 255:.4g}/255")
-        if self.loss and scale(self.metric) > 1 and self.loss.clean - self.chance < LEARNED:
+        if self.loss and self.metric in SHARES and self.loss.clean - self.chance < LEARNED:
             found.append("the clean images were hardly learned")
         return found
 
@@ -198,7 +199,7 @@ class Entry:
             best = self.worst.poisoned
             found |= {"kept": self.worst.kept, "kept_low": self.worst.low, "kept_high": self.worst.high}
             found |= {"worst_quality": best.quality, "worst_defense": best.defense, "tried": best.tried}
-        short: dict[str, Any] = rounded(found)
+        short: dict[str, Any] = to_json(found, DECIMALS)
         return short
 
 
@@ -225,7 +226,7 @@ def faults(path: Path) -> Iterator[str]:
             return
         if len(set(runs.seeds)) < len(runs.seeds):
             yield f"a seed stands twice among the runs with defense '{name}'."
-        if scale(entry.metric) > 1 and not all(0 <= value <= 1 for values in lists[1:] for value in values):
+        if entry.metric in SHARES and not all(0 <= value <= 1 for values in lists[1:] for value in values):
             yield f"with defense '{name}', {entry.metric} is outside 0 to 1."
     if not entry.runs:
         yield "there are no runs."

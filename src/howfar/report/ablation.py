@@ -1,0 +1,40 @@
+"""UD by the way it is measured, as a table of text."""
+
+from collections.abc import Sequence
+
+from howfar.report.numbers import ends
+from howfar.tables.ablation import Variant
+
+
+def ablation_table(lines: Sequence[Variant]) -> tuple[list[str], list[list[str]]]:
+    """Return how UD of every protector depends on the way it is measured, as a person reads it."""
+    names = list(lines[0].ud)
+    columns = [
+        "way to measure",
+        *(f"UD {name}" for name in names),
+        "rank correlation with drop",
+        "same to 0.03",
+        "moved at most",
+    ]
+    rows = []
+    for line in lines:
+        way = line.probe if line.rule == "per-epoch" else line.rule
+        ranks = line.correlation
+        reach = "" if ranks is None or ranks.low is None else f" ({ranks.low:.2f} to {ranks.high:.2f})"
+        rows.append(
+            [
+                way,
+                *(
+                    f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name], least=0)}{_starts(line, name)}"
+                    for name in names
+                ),
+                "–" if ranks is None else f"{ranks.value:.2f}{reach}",
+                f"{line.close} of {line.pairs}",
+                f"{line.moved:.3f}",
+            ]
+        )
+    return columns, rows
+
+
+def _starts(line: Variant, name: str) -> str:
+    return f", starts {line.starts[name][0]:.2f}–{line.starts[name][1]:.2f}" if name in line.starts else ""
