@@ -23,7 +23,7 @@ from howfar.defend import DEFENSES, Chain, as_seen
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
 from howfar.protect import PROTECTORS
-from howfar.report.numbers import ends
+from howfar.report.numbers import ranged
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
 from howfar.tasks import Task, classification
@@ -70,8 +70,8 @@ def main() -> None:
             for way in range(len(WAYS)):
                 clean, poisoned = ([ways[way] for _, ways in found[label]] for label in ("clean", name))
                 distance = unlearnable_distance(clean, poisoned)
-                cells.append(f"{distance.value:.2f}{ends(distance.low, distance.high)}")
-                values.append(distance.value)
+                cells.append(ranged(distance.ud))
+                values.append(distance.ud.value)
             largest = max(largest, abs(values[2] - values[1]))
             print(f"| {text} | {name} | {accuracy:.3f} | {' | '.join(cells)} |", flush=True)
     print(f"the released baseline alone moves UD by up to {largest:.2f}")

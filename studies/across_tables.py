@@ -15,13 +15,13 @@ from drawn import code, study, table
 from howfar.defend import DEFENSES
 from howfar.protect import PROTECTORS
 from howfar.report.crosstask import heading
-from howfar.report.numbers import ends, shown
-from howfar.score import retention
+from howfar.report.numbers import ranged, shown
+from howfar.score import Estimate, retention
 from howfar.spec import parse, split_list
 from howfar.store import Record
-from howfar.tables.cells import Distances
 from howfar.tables.crosstask import matrices
-from howfar.tables.matrix import UD, Cell, Column, Matrix
+from howfar.tables.distances import Distances, Ud
+from howfar.tables.matrix import Cell, Column, Matrix
 from howfar.tables.names import CLEAN, knows_targets, source_of
 
 NAMES = {
@@ -155,7 +155,7 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
     for defense in defenses:
         columns: dict[str, Column] = {}
         runs: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-        uds: dict[tuple[str, str], UD] = {}
+        uds: dict[tuple[str, str], Ud] = {}
         for record in rows:
             values = record.result["runs"].get(defense)
             if values is None:
@@ -170,8 +170,8 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
             qualities[defense, label, task] = dict(zip(named, protected, strict=True))
             qualities[defense, CLEAN, task] = dict(zip(named, clean, strict=True))
             if record.result["ud"]:
-                value, low, high, _ = record.result["ud"]
-                uds[label, task] = UD(value, low, high, 0.0)
+                value, low, high, beta = record.result["ud"]
+                uds[label, task] = Ud(Estimate(value, low, high, len(values["seeds"]), "t"), beta, 0.0)
         cells: dict[str, dict[str, Cell]] = {}
         for task, by_label in runs.items():
             for label, (clean, protected) in by_label.items():
@@ -251,7 +251,7 @@ def apart(matrix: Matrix, *, kept: bool = True) -> str:
     lines = []
     for label, row in matrix.cells.items():
         cells = [row[column.name] for column in matrix.columns]
-        uds = ["–" if cell.ud is None else f"{cell.ud.value:.2f}{ends(cell.ud.low, cell.ud.high)}" for cell in cells]
+        uds = [ranged(cell.ud.mean if cell.ud else None) for cell in cells]
         both = [f"{retained(cell.retention)}, {ud}" for cell, ud in zip(cells, uds, strict=True)]
         lines.append([name_of(matrix, label), *(both if kept else uds)])
     heads = [f"{NAMES[column.name]}{': retained, UD' if kept else ''}" for column in matrix.columns]

@@ -21,12 +21,12 @@ from drawn import run
 from howfar import engine, terminal
 from howfar.grid.suite import check_data
 from howfar.report.crosstask import as_markdown
-from howfar.report.numbers import half
-from howfar.score import Retention, retention, ssim_text
+from howfar.report.numbers import plus_minus
+from howfar.score import Estimate, retention, ssim_text
 from howfar.store import Record, open_store
 from howfar.tables import collect
-from howfar.tables.cells import Distances
 from howfar.tables.crosstask import matrices
+from howfar.tables.distances import Distances
 from howfar.tables.matrix import Matrix
 from howfar.tables.names import CLEAN, Names
 from howfar.tables.page import Protected
@@ -62,11 +62,11 @@ def show(lines: Iterable[Sequence[str]]) -> None:
 def prices(protected: Sequence[Protected]) -> Iterator[Sequence[str]]:
     """Yield a table of what is to be seen of every protector, and what an image costs."""
     yield "protector", "L∞ in 1/255", "L2", "PSNR in dB", "SSIM", "milliseconds an image"
-    for one in sorted(protected, key=lambda one: one.seconds_per_image):
+    for one in sorted(protected, key=lambda one: one.seconds.value):
         seen = one.visibility
         if seen["linf"]:
             numbers = f"{seen['linf']}", f"{seen['l2']:.2f}", f"{seen['psnr']:.1f}", ssim_text(seen["ssim"])
-            yield one.protector, *numbers, f"{1000 * one.seconds_per_image:.1f}"
+            yield one.protector, *numbers, f"{1000 * one.seconds.value:.1f}"
 
 
 def by_seed(victims: Sequence[Record]) -> dict[tuple[str, str, str], dict[int, float]]:
@@ -107,18 +107,16 @@ def worst_cases(
             yield [label, column.name, *(retained(cell.retention) if cell else "–" for cell in cells.values()), kept]
 
 
-def lost(kept: Retention) -> str:
+def lost(kept: Estimate) -> str:
     """Return what is not retained; below chance is all of it."""
-    if kept.value < 0:
-        return "100"
-    low, high = (None if end is None else 1 - end for end in (kept.high, kept.low))
-    return retained(Retention(1 - kept.value, low, high, kept.seeds))
+    return "100" if kept.value < 0 else retained(kept.mapped(lambda share: 1 - share))
 
 
-def retained(kept: Retention) -> str:
+def retained(kept: Estimate) -> str:
     """Return what is retained, in percent; there is no interval where clean images are not told apart from chance."""
-    several = kept.low is None and kept.seeds > 1
-    return f"{100 * kept.value:.0f}{', no interval' if several else half(kept.low, kept.high, '.0f', 100)}"
+    if kept.ends is None and kept.n > 1:
+        return f"{100 * kept.value:.0f}, no interval"
+    return plus_minus(kept, ".0f", 100)
 
 
 if __name__ == "__main__":

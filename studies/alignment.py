@@ -18,7 +18,8 @@ from howfar.clock import circumstances
 from howfar.errors import HowfarError
 from howfar.score import CleanRuns
 from howfar.store import Record, Store, open_store
-from howfar.tables.cells import drops_of, grouped, readings_of
+from howfar.tables.cells import drops_of, grouped
+from howfar.tables.distances import readings_of
 from howfar.tables.names import CLEAN
 
 COSINE, ERROR, UNBIASED, CLEAN_NORM, PROTECTED_NORM = range(5)  # places in a record
@@ -81,7 +82,7 @@ def rivals(clean: Record, record: Record, epochs: int | None = None) -> dict[str
         return {"training loss, last epoch": losses[-1]}
     sal = [sum(one.sal for one in layers.values()) for layers in readings]
     try:
-        distance = CleanRuns([before]).distance([readings]).value
+        distance = CleanRuns([before]).distance([readings]).ud.value
     except HowfarError:  # no layer of the clean model is learnable
         distance = math.nan
     return {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from drawn import code, study, table
 from protectors import PUBLISHED
 
-from howfar.report.numbers import ends, half
+from howfar.report.numbers import plus_minus, ranged
 from howfar.score import ssim_text
 from howfar.tables import collect
 from howfar.tables.ablation import Variant, compared
@@ -68,10 +68,8 @@ def standard() -> str:
         known = PUBLISHED.get(row.protector)
         lines.append([
             code(row.protector), f"{100 * row.poisoned:.1f}", f"{known:.1f}" if known else "–",
-            f"{100 * row.drop:.1f}{half(row.drop_low, row.drop_high, '.1f', 100)}",
-            "–" if row.alignment is None
-            else f"{row.alignment:.2f}{ends(row.alignment_low, row.alignment_high, least=-1, most=1)}",
-            "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
+            plus_minus(row.drop, ".1f", 100),
+            ranged(row.alignment, least=-1, most=1), ranged(row.ud.mean if row.ud else None, least=0),
             f"{row.linf}", ssim_text(row.ssim), f"{row.seeds}",
         ])  # fmt: skip
     return table(columns, lines)
@@ -85,10 +83,9 @@ def controls() -> tuple[str, str]:
         response, names = control.response, [code(control.protector), control.along]
         for level, drop, ud in zip(response.levels, response.drop, response.ud, strict=True):
             if level:
-                lost = f"{100 * drop[0]:.1f}{half(*drop[1:], '.1f', 100)}"
-                distance = f"{ud[0]:.2f}{ends(*ud[1:], least=0)}"
-                lines.append([*names, AMOUNTS[control.along](level), lost, distance])
-        trends.append([*names, f"{response.drop_trend.value:.2f}", f"{response.ud_trend.value:.2f}"])
+                both = plus_minus(drop, ".1f", 100), ranged(ud, least=0)
+                lines.append([*names, AMOUNTS[control.along](level), *both])
+        trends.append([*names, *(f"{one.rank.value:.2f}" for one in (response.drop_trend, response.ud_trend))])
     return (
         table(["protector", "along", "amount", "drop, points", "UD"], lines),
         table(["protector", "along", "drop (should be 1)", "UD (should be −1)"], trends),
@@ -104,8 +101,8 @@ def ways(lines: list[Variant]) -> str:
     found = []
     for line in lines:
         ranks = line.correlation
-        numbers = [f"{value:.2f}" for value in line.ud.values()]
-        rank = "–" if ranks is None else f"{ranks.value:.2f}"
+        numbers = [f"{ud.value:.2f}" for ud in line.ud.values()]
+        rank = "–" if ranks is None else f"{ranks.rank.value:.2f}"
         found.append([_way(line), *numbers, rank, str(line.close), f"{line.moved:.2f}"])
     return table(columns, found)
 
@@ -114,12 +111,12 @@ def released(lines: list[Variant], apart: float) -> str:
     """Return what each step of the released code does to UD."""
     by_way = {_way(line): line for line in lines}
     words: Mapping[str, str] = {
-        "fast": ", ".join(f"{value:.2f}" for value in lines[0].ud.values()), "apart": f"{apart:.2f}"
+        "fast": ", ".join(f"{ud.value:.2f}" for ud in lines[0].ud.values()), "apart": f"{apart:.2f}"
     }  # fmt: skip
     return table(
         ["the release", "what it does to SAL and UD", *(f"UD {code(name)}" for name in lines[0].ud)],
         [
-            [what.format(**words), how.format(**words), *(f"{value:.2f}" for value in by_way[way].ud.values())]
+            [what.format(**words), how.format(**words), *(f"{ud.value:.2f}" for ud in by_way[way].ud.values())]
             for way, (what, how) in RELEASE.items()
         ],
     )

@@ -21,9 +21,9 @@ from scipy.stats import spearmanr
 from howfar import engine
 from howfar.defend import DEFENSES
 from howfar.grid.suite import check_data, make_suite
-from howfar.report.numbers import half
+from howfar.report.numbers import plus_minus
 from howfar.report.profile import lines as ranking
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import mean_estimate
 from howfar.score.worst_case import BASELINES
 from howfar.store import Record, open_store
 from howfar.tables import CLEAN, collect
@@ -121,7 +121,7 @@ def matrix(profile: Profile, records: Sequence[Record]) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{100 * float(np.mean(values)):.1f}{half(*mean_interval(values), '.1f', 100)}"
+    return plus_minus(mean_estimate(values), ".1f", 100)
 
 
 def worst(profile: Profile) -> str:

@@ -3,14 +3,12 @@
 docs/landscape.md holds the commands. Paths themselves are not kept, only what was found of them.
 """
 
-import math
-
 from drawn import code, study, table
 
-from howfar.report.numbers import ends, percent
+from howfar.report.numbers import plus_minus, ranged
+from howfar.score import Estimate, from_json
 from howfar.tables import CLEAN
 from howfar.tables.curvatures import curvatures
-from howfar.tables.trajectories import Mean
 
 NETWORKS = {"cifar10": ("resnet8[width=8]",), "mnist": ("lenet5", "linear[inputs=12]")}
 
@@ -42,7 +40,7 @@ def paths(dataset: str) -> str:
         lines.append([code(model), "clean", f"{means[model, 'clean']:.1f}", "", "", "", ""])
         for cell in sorted((cell for cell in found if cell[0] == model), key=lambda cell: means[cell]):
             names = ("parameters", "layers", "turns_back", "clean_turns_back")
-            shares = [percent(Mean(**found[cell][name])) for name in names]
+            shares = [plus_minus(from_json(found[cell][name], 1, "t"), ".0f", 100) for name in names]
             lines.append([code(model), code(cell[1]), f"{means[cell]:.1f}", *shares])
     return table(columns, lines)
 
@@ -61,20 +59,17 @@ def curvature() -> str:
             plain = one.protector == CLEAN
             ranks = (one.linear, one.quadratic, one.taylor)
             lines.append([
-                code(one.model), "clean" if plain else code(one.protector), "1" if plain else _range(one.ratio),
-                "" if plain else percent(one.lower), _half(one.top), _half(one.trace), *map(_range, ranks),
+                code(one.model), "clean" if plain else code(one.protector), "1" if plain else ranged(one.ratio),
+                "" if plain else plus_minus(one.lower, ".0f", 100), _half(one.top), _half(one.trace),
+                *map(ranged, ranks),
             ])  # fmt: skip
     return table(columns, lines)
 
 
-def _range(mean: Mean) -> str:
-    return "–" if math.isnan(mean.value) else f"{mean.value:.2f}{ends(mean.low, mean.high)}"
-
-
-def _half(mean: Mean) -> str:
+def _half(mean: Estimate) -> str:
     """Return a mean with half of its interval, each with two digits that count."""
     whole = f"{_short(mean.value)}"
-    return whole if mean.low is None or mean.high is None else f"{whole} ± {_short((mean.high - mean.low) / 2)}"
+    return whole if mean.ends is None else f"{whole} ± {_short((mean.ends[1] - mean.ends[0]) / 2)}"
 
 
 def _short(value: float) -> str:

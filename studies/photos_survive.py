@@ -22,8 +22,8 @@ from PIL import Image
 from howfar.clock import circumstances
 from howfar.data import balanced
 from howfar.data.npz import npz
-from howfar.report.numbers import half
-from howfar.score import ssim_text
+from howfar.report.numbers import plus_minus
+from howfar.score import from_json, ssim_text
 from howfar.spec import split_list
 from howfar.store import Record, Store, open_store
 
@@ -120,9 +120,9 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(f"| {' | '.join(map(str, (*head, clean, *drops)))} |")
 
 
-def drop(loss: "dict[str, float] | None") -> str:
+def drop(loss: dict[str, Any] | None) -> str:
     """Return a drop as a person reads it."""
-    return "–" if loss is None else f"{100 * loss['value']:.1f}{half(loss['low'], loss['high'], '.1f', 100)}"
+    return "–" if loss is None else plus_minus(from_json(loss, loss["seeds"], "t"), ".1f", 100)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.grid.suite import make_suite
-from howfar.report.numbers import ends, half
+from howfar.report.numbers import plus_minus, ranged
 from howfar.score import psnr_text, ssim_text
 from howfar.store import Record, Store
 from howfar.tables import CLEAN, collect
@@ -64,7 +64,7 @@ def main() -> None:
     page = collect(store, [e.steps()[1].key for e in experiments])
     print(f"{options.models}, {page.groups[0].train_images} images, torch {torch.__version__}, {device}\n")
     print(effect(page))
-    cost = {entry.protector: entry.seconds_per_image for entry in page.protected}
+    cost = {entry.protector: entry.seconds.value for entry in page.protected}
     print(table(["protector", "milliseconds an image"], [[n, f"{1000 * cost[n]:.1f}"] for n in sorted(cost)]))
     ours, theirs = zip(*published(page), strict=True)
     print(f"Spearman of our order with the published one over {len(ours)} rows: {spearmanr(ours, theirs)[0]:.2f}")
@@ -100,7 +100,7 @@ def effect(page: Page) -> str:
     lines = [
         [
             code(row.protector), f"{100 * row.poisoned:.1f}", _drop(row), _halved(row),
-            "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
+            ranged(row.ud.mean if row.ud else None, least=0),
             f"{row.linf}", f"{row.l2:.2f}", psnr_text(row.psnr, row.linf), ssim_text(row.ssim),
             "–" if (known := PUBLISHED.get(row.protector)) is None else f"{known:.1f}",
         ]
@@ -115,7 +115,7 @@ def longer(store: Store) -> str:
     lines = []
     for images, epochs in ((8000, 15), (2000, 60)):
         page = page_of(store, lambda record, wanted=(SMALL, epochs, images): _setup(record) == wanted)  # type: ignore[misc]
-        for row in sorted(page.rows, key=lambda row: (-row.drop, row.protector)):
+        for row in sorted(page.rows, key=lambda row: (-row.drop.value, row.protector)):
             if row.protector != CLEAN:
                 victim = f"{images:,} images × {epochs} epochs"
                 numbers = [str(row.seeds), f"{100 * row.clean:.1f}", f"{100 * row.poisoned:.1f}"]
@@ -139,14 +139,14 @@ def transfer(pages: Mapping[str, Page]) -> str:
 
 
 def _drop(row: Row) -> str:
-    return f"{100 * row.drop:.1f}{half(row.drop_low, row.drop_high, '.1f', 100)}"
+    return plus_minus(row.drop, ".1f", 100)
 
 
 def _halved(row: Row) -> str:
     """Return whether at least half of what there was to lose is lost."""
     if row.protector == CLEAN:
         return "–"
-    return "yes" if row.drop >= (row.clean - CHANCE) / 2 else "no"
+    return "yes" if row.drop.value >= (row.clean - CHANCE) / 2 else "no"
 
 
 if __name__ == "__main__":

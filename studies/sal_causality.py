@@ -8,6 +8,7 @@ Run: ``python studies/sal_causality.py --data FILE.npz``.
 """
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -31,8 +32,8 @@ from howfar.models import MODELS, build
 from howfar.models.build import weights_of
 from howfar.probe import sharpness
 from howfar.protect import PROTECTORS
-from howfar.report.numbers import ends, half
-from howfar.score.intervals import mean_interval
+from howfar.report.numbers import plus_minus, ranged
+from howfar.score.intervals import mean_estimate
 from howfar.spec import parse
 from howfar.store import Record, Store
 from howfar.tasks import Task, classification
@@ -133,9 +134,8 @@ def effect(store: Store) -> str:
         ratios = [np.log(one["sal"] / other["sal"]) for one, other in zip(cells, plain, strict=True)]
         changes = [100 * (one["accuracy"] - other["accuracy"]) for one, other in zip(cells, plain, strict=True)]
         sal, accuracy = (float(np.mean([cell[kind] for cell in cells])) for kind in ("sal", "accuracy"))
-        low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(ratios))
-        shown = "" if way == PLAIN else f"{np.exp(np.mean(ratios)):.2f}{ends(low, high)}"
-        change = "" if way == PLAIN else f"{np.mean(changes):+.1f}{half(*mean_interval(changes), '.1f')}"
+        shown = "" if way == PLAIN else ranged(mean_estimate(ratios).mapped(math.exp, "log t"))
+        change = "" if way == PLAIN else plus_minus(mean_estimate(changes), "+.1f", width=".1f")
         lines.append(
             [label if label == "clean" else code(label), way, f"{sal:.3f}", shown, f"{100 * accuracy:.1f}", change]
         )

@@ -6,17 +6,19 @@ Run: ``python studies/sal_lowered.py --runs results/protectors.jsonl.xz --model 
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
 from drawn import code, study, table
 
 from howfar.probe import Sharpness
-from howfar.report.numbers import ends
+from howfar.report.numbers import ranged
 from howfar.score import rank_correlation
-from howfar.score.intervals import mean_interval
+from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store, open_store
-from howfar.tables.cells import drops_of, grouped, readings_of
+from howfar.tables.cells import drops_of, grouped
+from howfar.tables.distances import readings_of
 from howfar.tables.names import CLEAN
 
 FLOOR = 1e-6  # nats; smaller SALs count as this
@@ -62,7 +64,7 @@ def lowered(store: Store, model: str = "resnet8[width=8]", epochs: int = 20) -> 
         drops.append(drops_of([first for first, _ in pairs], [second for _, second in pairs]))
         last = found[:, -1].mean(1).tolist()
         lines.append((float(np.mean(logs[-1])), label, drops[-1], logs[-1], last, float((found < 0).mean())))
-    rank = rank_correlation(*([[float(np.mean(row))] for row in rows] for rows in (logs, drops)))
+    rank = rank_correlation(*([[float(np.mean(row))] for row in rows] for rows in (logs, drops))).rank
     columns = [
         "protector",
         "drop, points",
@@ -74,13 +76,12 @@ def lowered(store: Store, model: str = "resnet8[width=8]", epochs: int = 20) -> 
         [code(label), f"{100 * np.mean(lost):.1f}", ratio(whole), ratio(last), f"{100 * lower:.0f}"]
         for _, label, lost, whole, last, lower in sorted(lines)
     ]
-    return table(columns, rows), f"{rank.value:.2f}{ends(rank.low, rank.high)}"
+    return table(columns, rows), ranged(rank)
 
 
 def ratio(logs: list[float]) -> str:
     """Return a geometric mean with its interval over seeds."""
-    low, high = (None if end is None else float(np.exp(end)) for end in mean_interval(logs))
-    return f"{np.exp(np.mean(logs)):.2f}{ends(low, high)}"
+    return ranged(mean_estimate(logs).mapped(math.exp, "log t"))
 
 
 def logarithms(clean: Record, poisoned: Record) -> list[list[float]]:

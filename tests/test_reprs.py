@@ -22,8 +22,7 @@ from howfar import (
 )
 from howfar.data import Splits
 from howfar.probe import Landscape, Sharpness, random_plane
-from howfar.score import retention
-from howfar.score.intervals import text
+from howfar.score import Estimate, retention
 from howfar.tasks import classification
 
 from .report.test_page import page
@@ -39,21 +38,19 @@ def test_unlearnable_distance_prints_value_interval_and_n() -> None:
     clean, poisoned = [readings(0.1), readings(0.11), readings(0.1)], [readings(0.05), readings(0.05), readings(0.06)]
     found = unlearnable_distance(clean, poisoned)
     assert repr(found) == str(found)
-    assert repr(found) == f"Distance({text(found.value, found.low, found.high, 3)}, beta = {found.beta:.4f} nats)"
-    assert text(0.25, 0.1, 0.4, 3) == "0.250, interval 0.100 to 0.400, n = 3"
+    assert repr(found) == f"Distance({found.ud.text}, beta = {found.beta:.4f} nats)"
+    assert Estimate(0.25, 0.1, 0.4, 3, "t").text == "0.250, interval 0.100 to 0.400, n = 3"
     single = unlearnable_distance(clean[0], poisoned[0])
-    assert repr(single) == f"Distance({single.value:.3f}, 1 seed, beta = {single.beta:.4f} nats)"
+    assert repr(single) == f"Distance({single.ud.value:.3f}, 1 seed, beta = {single.beta:.4f} nats)"
 
 
 def test_scores_print_value_interval_and_n() -> None:
     lost = drop([0.9, 0.8, 0.85], [0.2, 0.3, 0.2])
-    assert repr(lost) == (
-        f"Drop(0.617, interval {lost.low:.3f} to {lost.high:.3f}, n = 3; clean 0.850, poisoned 0.233)"
-    )
-    assert repr(drop([0.9], [0.2])) == "Drop(0.700, 1 seed; clean 0.900, poisoned 0.200)"
+    assert repr(lost) == f"Estimate(0.617, interval {lost.low:.3f} to {lost.high:.3f}, n = 3)"
+    assert repr(drop([0.9], [0.2])) == "Estimate(0.700, 1 seed)"
     kept = retention([0.9, 0.91], [0.2, 0.2], chance=0.1)
-    assert repr(kept) == f"Retention({text(kept.value, kept.low, kept.high, 2)})"
-    assert repr(retention([0.9, 0.2], [0.2, 0.2], chance=0.1)) == "Retention(0.222, no interval, n = 2)"
+    assert repr(kept) == f"Estimate({kept.text})"
+    assert repr(retention([0.9, 0.2], [0.2, 0.2], chance=0.1)) == "Estimate(0.222, no interval, n = 2)"
     clean, poisoned = Trials([0.9], [0.9]), Trials([0.5], [0.5])
     assert repr(worst_case({"none": clean}, {"none": poisoned}, chance=0.1)) == (
         "WorstCase(kept 0.500, 1 seed; clean Best(none of 1: 0.900, 1 seed), poisoned Best(none of 1: 0.500, 1 seed))"

@@ -85,7 +85,7 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
         if ranking.worst:
             console.print(profile.as_table(ranking))
     if whole or not page.matrices:
-        costs = {(entry.dataset, entry.protector): entry.seconds_per_image for entry in page.protected}
+        costs = {(entry.dataset, entry.protector): entry.seconds.value for entry in page.protected}
         for table in as_table(page.rows, costs):
             console.print(table)
     for sentence in verdict(page.groups, page.profiles, page.matrices):
@@ -123,11 +123,10 @@ def show_budget(budget: "Mapping[str, Any]") -> None:
 
 def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:
     """Print UD, what it is made of, and the drop beside it."""
-    from howfar.report.numbers import ends
+    from howfar.report.numbers import ranged
 
-    known = ends(distance.low, distance.high, ".3f", least=0)
     rows = [
-        (f"UD ({100 * confidence:g} % interval over seeds)", f"{distance.value:.3f}{known}"),
+        (f"UD ({100 * confidence:g} % interval over seeds)", ranged(distance.ud, ".3f", least=0)),
         ("standard error from the probe images", f"{distance.probe_error:.3f}"),
         ("β, nats", f"{distance.beta:.4f}"),
         ("learnable layers, clean, per epoch", " ".join(f"{count:.3g}" for count in distance.clean_layers)),

@@ -15,7 +15,7 @@ from howfar.data.npz import npz
 from howfar.errors import UsageError
 from howfar.photos.pairs import pairs_of
 from howfar.photos.verdict import LONGER, MORE, Loss, required, sentences
-from howfar.score import Best, Retention, WorstCase
+from howfar.score import Best, Estimate, WorstCase
 
 from ..test_cli import inside
 
@@ -106,14 +106,19 @@ def loss(
     kept: tuple[float, float | None, float | None] | None = (0.0, -0.04, 0.04), seeds: int = 3,
 ) -> Loss:  # fmt: skip
     low, high = (value - 0.04, value + 0.04) if seeds > 1 else (None, None)
-    found = None if kept is None else Retention(*kept, seeds)
-    return Loss(task, way, "accuracy", 0.1, 0.8, 0.8 - value, value, low, high, found, seeds)
+    found = None if kept is None else Estimate(*kept, seeds, "delta")
+    lost = Estimate(value, low, high, seeds, "t")
+    return Loss(task, way, "accuracy", 0.1, 0.8, 0.8 - value, lost, found)
+
+
+def best(defense: str, quality: float) -> Best:
+    return Best(defense, Estimate(quality, quality - 0.1, quality + 0.1, 3, "selection"), 2)
 
 
 def test_the_verdict_says_what_was_measured() -> None:
     text = sentences(
         [loss(0.61), loss(0.23, "jpeg-75"), loss(0.1, "50%"), loss(0, task="edge_texture", kept=(0.97, 0.9, 1.04))],
-        "resnet8", WorstCase(Best("none", 0.8, 0.7, 0.9, 2, 3), Best("jpeg", 0.5, 0.4, 0.6, 2, 3), 0.4, 0.3, 0.5),
+        "resnet8", WorstCase(best("none", 0.8), best("jpeg", 0.5), Estimate(0.4, 0.3, 0.5, 3, "selection")),
     )  # fmt: skip
     assert text[0].startswith("The protection holds: a resnet8")
     assert text[0].endswith("it loses 61 ± 4 points.")

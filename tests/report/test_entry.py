@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
-from howfar.tables.entry import Distance, Entry, Reported, Runs, faults, read
+from howfar.tables.entry import Entry, Reported, Runs, faults, read
 
 from .conftest import serious
 from .test_page import HOSTILE, opened
@@ -32,7 +32,7 @@ def entry(name: str = "em", **changes: Any) -> Entry:
                 "none": Runs([0, 1, 2], [0.9, 0.91, 0.89], [0.2, 0.22, 0.21], validation),
                 name: Runs([0, 1, 2], [0.8, 0.81, 0.79], [0.6, 0.5, 0.55], ([0.8, 0.8, 0.8], [0.6, 0.5, 0.6])),
             },
-            ud=Distance(0.3, 0.2, 0.4, 0.01, 0.05), made={"torch": "2"}, commands=["howfar bench"],
+            ud=Ud(Estimate(0.3, 0.2, 0.4, 3, "t"), 0.01, 0.05), made={"torch": "2"}, commands=["howfar bench"],
         ),
         **changes,
     )  # fmt: skip

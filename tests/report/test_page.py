@@ -17,8 +17,9 @@ from howfar.report.profile import as_markdown as profiles_as_markdown
 from howfar.report.profile import lines
 from howfar.report.render import render
 from howfar.report.verdict import findings, verdict
-from howfar.score import Correlation, DoseResponse, Trials, dose_response, retention, worst_case
+from howfar.score import Correlation, DoseResponse, Estimate, Trials, dose_response, retention, worst_case
 from howfar.score.intervals import FEW, HOW, LOUD
+from howfar.tables.distances import Ud
 from howfar.tables.landscapes import Panel, Scene
 from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Cell, Column, Matrix, Summary
@@ -33,14 +34,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">|[red]</script><script>document.title='broken'</script>"
 
 
+def known(value: float, low: float | None = None, high: float | None = None, n: int = 3) -> Estimate:
+    return Estimate(value, low, high, n, "t")
+
+
 def row(protector: str = "em", poisoned: float = 0.2, model: str = "resnet8", **changes: object) -> Row:
     values: dict[str, Any] = {
         "dataset": "digits", "task": "classification", "model": model, "defense": "none", "protector": protector,
-        "metric": "accuracy", "clean": 0.9, "poisoned": poisoned, "drop": 0.9 - poisoned,
-        "drop_low": 0.7 - poisoned, "drop_high": 1.1 - poisoned, "ud": 0.3, "ud_low": 0.2, "ud_high": 0.4,
-        "ud_probe_error": 0.05, "beta": 0.1, "alignment": 0.4, "alignment_low": 0.3, "alignment_high": 0.5, "linf": 8,
+        "metric": "accuracy", "clean": 0.9, "poisoned": poisoned,
+        "drop": known(0.9 - poisoned, 0.7 - poisoned, 1.1 - poisoned),
+        "ud": Ud(known(0.3, 0.2, 0.4), 0.1, 0.05), "alignment": known(0.4, 0.3, 0.5), "linf": 8,
         "l2": 0.5, "l0": 0.9,
-        "psnr": 30.0, "ssim": 0.95, "needs_labels": True, "seeds": 3,
+        "psnr": 30.0, "ssim": 0.95, "needs_labels": True,
     }  # fmt: skip
     return Row(**values | changes)
 
@@ -64,7 +69,7 @@ def page(name: str = "em") -> Page:
     group = Group(
         dataset=name, task="classification", model=name, defense=name, metric="accuracy", chance=0.1, train_images=10,
         test_images=5, seeds=[0, 1, 2], recipe={"lr": 0.1},
-        rows=[row("b", 0.5), row(name), row("clean", 0.9, psnr=None, drop_low=None, drop_high=None)], series=series,
+        rows=[row("b", 0.5), row(name), row("clean", 0.9, psnr=None, drop=known(0.0))], series=series,
         controls=[Control(name, "eps", dose_response({0.1: [0.2, 0.3]}, {0.1: [0.9, 1.0]}))],
     )  # fmt: skip
     clean = {defense: Trials([0.9, 0.8], [0.9, 0.8]) for defense in ("none", name)}
@@ -75,7 +80,7 @@ def page(name: str = "em") -> Page:
         {name: worst_case(clean, poisoned, chance=0.1), "b": worst_case(clean, {"none": poisoned["none"]}, chance=0.1)},
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
-    entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], 0.001, None, None)
+    entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], known(0.001))
     matrix = Matrix(
         name, name, name, [Column(name, "accuracy", 0.1, True), Column("normal", "mean angle", 36.0, False)],
         {name: {name: Cell(0.9, 0.2, retention([0.9, 0.8], [0.2, 0.3], chance=0.1))}},
@@ -165,7 +170,7 @@ def test_tables_sort_by_click_and_key(browser: Any, tmp_path: Path) -> None:
 
 def test_what_is_unknown_stays_below(browser: Any, tmp_path: Path) -> None:
     whole = page()
-    rows = [row(ud=None), row("b", ud=0.2), row("clean", ud=10.0)]
+    rows = [row(ud=None), row("b", ud=Ud(known(0.2), 0.1, 0.0)), row("clean", ud=Ud(known(10.0), 0.1, 0.0))]
     tab = opened(browser, tmp_path, render(replace(whole, groups=[replace(whole.groups[0], rows=rows)])))
     orders = []
     for _ in range(2):
@@ -274,14 +279,15 @@ def test_leaderboard_forms_agree() -> None:
 
 def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
     """Two seeds can make an interval that is wider than all that is possible."""
-    assert cells(row(drop_low=-1.2, drop_high=2.6))[3] == "70.0 (-100.0 to 100.0)"
-    assert cells(row(metric="PSNR", drop_low=-1.2, drop_high=2.6))[3] == "0.700 ± 1.90", "dB have no range"
-    assert cells(row(alignment_low=-1.2, alignment_high=2.0))[4] == "0.40 (-1.00 to 1.00)"
-    assert cells(row(ud_low=-0.4, ud_high=1.0))[5] == "0.30 (0.00–1.00)"
-    assert quality("mIoU", 0.5, -0.2, 1.3) == "50.0 (0.0–100.0)"
-    assert quality("mean angle", 30.0, -5.0, 300.0) == "30.00 (0.000–180.00)"
-    assert quality("mean gain", 0.2, -0.5, 1.5) == "20.0 (-50.0 to 100.0)"
-    assert quality("PSNR", 20.0, -5.0, 45.0) == "20.00 (-5.00 to 45.00)"
+    wide = known(0.7, -1.2, 2.6)
+    assert cells(row(drop=wide))[3] == "70.0 (-100.0 to 100.0)"
+    assert cells(row(metric="PSNR", drop=wide))[3] == "0.700 ± 1.90", "dB have no range"
+    assert cells(row(alignment=known(0.4, -1.2, 2.0)))[4] == "0.40 (-1.00 to 1.00)"
+    assert cells(row(ud=Ud(known(0.3, -0.4, 1.0), 0.1, 0.0)))[5] == "0.30 (0.00–1.00)"
+    assert quality("mIoU", known(0.5, -0.2, 1.3)) == "50.0 (0.0–100.0)"
+    assert quality("mean angle", known(30.0, -5.0, 300.0)) == "30.00 (0.000–180.00)"
+    assert quality("mean gain", known(0.2, -0.5, 1.5)) == "20.0 (-50.0 to 100.0)"
+    assert quality("PSNR", known(20.0, -5.0, 45.0)) == "20.00 (-5.00 to 45.00)"
 
 
 def test_page_and_docs_say_how_intervals_are_made() -> None:
@@ -296,9 +302,9 @@ def test_page_and_docs_say_how_intervals_are_made() -> None:
 
 
 def test_one_seed_has_no_interval_in_any_table() -> None:
-    single = cells(row(drop_low=None, drop_high=None, ud_low=None, ud_high=None, seeds=1))
+    single = cells(row(drop=known(0.7, n=1), ud=Ud(known(0.3, n=1), 0.1, 0.0)))
     assert (single[3], single[5]) == ("70.0 (1 seed)", "0.30 (1 seed)")
-    assert quality("accuracy", 0.5, None, None) == "50.0 (1 seed)"
+    assert quality("accuracy", known(0.5, n=1)) == "50.0 (1 seed)"
     trials = {"none": Trials([0.9], [0.9]), "jpeg": Trials([0.8], [0.8])}
     weak = {"none": Trials([0.2], [0.2]), "jpeg": Trials([0.5], [0.5])}
     alone = Profile(
@@ -338,7 +344,7 @@ def test_clean_images_that_are_not_learned_leave_the_worst_case_open() -> None:
 
 def test_a_trend_has_a_direction_only_where_its_interval_has_one_sign() -> None:
     def said(value: float, low: float | None, high: float | None) -> str:
-        trend = Correlation(value, low, high, monotone=True)
+        trend = Correlation(known(value, low, high), monotone=True)
         return findings(DoseResponse((), (), (), trend, trend))[0]
 
     assert said(0.9, 0.5, 0.98) == "drop rises at every step (rank correlation 0.90, 0.50 to 0.98)"
@@ -378,8 +384,8 @@ def test_verdict_names_the_weakest_point() -> None:
     (several,) = verdict([group(row("strong", 0.15), row("strong", 0.2, "vit"))])
     assert "strong on digits holds against all 2 learners tested (2 networks, 0 defenses)" in several
     assert verdict([group(row("clean", 0.9))]) == []
-    for wide in ({"drop_low": -0.5, "drop_high": 1.9}, {"drop_low": None, "drop_high": None}):
-        (unsure,) = verdict([group(row("em", 0.2, **wide))])
+    for wide in (known(0.7, -0.5, 1.9), known(0.7)):
+        (unsure,) = verdict([group(row("em", 0.2, drop=wide))])
         assert "em on digits: these seeds cannot tell whether it protects" in unsure
         assert unsure.endswith("Add seeds.")
     weak = verdict([group(row("clean", 0.14, clean=0.14), row("em", 0.14, clean=0.14))])

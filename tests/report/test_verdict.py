@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from howfar.report.verdict import RULE, across
-from howfar.score import Retention
+from howfar.score import Estimate
 from howfar.tables.matrix import Cell, Column, Matrix
 
 
@@ -13,7 +13,8 @@ def matrix(**rows: tuple[tuple[float, float | None], tuple[float, float | None]]
 
     def cell(column: Column, value: float, half: float | None) -> Cell:
         clean = 0.6 if column.higher_is_better else 0.1
-        kept = Retention(value, None if half is None else value - half, None if half is None else value + half, 2)
+        ends = (None, None) if half is None else (value - half, value + half)
+        kept = Estimate(value, *ends, 2, "delta")
         return Cell(clean, column.chance + value * (clean - column.chance), kept)
 
     cells = {

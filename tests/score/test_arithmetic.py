@@ -56,13 +56,13 @@ def test_ssim_takes_evenly_spaced_images_and_needs_a_window_both_ways() -> None:
         assert math.isnan(visibility(*pair(2, size, 3)).ssim)
 
 
-def test_drop_has_the_means_of_both_sides_and_the_interval_that_was_asked_for() -> None:
+def test_drop_is_the_mean_difference_with_the_interval_that_was_asked_for() -> None:
     clean, poisoned = [0.9, 0.8, 0.85], [0.4, 0.6, 0.2]
     differences = drops(clean, poisoned)
     spread = pooled([differences, [0.1, 0.2, 0.05]])
     assert spread is not None
     found = drop(clean, poisoned, confidence=0.5, spread=spread)
-    assert (found.clean, found.poisoned) == (pytest.approx(0.85), pytest.approx(0.4))
+    assert (found.value, found.n, found.kind) == (pytest.approx(0.45), 3, "t")
     assert (found.low, found.high) == mean_interval(differences, 0.5, spread=spread)
     assert (found.low, found.high) != mean_interval(differences, 0.5)
     assert (found.low, found.high) != mean_interval(differences, 0.95, spread=spread)
@@ -88,8 +88,8 @@ def test_the_confidence_of_a_distance_arrives() -> None:
     clean = [run([0.0, 1.0, 1.0, 1.0])] * 3
     poisoned = [run([0.0, 1.0, 1.0, 1.0]), run([0.0, 0.0, 1.0, 1.0]), run([0.0, 0.0, 0.0, 1.0])]
     wide, narrow = (unlearnable_distance(clean, poisoned, confidence=share) for share in (0.95, 0.5))
-    assert (wide.low, wide.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.95)
-    assert (narrow.low, narrow.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.5)
+    assert (wide.ud.low, wide.ud.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.95)
+    assert (narrow.ud.low, narrow.ud.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.5)
 
 
 def test_the_mean_of_correlations_over_seeds() -> None:
@@ -97,8 +97,10 @@ def test_the_mean_of_correlations_over_seeds() -> None:
     low, high = mean_interval([math.atanh(value) for value in values], 0.8)
     assert low is not None
     assert high is not None
-    mean, ends = mean_correlation(values, 10, confidence=0.8)
-    assert mean == pytest.approx(math.tanh(sum(map(math.atanh, values)) / 3))
-    assert ends == (pytest.approx(math.tanh(low)), pytest.approx(math.tanh(high)))
-    assert mean_correlation([0.5], 2) == (pytest.approx(0.5), (None, None))
-    assert math.isnan(mean_correlation(values, 1)[0])
+    found = mean_correlation(values, 10, confidence=0.8)
+    assert found.value == pytest.approx(math.tanh(sum(map(math.atanh, values)) / 3))
+    assert found.ends == (pytest.approx(math.tanh(low)), pytest.approx(math.tanh(high)))
+    assert (found.n, found.kind) == (3, "fisher")
+    single = mean_correlation([0.5], 2)
+    assert (single.value, single.ends) == (pytest.approx(0.5), None)
+    assert math.isnan(mean_correlation(values, 1).value)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from howfar.score import Trials, dose_response, drop, rank_correlation, retention, unlearnable_distance, worst_case
+from howfar.score import (
+    Estimate,
+    Trials,
+    dose_response,
+    drop,
+    rank_correlation,
+    retention,
+    unlearnable_distance,
+    worst_case,
+)
 from howfar.score.correlation import mean_correlation
 from howfar.score.intervals import mean_interval, pooled
 from howfar.score.unlearnable_distance import two_means
@@ -138,8 +147,8 @@ def test_unlearnable_distance_of_three_pairs_alone() -> None:
         found.append(holds(mean_interval(values.tolist()), float(truth)))
     one, other = ([readings(sal) for sal in kind[-3:]] for kind in (clean, poisoned))
     distance = unlearnable_distance(one, other)
-    assert distance.values == pytest.approx(values)
-    assert (distance.low, distance.high) == pytest.approx(mean_interval(values.tolist()))
+    assert distance.ud.values == pytest.approx(values)
+    assert (distance.ud.low, distance.ud.high) == pytest.approx(mean_interval(values.tolist()))
     assert LEAST <= np.mean(found) <= MOST
 
 
@@ -151,7 +160,7 @@ def test_probe_error_is_the_scatter_over_probe_images() -> None:
     for _ in range(150):
         one, other = (sal * (1 + noise * rng.normal(size=sal.shape)) for sal in (clean, poisoned))
         distance = unlearnable_distance(readings(one, noise), readings(other, noise))
-        values.append(distance.value)
+        values.append(distance.ud.value)
         errors.append(distance.probe_error)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
 
@@ -200,8 +209,8 @@ def test_worst_case(defenses: int, gap: float) -> None:
         )
         found = worst_case(clean, poisoned, chance=0.1)
         own = float(truth[int(found.poisoned.defense)])
-        best.append(holds((found.poisoned.low, found.poisoned.high), own))
-        kept.append(holds((found.low, found.high), (0.9 - own) / 0.8))
+        best.append(holds(found.poisoned.quality.ends, own))
+        kept.append(holds(found.kept.ends, (0.9 - own) / 0.8))
     assert LEAST <= np.mean(best) <= MOST
     assert np.mean(kept) >= LEAST, "more than 97 % where luck with clean and with protected images cancel out"
     if gap or defenses == 1:
@@ -217,7 +226,7 @@ def test_rank_correlation(things: int, truth: float) -> None:
         x = rng.normal(size=things)
         y = truth * x + np.sqrt(1 - truth**2) * rng.normal(size=things)
         one = rank_correlation(x[:, None].tolist(), y[:, None].tolist())
-        found.append(holds((one.low, one.high), spearman))
+        found.append(holds((one.rank.low, one.rank.high), spearman))
     assert LEAST <= np.mean(found) <= MOST
 
 
@@ -229,17 +238,17 @@ def test_mean_of_rank_correlations(seeds: int, noise: float) -> None:
     base = np.linspace(0, 1, layers)
     order = (base + noise * rng.normal(size=(many, seeds, layers))).argsort(-1).argsort(-1)
     values = 1 - 6 * ((order - np.arange(layers)) ** 2).sum(-1) / (layers * (layers**2 - 1))
-    truth, _ = mean_correlation(values.ravel().tolist(), layers)
-    found = [holds(mean_correlation(row.tolist(), layers)[1], truth) for row in values]
+    truth = mean_correlation(values.ravel().tolist(), layers).value
+    found = [holds(mean_correlation(row.tolist(), layers).ends, truth) for row in values]
     assert LEAST <= np.mean(found) <= MOST
 
 
 @pytest.mark.parametrize("read", [lambda found: found.drop, lambda found: found.ud])
-def test_dose_response(read: Callable[..., tuple[tuple[float, float, float], ...]]) -> None:
+def test_dose_response(read: Callable[..., tuple[Estimate, ...]]) -> None:
     rng, levels, found = np.random.default_rng(10), (0.2, 0.4, 0.6, 0.8), []
     for _ in range(600):
         amounts = {level: (level + 0.05 * rng.normal(size=3)).tolist() for level in levels}
         response = read(dose_response(amounts, amounts))
-        assert response[0][0] == response[0][1] == response[0][2]
-        found += [holds(ends, level) for level, (_, *ends) in zip(levels, response[1:], strict=True)]
+        assert response[0].value == response[0].low == response[0].high
+        found += [holds(one.ends, level) for level, one in zip(levels, response[1:], strict=True)]
     assert LEAST <= np.mean(found) <= MOST

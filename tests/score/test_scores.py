@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from howfar import arrays
 from howfar.errors import UsageError
-from howfar.score import dose_response, drop, psnr_text, rank_correlation, recorded, ssim_text, visibility
+from howfar.score import Estimate, dose_response, drop, psnr_text, rank_correlation, recorded, ssim_text, visibility
 from howfar.score.intervals import mean_interval
 
 from ..conftest import make_data
@@ -109,16 +109,16 @@ def test_rank_correlation_equals_scipy_and_says_how_sure_it_is() -> None:
     first = rng.normal(size=(9, 5))
     second = first + rng.normal(size=(9, 5))
     found = rank_correlation(first.tolist(), second.tolist())
-    assert found.value == pytest.approx(spearmanr(first.mean(1), second.mean(1))[0])
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low <= found.value <= found.high
-    assert rank_correlation([[1.0], [2.0]], [[5.0], [5.0]]).value == 0
-    assert rank_correlation([[1.0], [2.0]], [[5.0], [6.0]]).low is None, "too few things"
+    assert found.rank.value == pytest.approx(spearmanr(first.mean(1), second.mean(1))[0])
+    assert found.rank.low is not None
+    assert found.rank.high is not None
+    assert found.rank.low <= found.rank.value <= found.rank.high
+    assert rank_correlation([[1.0], [2.0]], [[5.0], [5.0]]).rank.value == 0
+    assert rank_correlation([[1.0], [2.0]], [[5.0], [6.0]]).rank.low is None, "too few things"
     single = rank_correlation(first[:, :1].tolist(), second[:, :1].tolist())
-    assert single.low is not None, "the interval is over things, not over seeds"
+    assert single.rank.low is not None, "the interval is over things, not over seeds"
     level = rank_correlation(first.tolist(), [[1.0] * 5] * 9)
-    assert (level.value, level.low) == (0, None)
+    assert (level.rank.value, level.rank.low) == (0, None)
     with pytest.raises(UsageError, match="equal shape"):
         rank_correlation([[1.0]], [[1.0]])
 
@@ -128,9 +128,9 @@ def test_dose_response_starts_at_clean_and_sees_a_step_back() -> None:
     distances = {0.1: [0.8, 0.9], 0.2: [1.2, 1.1], 0.4: [0.1, 0.2]}
     found = dose_response(drops, distances)
     assert found.levels == (0.0, 0.1, 0.2, 0.4)
-    assert found.drop[0] == (0.0, 0.0, 0.0)
-    assert found.ud[0] == (1.0, 1.0, 1.0)
+    assert found.drop[0] == Estimate(0.0, 0.0, 0.0, 2, "t")
+    assert found.ud[0] == Estimate(1.0, 1.0, 1.0, 2, "t")
     assert found.drop_trend.monotone
-    assert found.drop_trend.value == pytest.approx(1)
+    assert found.drop_trend.rank.value == pytest.approx(1)
     assert not found.ud_trend.monotone
-    assert found.ud_trend.value < 0
+    assert found.ud_trend.rank.value < 0

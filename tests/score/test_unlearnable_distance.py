@@ -43,9 +43,9 @@ def test_two_means_takes_whole_stacks() -> None:
 def test_clean_against_itself_is_one() -> None:
     clean = run([0.1, 0.2, 1.0, 1.2], [0.3, 0.1, 0.9, 1.0])
     distance = unlearnable_distance(clean, clean)
-    assert distance.value == 1.0
+    assert distance.ud.value == 1.0
     twice = unlearnable_distance([clean, clean], [clean, clean])
-    assert (twice.low, twice.high) == (1.0, 1.0)
+    assert (twice.ud.low, twice.ud.high) == (1.0, 1.0)
     assert distance.clean_layers == distance.poisoned_layers == (2.0, 2.0)
 
 
@@ -60,8 +60,8 @@ def test_beta_is_the_mean_of_the_epochs_or_pooled() -> None:
 def test_value_counts_layers_or_parameters() -> None:
     sizes = (10, 1, 1)
     clean, poisoned = run([1, 1, 0], sizes=sizes), run([0, 1, 0], sizes=sizes)
-    assert unlearnable_distance(clean, poisoned).value == 0.5
-    assert unlearnable_distance(clean, poisoned, weight="parameters").value == pytest.approx(1 / 11)
+    assert unlearnable_distance(clean, poisoned).ud.value == 0.5
+    assert unlearnable_distance(clean, poisoned, weight="parameters").ud.value == pytest.approx(1 / 11)
 
 
 def test_noise_of_the_probe_images_is_reported_apart() -> None:
@@ -69,7 +69,7 @@ def test_noise_of_the_probe_images_is_reported_apart() -> None:
     narrow, wide = (unlearnable_distance(run(clean, error=e), run(poisoned, error=e)) for e in (0.01, 0.2))
     assert narrow.probe_error < wide.probe_error
     assert unlearnable_distance(run(clean), run(poisoned)).probe_error == 0
-    assert (wide.low, wide.high) == (None, None), "one seed"
+    assert (wide.ud.low, wide.ud.high) == (None, None), "one seed"
     assert wide == unlearnable_distance(run(clean, error=0.2), run(poisoned, error=0.2))
 
 
@@ -78,12 +78,12 @@ def test_several_seeds_average_with_students_interval() -> None:
     pairs = [(clean, run([1.0, 0.0, 0.0, 0.0])), (clean, run([1.0, 1.0, 1.0, 0.0]))]
     one, other = [a for a, _ in pairs], [b for _, b in pairs]
     distance = unlearnable_distance(one, other)
-    assert distance.value == 1.0
+    assert distance.ud.value == 1.0
     assert distance.values == (0.5, 1.5)
-    assert (distance.low, distance.high) == pytest.approx((1 - 12.706 * 0.5, 1 + 12.706 * 0.5), rel=1e-4)
+    assert (distance.ud.low, distance.ud.high) == pytest.approx((1 - 12.706 * 0.5, 1 + 12.706 * 0.5), rel=1e-4)
     table = unlearnable_distance(one, other, spread=pooled([[0.5, 1.5], [1.0, 0.2], [0.4, 0.6]]))
-    assert table.high is not None
-    assert table.high < 1 + 4.303 * 0.6, "more rows, more degrees of freedom"
+    assert table.ud.high is not None
+    assert table.ud.high < 1 + 4.303 * 0.6, "more rows, more degrees of freedom"
 
 
 def test_errors_tell_what_why_and_cure() -> None:

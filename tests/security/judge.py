@@ -229,18 +229,18 @@ def judged_page(page: Any) -> Iterator[str]:
         for _, row in rows:
             if not sentence.startswith(f"{row.protector} on {row.dataset} "):
                 continue
-            if "held against every" in sentence and (row.drop_low is None or row.drop_low <= 0):
+            if "held against every" in sentence and (row.drop.low is None or row.drop.low <= 0):
                 yield "held, with a drop that may be 0"
-            if "did not protect" in sentence and row.drop_high is None:
+            if "did not protect" in sentence and row.drop.high is None:
                 yield "did not protect, from one seed"
         if re.search(r"\bnan\b|\binf\b", sentence):
             yield "a verdict with nan"
     for profile in page.profiles:
         for name, worst in profile.worst.items():
-            ends = (worst.low, worst.kept, worst.high)
+            ends = (worst.kept.low, worst.kept.value, worst.kept.high)
             if None not in ends and not ends[0] - 1e-9 <= ends[1] <= ends[2] + 1e-9:
                 yield f"kept of {name} outside its interval"
-    if not 0 < BROKEN < 1 or any(math.isnan(row.drop) for _, row in rows):
+    if not 0 < BROKEN < 1 or any(math.isnan(row.drop.value) for _, row in rows):
         yield "a drop that is nan"
 
 

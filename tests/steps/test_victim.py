@@ -224,7 +224,7 @@ def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkey
     assert "load" in order[:begun]
     assert "measure" in order[ended:]
     list(run_step(victim, store, device))
-    assert collect(store).protected[0].seconds_per_image == pytest.approx(2.5 / 60)
+    assert collect(store).protected[0].seconds.value == pytest.approx(2.5 / 60)
 
 
 def test_what_trains_no_network_needs_no_warm_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

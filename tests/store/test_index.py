@@ -10,7 +10,7 @@ import pytest
 from howfar.errors import HowfarError
 from howfar.store import DamagedError, Record, Store
 from howfar.store.index import NAME
-from howfar.tables.cells import Distances
+from howfar.tables.distances import Distances
 
 LONG = [0.1 * k for k in range(1000)]
 
@@ -112,7 +112,7 @@ def test_distances_are_noted_and_believed(tmp_path: Path) -> None:
     first = Distances(store.index)
     found = first.of(clean, poisoned)
     assert found is not None
-    assert found.value == 0.0
+    assert found.values == [0.0]
     assert first.of(clean, clean) != found
     first.keep()
     assert Distances(Store(tmp_path).index).of(clean, [victim("p", float("nan"))]) == found, "taken from the notes"

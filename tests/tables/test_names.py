@@ -9,9 +9,10 @@ from howfar.report.leaderboard import title
 from howfar.spec import told_apart
 from howfar.store import Record, Store
 from howfar.tables import broken, collect, protection, victim
-from howfar.tables.cells import Distances, grouped
+from howfar.tables.cells import grouped
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
+from howfar.tables.distances import Distances
 from howfar.tables.entries import entries
 from howfar.tables.names import Names
 from howfar.tables.ranking import names

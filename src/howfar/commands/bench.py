@@ -128,7 +128,7 @@ class _Rounds:
         waiting = set(lines.values())
         for count, seed in enumerate(seeds[FIRST:], FIRST):
             done = [r for r in self._finished(experiments) if r.spec["seed"] in seeds[:count]]
-            waiting &= undecided(done, points=self.until, holds=BROKEN, looks=len(seeds) - FIRST + 1)
+            waiting &= undecided(done, points=self.until, holds=BROKEN, analyses=len(seeds) - FIRST + 1)
             if not waiting:
                 break
             tables = {table for table, _ in waiting}

@@ -60,6 +60,7 @@ class Ud(Common):
     def __call__(self) -> int:
         from howfar.commands.compare import compare
         from howfar.report.render import render
+        from howfar.score import to_json
         from howfar.store import open_store, write_text
 
         if not 0 < self.confidence < 1:
@@ -82,7 +83,8 @@ class Ud(Common):
         write_text(output, render(page), follow=self.output is not None)
         row = next(row for row in page.rows if row.protector != "clean")
         if self.json:
-            terminal.show_json({**distance.__dict__, "clean": row.clean, "poisoned": row.poisoned, "drop": row.drop})
+            found = {**to_json(distance.ud), **{key: value for key, value in vars(distance).items() if key != "ud"}}
+            terminal.show_json({**found, "clean": row.clean, "poisoned": row.poisoned, "drop": row.drop.value})
         else:
             terminal.show_distance(distance, row, confidence=self.confidence)
             terminal.say(f"page: {output}")

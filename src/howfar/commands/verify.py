@@ -1,7 +1,7 @@
 """``howfar verify``: does the protection of these photographs hold?"""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +117,8 @@ class Verify(Common):
         text = sentences(losses, self.model, worst, left_out)
         first = losses[0]
         measured = {
-            "drop": 100 * first.value if first.learned else math.nan,
-            "kept": 100 * worst.kept if worst and first.learned else math.nan,
+            "drop": 100 * first.drop.value if first.learned else math.nan,
+            "kept": 100 * worst.kept.value if worst and first.learned else math.nan,
         }
         demands = [required(demand, measured) for demand in self.require]
         store.leave("report.html", render(replace(page, opening=text)))
@@ -224,7 +224,7 @@ class Verify(Common):
 
     def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path) -> None:
         if self.json:
-            terminal.show_json({"verdict": text, "losses": [asdict(loss) for loss in losses], "required": demands})
+            terminal.show_json({"verdict": text, "losses": [loss.as_dict() for loss in losses], "required": demands})
             return
         for sentence in [*text, *demands]:
             terminal.out(sentence)
@@ -270,13 +270,13 @@ def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
     """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
     from howfar.photos.verdict import Loss
     from howfar.score import retention
-    from howfar.tables.cells import Spreads, drop_of, drops_of, seeds_of
+    from howfar.tables.cells import Spreads, drop_of, drops_of, mean_quality, seeds_of
 
     pairs = {label: pair for label, pair in cells.rows().items() if _way_of(label, names)}
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     spreads = Spreads((label, seeds[label], drops_of(*pair)) for label, pair in pairs.items())
     for label, (before, after) in pairs.items():
-        first, loss = after[0].result, drop_of(before, after, spreads.of(label, seeds[label]))
+        first, lost = after[0].result, drop_of(before, after, spreads.of(label, seeds[label]))
         chance, better = first["chance"], first["higher_is_better"]
         clean, protected = _qualities(before), _qualities(after)
         others = [_qualities(pairs[other][1]) for other in pairs if other != label and seeds[other] == seeds[label]]
@@ -286,7 +286,7 @@ def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
             kept = None
         yield Loss(
             cells.labels["task"], _way_of(label, names), first["metric"], chance,
-            loss.clean, loss.poisoned, loss.value, loss.low, loss.high, kept, loss.seeds,
+            mean_quality(before), mean_quality(after), lost, kept,
         )  # fmt: skip
 
 

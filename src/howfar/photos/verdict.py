@@ -3,9 +3,10 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from howfar.errors import UsageError
-from howfar.score import Retention, WorstCase, kept_text
+from howfar.score import Estimate, WorstCase, kept_text, to_json
 
 AFTER = {
     "as-is": "As it is",
@@ -33,11 +34,8 @@ class Loss:
         chance: quality of the best image-independent baseline.
         clean: quality after learning from the originals.
         protected: after learning from the protected ones.
-        value: clean − protected, or the other way round where less is better.
-        low: lower end of its 95 % interval over seeds; None with a single seed.
-        high: upper end.
-        retention: (protected − chance) ÷ (clean − chance) with its interval; None where the originals taught nothing.
-        seeds: number of pairs.
+        drop: clean − protected, or the other way round where less is better.
+        retention: (protected − chance) ÷ (clean − chance); None where the originals taught nothing.
     """
 
     task: str
@@ -46,22 +44,27 @@ class Loss:
     chance: float
     clean: float
     protected: float
-    value: float
-    low: float | None
-    high: float | None
-    retention: Retention | None
-    seeds: int
+    drop: Estimate
+    retention: Estimate | None
 
     @property
     def ends(self) -> tuple[float, float] | None:
         """Interval of the retention; None where one seed or unlearned originals leave it open."""
-        found = self.retention
-        return None if found is None or found.low is None or found.high is None else (found.low, found.high)
+        return self.retention.ends if self.retention else None
 
     @property
     def learned(self) -> bool:
         """Whether the learner does better than chance after learning from the originals, as far as seeds can tell."""
-        return self.retention is not None and (self.seeds == 1 or self.ends is not None)
+        return self.retention is not None and (self.drop.n == 1 or self.ends is not None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values that files hold."""
+        about = ("task", "way", "metric", "chance", "clean", "protected")
+        kept = self.retention and {**to_json(self.retention), "seeds": self.retention.n}
+        return {
+            **{name: getattr(self, name) for name in about},
+            **to_json(self.drop), "retention": kept, "seeds": self.drop.n,
+        }  # fmt: skip
 
 
 def sentences(
@@ -80,7 +83,7 @@ def sentences(
     if worst is not None:
         best = worst.poisoned
         found.append(
-            f"A learner with the best of all tested defenses ({best.defense}) gets {100 * best.quality:.0f} %; "
+            f"A learner with the best of all tested defenses ({best.defense}) gets {100 * best.quality.value:.0f} %; "
             f"protection kept: {kept_text(worst)}."
         )
     found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
@@ -144,12 +147,13 @@ def _way(loss: Loss) -> str:
 
 
 def _points(loss: Loss) -> str:
-    if loss.low is None or loss.high is None:
-        return f"{100 * loss.value:.0f} points (1 seed)"
-    if loss.low < -1 or loss.high > 1:  # shares cannot differ by more: half of the width would say too much
-        low, high = max(loss.low, -1.0), min(loss.high, 1.0)
-        return f"{100 * loss.value:.0f} points ({100 * low:.0f} to {100 * high:.0f})"
-    return f"{100 * loss.value:.0f} ± {50 * (loss.high - loss.low):.0f} points"
+    value, ends = loss.drop.value, loss.drop.ends
+    if ends is None:
+        return f"{100 * value:.0f} points (1 seed)"
+    low, high = ends
+    if low < -1 or high > 1:  # shares cannot differ by more: half of the width would say too much
+        return f"{100 * value:.0f} points ({100 * max(low, -1.0):.0f} to {100 * min(high, 1.0):.0f})"
+    return f"{100 * value:.0f} ± {50 * (high - low):.0f} points"
 
 
 def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from howfar.report.numbers import ends
+from howfar.report.numbers import ranged
 from howfar.tables.ablation import Variant
 
 
@@ -19,21 +19,23 @@ def ablation_table(lines: Sequence[Variant]) -> tuple[list[str], list[list[str]]
     rows = []
     for line in lines:
         way = line.probe if line.rule == "per-epoch" else line.rule
-        ranks = line.correlation
-        reach = "" if ranks is None or ranks.low is None else f" ({ranks.low:.2f} to {ranks.high:.2f})"
         rows.append(
             [
                 way,
-                *(
-                    f"{line.ud[name]:.2f}{ends(line.low[name], line.high[name], least=0)}{_starts(line, name)}"
-                    for name in names
-                ),
-                "–" if ranks is None else f"{ranks.value:.2f}{reach}",
+                *(f"{ranged(line.ud[name], least=0)}{_starts(line, name)}" for name in names),
+                _ranks(line),
                 f"{line.close} of {line.pairs}",
                 f"{line.moved:.3f}",
             ]
         )
     return columns, rows
+
+
+def _ranks(line: Variant) -> str:
+    if line.correlation is None:
+        return "–"
+    rank = line.correlation.rank
+    return f"{rank.value:.2f}" + (f" ({rank.ends[0]:.2f} to {rank.ends[1]:.2f})" if rank.ends else "")
 
 
 def _starts(line: Variant, name: str) -> str:

@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import counted, ends, half, shown, unit
-from howfar.score import Retention
-from howfar.score.estimate import DECIMALS, to_json
+from howfar.report.numbers import counted, plus_minus, ranged, shown, unit
+from howfar.score import Estimate
 from howfar.tables.matrix import Cell, Column, Matrix
 
 
@@ -59,8 +56,7 @@ def distances(matrix: Matrix) -> list[tuple[str, ...]]:
 
 
 def _distance(cell: Cell | None) -> str:
-    found = cell.ud if cell else None
-    return "–" if found is None else f"{found.value:.2f}{ends(found.low, found.high, least=0)}"
+    return ranged(cell.ud.mean if cell and cell.ud else None, least=0)
 
 
 def _clean(column: Column, cell: Cell | None) -> str:
@@ -74,11 +70,11 @@ def _text(column: Column, cell: Cell | None) -> str:
     return f"{shown(column.metric, cell.protected)} ({share(kept)})"
 
 
-def share(kept: Retention) -> str:
+def share(kept: Estimate) -> str:
     """Return what is retained, in percent with half of its interval, as in ``96 ± 4 %``."""
-    if kept.low is None or kept.high is None:
-        return f"{100 * kept.value:.0f} %, {'1 seed' if kept.seeds == 1 else 'clean not told apart from chance'}"
-    return f"{100 * kept.value:.0f}{half(kept.low, kept.high, '.0f', 100)} %"
+    if kept.ends is None:
+        return f"{100 * kept.value:.0f} %, {'1 seed' if kept.n == 1 else 'clean not told apart from chance'}"
+    return f"{plus_minus(kept, '.0f', 100)} %"
 
 
 def as_markdown(matrices: Sequence[Matrix]) -> str:
@@ -98,15 +94,7 @@ def _markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def as_json(matrices: Sequence[Matrix]) -> str:
     """Return the matrices as a JSON list; what is not finite becomes null."""
-    return json.dumps([to_json(_values(matrix), DECIMALS) for matrix in matrices], indent=1, ensure_ascii=False) + "\n"
-
-
-def _values(matrix: Matrix) -> dict[str, Any]:
-    """Return the values that the file holds; columns have names there."""
-    found = asdict(matrix)
-    del found["crafted"]
-    kinds = ("name", "metric", "chance", "higher_is_better")
-    return {**found, "columns": [{kind: getattr(column, kind) for kind in kinds} for column in matrix.columns]}
+    return json.dumps([matrix.as_dict() for matrix in matrices], indent=1, ensure_ascii=False) + "\n"
 
 
 def as_table(matrix: Matrix, *, brief: bool = False) -> Table:

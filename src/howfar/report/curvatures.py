@@ -1,11 +1,10 @@
 """Curvature of victims as tables of text."""
 
-import math
 from collections.abc import Sequence
 
-from howfar.report.numbers import ends, half, percent
+from howfar.report.numbers import plus_minus, ranged
+from howfar.score import Estimate
 from howfar.tables.curvatures import CurvatureSummary
-from howfar.tables.trajectories import Mean
 
 Texts = tuple[list[str], list[list[str]]]  # headings, lines
 MEASURES = ("sal", "gradient", "eigenvalue", "trace")
@@ -18,8 +17,8 @@ def overview(found: Sequence[CurvatureSummary]) -> Texts:
             "converged, %", "seeds"]  # fmt: skip
     return head, [
         [
-            one.model, one.protector, _range(one.ratio), percent(one.lower),
-            _shown(one.top), _shown(one.trace), *(_range(mean) for mean in (one.linear, one.quadratic, one.taylor)),
+            one.model, one.protector, ranged(one.ratio), plus_minus(one.lower, ".0f", 100),
+            _shown(one.top), _shown(one.trace), *map(ranged, (one.linear, one.quadratic, one.taylor)),
             f"{100 * one.converged:.0f}", str(one.seeds),
         ]
         for one in found
@@ -33,15 +32,5 @@ def layers(one: CurvatureSummary) -> Texts:
     return [f"{one.protector} on {one.model}: layer", *head], lines
 
 
-def _range(mean: Mean) -> str:
-    """Return a mean with its interval; a dash where there is none, as of a single layer."""
-    if math.isnan(mean.value):
-        return "–"
-    return f"{mean.value:.2f}{ends(mean.low, mean.high)}"
-
-
-def _shown(mean: Mean) -> str:
-    """Return a mean with half of its interval; a dash where there is none, as of a single layer."""
-    if math.isnan(mean.value):
-        return "–"
-    return f"{mean.value:.3g}{half(mean.low, mean.high, '.2g')}"
+def _shown(mean: Estimate) -> str:
+    return plus_minus(mean, ".3g", width=".2g")

@@ -64,22 +64,19 @@ def convergence(group: "Group", colours: dict[str, str]) -> Figure:
 
 def distances(group: "Group", colours: dict[str, str]) -> Figure:
     """Return UD as bars with intervals; the line at 1 is the clean model."""
-    found = [
-        (row, row.ud, row.ud if row.ud_low is None else row.ud_low, row.ud if row.ud_high is None else row.ud_high)
-        for row in group.rows
-        if row.ud is not None
-    ]
-    rows = sorted((entry for entry in found if entry[0].protector != "clean"), key=lambda entry: entry[1])
+    found = [(row, row.ud.mean) for row in group.rows if row.ud is not None and row.protector != "clean"]
+    rows = sorted(found, key=lambda entry: entry[1].value)
+    ends = [ud.ends or (ud.value, ud.value) for _, ud in rows]
     bar = {
         "type": "bar",
-        "x": [html.escape(row.protector) for row, *_ in rows],
-        "y": [value for _, value, _, _ in rows],
-        "marker": {"color": [colours[row.protector] for row, *_ in rows]},
+        "x": [html.escape(row.protector) for row, _ in rows],
+        "y": [ud.value for _, ud in rows],
+        "marker": {"color": [colours[row.protector] for row, _ in rows]},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [max(high - value, 0) for _, value, _, high in rows],
-            "arrayminus": [max(value - low, 0) for _, value, low, _ in rows],
+            "array": [max(high - ud.value, 0) for (_, ud), (_, high) in zip(rows, ends, strict=True)],
+            "arrayminus": [max(ud.value - low, 0) for (_, ud), (low, _) in zip(rows, ends, strict=True)],
             "color": CLEAN_COLOUR,
         },
         "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
@@ -98,10 +95,10 @@ def control(entry: "Control") -> Figure:
     response = entry.response
     traces = []
     for name, points, colour in (("drop", response.drop, PALETTE[3]), ("UD", response.ud, PALETTE[5])):
-        reach = [0.0 if low is None else value - low for value, low, _ in points]
+        errors = [0.0 if one.low is None else one.value - one.low for one in points]
         traces.append(
-            {"x": list(response.levels), "y": [value for value, *_ in points], "name": name, "type": "scatter",
-             "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": reach}}
+            {"x": list(response.levels), "y": [one.value for one in points], "name": name, "type": "scatter",
+             "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": errors}}
         )  # fmt: skip
     layout = blank(html.escape(entry.along), "drop (share of 1) and UD")
     if entry.along == "eps":

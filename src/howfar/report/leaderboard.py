@@ -8,33 +8,27 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from itertools import groupby
 
 from rich.table import Table
 from rich.text import Text
 
-from howfar.report.numbers import change, ends, shown, unit
+from howfar.report.numbers import change, ranged, shown, unit
 from howfar.score import psnr_text, ssim_text
-from howfar.tables.leaderboard import Row
-
-
-def rounded(row: Row) -> dict[str, object]:
-    """Return a row with six decimals, which is more than the numbers mean."""
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(row).items()}
+from howfar.tables.leaderboard import COLUMNS, Row
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """Return the rows as a JSON list."""
-    return json.dumps([rounded(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+    return json.dumps([row.as_dict() for row in rows], indent=1, ensure_ascii=False) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Return the rows as CSV with a header."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rounded(row) for row in rows)
+    writer.writerows(row.as_dict() for row in rows)
     return text.getvalue()
 
 
@@ -61,11 +55,9 @@ def cells(row: Row) -> tuple[str, ...]:
         row.protector,
         shown(row.metric, row.clean),
         shown(row.metric, row.poisoned),
-        change(row.metric, row.drop, row.drop_low, row.drop_high),
-        "–"
-        if row.alignment is None
-        else f"{row.alignment:.2f}{ends(row.alignment_low, row.alignment_high, least=-1, most=1)}",
-        "–" if row.ud is None else f"{row.ud:.2f}{ends(row.ud_low, row.ud_high, least=0)}",
+        change(row.metric, row.drop),
+        ranged(row.alignment, least=-1, most=1),
+        ranged(row.ud.mean if row.ud else None, least=0),
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",

@@ -2,8 +2,8 @@
 
 import math
 
+from howfar.score import Estimate
 from howfar.score.metrics import RANGES, SHARES
-from howfar.tables.trajectories import Mean
 
 ONE_SEED = " (1 seed)"  # behind a value, in place of its interval
 
@@ -32,44 +32,54 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' * (count != 1)}"
 
 
-def quality(metric: str, value: float, low: float | None, high: float | None) -> str:
+def quality(metric: str, found: Estimate) -> str:
     """Return a quality with its interval, cut at the range of the metric."""
     least, most = RANGES.get(metric, (-math.inf, math.inf))
-    if low is None or high is None:
-        return f"{shown(metric, value)}{ONE_SEED}"
-    low, high = max(low, least), min(high, most)
-    return f"{shown(metric, value)} ({shown(metric, low)}{_dash(low)}{shown(metric, high)})"
+    if found.ends is None:
+        return f"{shown(metric, found.value)}{ONE_SEED}"
+    low, high = max(found.ends[0], least), min(found.ends[1], most)
+    return f"{shown(metric, found.value)} ({shown(metric, low)}{_dash(low)}{shown(metric, high)})"
 
 
-def change(metric: str, value: float, low: float | None, high: float | None) -> str:
+def change(metric: str, found: Estimate) -> str:
     """Return the difference of two qualities ± half of its interval, or its ends where they leave the range."""
     least, most = RANGES.get(metric, (-math.inf, math.inf))
-    if low is None or high is None:
-        return f"{shown(metric, value)}{ONE_SEED}"
-    width = most - least
+    if found.ends is None:
+        return f"{shown(metric, found.value)}{ONE_SEED}"
+    (low, high), width = found.ends, most - least
     if low < -width or high > width:
-        return f"{shown(metric, value)} ({shown(metric, max(low, -width))} to {shown(metric, min(high, width))})"
-    return f"{shown(metric, value)} ± {shown(metric, (high - low) / 2)}"
+        return f"{shown(metric, found.value)} ({shown(metric, max(low, -width))} to {shown(metric, min(high, width))})"
+    return f"{shown(metric, found.value)} ± {shown(metric, (high - low) / 2)}"
 
 
-def ends(
-    low: float | None, high: float | None, form: str = ".2f", *, least: float = -math.inf, most: float = math.inf
-) -> str:
-    """Return an interval in brackets, to stand behind its value, cut at the least and the largest possible value."""
-    if low is None or high is None:
-        return ONE_SEED
-    low, high = max(low, least), min(high, most)
-    return f" ({low:{form}}{_dash(low)}{high:{form}})"
+def ranged(
+    found: Estimate | None, form: str = ".2f", *, least: float = -math.inf, most: float = math.inf
+) -> str:  # fmt: skip
+    """Return a value with its interval in parentheses, cut at the least and the largest possible value; – for None."""
+    if found is None or math.isnan(found.value):
+        return "–"
+    if found.ends is None:
+        return f"{found.value:{form}}{ONE_SEED}"
+    low, high = max(found.ends[0], least), min(found.ends[1], most)
+    return f"{found.value:{form}} ({low:{form}}{_dash(low)}{high:{form}})"
 
 
-def half(low: float | None, high: float | None, form: str, factor: int | float = 1) -> str:
-    """Return half of a symmetric interval, to stand behind its value."""
-    return ONE_SEED if low is None or high is None else f" ± {factor * (high - low) / 2:{form}}"
+def plus_minus(found: Estimate, form: str, factor: int | float = 1, *, width: str = "") -> str:
+    """Return a value ± half of its symmetric interval.
 
-
-def percent(mean: Mean) -> str:
-    """Return a mean in percent, with half of its interval."""
-    return f"{100 * mean.value:.0f}{half(mean.low, mean.high, '.0f', 100)}"
+    Args:
+        found: the value.
+        form: of the value.
+        factor: to multiply by, such as 100 for percent.
+        width: form of the half interval; empty takes ``form``.
+    """
+    if math.isnan(found.value):
+        return "–"
+    text = f"{factor * found.value:{form}}"
+    if found.ends is None:
+        return f"{text}{ONE_SEED}"
+    low, high = found.ends
+    return f"{text} ± {factor * (high - low) / 2:{width or form}}"
 
 
 def _dash(low: float) -> str:

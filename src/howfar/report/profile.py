@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
 
 from howfar.report.numbers import quality, shown, unit
 from howfar.score import WorstCase, kept_text
-from howfar.score.estimate import DECIMALS, to_json
 from howfar.tables.profiles import Profile
 
 HEADER = ("protector", "protection kept (95 %)", "best learner gets", "by", "clean gets", "by", "tried", "seeds")
@@ -40,18 +38,18 @@ def _line(profile: Profile, protector: str, found: WorstCase) -> tuple[str, ...]
     return (
         protector,
         kept_text(found, stopped=profile.stopped(protector)),
-        quality(profile.metric, best.quality, best.low, best.high),
+        quality(profile.metric, best.quality),
         best.defense,
-        shown(profile.metric, found.clean.quality),
+        shown(profile.metric, found.clean.quality.value),
         found.clean.defense,
         f"{best.tried}",
-        f"{best.seeds}",
+        f"{best.quality.n}",
     )
 
 
 def as_json(profiles: Sequence[Profile]) -> str:
     """Return the profiles as a JSON list."""
-    return json.dumps([to_json(asdict(profile), DECIMALS) for profile in profiles], indent=1, ensure_ascii=False) + "\n"
+    return json.dumps([profile.as_dict() for profile in profiles], indent=1, ensure_ascii=False) + "\n"
 
 
 def as_markdown(profiles: Sequence[Profile]) -> str:

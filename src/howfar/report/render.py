@@ -117,7 +117,7 @@ def _visibility(entry: Protected) -> str:
 
 def _cost(entry: Protected) -> tuple[str, ...]:
     curve = "error " + " → ".join(f"{value:.2f}" for value in entry.curve) if entry.curve else "–"
-    return entry.protector, entry.dataset, f"{1000 * entry.seconds_per_image:.3f}", curve
+    return entry.protector, entry.dataset, f"{1000 * entry.seconds.value:.3f}", curve
 
 
 @cache

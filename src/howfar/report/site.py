@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from howfar.report.html import rendered, text_of
-from howfar.report.numbers import change, ends, shown, unit
+from howfar.report.numbers import change, ranged, shown, unit
 from howfar.score import kept_text, recorded, ssim_text
 from howfar.tables.entry import Entry
 from howfar.tables.ranking import files, names, ranked
@@ -37,17 +37,17 @@ def about(entry: Entry) -> str:
 
 def cells(entry: Entry, name: str) -> tuple[str, ...]:
     """Return a row as a person reads it, under a name; shares in percent, their drops in points."""
-    loss, worst, seen = entry.loss, entry.worst, entry.visibility
+    worst, seen = entry.worst, entry.visibility
     best = worst.poisoned if worst else None
     linf = seen.get("linf")
     told = entry.reported
     return (
         name,
         kept_text(worst) if worst else "–",
-        shown(entry.metric, best.quality) if best else "–",
+        shown(entry.metric, best.quality.value) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
-        change(entry.metric, loss.value, loss.low, loss.high) if loss else "–",
-        f"{entry.ud.value:.2f}{ends(entry.ud.low, entry.ud.high, least=0)}" if entry.ud else "–",
+        change(entry.metric, entry.drop) if entry.drop else "–",
+        ranged(entry.ud.mean if entry.ud else None, least=0),
         "–" if linf is None else f"{linf:g}",
         ssim_text(recorded(seen).get("ssim")),
         "yes" if entry.needs_labels else "no",

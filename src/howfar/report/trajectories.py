@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from howfar.report.numbers import percent
+from howfar.report.numbers import plus_minus
+from howfar.score import Estimate
 from howfar.tables.trajectories import Divergence
 
 Texts = tuple[list[str], list[list[str]]]  # headings, lines
@@ -15,11 +16,16 @@ def overview(found: Sequence[Divergence]) -> Texts:
     return head, [
         [
             one.model, one.protector,
-            *map(percent, (one.parameters, one.filters, one.layers, one.turns_back, one.clean_turns_back)),
+            *(plus_minus(share, ".0f", 100) for share in shares(one)),
             f"{one.seeds} × {one.orders}",
         ]
         for one in sorted(found, key=lambda one: (one.model, -one.parameters.value))
     ]  # fmt: skip
+
+
+def shares(one: Divergence) -> list[Estimate]:
+    """Return the shares that differ or turn back, in the order of ``overview``."""
+    return [one.parameters, one.filters, one.layers, one.turns_back, one.clean_turns_back]
 
 
 def layers(one: Divergence) -> Texts:

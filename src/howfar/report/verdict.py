@@ -125,17 +125,18 @@ def _worst(one: Weakest) -> str:
     return (
         f"{one.protector} on {profile.dataset} {_kept(found, stopped=profile.stopped(one.protector))} "
         f"when the learner chooses among {best.tried} defenses: {learner} reaches "
-        f"{_quality(profile.metric, best.quality)} (clean {_quality(profile.metric, found.clean.quality)})."
+        f"{_quality(profile.metric, best.quality.value)} (clean {_quality(profile.metric, found.clean.quality.value)})."
     )
 
 
 def _kept(found: WorstCase, *, stopped: bool) -> str:
     """Return what the interval of the protection kept decides, as a verb and its object."""
-    if found.seeds == 1:
-        return f"may keep {100 * found.kept:.0f} % of its protection (1 seed cannot tell; add seeds)"
-    if found.low is None or found.high is None:
+    kept = found.kept
+    if kept.n == 1:
+        return f"may keep {100 * kept.value:.0f} % of its protection (1 seed cannot tell; add seeds)"
+    if kept.ends is None:
         return "cannot be judged, as clean images are not told apart from chance (train longer),"
-    if found.low <= 0:
+    if kept.ends[0] <= 0:
         return f"has no protection that is told apart from 0 ({at_most(found)} is kept)"
     return f"keeps {'at most ' if stopped else ''}{kept_text(found)} of its protection"
 
@@ -161,7 +162,7 @@ def _judged(one: Judgment) -> str:
             f"{start} hurts {_learner(best)} (to {_quality(best.metric, best.poisoned)}), but {where}: "
             "a learner can get around it."
         )
-    loss = change(row.metric, row.drop, row.drop_low, row.drop_high)
+    loss = change(row.metric, row.drop)
     return (
         f"{start}: these seeds cannot tell whether it protects; {where}, a drop of {loss}{unit(row.metric)}. Add seeds."
     )
@@ -169,11 +170,13 @@ def _judged(one: Judgment) -> str:
 
 def _trend(name: str, trend: Correlation) -> str:
     """Return how a measure follows the amount of protection; its direction only where the interval has one sign."""
-    if trend.low is None or trend.high is None:
-        return f"rank correlation of amount and {name} {trend.value:.2f}, too few amounts for an interval"
-    way = "rises" if trend.low > 0 else "falls" if trend.high < 0 else "is not shown to rise or fall"
-    steps = "" if way.startswith("is") else " at every step" if trend.monotone else ", not at every step,"
-    return f"{name} {way}{steps} (rank correlation {trend.value:.2f}, {trend.low:.2f} to {trend.high:.2f})"
+    if trend.rank.ends is None:
+        return f"rank correlation of amount and {name} {trend.rank.value:.2f}, too few amounts for an interval"
+    low, high = trend.rank.ends
+    known = f"(rank correlation {trend.rank.value:.2f}, {low:.2f} to {high:.2f})"
+    if trend.direction == "open":
+        return f"{name} is not shown to rise or fall {known}"
+    return f"{name} {trend.direction}{' at every step' if trend.monotone else ', not at every step,'} {known}"
 
 
 def _tested(rows: Sequence[Row]) -> str:

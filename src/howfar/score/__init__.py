@@ -4,9 +4,10 @@ from howfar.score.alignment import learning_alignment
 from howfar.score.correlation import Correlation, rank_correlation
 from howfar.score.differing import Differing, differing, groups_that_differ
 from howfar.score.dose import DoseResponse, dose_response
-from howfar.score.drop import Drop, drop
+from howfar.score.drop import drop
+from howfar.score.estimate import Estimate, from_json, to_json
 from howfar.score.paths import Paths, distances, paths
-from howfar.score.retention import Retention, retention
+from howfar.score.retention import retention
 from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
 from howfar.score.worst_case import Best, Trials, WorstCase, at_most, kept_text, worst_case
@@ -18,9 +19,8 @@ __all__ = [
     "Differing",
     "Distance",
     "DoseResponse",
-    "Drop",
+    "Estimate",
     "Paths",
-    "Retention",
     "Trials",
     "Visibility",
     "WorstCase",
@@ -29,6 +29,7 @@ __all__ = [
     "distances",
     "dose_response",
     "drop",
+    "from_json",
     "groups_that_differ",
     "kept_text",
     "learning_alignment",
@@ -38,6 +39,7 @@ __all__ = [
     "recorded",
     "retention",
     "ssim_text",
+    "to_json",
     "two_means",
     "unlearnable_distance",
     "visibility",

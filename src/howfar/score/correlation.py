@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from howfar.errors import UsageError
-from howfar.score.intervals import Ends, mean_interval
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import Ends, mean_estimate
 
 LEAST = 8  # things; with fewer, no known interval of a rank correlation covers what it promises
 
@@ -18,16 +20,21 @@ class Correlation:
     """Spearman's rank correlation of means over seeds.
 
     Attributes:
-        value: −1 to 1; 0 where one of the measures is the same everywhere.
-        low: lower end of its interval over things like these; None for fewer than ``LEAST`` things.
-        high: upper end.
+        rank: −1 to 1, 0 where one of the measures is the same everywhere; its interval is over things like these, and
+            there is none for fewer than ``LEAST`` things.
         monotone: whether the second measure never turns back while the first grows.
     """
 
-    value: float
-    low: float | None
-    high: float | None
+    rank: Estimate
     monotone: bool
+
+    @property
+    def direction(self) -> Literal["rises", "falls", "open"] | None:
+        """How the second measure follows the first; ``open`` where the interval contains 0, None where it has none."""
+        if self.rank.ends is None:
+            return None
+        low, high = self.rank.ends
+        return "rises" if low > 0 else "falls" if high < 0 else "open"
 
 
 def rank_correlation(
@@ -56,10 +63,10 @@ def rank_correlation(
     low, high = _interval(value, len(x), confidence)
     if np.ptp(x.mean(1)) == 0 or np.ptp(y.mean(1)) == 0:
         low, high = None, None
-    return Correlation(value, low, high, monotone)
+    return Correlation(Estimate(value, low, high, len(x), "bonett-wright"), monotone)
 
 
-def mean_correlation(values: Sequence[float], things: int, *, confidence: float = 0.95) -> tuple[float, Ends]:
+def mean_correlation(values: Sequence[float], things: int, *, confidence: float = 0.95) -> Estimate:
     """Return the mean of rank correlations of several seeds with Student's t interval over seeds, by Fisher's z.
 
     Args:
@@ -68,11 +75,9 @@ def mean_correlation(values: Sequence[float], things: int, *, confidence: float 
         confidence: of the interval.
     """
     if things < 2:
-        return math.nan, (None, None)
+        return Estimate(math.nan, None, None, len(values), "fisher")
     scores = [_score(value, things) for value in values]
-    low, high = mean_interval(scores, confidence)
-    ends: Ends = (None, None) if low is None or high is None else (math.tanh(low), math.tanh(high))
-    return math.tanh(float(np.mean(scores))), ends
+    return mean_estimate(scores, confidence).mapped(math.tanh, "fisher")
 
 
 def _interval(value: float, things: int, confidence: float) -> Ends:

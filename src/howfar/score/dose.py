@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from howfar.score.correlation import Correlation, rank_correlation
-from howfar.score.intervals import Spread, mean_interval, pooled
-
-Bounds = tuple[float, float | None, float | None]  # mean over seeds, ends of its 95 % interval; None with one seed
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import mean_estimate, pooled
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class DoseResponse:
     """
 
     levels: tuple[float, ...]
-    drop: tuple[Bounds, ...]
-    ud: tuple[Bounds, ...]
+    drop: tuple[Estimate, ...]
+    ud: tuple[Estimate, ...]
     drop_trend: Correlation
     ud_trend: Correlation
 
@@ -44,19 +41,14 @@ def dose_response(drops: Mapping[float, Sequence[float]], distances: Mapping[flo
     doses = [[level] * seeds for level in levels]
     return DoseResponse(
         levels=tuple(levels),
-        drop=_bounds(levels, drop),
-        ud=_bounds(levels, ud),
+        drop=_means(levels, drop),
+        ud=_means(levels, ud),
         drop_trend=rank_correlation(doses, drop),
         ud_trend=rank_correlation(doses, ud),
     )
 
 
-def _bounds(levels: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Bounds, ...]:
+def _means(levels: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Estimate, ...]:
     """Return the means with their intervals; level 0 is what the others are compared with, and known exactly."""
     spread = pooled([row for level, row in zip(levels, rows, strict=True) if level])
-    return tuple(_bound(row, spread if level else None) for level, row in zip(levels, rows, strict=True))
-
-
-def _bound(values: Sequence[float], spread: Spread | None) -> Bounds:
-    low, high = mean_interval(values, spread=spread)
-    return float(np.mean(values)), low, high
+    return tuple(mean_estimate(row, spread=spread if level else None) for level, row in zip(levels, rows, strict=True))

@@ -1,36 +1,10 @@
 """What protection takes away."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import Spread, mean_interval, text
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Clean quality − poisoned quality, paired by seed.
-
-    Attributes:
-        clean: mean quality of the clean models.
-        poisoned: mean quality of the poisoned models.
-        value: mean difference; positive where protection hurts the learner.
-        low: lower end of its interval over seeds; None with a single seed.
-        high: upper end.
-        seeds: number of pairs.
-    """
-
-    clean: float
-    poisoned: float
-    value: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-    def __repr__(self) -> str:
-        """Return value, interval and n."""
-        qualities = f"clean {self.clean:.3f}, poisoned {self.poisoned:.3f}"
-        return f"Drop({text(self.value, self.low, self.high, self.seeds)}; {qualities})"
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import Spread, mean_interval
 
 
 def drops(clean: Sequence[float], poisoned: Sequence[float], *, higher_is_better: bool = True) -> list[float]:
@@ -57,8 +31,8 @@ def drop(
     confidence: float = 0.95,
     higher_is_better: bool = True,
     spread: Spread | None = None,
-) -> Drop:
-    """Return the paired drop with Student's t interval over seeds.
+) -> Estimate:
+    """Return clean − poisoned quality, paired by seed, with Student's t interval; positive where protection hurts.
 
     Args:
         clean: quality of the clean model, one entry a seed.
@@ -69,5 +43,4 @@ def drop(
     """
     differences = drops(clean, poisoned, higher_is_better=higher_is_better)
     n = len(differences)
-    low, high = mean_interval(differences, confidence, spread=spread)
-    return Drop(sum(clean) / n, sum(poisoned) / n, sum(differences) / n, low, high, n)
+    return Estimate(sum(differences) / n, *mean_interval(differences, confidence, spread=spread), n, "t")

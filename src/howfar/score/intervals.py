@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from howfar.score.estimate import Estimate
+
 FEW = 6  # seeds; with as many or more, a row knows its own spread
 LOUD = 2.5  # times the variance of its table: a row that scatters more keeps its own. Of two rows, none can
 HOW = (
@@ -13,15 +15,6 @@ HOW = (
     f"table share; a row with more than {LOUD:g} times that variance keeps its own. One seed has no interval."
 )  # for the page
 Ends = tuple[float | None, float | None]  # of an interval; both None where one seed says nothing about the spread
-
-
-def text(value: float, low: float | None, high: float | None, n: int) -> str:
-    """Return a value with its interval and the number of seeds: ``0.310, interval 0.200 to 0.420, n = 3``."""
-    return f"{value:.3f}, {'1 seed' if low is None and n == 1 else _ends(low, high)}" + (f", n = {n}" if n > 1 else "")
-
-
-def _ends(low: float | None, high: float | None) -> str:
-    return "no interval" if low is None or high is None else f"interval {low:.3f} to {high:.3f}"
 
 
 @dataclass(frozen=True)
@@ -79,6 +72,11 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, spread: 
     mean, error = float(np.mean(values)), standard_error(values, spread=spread)
     half = error.half_width((1 + confidence) / 2)
     return mean - half, mean + half
+
+
+def mean_estimate(values: Sequence[float], confidence: float = 0.95, *, spread: Spread | None = None) -> Estimate:
+    """Return the mean with Student's t interval; arguments as of ``mean_interval``."""
+    return Estimate(float(np.mean(values)), *mean_interval(values, confidence, spread=spread), len(values), "t")
 
 
 @dataclass(frozen=True)

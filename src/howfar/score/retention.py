@@ -1,32 +1,10 @@
 """What a learner retains from protected data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from howfar.errors import UsageError
-from howfar.score.intervals import mean_interval, pooled, text
-
-
-@dataclass(frozen=True)
-class Retention:
-    """(protected − chance) ÷ (clean − chance): 1 where protection takes nothing, 0 where nothing is learned.
-
-    Attributes:
-        value: ratio of the means over seeds.
-        low: lower end of its interval over seeds; None with a single seed, or where clean models cannot be told from
-            chance, so that the ratio has no bounds.
-        high: upper end.
-        seeds: number of pairs.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-    def __repr__(self) -> str:
-        """Return value, interval and n."""
-        return f"Retention({text(self.value, self.low, self.high, self.seeds)})"
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import mean_interval, pooled
 
 
 def retention(
@@ -37,9 +15,10 @@ def retention(
     confidence: float = 0.95,
     higher_is_better: bool = True,
     others: Sequence[Sequence[float]] = (),
-) -> Retention:
-    """Return retention with an interval over seeds.
+) -> Estimate:
+    """Return (protected − chance) ÷ (clean − chance): 1 where protection takes nothing, 0 where nothing is learned.
 
+    The value is the ratio of the means over seeds.
     The interval is Student's t of protected − value × clean, paired by seed (the delta method). It is given only where
     the t interval of the clean models leaves out chance: elsewhere Fieller's interval of the same ratio has no ends.
 
@@ -62,11 +41,11 @@ def retention(
     value = (sum(protected) / len(protected) - chance) / learned
     low, high = mean_interval(clean, confidence)
     if low is None or high is None or low <= chance <= high:
-        return Retention(value, None, None, len(clean))
+        return Estimate(value, None, None, len(clean), "delta")
     rests = _rests(clean, protected, chance, learned, value)
     spread = pooled([rests, *(_rests(clean, other, chance, learned) for other in others)])
-    low, high = mean_interval(rests, confidence, spread=spread)
-    return Retention(value, None if low is None else value + low, None if high is None else value + high, len(clean))
+    low, high = (None if end is None else value + end for end in mean_interval(rests, confidence, spread=spread))
+    return Estimate(value, low, high, len(clean), "delta")
 
 
 def _rests(

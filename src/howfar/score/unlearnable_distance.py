@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from howfar.errors import HowfarError, UsageError
-from howfar.score.intervals import Spread, mean_interval, text
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import Spread, mean_estimate
 
 VERSION = 2
 DRAWS = 1000  # of all SALs, for the noise that the choice of probe images leaves
@@ -34,9 +35,7 @@ class Distance:
     """Unlearnable distance: low is unlearnable, 1 is like clean, above 1 happens.
 
     Attributes:
-        value: learnable layers of the poisoned model ÷ of the clean model, over all epochs; mean over seeds.
-        low: lower end of its interval over seeds; None with a single seed.
-        high: upper end.
+        ud: learnable layers of the poisoned model ÷ of the clean model, over all epochs; mean over seeds.
         beta: the threshold, nats.
         probe_error: standard error of the value that comes from the choice of probe images. Scatter between seeds
             contains it where each seed has probe images of its own.
@@ -47,9 +46,7 @@ class Distance:
         poisoned_margins: the same of the poisoned model.
     """
 
-    value: float
-    low: float | None
-    high: float | None
+    ud: Estimate
     beta: float
     probe_error: float
     values: tuple[float, ...]
@@ -60,7 +57,7 @@ class Distance:
 
     def __repr__(self) -> str:
         """Return value, interval and n; the margins of all layers and epochs are left out."""
-        return f"Distance({text(self.value, self.low, self.high, len(self.values))}, beta = {self.beta:.4f} nats)"
+        return f"Distance({self.ud.text}, beta = {self.beta:.4f} nats)"
 
 
 def unlearnable_distance(
@@ -120,12 +117,9 @@ class CleanRuns:
         pairs = [(clean, clean.partner(run)) for clean, run in zip(self._runs, runs, strict=True)]
         counts = np.array([(clean.layers, clean.counts(run.sal, clean.beta)) for clean, run in pairs])
         values = (counts[:, 1].sum(-1) / counts[:, 0].sum(-1)).tolist()
-        low, high = mean_interval(values, confidence, spread=spread)
         layers = counts.mean(0)
         return Distance(
-            value=float(np.mean(values)),
-            low=low,
-            high=high,
+            ud=mean_estimate(values, confidence, spread=spread),
             beta=float(np.mean([clean.beta for clean, _ in pairs])),
             probe_error=float(np.mean([clean.draws(run) for clean, run in pairs], axis=0).std()),
             values=tuple(values),

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from howfar.errors import UsageError
-from howfar.score.intervals import Error, pooled, standard_error, text
+from howfar.score.estimate import Estimate, to_json
+from howfar.score.intervals import Error, pooled, standard_error
 
 CONFIDENCE = 0.95
 BASELINES = frozenset({"clean-only"})  # what learns nothing from protected images undoes no protection
@@ -32,23 +34,17 @@ class Best:
 
     Attributes:
         defense: the one that does best on validation images.
-        quality: its mean quality on test images, over seeds.
-        low: lower end of its interval, which allows for the best of several having been taken; None with one seed.
-        high: upper end.
+        quality: its mean on test images over seeds; the interval allows for the best of several having been taken.
         tried: number of defenses.
-        seeds: number of seeds.
     """
 
     defense: str
-    quality: float
-    low: float | None
-    high: float | None
+    quality: Estimate
     tried: int
-    seeds: int
 
     def __repr__(self) -> str:
         """Return the defense, its quality with interval, and n."""
-        return f"Best({self.defense} of {self.tried}: {text(self.quality, self.low, self.high, self.seeds)})"
+        return f"Best({self.defense} of {self.tried}: {self.quality.text})"
 
 
 @dataclass(frozen=True)
@@ -58,26 +54,28 @@ class WorstCase:
     Attributes:
         clean: what the best defense gets from the clean images.
         poisoned: what the best one gets from the protected images.
-        kept: protection kept, (clean − poisoned) ÷ (clean − chance): 1 leaves nothing to learn, 0 protects nothing.
-        low: lower end of its interval; None with one seed, or where the clean images were hardly learned.
-        high: upper end.
+        kept: protection kept, (clean − poisoned) ÷ (clean − chance): 1 leaves nothing to learn, 0 protects nothing. It
+            has no interval with one seed, or where the clean images were hardly learned; n is of the quality with
+            fewer seeds.
     """
 
     clean: Best
     poisoned: Best
-    kept: float
-    low: float | None
-    high: float | None
-
-    @property
-    def seeds(self) -> int:
-        """Number of seeds behind either quality, at least."""
-        return min(self.clean.seeds, self.poisoned.seeds)
+    kept: Estimate
 
     def __repr__(self) -> str:
         """Return the protection kept with its interval, n, and both qualities."""
-        kept = text(self.kept, self.low, self.high, self.seeds)
-        return f"WorstCase(kept {kept}; clean {self.clean}, poisoned {self.poisoned})"
+        return f"WorstCase(kept {self.kept.text}; clean {self.clean}, poisoned {self.poisoned})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values that files hold."""
+        sides = {"clean": _written(self.clean), "poisoned": _written(self.poisoned)}
+        return {**sides, **to_json(self.kept, names=("kept", "low", "high"))}
+
+
+def _written(best: Best) -> dict[str, Any]:
+    quality = to_json(best.quality, names=("quality", "low", "high"))
+    return {"defense": best.defense, **quality, "tried": best.tried, "seeds": best.quality.n}
 
 
 def kept_text(found: WorstCase, *, stopped: bool = False) -> str:
@@ -90,19 +88,21 @@ def kept_text(found: WorstCase, *, stopped: bool = False) -> str:
         found: the worst case.
         stopped: not every defense was tried, so that the value is an upper bound.
     """
-    most = "≤ " if stopped and found.kept >= 0 else ""
-    if found.seeds == 1:
-        return f"{most}{100 * found.kept:.0f} % (1 seed)"
-    if found.low is None or found.high is None:
+    kept = found.kept
+    most = "≤ " if stopped and kept.value >= 0 else ""
+    if kept.n == 1:
+        return f"{most}{100 * kept.value:.0f} % (1 seed)"
+    if kept.ends is None:
         return "– (clean not told apart from chance)"
-    if found.low <= 0:
+    low, high = kept.ends
+    if low <= 0:
         return f"{at_most(found)}, not told apart from 0"
-    return f"{most}{100 * found.kept:.0f} % ({100 * min(found.low, 1.0):.0f} to {100 * min(found.high, 1.0):.0f})"
+    return f"{most}{100 * kept.value:.0f} % ({100 * min(low, 1.0):.0f} to {100 * min(high, 1.0):.0f})"
 
 
 def at_most(found: WorstCase) -> str:
     """Return the upper end of the protection kept in percent, cut at 0 and 100 %, as in ``≤ 30 %``."""
-    return f"≤ {100 * min(max(found.high or 0.0, 0.0), 1.0):.0f} %"
+    return f"≤ {100 * min(max(found.kept.high or 0.0, 0.0), 1.0):.0f} %"
 
 
 def worst_case(
@@ -136,16 +136,17 @@ def worst_case(
         {name: runs for name, runs in trials.items() if name not in BASELINES} for trials in (clean, poisoned)
     )
     sign = 1.0 if higher_is_better else -1.0
-    (first, known), (second, other) = (_best(trials, sign, confidence) for trials in (clean, poisoned))
-    learned = sign * (first.quality - chance)
+    (first, known), (second, also) = (_best(trials, sign, confidence) for trials in (clean, poisoned))
+    best, other = first.quality, second.quality
+    learned = sign * (best.value - chance)
     if learned <= 0:
         raise UsageError(f"no defense learns more than chance ({chance:g}) from clean images. Train for longer.")
-    kept = sign * (first.quality - second.quality) / learned
-    if known is None or other is None or first.low is None or first.low <= chance <= (first.high or 0.0):
-        return WorstCase(first, second, kept, None, None)
-    slopes = abs(second.quality - chance) / learned**2, 1 / learned
-    down, up = _kept_reach(known, other, slopes, confidence)
-    return WorstCase(first, second, kept, kept - down, kept + up)
+    kept, n = sign * (best.value - other.value) / learned, min(best.n, other.n)
+    if known is None or also is None or best.ends is None or best.ends[0] <= chance <= best.ends[1]:
+        return WorstCase(first, second, Estimate(kept, None, None, n, "selection"))
+    slopes = abs(other.value - chance) / learned**2, 1 / learned
+    down, up = _kept_widths(known, also, slopes, confidence)
+    return WorstCase(first, second, Estimate(kept, kept - down, kept + up, n, "selection"))
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class _Known:
     error: Error
     rivals: int
 
-    def reach(self, confidence: float) -> tuple[float, float]:
+    def half_widths(self, confidence: float) -> tuple[float, float]:
         """Return the half widths on the worse and on the better side."""
         plain = (1 + confidence) / 2
         lucky = max(plain, confidence ** (1 / self.rivals))
@@ -179,17 +180,19 @@ def _best(trials: Mapping[str, Trials], sign: float, confidence: float) -> tuple
     test = trials[chosen].test
     mean = float(np.mean(test))
     if len(test) < 2:
-        return Best(chosen, mean, None, None, len(trials), len(test)), None
+        return Best(chosen, Estimate(mean, None, None, len(test), "selection"), len(trials)), None
     spread = pooled([runs.test for runs in trials.values() if len(runs.test) == len(test)])
     error = standard_error(test, spread=spread)
     apart = 2 * error.half_width((1 + confidence) / 2)  # intervals that touch
     known = _Known(error, sum(validation[chosen] - value <= apart for value in validation.values()))
-    worse, better = known.reach(confidence)
+    worse, better = known.half_widths(confidence)
     low, high = sorted((mean - sign * worse, mean + sign * better))
-    return Best(chosen, mean, low, high, len(trials), len(test)), known
+    return Best(chosen, Estimate(mean, low, high, len(test), "selection"), len(trials)), known
 
 
-def _kept_reach(clean: _Known, poisoned: _Known, slopes: tuple[float, float], confidence: float) -> tuple[float, float]:
+def _kept_widths(
+    clean: _Known, poisoned: _Known, slopes: tuple[float, float], confidence: float
+) -> tuple[float, float]:
     """Return how far the ends of the protection kept lie below and above it.
 
     It is less if the best of the clean was lucky or the best of the poisoned was not.
@@ -206,7 +209,7 @@ def _kept_reach(clean: _Known, poisoned: _Known, slopes: tuple[float, float], co
         return 0.0, 0.0
     freedom = variance**2 / sum(error.square**2 / error.freedom for error in errors)
     first, second = (
-        replace(known, error=replace(error, freedom=freedom)).reach(confidence)
+        replace(known, error=replace(error, freedom=freedom)).half_widths(confidence)
         for known, error in zip((clean, poisoned), errors, strict=True)
     )
     return math.hypot(first[0], second[1]), math.hypot(first[1], second[0])

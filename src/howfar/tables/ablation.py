@@ -1,7 +1,7 @@
 """One training, many ways to measure it -> how much UD owes to the way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.experiment import Experiment
 from howfar.probe import Probe, Sharpness
-from howfar.score import CleanRuns, Correlation, rank_correlation
+from howfar.score import CleanRuns, Correlation, Estimate, rank_correlation, to_json
 from howfar.score.drop import drop
-from howfar.score.intervals import mean_interval, pooled
+from howfar.score.intervals import mean_estimate, pooled
 from howfar.score.unlearnable_distance import Readings
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, crafted
@@ -40,9 +40,7 @@ class Variant:
     Attributes:
         probe: how SAL was measured.
         rule: how β was found, what was counted, or what SAL was taken relative to.
-        ud: mean UD over seeds by protector.
-        low: lower end of its 95 % interval over seeds; None with a single seed.
-        high: upper end.
+        ud: mean UD over seeds, by protector.
         starts: smallest and largest UD of all starts, of ``k-means, random start`` alone.
         correlation: rank correlation of drop and UD over protectors; None with fewer than three.
         moved: largest |ΔUD| against the first line, over pairs of protector and seed.
@@ -52,9 +50,7 @@ class Variant:
 
     probe: str
     rule: Rule
-    ud: dict[str, float]
-    low: dict[str, float | None]
-    high: dict[str, float | None]
+    ud: dict[str, Estimate]
     starts: dict[str, tuple[float, float]]
     correlation: Correlation | None
     moved: float
@@ -110,14 +106,11 @@ def _line(
 ) -> Variant:  # fmt: skip
     values = list(found.values())
     spread = pooled(values)
-    ends = {name: mean_interval(each, spread=spread) for name, each in found.items()}
     moved = np.abs(np.array(values) - np.array(first))
     return Variant(
         probe=probe,
         rule=rule,
-        ud={name: float(np.mean(each)) for name, each in found.items()},
-        low={name: low for name, (low, _) in ends.items()},
-        high={name: high for name, (_, high) in ends.items()},
+        ud={name: mean_estimate(each, spread=spread) for name, each in found.items()},
         starts={},
         correlation=rank_correlation(drops, values) if len(found) > 2 else None,
         moved=float(moved.max()),
@@ -128,7 +121,19 @@ def _line(
 
 def as_rows(lines: Sequence[Variant]) -> list[dict[str, Any]]:
     """Return the table as JSON values."""
-    return [asdict(line) for line in lines]
+    return [_written(line) for line in lines]
+
+
+def _written(line: Variant) -> dict[str, Any]:
+    parts = {"ud": "value", "low": "low", "high": "high"}
+    uds = {key: {name: getattr(ud, part) for name, ud in line.ud.items()} for key, part in parts.items()}
+    ranks = line.correlation
+    written: dict[str, Any] = to_json({
+        "probe": line.probe, "rule": line.rule, **uds, "starts": line.starts,
+        "correlation": ranks and {**to_json(ranks.rank), "monotone": ranks.monotone},
+        "moved": line.moved, "close": line.close, "pairs": line.pairs,
+    })  # fmt: skip
+    return written
 
 
 Epochs = list[dict[str, Any]]
@@ -198,7 +203,7 @@ def _distances(
     beta: Literal["per-epoch", "pooled"] = "pooled" if rule == "pooled" else "per-epoch"
     weight: Literal["layers", "parameters"] = "parameters" if rule == "counting parameters" else "layers"
     clean = {seed: CleanRuns(readings[CLEAN, seed], beta=beta, weight=weight) for seed in seeds}
-    return {name: [clean[seed].distance(readings[name, seed]).value for seed in seeds] for name in names}
+    return {name: [clean[seed].distance(readings[name, seed]).ud.value for seed in seeds] for name in names}
 
 
 def _random_starts(
@@ -208,7 +213,7 @@ def _random_starts(
     betas = {seed: [_random_beta(readings[CLEAN, seed], start) for start in range(STARTS)] for seed in seeds}
     clean = {seed: [CleanRuns(readings[CLEAN, seed], beta=beta) for beta in betas[seed]] for seed in seeds}
     return {
-        name: np.array([[runs.distance(readings[name, seed]).value for runs in clean[seed]] for seed in seeds])
+        name: np.array([[runs.distance(readings[name, seed]).ud.value for runs in clean[seed]] for seed in seeds])
         for name in names
     }
 

@@ -3,22 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from howfar.arrays import canonical
-from howfar.errors import HowfarError, UsageError
-from howfar.probe import Sharpness
+from howfar.errors import UsageError
 from howfar.probe.alignment import NETWORK
-from howfar.score import CleanRuns, Drop, drop, learning_alignment
+from howfar.score import Estimate, drop, learning_alignment
 from howfar.score.drop import drops
-from howfar.score.intervals import Ends, Spread, mean_interval, pooled
-from howfar.score.unlearnable_distance import VERSION
-from howfar.store import DamagedError, Index, Record
+from howfar.score.intervals import Spread, pooled
+from howfar.store import Record
 from howfar.tables.names import CLEAN, PARTS, Names, shared, victim
 from howfar.tables.schema import epochs_of
 
-KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
-NOTE = "ud"
 Runs = dict[int, Record]  # by seed
 
 
@@ -102,7 +98,7 @@ def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
 
 def drop_of(
     clean: Sequence[Record], poisoned: Sequence[Record], spread: Spread | None = None, *, confidence: float = 0.95
-) -> Drop:
+) -> Estimate:
     """Return the drop of victims, paired in their order."""
     better = poisoned[0].result["higher_is_better"]
     before, after = _qualities(clean), _qualities(poisoned)
@@ -113,6 +109,11 @@ def drops_of(clean: Sequence[Record], poisoned: Sequence[Record]) -> list[float]
     """Return the drop of every pair."""
     better = poisoned[0].result["higher_is_better"]
     return drops(*(_qualities(records) for records in (clean, poisoned)), higher_is_better=better)
+
+
+def mean_quality(records: Sequence[Record]) -> float:
+    """Return the mean quality of victims."""
+    return sum(_qualities(records)) / len(records)
 
 
 def _qualities(records: Sequence[Record]) -> list[float]:
@@ -145,76 +146,6 @@ def seeds_of(records: Sequence[Record]) -> list[int]:
     return [record.spec["seed"] for record in records]
 
 
-class Ud(NamedTuple):
-    """Unlearnable distance of every seed, its threshold in nats, and the standard error from the probe images."""
-
-    values: list[float]
-    beta: float
-    probe_error: float
-
-    @property
-    def value(self) -> float:
-        """Mean over seeds."""
-        return sum(self.values) / len(self.values)
-
-    def ends(self, spread: Spread | None = None) -> Ends:
-        """Return the 95 % interval over seeds."""
-        return mean_interval(self.values, spread=spread)
-
-
-class Distances:
-    """UD of the victims of one store; clean victims are prepared once for all protectors."""
-
-    def __init__(self, index: Index | None = None) -> None:
-        """Begin with what an index has noted."""
-        self._index = index
-        self._noted = index.notes(NOTE) if index else {}
-        self._fresh: dict[str, Ud | None] = {}
-        self._clean: dict[str, CleanRuns | None] = {}
-
-    def of(self, clean: Sequence[Record], poisoned: Sequence[Record]) -> Ud | None:
-        """Return UD, or None where it is not defined, as for a network of one layer or a run without a probe."""
-        name = f"{VERSION} {_keys(clean)} {_keys(poisoned)}"
-        if name in self._noted:
-            noted = self._noted[name]
-            return Ud(*noted) if noted else None
-        if name not in self._fresh:
-            self._fresh[name] = _measured(self._prepared(clean), poisoned)
-        return self._fresh[name]
-
-    def keep(self) -> None:
-        """Note what was worked out."""
-        if self._index:
-            self._index.note(NOTE, self._fresh)
-
-    def _prepared(self, clean: Sequence[Record]) -> CleanRuns | None:
-        keys = _keys(clean)
-        if keys not in self._clean:
-            if len(self._clean) == KEPT:
-                self._clean.pop(next(iter(self._clean)))
-            try:
-                self._clean[keys] = CleanRuns([readings_of(record) for record in clean])
-            except DamagedError:
-                raise
-            except HowfarError:
-                self._clean[keys] = None
-        return self._clean[keys]
-
-
-def _keys(records: Sequence[Record]) -> str:
-    return ",".join(record.key for record in records)
-
-
-def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> Ud | None:
-    try:
-        found = clean.distance([readings_of(record) for record in poisoned]) if clean else None
-    except DamagedError:
-        raise
-    except HowfarError:
-        return None
-    return Ud(list(found.values), found.beta, found.probe_error) if found else None
-
-
 def cosines_of(record: Record) -> list[dict[str, float | None]]:
     """Return the cosine of every layer, one mapping an epoch; empty where alignment was not measured."""
     return [
@@ -230,10 +161,3 @@ def alignments_of(records: Sequence[Record]) -> list[float] | None:
         return [learning_alignment(cosines) for cosines in found]
     except UsageError:
         return None
-
-
-def readings_of(record: Record) -> list[dict[str, Sharpness]]:
-    """Return SAL of every layer, one mapping an epoch."""
-    return [
-        {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()} for epoch in epochs_of(record)
-    ]

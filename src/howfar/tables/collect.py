@@ -8,25 +8,24 @@ import numpy as np
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
-from howfar.score import Drop, recorded
-from howfar.score.intervals import Spread, mean_interval
+from howfar.score import Estimate, recorded
+from howfar.score.intervals import mean_estimate
 from howfar.store import DamagedError, Record, Store
 from howfar.tables.cells import (
     Cells,
-    Distances,
     Spreads,
-    Ud,
     alignments_of,
     cosines_of,
     drop_of,
     drops_of,
     grouped,
+    mean_quality,
     protect_spec,
-    readings_of,
     seeds_of,
 )  # fmt: skip
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
+from howfar.tables.distances import Distances, Ud, readings_of
 from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.landscapes import scenes
 from howfar.tables.leaderboard import Row
@@ -34,7 +33,6 @@ from howfar.tables.names import CLEAN, Names, protection
 from howfar.tables.page import Gallery, Group, Page, Protected, Series
 from howfar.tables.profiles import profiles
 from howfar.tables.schema import sound_records
-from howfar.tables.trajectories import Mean
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -112,7 +110,7 @@ def _group(
         test_images=any_run.result["test_images"],
         seeds=sorted({seed for runs in cells.runs.values() for seed in runs}),
         recipe=cells.spec["recipe"],
-        rows=sorted(_rows(cells, protects, distances), key=lambda row: (-row.drop, row.protector)),
+        rows=sorted(_rows(cells, protects, distances), key=lambda row: (-row.drop.value, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(cells, distances),
         watched=" and ".join(sorted({_watched_on(run) for runs in cells.runs.values() for run in runs.values()})),
@@ -129,44 +127,35 @@ def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> It
     aligned = {label: alignments_of(after) for label, (_, after) in pairs.items()}
     turned = Spreads((label, seeds[label], found) for label, found in aligned.items() if found)
     for label, both in pairs.items():
-        first = both[1][0]
-        yield _row(
-            cells, label, drop_of(*both, scatter.of(label, seeds[label])), uds[label],
-            apart.of(label, seeds[label]), first, protects.get(canonical(protect_spec(first))),
-            Mean.of(found, turned.of(label, seeds[label])) if (found := aligned[label]) else None,
-        )  # fmt: skip
+        made = protects.get(canonical(protect_spec(both[1][0])))
+        lost = drop_of(*both, scatter.of(label, seeds[label]))
+        ud = found.ud(apart.of(label, seeds[label])) if (found := uds[label]) else None
+        cosines = aligned[label]
+        cosine = mean_estimate(cosines, spread=turned.of(label, seeds[label])) if cosines else None
+        yield _row(cells, label, both, lost, ud, cosine, made)
 
 
 def _row(
-    cells: Cells, label: str, loss: Drop, distance: Ud | None, spread: Spread | None, first: Record,
-    made: Record | None, aligned: Mean | None,
+    cells: Cells, label: str, pairs: tuple[list[Record], list[Record]], lost: Estimate, ud: Ud | None,
+    alignment: Estimate | None, made: Record | None,
 ) -> Row:  # fmt: skip
     seen = recorded(made.result["visibility"]) if made else {}
-    ends = distance.ends(spread) if distance else (None, None)
+    clean, poisoned = map(mean_quality, pairs)
     return Row(
         **cells.labels,
         protector=label,
-        metric=first.result["metric"],
-        clean=loss.clean,
-        poisoned=loss.poisoned,
-        drop=loss.value,
-        drop_low=loss.low,
-        drop_high=loss.high,
-        ud=distance.value if distance else None,
-        ud_low=ends[0],
-        ud_high=ends[1],
-        ud_probe_error=distance.probe_error if distance else None,
-        beta=distance.beta if distance else None,
-        alignment=aligned.value if aligned else None,
-        alignment_low=aligned.low if aligned else None,
-        alignment_high=aligned.high if aligned else None,
+        metric=pairs[1][0].result["metric"],
+        clean=clean,
+        poisoned=poisoned,
+        drop=lost,
+        ud=ud,
+        alignment=alignment,
         linf=seen.get("linf"),
         l2=seen.get("l2"),
         l0=seen.get("l0"),
         psnr=seen.get("psnr"),
         ssim=seen.get("ssim"),
         needs_labels=made.result["needs_labels"] if made else None,
-        seeds=loss.seeds,
     )
 
 
@@ -247,7 +236,6 @@ def _protected(
         kept = not brief and store.has_arrays("protect", records[0].key)
         arrays = store.arrays("protect", records[0].key) if kept else {}
         seconds = [_craft_seconds(record) / record.result["images"] for record in records]
-        low, high = mean_interval(seconds)
         entries.append(
             Protected(
                 dataset=dataset,
@@ -256,9 +244,7 @@ def _protected(
                 protected=arrays["preview_protected"].numpy() if kept else None,
                 visibility=recorded(records[0].result["visibility"]),
                 curve=records[0].result["curve"],
-                seconds_per_image=float(np.mean(seconds)),
-                seconds_low=low,
-                seconds_high=high,
+                seconds=mean_estimate(seconds),
             )
         )
     return entries

@@ -5,7 +5,8 @@ from collections import defaultdict
 from howfar.arrays import canonical
 from howfar.score import dose_response
 from howfar.store import Record
-from howfar.tables.cells import Cells, Distances, drops_of
+from howfar.tables.cells import Cells, drops_of
+from howfar.tables.distances import Distances
 from howfar.tables.names import CLEAN
 from howfar.tables.page import Control
 

@@ -13,8 +13,9 @@ from howfar.models.heads import OWN
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
-from howfar.tables.cells import Distances, Spreads, Ud
-from howfar.tables.matrix import UD, Cell, Column, Matrix, Summary
+from howfar.tables.cells import Spreads
+from howfar.tables.distances import Distances, SeedDistances, Ud
+from howfar.tables.matrix import Cell, Column, Matrix, Summary
 from howfar.tables.names import CLEAN, Names, knows_targets, shared, source_of
 from howfar.tables.schema import epochs_of
 from howfar.tasks import TASKS
@@ -162,10 +163,10 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     )
 
 
-def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, UD]:
+def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, Ud]:
     """Return UD of one task by row with its interval, over the seeds that row and clean images both have."""
     clean = group.runs.get((task, (CLEAN, "")), {})
-    found: dict[Row, tuple[list[int], Ud]] = {}
+    found: dict[Row, tuple[list[int], SeedDistances]] = {}
     for (name, row), runs in group.runs.items():
         seeds = sorted(set(clean) & set(runs))
         if name != task or row[0] == CLEAN or not seeds:
@@ -174,10 +175,7 @@ def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, UD]:
         if distance:
             found[row] = seeds, distance
     spreads = Spreads((row[0], seeds, distance.values) for row, (seeds, distance) in found.items())
-    return {
-        row: UD(distance.value, *distance.ends(spreads.of(row[0], seeds)), distance.probe_error)
-        for row, (seeds, distance) in found.items()
-    }
+    return {row: distance.ud(spreads.of(row[0], seeds)) for row, (seeds, distance) in found.items()}
 
 
 def _backbone(record: Record) -> Vector:

@@ -3,17 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from howfar.arrays import canonical
+from howfar.score import Estimate, to_json
 from howfar.score.correlation import mean_correlation
+from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
 from howfar.tables.names import CLEAN, shared
-from howfar.tables.trajectories import Mean
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,19 @@ class CurvatureSummary:
     protector: str
     seeds: int
     converged: float
-    top: Mean
-    trace: Mean
-    ratio: Mean
-    lower: Mean
-    layers: dict[str, dict[str, Mean]]
-    linear: Mean
-    quadratic: Mean
-    taylor: Mean
+    top: Estimate
+    trace: Estimate
+    ratio: Estimate
+    lower: Estimate
+    layers: dict[str, dict[str, Estimate]]
+    linear: Estimate
+    quadratic: Estimate
+    taylor: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        found: dict[str, Any] = to_json(self)
+        return found
 
 
 def curvatures(store: Store, keys: Iterable[str]) -> list[CurvatureSummary]:
@@ -102,8 +104,8 @@ def _summaries(rows: Mapping[str, Sequence[Record]]) -> Iterator[CurvatureSummar
     shares = Spreads((name, each.seeds, each.lower) for name, each in found.items())
     for name, records in rows.items():
         each = found[name]
-        ratio = Mean.of(each.ratio, ratios.of(name, each.seeds))
-        lower = Mean.of(each.lower, shares.of(name, each.seeds))
+        ratio = mean_estimate(each.ratio, spread=ratios.of(name, each.seeds))
+        lower = mean_estimate(each.lower, spread=shares.of(name, each.seeds))
         yield _summary(name, records, each, ratio, lower)
 
 
@@ -126,26 +128,26 @@ def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) 
     return _Seeds([record.spec["seed"] for record in records], ratio, lower, ranks)
 
 
-def _summary(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lower: Mean) -> CurvatureSummary:
+def _summary(name: str, records: Sequence[Record], each: _Seeds, ratio: Estimate, lower: Estimate) -> CurvatureSummary:
     layers = [layer for layer in records[0].result["layers"] if layer]
     by_seed = [record.result["layers"] for record in records]
     settled = [layer["converged"] for found in by_seed for layer in found.values()]
-    linear, quadratic, taylor = (_mean_rank(values, len(layers)) for values in each.ranks)
+    linear, quadratic, taylor = (mean_correlation(values, len(layers)) for values in each.ranks)
     return CurvatureSummary(
         model=records[0].spec["model"],
         protector=name,
         seeds=len(records),
         converged=float(np.mean(settled)),
-        top=Mean.of([found[""]["eigenvalues"][0] for found in by_seed]),
-        trace=Mean.of([found[""]["trace"] for found in by_seed]),
-        ratio=ratio.exponential(),
+        top=mean_estimate([found[""]["eigenvalues"][0] for found in by_seed]),
+        trace=mean_estimate([found[""]["trace"] for found in by_seed]),
+        ratio=ratio.mapped(math.exp, "log t"),
         lower=lower,
         layers={
             layer: {
-                "sal": Mean.of([found[layer]["sal"] for found in by_seed]),
-                "gradient": Mean.of([found[layer]["gradient"] for found in by_seed]),
-                "eigenvalue": Mean.of([found[layer]["eigenvalues"][0] for found in by_seed]),
-                "trace": Mean.of([found[layer]["trace"] for found in by_seed]),
+                "sal": mean_estimate([found[layer]["sal"] for found in by_seed]),
+                "gradient": mean_estimate([found[layer]["gradient"] for found in by_seed]),
+                "eigenvalue": mean_estimate([found[layer]["eigenvalues"][0] for found in by_seed]),
+                "trace": mean_estimate([found[layer]["trace"] for found in by_seed]),
             }
             for layer in layers
         },
@@ -153,8 +155,3 @@ def _summary(name: str, records: Sequence[Record], each: _Seeds, ratio: Mean, lo
         quadratic=quadratic,
         taylor=taylor,
     )
-
-
-def _mean_rank(values: Sequence[float], layers: int) -> Mean:
-    mean, ends_of = mean_correlation(values, layers)
-    return Mean(mean, *ends_of)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from howfar.score import Retention, WorstCase
+from howfar.score import Estimate, WorstCase
 from howfar.score.metrics import LEARNED, SHARES
 from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Matrix
@@ -61,10 +61,10 @@ def across_tasks(matrix: Matrix) -> TaskDecisions:
     return TaskDecisions(sides, matrix.seeds == (1, 1))
 
 
-def _side(kept: Retention) -> bool | None:
-    if kept.low is None or kept.high is None or kept.low <= 1 - BROKEN <= kept.high:
+def _side(kept: Estimate) -> bool | None:
+    if kept.ends is None or kept.ends[0] <= 1 - BROKEN <= kept.ends[1]:
         return None
-    return kept.high < 1 - BROKEN
+    return kept.ends[1] < 1 - BROKEN
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def weakest(profiles: Sequence[Profile]) -> list[Weakest]:
     for profile in profiles:
         for protector, worst in profile.worst.items():
             key = profile.dataset, profile.task, protector
-            if protector != CLEAN and (key not in found or worst.kept < found[key].worst.kept):
+            if protector != CLEAN and (key not in found or worst.kept.value < found[key].worst.kept.value):
                 found[key] = Weakest(protector, profile, worst)
-    return sorted(found.values(), key=lambda one: -one.worst.kept)
+    return sorted(found.values(), key=lambda one: -one.worst.kept.value)
 
 
 @dataclass(frozen=True)
@@ -154,14 +154,13 @@ def _rows(groups: Sequence[Group], known: set[tuple[str, str, str]]) -> Iterator
 def _taken(found: tuple[float, Row]) -> float:
     """Return the share of (clean − chance) that is taken."""
     whole, row = found
-    return row.drop / whole
+    return row.drop.value / whole
 
 
 def _bounds(whole: float, row: Row) -> tuple[float, float]:
     """Return the interval of the share of (clean − chance) that is taken; one seed leaves it open on both sides."""
-    if row.drop_low is None or row.drop_high is None:
-        return -math.inf, math.inf
-    return row.drop_low / whole, row.drop_high / whole
+    low, high = row.drop.ends or (-math.inf, math.inf)
+    return low / whole, high / whole
 
 
 def _distance(row: Row, chance: float) -> float:

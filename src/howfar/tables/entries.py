@@ -8,8 +8,9 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.score.drop import drops
 from howfar.store import Record, Store
-from howfar.tables.cells import Cells, Distances, Spreads, by_victim, grouped, protect_spec, seeds_of
-from howfar.tables.entry import Distance, Entry, Runs
+from howfar.tables.cells import Cells, Spreads, by_victim, grouped, protect_spec, seeds_of
+from howfar.tables.distances import Distances, Ud
+from howfar.tables.entry import Entry, Runs
 from howfar.tables.names import CLEAN, Names
 from howfar.tables.schema import sound_records
 
@@ -54,16 +55,12 @@ def entries(store: Store) -> list[Entry]:
     return list(rows.values())
 
 
-def _uds(plain: Cells | None, distances: Distances) -> dict[str, Distance]:
+def _uds(plain: Cells | None, distances: Distances) -> dict[str, Ud]:
     """Return UD of every protector without defense, its interval from the scatter of all of them."""
     pairs = plain.rows() if plain else {}
     found = {label: ud for label, both in pairs.items() if (ud := distances.of(*both))}
     spreads = Spreads((label, seeds_of(pairs[label][1]), ud.values) for label, ud in found.items())
-    rows = {}
-    for label, ud in found.items():
-        low, high = ud.ends(spreads.of(label, seeds_of(pairs[label][1])))
-        rows[label] = Distance(ud.value, low, high, ud.beta, ud.probe_error)
-    return rows
+    return {label: ud.ud(spreads.of(label, seeds_of(pairs[label][1]))) for label, ud in found.items()}
 
 
 def _spreads(plain: Cells | None, part: str) -> Spreads:

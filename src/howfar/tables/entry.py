@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from howfar.errors import HowfarError
-from howfar.score import Drop, Trials, WorstCase, drop, worst_case
-from howfar.score.estimate import DECIMALS, to_json
+from howfar.score import Estimate, Trials, WorstCase, drop, from_json, to_json, worst_case
+from howfar.score.estimate import DECIMALS, under
 from howfar.score.intervals import Spread
 from howfar.score.metrics import LEARNED, SHARES
+from howfar.tables.distances import Ud
 
 FORMAT = "howfar-row-3"  # rows of earlier formats do not say which test images and which versions
 LARGEST = 4 << 20  # bytes of a file
@@ -59,16 +60,8 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Distance:
-    """Unlearnable distance without defense.
-
-    Attributes:
-        value: mean over seeds.
-        low: lower end of its 95 % interval over seeds; None with a single seed.
-        high: upper end.
-        beta: threshold on SAL, nats.
-        probe_error: standard error that comes from the choice of probe images.
-    """
+class _WrittenUd:
+    """UD as a file holds it; its n is that of the runs without defense."""
 
     __pydantic_config__ = STRICT
 
@@ -77,6 +70,11 @@ class Distance:
     high: float | None
     beta: float
     probe_error: float
+
+
+@dataclass(frozen=True)
+class _WithUd:
+    ud: _WrittenUd | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Entry:
             their definition.
         needs_labels: whether the protector must know the targets.
         runs: by defense.
-        ud: unlearnable distance; None where it was not measured.
+        ud: unlearnable distance without defense; None where it was not measured.
         spread: variance of the drop without defense between seeds, pooled over the rows of the victim that were
             measured with the same seeds, and its degrees of freedom; None where there were no others.
         made: versions and device.
@@ -131,7 +129,7 @@ class Entry:
     visibility: dict[str, int | float | None]
     needs_labels: bool
     runs: dict[str, Runs]
-    ud: Distance | None
+    ud: Ud | None
     made: dict[str, str]
     commands: list[str]
     reported: Reported | None = None
@@ -153,7 +151,7 @@ class Entry:
         return f"{readable}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}.json"
 
     @cached_property
-    def loss(self) -> Drop | None:
+    def drop(self) -> Estimate | None:
         """The drop without defense, paired by seed."""
         plain = self.runs.get("none")
         spread = Spread(*self.spread) if self.spread else None
@@ -181,24 +179,27 @@ class Entry:
         eps, linf = self.settings.get("eps"), self.visibility.get("linf")
         if self.norm == "L∞" and isinstance(eps, float) and linf is not None and linf > int(eps * 255 + 1e-6):
             found.append(f"changed by {linf:g}/255, more than its eps of {eps * 255:.4g}/255")
-        if self.loss and self.metric in SHARES and self.loss.clean - self.chance < LEARNED:
+        plain = self.runs.get("none")
+        if plain and self.metric in SHARES and sum(plain.clean) / len(plain.clean) - self.chance < LEARNED:
             found.append("the clean images were hardly learned")
         return found
 
     def as_json(self) -> str:
         """Return the file's text; what follows from the runs stands in it for readers."""
-        found = {"format": FORMAT, **asdict(self), "summary": self.summary(), "unreliable": self.doubts()}
+        ud = self.ud and {**to_json(self.ud.mean), "beta": self.ud.beta, "probe_error": self.ud.probe_error}
+        measured = {**asdict(self), "ud": ud}
+        found = {"format": FORMAT, **measured, "summary": self.summary(), "unreliable": self.doubts()}
         return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def summary(self) -> dict[str, Any]:
         """Return what follows from the runs."""
         found: dict[str, Any] = {}
-        if self.loss:
-            found |= {"drop": self.loss.value, "drop_low": self.loss.low, "drop_high": self.loss.high}
+        if self.drop:
+            found |= to_json(self.drop, names=under("drop"))
         if self.worst:
             best = self.worst.poisoned
-            found |= {"kept": self.worst.kept, "kept_low": self.worst.low, "kept_high": self.worst.high}
-            found |= {"worst_quality": best.quality, "worst_defense": best.defense, "tried": best.tried}
+            found |= to_json(self.worst.kept, names=under("kept"))
+            found |= {"worst_quality": best.quality.value, "worst_defense": best.defense, "tried": best.tried}
         short: dict[str, Any] = to_json(found, DECIMALS)
         return short
 
@@ -253,11 +254,16 @@ def _parsed(path: Path) -> tuple[Entry, dict[str, Any]]:
     said = {key: whole.pop(key, None) for key in ("summary", "unreliable")}
     said["summary"] = said["summary"] if isinstance(said["summary"], dict) else {}
     try:
-        return TypeAdapter(Entry).validate_python(whole), said
+        entry = TypeAdapter(Entry).validate_python({**whole, "ud": None} if "ud" in whole else whole)
+        found = TypeAdapter(_WithUd).validate_python({"ud": whole["ud"]}).ud
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise HowfarError(f"{path}: {place}: {first['msg']}. Write rows with howfar submit.") from error
+    if found is not None:
+        n = len(entry.runs["none"].seeds) if "none" in entry.runs else 0
+        entry = replace(entry, ud=Ud(from_json(asdict(found), n, "t"), found.beta, found.probe_error))
+    return entry, said
 
 
 def _same(said: Any, value: Any) -> bool:

@@ -1,6 +1,15 @@
 """A row of the leaderboard: one protector against one victim and defense."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from howfar.score import Estimate, to_json
+from howfar.score.estimate import DECIMALS, under
+from howfar.tables.distances import Ud
+
+ABOUT = ("dataset", "task", "model", "defense", "protector", "metric", "clean", "poisoned")
+SEEN = ("linf", "l2", "l0", "psnr", "ssim", "needs_labels", "seeds")
+COLUMNS = (*ABOUT, *under("drop"), *under("ud"), "ud_probe_error", "beta", *under("alignment"), *SEEN)  # of files
 
 
 @dataclass(frozen=True)
@@ -17,23 +26,14 @@ class Row:
         clean: mean quality of the clean models on clean test images.
         poisoned: mean quality of the poisoned models on clean test images.
         drop: clean − poisoned, paired by seed.
-        drop_low: lower end of its 95 % interval over seeds; None with a single seed.
-        drop_high: upper end.
         ud: unlearnable distance; None where no layer of the clean model is learnable.
-        ud_low: lower end of its 95 % interval over seeds; None with a single seed.
-        ud_high: upper end.
-        ud_probe_error: standard error of UD that comes from the choice of probe images.
-        beta: threshold on SAL, nats.
         alignment: learning alignment, −1 to 1, mean over seeds; None where it was not measured.
-        alignment_low: lower end of its 95 % interval over seeds; None with a single seed.
-        alignment_high: upper end.
         linf: largest change after rounding, in 1/255.
         l2: mean L2 norm of the change, images in [0, 1].
         l0: mean share of pixels changed.
         psnr: dB; None where nothing changed (``linf`` is 0), and where it was not measured.
         ssim: structural similarity; None for images smaller than its window, and where it was not measured.
         needs_labels: whether the protector must know the classes.
-        seeds: number of pairs.
     """
 
     dataset: str
@@ -44,21 +44,27 @@ class Row:
     metric: str
     clean: float
     poisoned: float
-    drop: float
-    drop_low: float | None
-    drop_high: float | None
-    ud: float | None
-    ud_low: float | None
-    ud_high: float | None
-    ud_probe_error: float | None
-    beta: float | None
-    alignment: float | None
-    alignment_low: float | None
-    alignment_high: float | None
+    drop: Estimate
+    ud: Ud | None
+    alignment: Estimate | None
     linf: int | None
     l2: float | None
     l0: float | None
     psnr: float | None
     ssim: float | None
     needs_labels: bool | None
-    seeds: int
+
+    @property
+    def seeds(self) -> int:
+        """Number of pairs."""
+        return self.drop.n
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values that files hold, in their order."""
+        found = dict.fromkeys(COLUMNS) | {name: getattr(self, name) for name in (*ABOUT, *SEEN)}
+        ud = self.ud.mean if self.ud else None
+        for name, estimate in (("drop", self.drop), ("ud", ud), ("alignment", self.alignment)):
+            found |= to_json(estimate, names=under(name)) if estimate else {}
+        found |= {"ud_probe_error": self.ud.probe_error, "beta": self.ud.beta} if self.ud else {}
+        written: dict[str, Any] = to_json(found, DECIMALS)
+        return written

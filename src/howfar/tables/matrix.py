@@ -1,25 +1,11 @@
 """Tasks × protectors: what each task retains from the images of each protector."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from howfar.score import Retention
-
-
-@dataclass(frozen=True)
-class UD:
-    """Unlearnable distance of one task.
-
-    Attributes:
-        value: mean over seeds.
-        low: lower end of its 95 % interval over seeds; None with a single seed.
-        high: upper end.
-        probe_error: standard error that comes from the choice of probe images.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    probe_error: float
+from howfar.score import Estimate, to_json
+from howfar.score.estimate import DECIMALS
+from howfar.tables.distances import Ud
 
 
 @dataclass(frozen=True)
@@ -37,9 +23,9 @@ class Cell:
 
     clean: float
     protected: float
-    retention: Retention
+    retention: Estimate
     sal: float | None = None
-    ud: UD | None = None
+    ud: Ud | None = None
 
 
 @dataclass(frozen=True)
@@ -118,3 +104,22 @@ class Matrix:
     def alone(self) -> list[str]:
         """Names of the tasks that were learned alone, in the order of ``alike``."""
         return [column.name for column in self.columns if not column.joint]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values that files hold."""
+        kinds = ("name", "metric", "chance", "higher_is_better")
+        found = {
+            "dataset": self.dataset, "model": self.model, "defense": self.defense,
+            "columns": [{kind: getattr(column, kind) for kind in kinds} for column in self.columns],
+            "cells": {label: {name: _written(cell) for name, cell in row.items()} for label, row in self.cells.items()},
+            "summaries": {label: asdict(summary) for label, summary in self.summaries.items()},
+            "seeds": self.seeds, "alike": self.alike,
+        }  # fmt: skip
+        written: dict[str, Any] = to_json(found, DECIMALS)
+        return written
+
+
+def _written(cell: Cell) -> dict[str, Any]:
+    ud = cell.ud and {**to_json(cell.ud.mean), "probe_error": cell.ud.probe_error}
+    kept = {**to_json(cell.retention), "seeds": cell.retention.n}
+    return {"clean": cell.clean, "protected": cell.protected, "retention": kept, "sal": cell.sal, "ud": ud}

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.score import DoseResponse
-from howfar.score.intervals import text
+from howfar.score import DoseResponse, Estimate
 from howfar.tables.landscapes import Scene
 from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Matrix
@@ -107,9 +106,7 @@ class Protected:
         protected: the same images after protection.
         visibility: over the whole set.
         curve: readings of the crafting, such as the surrogate's error after every round.
-        seconds_per_image: of crafting alone, mean over seeds; see ``howfar.steps.protect``.
-        seconds_low: lower end of its interval; None with a single seed.
-        seconds_high: upper end.
+        seconds: of crafting alone per image, mean over seeds; see ``howfar.steps.protect``.
     """
 
     dataset: str
@@ -118,9 +115,7 @@ class Protected:
     protected: NDArray[np.uint8] | None
     visibility: dict[str, Any]
     curve: list[float]
-    seconds_per_image: float
-    seconds_low: float | None
-    seconds_high: float | None
+    seconds: Estimate
 
     @property
     def spectra(self) -> tuple[Spectrum, Spectrum] | None:
@@ -190,8 +185,7 @@ class Page:
     def __repr__(self) -> str:
         """Return one line a row of the leaderboard; curves and pictures are left out."""
         lines = [
-            f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: drop "
-            f"{text(row.drop, row.drop_low, row.drop_high, row.seeds)}"
+            f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: drop {row.drop.text}"
             for row in self.rows[:SHOWN]
         ]
         more = [f"  and {len(self.rows) - SHOWN} more"] if len(self.rows) > SHOWN else []
@@ -209,8 +203,8 @@ class Page:
             "circumstances": self.circumstances,
             "protectors": {
                 f"{p.dataset} / {p.protector}": {
-                    "seconds_per_image": p.seconds_per_image,
-                    "interval": [p.seconds_low, p.seconds_high],
+                    "seconds_per_image": p.seconds.value,
+                    "interval": [p.seconds.low, p.seconds.high],
                 }
                 for p in self.protected
             },

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from howfar.errors import UsageError
-from howfar.score import Trials, WorstCase, worst_case
+from howfar.score import Trials, WorstCase, to_json, worst_case
+from howfar.score.estimate import DECIMALS
 from howfar.store import Record
 from howfar.tables.cells import Cells, by_victim, grouped
 from howfar.tables.names import CLEAN, protection, victim
@@ -48,6 +50,13 @@ class Profile:
         """Return whether not every defense was tried, so that even less may be left."""
         return len(self.quality[protector]) < len(self.defenses)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values that files hold."""
+        about = ("dataset", "task", "model", "metric", "chance", "defenses", "quality")
+        worst = {name: case.as_dict() for name, case in self.worst.items()}
+        found: dict[str, Any] = to_json({**{name: getattr(self, name) for name in about}, "worst": worst}, DECIMALS)
+        return found
+
 
 def profiles(groups: Sequence[Cells]) -> list[Profile]:
     """Return one profile for each victim that met at least two defenses.
@@ -66,7 +75,7 @@ def _profile(members: Sequence[Cells]) -> Profile:
     first = next(iter(next(iter(members[0].runs.values())).values())).result
     sign = 1 if first["higher_is_better"] else -1
     learned = {name: max(sign * value for value in values.values()) for name, values in quality.items()}
-    order = sorted(quality, key=lambda name: (-worst[name].kept if name in worst else learned[name], name))
+    order = sorted(quality, key=lambda name: (-worst[name].kept.value if name in worst else learned[name], name))
     return Profile(
         **{key: value for key, value in members[0].labels.items() if key != "defense"},
         metric=first["metric"],
@@ -92,7 +101,7 @@ def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str
         by_protector = _by_defense(members)
         for protector, runs in by_protector.items():
             case = None if protector == CLEAN else worst_of(by_protector.get(CLEAN, {}), runs, judged="validation")
-            if case is not None and case.kept < least:
+            if case is not None and case.kept.value < least:
                 spec = next(iter(next(iter(runs.values())).values())).spec
                 names = members[0].labels
                 found[victim(spec), protection(spec)] = f"{protector} against {names['model']}, {names['task']}"

@@ -45,5 +45,5 @@ def files(entries: Sequence[Entry]) -> list[str]:
 
 
 def _place(entry: Entry) -> tuple[bool, float, float, str]:
-    kept = entry.worst.kept if entry.worst else 0.0
-    return entry.worst is None, -kept, -(entry.loss.value if entry.loss else 0.0), entry.protector
+    kept = entry.worst.kept.value if entry.worst else 0.0
+    return entry.worst is None, -kept, -(entry.drop.value if entry.drop else 0.0), entry.protector

@@ -1,9 +1,8 @@
 """Records of trajectories -> which weights diverge because the data was protected."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
 from howfar.probe import Trajectory
-from howfar.score import differing, distances, groups_that_differ, paths
-from howfar.score.intervals import Spread, mean_interval
+from howfar.score import Estimate, differing, distances, groups_that_differ, paths, to_json
+from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
 from howfar.tables.names import CLEAN, Names, shared
@@ -21,26 +20,6 @@ from howfar.tables.schema import sound_record
 
 Floats = NDArray[np.float64]
 SHARES = ("parameters", "filters", "layers", "turns_back", "clean_turns_back")
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over seeds with its 95 % interval; ends are None for one seed."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float], spread: Spread | None = None) -> "Mean":
-        """Return the mean with Student's interval; ``spread`` is that of all protectors of the table."""
-        low, high = mean_interval(values, spread=spread)
-        return cls(float(np.mean(values)), low, high)
-
-    def exponential(self) -> "Mean":
-        """Return the geometric mean whose logarithm this is."""
-        low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
-        return Mean(math.exp(self.value), low, high)
 
 
 @dataclass(frozen=True)
@@ -84,16 +63,17 @@ class Divergence:
     protector: str
     seeds: int
     orders: int
-    parameters: Mean
-    filters: Mean
-    layers: Mean
-    turns_back: Mean
-    clean_turns_back: Mean
+    parameters: Estimate
+    filters: Estimate
+    layers: Estimate
+    turns_back: Estimate
+    clean_turns_back: Estimate
     by_layer: dict[str, Layer]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        found: dict[str, Any] = to_json(self)
+        return found
 
 
 @dataclass(frozen=True)
@@ -178,7 +158,7 @@ def _divergences(
             orders=orders,
             by_layer={layer: _averaged([one.by_layer[layer] for one in each]) for layer in each[0].by_layer},
             **{
-                share: Mean.of([getattr(one, share) for one in each], spreads[share].of(name, seeds))
+                share: mean_estimate([getattr(one, share) for one in each], spread=spreads[share].of(name, seeds))
                 for share in SHARES
             },
         )

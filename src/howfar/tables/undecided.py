@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from howfar.arrays import canonical
 from howfar.errors import UsageError
-from howfar.score import Drop, Retention, retention
+from howfar.score import Estimate, retention
 from howfar.score.metrics import SHARES
 from howfar.store import Record
 from howfar.tables.cells import Cells, Spreads, drop_of, drops_of, grouped, seeds_of
@@ -18,21 +18,21 @@ def line_of(spec: Spec) -> Line:
     return canonical(shared(spec)), protection(spec)
 
 
-def undecided(victims: Sequence[Record], *, points: float, holds: float, looks: int) -> set[Line]:
+def undecided(victims: Sequence[Record], *, points: float, holds: float, analyses: int) -> set[Line]:
     """Return the rows that need more seeds.
 
     A row is decided once its drop or its retention is known to ± ``points``, or once the interval of its retention
-    lies on one side of 1 − ``holds``. Each of several looks at the data takes 1 ÷ ``looks`` of an error of 5 %
-    (Bonferroni), so that all looks together keep it. Rows that cannot be paired with clean runs are decided: more
+    lies on one side of 1 − ``holds``. Each of several interim analyses takes 1 ÷ ``analyses`` of an error of
+    5 % (Bonferroni), so that all of them together keep it. Rows that cannot be paired with clean runs are decided: more
     seeds do not help them.
 
     Args:
         victims: finished ones, with the seeds run so far.
         points: half-width asked for, in percentage points; it applies to the drop where the metric is a share.
         holds: share of (clean − chance) from which on a protection holds.
-        looks: how often the rows may be judged, this time included.
+        analyses: how often the rows may be judged, this time included.
     """
-    confidence = 1 - 0.05 / looks
+    confidence = 1 - 0.05 / analyses
     found: set[Line] = set()
     for cells in grouped(victims):
         rows = cells.rows()
@@ -40,30 +40,27 @@ def undecided(victims: Sequence[Record], *, points: float, holds: float, looks: 
         for label, (before, after) in rows.items():
             if label == CLEAN:
                 continue
-            fallen = drop_of(before, after, scatter.of(label, seeds_of(after)), confidence=confidence)
+            lost = drop_of(before, after, scatter.of(label, seeds_of(after)), confidence=confidence)
             kept = _retention(cells, label, confidence)
-            if not (_narrow(fallen, kept, after[0].result["metric"], points) or _sided(kept, holds)):
+            if not (_narrow(lost, kept, after[0].result["metric"], points) or _sided(kept, holds)):
                 found.add(line_of(after[0].spec))
     return found
 
 
-def _narrow(fallen: Drop, kept: Retention | None, metric: str, points: float) -> bool:
+def _narrow(lost: Estimate, kept: Estimate | None, metric: str, points: float) -> bool:
     """Return whether the drop or the retention is known well enough."""
-    ends = [(fallen.low, fallen.high)] if metric in SHARES else []
-    ends += [(kept.low, kept.high)] if kept else []
-    return any(low is not None and high is not None and 50 * (high - low) <= points for low, high in ends)
+    known = [one.ends for one in ((lost if metric in SHARES else None), kept) if one]
+    return any(50 * (ends[1] - ends[0]) <= points for ends in known if ends)
 
 
-def _sided(kept: Retention | None, holds: float) -> bool:
+def _sided(kept: Estimate | None, holds: float) -> bool:
     """Return whether the interval of the retention says that the protection holds, or that it does not."""
     if kept is None:
         return True  # the clean images were not learned: no number of seeds tells what is retained
-    if kept.low is None or kept.high is None:
-        return False
-    return kept.high < 1 - holds or kept.low > 1 - holds
+    return kept.ends is not None and (kept.ends[1] < 1 - holds or kept.ends[0] > 1 - holds)
 
 
-def _retention(cells: Cells, label: str, confidence: float) -> Retention | None:
+def _retention(cells: Cells, label: str, confidence: float) -> Estimate | None:
     """Return what a row retains; None where the clean images were not learned."""
     before, after = cells.pairs(label)
     result = after[0].result
