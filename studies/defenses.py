@@ -27,6 +27,7 @@ from howfar.score.intervals import mean_estimate
 from howfar.score.worst_case import BASELINES
 from howfar.store import Record, open_store
 from howfar.tables import CLEAN, collect
+from howfar.tables.names import Names
 from howfar.tables.page import Page
 from howfar.tables.profiles import Profile
 
@@ -106,8 +107,9 @@ def tables() -> dict[str, str]:
 def matrix(profile: Profile, records: Sequence[Record]) -> str:
     """Return quality in %, mean over seeds ± half of its 95 % interval; the best of every column in bold."""
     found: dict[tuple[str, str], list[float]] = {}
+    labels = Names(records)
     for record in records:
-        cell = record.spec["protector"]["label"], record.spec["defense"]["label"]
+        cell = labels.row(record.spec), labels.tables(record.spec)["defense"]
         found.setdefault(cell, []).append(record.result["quality"])
     names = [CLEAN, *(name for name in profile.quality if name != CLEAN)]
     rivals = [defense for defense in profile.defenses if defense not in BASELINES]

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from howfar.arrays import canonical
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.experiment import Experiment
 from howfar.probe import Probe, Sharpness
@@ -15,8 +16,7 @@ from howfar.score.drop import drop
 from howfar.score.intervals import mean_estimate, pooled
 from howfar.score.unlearnable_distance import Readings
 from howfar.store import Record, Store
-from howfar.tables.names import CLEAN, crafted
-from howfar.tables.schema import sound_record
+from howfar.tables.names import CLEAN, Names, shared
 
 STARTS = 20  # random starts of k-means that are tried
 CLOSE = 0.03  # of UD: two ways to measure agree
@@ -78,7 +78,13 @@ def ablated(experiments: Sequence[Experiment], store: Store) -> list[Variant]:
 
 
 def compared(records: Sequence[Record]) -> list[Variant]:
-    """Return the table of finished records; see ``ablated``."""
+    """Return the table of finished records; see ``ablated``.
+
+    Raises:
+        UsageError: for records that differ in more than protector and seed, versions included.
+    """
+    if len({canonical(shared(record.spec)) for record in records}) > 1:
+        raise UsageError("the records differ in model, defense, task, data or version. Give those of one victim.")
     runs = _runs(records)
     first_spec = records[0].spec
     probes = [_label(spec) for spec in (first_spec["probe"], *first_spec["variants"])]
@@ -145,16 +151,16 @@ def _label(spec: Mapping[str, Any]) -> str:
 
 def _runs(records: Sequence[Record]) -> dict[tuple[str, int], Epochs]:
     runs: dict[tuple[str, int], Epochs] = {}
+    names = Names(records)
     for record in records:
-        cell = crafted(record.spec), record.spec["seed"]
-        if cell in runs:
-            raise UsageError(
-                f"{cell[0]} with seed {cell[1]} is there twice. Give one model, defense, task and data set."
-            )
-        runs[cell] = [
+        runs[names.row(record.spec), record.spec["seed"]] = [
             {**epoch, "quality": record.result["quality"], "higher_is_better": record.result["higher_is_better"]}
             for epoch in record.result["epochs"]
         ]
+    for name in {name for name, _ in runs}:
+        for seed in {seed for _, seed in runs}:
+            if (name, seed) not in runs:
+                raise UsageError(f"{name} has no run with seed {seed}. Run the same command again.")
     return runs
 
 

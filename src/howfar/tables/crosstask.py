@@ -57,11 +57,11 @@ def matrices(
 
     Where every task has a network of its own and no other, one matrix holds them all.
     """
-    several = any("parts" in record.result for record in victims)
     names = names or Names(victims)
     tables = {record.key: names.tables(record.spec) for record in victims}
     tasks = {key: table["task"] for key, table in tables.items()}
-    if len(set(tasks.values())) < least and not several:
+    joint = {tasks[record.key] for record in victims if "parts" in record.result}
+    if len(set(tasks.values())) < least and not joint:
         return []
     groups: dict[str, _Victims] = {}
     apart = _apart(victims)
@@ -70,7 +70,7 @@ def matrices(
         source = source_of(record.spec) if knows_targets(record.spec["protector"]["label"]) else ""
         row, task, seed = (names.crafted_for(record.spec), source), tasks[record.key], record.spec["seed"]
         group.crafted[row[0]] = names.parts(record.spec)
-        for column, quality in _qualities(record, task):
+        for column, quality in _qualities(record, task, alone=len(joint) < 2):
             group.models[column.name] = tables[record.key]["model"]
             group.columns[column.name] = column
             group.found[column.name][row][seed] = quality
@@ -98,8 +98,9 @@ def _apart(victims: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def _qualities(record: Record, task: str) -> Iterator[tuple[Column, float]]:
-    result, name = record.result, record.spec["task"]["name"]
+def _qualities(record: Record, task: str, *, alone: bool) -> Iterator[tuple[Column, float]]:
+    """Yield the tasks of a victim and their qualities; of a joint task its parts, by its name unless it is alone."""
+    result, name = record.result, record.spec["task"]["name"] if alone else task
     if "parts" not in result:
         yield Column(task, result["metric"], result["chance"], result["higher_is_better"]), result["quality"]
     for part, values in result.get("parts", {}).items():

@@ -14,7 +14,7 @@ from howfar.score.correlation import mean_correlation
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.cells import Spreads
-from howfar.tables.names import CLEAN, shared
+from howfar.tables.names import CLEAN, Names, shared
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,42 @@ def curvatures(store: Store, keys: Iterable[str]) -> list[CurvatureSummary]:
         store: where the readings are.
         keys: of those that count.
     """
-    tables: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for key in keys:
-        record = sound_record(store, "curvature", key)
-        if record is not None:
-            tables[_victim(store, record)][record.spec["protector"]].append(record)
+    tables: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
+    for one in measured(store, keys):
+        tables[one.victim][one.protector].append(one)
     return [summary for rows in tables.values() for summary in _summaries(rows)]
 
 
-def _victim(store: Store, record: Record) -> str:
-    """Return what identifies the victim whose curvature was measured: all of its specification, where it is known."""
-    path = sound_record(store, "trajectory", record.spec["trajectory"])
-    settings = {key: record.spec[key] for key in ("dataset", "model", "settings", "version")}
-    return canonical([settings, shared(path.spec) if path else {}])
+@dataclass(frozen=True)
+class Measured:
+    """A reading of the curvature of one network.
+
+    Attributes:
+        victim: all that identifies the victim and the way to measure, whatever it learned from and whatever its seed.
+        model: name of the victim.
+        protector: name of what it learned from.
+        record: the reading.
+    """
+
+    victim: str
+    model: str
+    protector: str
+    record: Record
+
+
+def measured(store: Store, keys: Iterable[str]) -> list[Measured]:
+    """Return the readings of some keys; names tell apart what differs in its specification, versions included."""
+    records = [record for key in keys if (record := store.find("curvature", key))]
+    paths = {record.key: store.find("trajectory", record.spec["trajectory"]) for record in records}
+    names = Names(path for path in paths.values() if path)
+    found = []
+    for record in records:
+        spec, path = record.spec, paths[record.key]
+        settings = {key: spec[key] for key in ("dataset", "model", "settings", "version")}
+        victim = canonical([settings, shared(path.spec) if path else {}])
+        model = names.tables(path.spec)["model"] if path else spec["model"]
+        found.append(Measured(victim, model, names.row(path.spec) if path else spec["protector"], record))
+    return found
 
 
 @dataclass(frozen=True)
@@ -96,17 +119,17 @@ class _Seeds:
     ranks: tuple[list[float], list[float], list[float]]
 
 
-def _summaries(rows: Mapping[str, Sequence[Record]]) -> Iterator[CurvatureSummary]:
+def _summaries(rows: Mapping[str, Sequence[Measured]]) -> Iterator[CurvatureSummary]:
     """Yield every protector of one victim."""
-    clean = {record.spec["seed"]: record.result["layers"] for record in rows[CLEAN]}
-    found = {name: _by_seed(records, clean) for name, records in rows.items()}
+    clean = {one.record.spec["seed"]: one.record.result["layers"] for one in rows[CLEAN]}
+    found = {name: _by_seed([one.record for one in row], clean) for name, row in rows.items()}
     ratios = Spreads((name, each.seeds, each.ratio) for name, each in found.items())
     shares = Spreads((name, each.seeds, each.lower) for name, each in found.items())
-    for name, records in rows.items():
+    for name, row in rows.items():
         each = found[name]
         ratio = mean_estimate(each.ratio, spread=ratios.of(name, each.seeds))
         lower = mean_estimate(each.lower, spread=shares.of(name, each.seeds))
-        yield _summary(name, records, each, ratio, lower)
+        yield _summary(row, each, ratio, lower)
 
 
 def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) -> _Seeds:
@@ -128,14 +151,15 @@ def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) 
     return _Seeds([record.spec["seed"] for record in records], ratio, lower, ranks)
 
 
-def _summary(name: str, records: Sequence[Record], each: _Seeds, ratio: Estimate, lower: Estimate) -> CurvatureSummary:
+def _summary(row: Sequence[Measured], each: _Seeds, ratio: Estimate, lower: Estimate) -> CurvatureSummary:
+    records = [one.record for one in row]
     layers = [layer for layer in records[0].result["layers"] if layer]
     by_seed = [record.result["layers"] for record in records]
     settled = [layer["converged"] for found in by_seed for layer in found.values()]
     linear, quadratic, taylor = (mean_correlation(values, len(layers)) for values in each.ranks)
     return CurvatureSummary(
-        model=records[0].spec["model"],
-        protector=name,
+        model=row[0].model,
+        protector=row[0].protector,
         seeds=len(records),
         converged=float(np.mean(settled)),
         top=mean_estimate([found[""]["eigenvalues"][0] for found in by_seed]),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from howfar.store import Store
+from howfar.tables.curvatures import measured
 from howfar.tables.landscapes import Grid
 
 
@@ -42,18 +43,18 @@ def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
         store: where the readings are.
         keys: of those that count; readings whose lines were not kept are left out.
     """
-    found: dict[tuple[str, int], dict[str, dict[str, Cut]]] = {}
-    for key in keys:
-        record = store.find("curvature", key)
-        if record is None or not store.has_arrays("curvature", key):
+    found: dict[tuple[str, str, int], dict[str, dict[str, Cut]]] = {}
+    for one in measured(store, keys):
+        record = one.record
+        if not store.has_arrays("curvature", record.key):
             continue
-        lines = store.arrays("curvature", key)
-        layers = found.setdefault((record.spec["model"], record.spec["seed"]), {})
+        lines = store.arrays("curvature", record.key)
+        layers = found.setdefault((one.victim, one.model, record.spec["seed"]), {})
         for name in filter(None, record.result["layers"]):
             here = lines[f"gradient:{name}"][len(lines[f"gradient:{name}"]) // 2]
-            layers.setdefault(name, {})[record.spec["protector"]] = Cut(
+            layers.setdefault(name, {})[one.protector] = Cut(
                 distances=lines[f"distances:{name}"].tolist(),
                 gradient=(lines[f"gradient:{name}"] - here).tolist(),
                 random=(lines[f"random:{name}"] - here).tolist(),
             )
-    return [Cuts(f"{model} · seed {seed}", layers) for (model, seed), layers in found.items()]
+    return [Cuts(f"{model} · seed {seed}", layers) for (_, model, seed), layers in found.items()]

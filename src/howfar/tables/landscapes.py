@@ -7,6 +7,7 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.score.estimate import to_json
+from howfar.spec import told_apart
 from howfar.store import Record, Store
 from howfar.tables.schema import sound_records
 
@@ -89,20 +90,29 @@ def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
         keys: of those that count; None takes all whose arrays are there.
     """
     wanted = None if keys is None else set(keys)
-    found: dict[str, list[Record]] = {}
+    found: dict[tuple[str, str], list[Record]] = {}
     for record in sound_records(store, "landscape"):
         if (wanted is None or record.key in wanted) and store.whole("landscape", record.key):
-            found.setdefault(canonical(record.spec["scene"]), []).append(record)
-    return [_scene(store, records) for _, records in sorted(found.items())]
+            found.setdefault((canonical(record.spec["scene"]), _version(record)), []).append(record)
+    apart = told_apart((scene, {"version": version}) for scene, version in found)
+    return [
+        _scene(store, records, apart[scene, canonical({"version": version})])
+        for (scene, version), records in sorted(found.items())
+    ]
 
 
-def _scene(store: Store, records: list[Record]) -> Scene:
+def _version(record: Record) -> str:
+    """Return the version of the step that computed a surface."""
+    return canonical(record.spec.get("version"))
+
+
+def _scene(store: Store, records: list[Record], suffix: str) -> Scene:
     about = records[0].spec["scene"]
     view = about["view"]
     order = list(about["trajectories"])
     records.sort(key=lambda r: (r.spec["panel"]["draw"], order.index(r.spec["panel"]["around"]), _place(r, order)))
     return Scene(
-        title=f"{about['dataset']} · {about['task']} · {about['model']} · seed {about['seed']}",
+        title=f"{about['dataset']} · {about['task']} · {about['model']} · seed {about['seed']}{suffix}",
         plane=PLANES[view["plane"]]
         + (f" ({view['layer'] or view['weights']})" if view["layer"] or view["weights"] else ""),
         norms=view["norms"],
