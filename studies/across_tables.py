@@ -21,7 +21,7 @@ from howfar.spec import parse, split_list
 from howfar.store import Record
 from howfar.tables.crosstask import matrices
 from howfar.tables.distances import Distances, Ud
-from howfar.tables.matrix import Cell, Column, Matrix
+from howfar.tables.matrix import Column, Matrix, TaskResult
 from howfar.tables.names import CLEAN, knows_targets, source_of
 
 NAMES = {
@@ -172,7 +172,7 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
             if record.result["ud"]:
                 value, low, high, beta = record.result["ud"]
                 uds[label, task] = Ud(Estimate(value, low, high, len(values["seeds"]), "t"), beta, 0.0)
-        cells: dict[str, dict[str, Cell]] = {}
+        cells: dict[str, dict[str, TaskResult]] = {}
         for task, by_label in runs.items():
             for label, (clean, protected) in by_label.items():
                 others = [other for name, (_, other) in by_label.items() if name != label and len(other) == len(clean)]
@@ -181,13 +181,13 @@ def rowed(rows: Sequence[Record], defenses: Iterable[str], seeds: Sequence[int] 
                     clean, protected, chance=column.chance, higher_is_better=column.higher_is_better, others=others
                 )  # fmt: skip
                 mean = float(np.mean(clean)), float(np.mean(protected))
-                cells.setdefault(label, {})[task] = Cell(*mean, kept, ud=uds.get((label, task)))
+                cells.setdefault(label, {})[task] = TaskResult(*mean, kept, ud=uds.get((label, task)))
         ordered = sorted(columns.values(), key=lambda column: (bool(column.joint), list(NAMES).index(column.task)))
         crafted = {label: _crafted(label) for label in cells}
         matrix = Matrix("", rows[0].spec["model"], defense, ordered, cells, {}, (0, 0), {}, crafted)
         worst = {label: max(_others(matrix, label).values(), default=9.0) for label in cells}
         order = sorted(cells, key=lambda label: (worst[label], label))
-        found.append(replace(matrix, cells={label: cells[label] for label in order}))
+        found.append(replace(matrix, results={label: cells[label] for label in order}))
     return Found(found, qualities)
 
 
@@ -197,13 +197,13 @@ def crossed(found: Sequence[Matrix], *, summed: bool) -> str:
     columns = found[0].columns
     lines = []
     for matrix in found:
-        known = {name: cell for row in matrix.cells.values() for name, cell in row.items()}
+        known = {name: cell for row in matrix.results.values() for name, cell in row.items()}
         clean = [
             f"{shown(column.metric, known[column.name].clean)} (chance {shown(column.metric, column.chance)})"
             for column in matrix.columns
         ]
         lines.append([*([code(matrix.model)] if several else []), "clean", *clean, *(["–", "100"] if summed else [])])
-        for label, row in matrix.cells.items():
+        for label, row in matrix.results.items():
             cells = [_text(column, row.get(column.name)) for column in matrix.columns]
             own, others = _own(matrix, label), _others(matrix, label)
             sums = [
@@ -229,11 +229,11 @@ def defended(found: Found, task: str, *, turned: bool = False) -> str:
     """
     matrix_of = {matrix.defense: matrix for matrix in found.matrices}
     plain = matrix_of["none"]
-    labels = [label for label in plain.cells if task in plain.cells[label]]
+    labels = [label for label in plain.results if task in plain.results[label]]
     (column,) = (column for column in plain.columns if column.name == task)
     lines = []
     for defense, matrix in matrix_of.items():
-        cells = [matrix.cells.get(label, {}).get(task) for label in labels]
+        cells = [matrix.results.get(label, {}).get(task) for label in labels]
         known = [cell for cell in cells if cell]
         if known:
             lines.append([defense, shown(column.metric, known[0].clean), *(_text(column, cell) for cell in cells)])
@@ -249,7 +249,7 @@ def defended(found: Found, task: str, *, turned: bool = False) -> str:
 def apart(matrix: Matrix, *, kept: bool = True) -> str:
     """Return UD of every task with its interval, beside what is retained if wanted."""
     lines = []
-    for label, row in matrix.cells.items():
+    for label, row in matrix.results.items():
         cells = [row[column.name] for column in matrix.columns]
         uds = [ranged(cell.ud.mean if cell.ud else None) for cell in cells]
         both = [f"{retained(cell.retention)}, {ud}" for cell, ud in zip(cells, uds, strict=True)]
@@ -291,14 +291,14 @@ def _column(row: Record) -> Column:
 
 def _own(matrix: Matrix, label: str) -> dict[str, float]:
     sources = matrix.crafted[label][1].removeprefix("joint:").split("+")
-    row = matrix.cells[label]
+    row = matrix.results[label]
     return {c.name: row[c.name].retention.value for c in matrix.columns if c.name in row and c.task in sources}
 
 
 def _others(matrix: Matrix, label: str) -> dict[str, float]:
     own = _own(matrix, label)
-    return {name: cell.retention.value for name, cell in matrix.cells[label].items() if name not in own}
+    return {name: cell.retention.value for name, cell in matrix.results[label].items() if name not in own}
 
 
-def _text(column: Column, cell: Cell | None) -> str:
+def _text(column: Column, cell: TaskResult | None) -> str:
     return "–" if cell is None else f"{shown(column.metric, cell.protected)} ({retained(cell.retention)})"

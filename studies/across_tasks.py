@@ -93,9 +93,9 @@ def worst_cases(
     plain = next(matrix for matrix in found if matrix.defense == "none")
     tried = [plain, *(m for m in found if m is not plain and m.model == plain.model)]
     yield ["protector", "task", *(matrix.defense for matrix in tried), "kept at worst"]
-    for label, row in plain.cells.items():
+    for label, row in plain.results.items():
         for column in (column for column in plain.columns if column.name in row):
-            cells = {m.defense: m.cells.get(label, {}).get(column.name) for m in tried}
+            cells = {m.defense: m.results.get(label, {}).get(column.name) for m in tried}
             sign = 1 if column.higher_is_better else -1
             got = {n: sign * c.protected for n, c in cells.items() if c}
             worst, floor = max(got, key=lambda name: got[name]), max(got["none"], sign * column.chance)

@@ -18,8 +18,8 @@ from howfar.clock import circumstances
 from howfar.errors import HowfarError
 from howfar.score import CleanRuns
 from howfar.store import Record, Store, open_store
-from howfar.tables.cells import drops_of, grouped
 from howfar.tables.distances import readings_of
+from howfar.tables.groups import drops_of, grouped
 from howfar.tables.names import CLEAN
 
 COSINE, ERROR, UNBIASED, CLEAN_NORM, PROTECTED_NORM = range(5)  # places in a record

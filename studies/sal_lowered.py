@@ -17,8 +17,8 @@ from howfar.report.numbers import ranged
 from howfar.score import rank_correlation
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store, open_store
-from howfar.tables.cells import drops_of, grouped
 from howfar.tables.distances import readings_of
+from howfar.tables.groups import drops_of, grouped
 from howfar.tables.names import CLEAN
 
 FLOOR = 1e-6  # nats; smaller SALs count as this

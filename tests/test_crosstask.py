@@ -21,7 +21,7 @@ from howfar.tables import collect
 from howfar.tables.crosstask import _summary, matrices
 from howfar.tables.distances import Distances
 from howfar.tables.entries import entries
-from howfar.tables.matrix import Cell, Column
+from howfar.tables.matrix import Column, TaskResult
 from howfar.tables.page import Page
 from howfar.tables.ranking import ranked
 
@@ -78,10 +78,10 @@ def test_the_matrix_has_a_row_a_source_and_a_column_a_task(page: Page) -> None:
         "class_scene", "normal", "class_scene (joint)", "normal (joint)",
     ]  # fmt: skip
     assert matrix.seeds == (2, 2)
-    names = {name.partition("[")[0] + name.partition("]")[2] for name in matrix.cells}
+    names = {name.partition("[")[0] + name.partition("]")[2] for name in matrix.results}
     assert names == {"random", "em ← class_scene", "em ← normal"}
     for name, summary in matrix.summaries.items():
-        kept = {task: cell.retention.value for task, cell in matrix.cells[name].items()}
+        kept = {task: cell.retention.value for task, cell in matrix.results[name].items()}
         source = name.partition(" ← ")[2]
         others = {task: value for task, value in kept.items() if task.partition(" (")[0] != source}
         assert summary.worst == max(others.values())
@@ -91,7 +91,7 @@ def test_the_matrix_has_a_row_a_source_and_a_column_a_task(page: Page) -> None:
 
 def test_tasks_of_a_joint_source_are_its_own() -> None:
     row = {
-        name: Cell(0.9, after, retention([0.9, 0.8], [after, after], chance=0.1))
+        name: TaskResult(0.9, after, retention([0.9, 0.8], [after, after], chance=0.1))
         for name, after in (("class_scene", 0.2), ("normal", 0.3), ("depth_euclidean", 0.7), ("keypoints2d", 0.8))
     }
     columns = {name: Column(name, "accuracy", 0.1, True) for name in row}
@@ -100,7 +100,7 @@ def test_tasks_of_a_joint_source_are_its_own() -> None:
     assert summary.own == row["normal"].retention.value
     assert (summary.worst, summary.task) == (row["keypoints2d"].retention.value, "keypoints2d")
     assert summary.mean == pytest.approx((summary.worst + row["depth_euclidean"].retention.value) / 2)
-    row["depth_euclidean"] = Cell(0.9, 0.0, retention([0.9, 0.8], [0.0, 0.0], chance=0.1))
+    row["depth_euclidean"] = TaskResult(0.9, 0.0, retention([0.9, 0.8], [0.0, 0.0], chance=0.1))
     below = _summary(row, columns, "joint:class_scene+normal")
     assert below is not None
     assert below.mean == pytest.approx(summary.worst / 2), "what is worse than chance makes up for no other"
@@ -113,7 +113,7 @@ def test_retention_is_what_the_records_say(finished: tuple[Store, list[Experimen
         spec = record.spec
         key = (spec["protector"]["label"], spec["source_task"]["name"], spec["task"]["label"])
         values.setdefault(key, []).append(record.result["quality"])
-    for name, row in matrix.cells.items():
+    for name, row in matrix.results.items():
         protector, _, source = name.partition(" ← ")
         for task, cell in row.items():
             if "(" not in task:
@@ -142,8 +142,8 @@ def test_every_task_learned_alone_has_its_distance(page: Page) -> None:
     (matrix,) = page.matrices
     header, *lines = distances(matrix)
     assert header == ("protector", "class_scene", "normal")
-    assert len(lines) == len(matrix.cells)
-    for name, row in matrix.cells.items():
+    assert len(lines) == len(matrix.results)
+    for name, row in matrix.results.items():
         for task in ("class_scene", "normal"):
             own = name.removesuffix(f" ← {task}")
             (theirs,) = (r for g in page.groups if g.task == task for r in g.rows if r.protector == own)

@@ -14,7 +14,7 @@ from howfar.data import DATASETS, balanced
 from howfar.data.npz import npz
 from howfar.errors import UsageError
 from howfar.photos.pairs import pairs_of
-from howfar.photos.verdict import LONGER, MORE, Loss, required, sentences
+from howfar.photos.verification import LONGER, MORE, Loss, required, sentences
 from howfar.score import Best, Estimate, WorstCase
 
 from ..test_cli import inside

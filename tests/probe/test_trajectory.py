@@ -13,7 +13,7 @@ from howfar.models import MODELS, build
 from howfar.probe import Trajectory, trajectory
 from howfar.probe.trajectory import following, is_moment
 from howfar.tasks import classification
-from howfar.train import Recipe, Step, evaluate, train
+from howfar.train import Batch, Recipe, evaluate, train
 
 from ..conftest import make_data
 
@@ -90,7 +90,7 @@ def test_entries_keep_their_order_however_many_there_are_and_losses_are_means_of
 
 def test_moments_lie_at_every_so_many_batches_or_at_the_ends_of_epochs() -> None:
     recipe = Recipe(epochs=2, batch_size=16, lr=0.05)  # 40 images: two batches of 16, one of 8
-    seen: list[Step] = []
+    seen: list[Batch] = []
     work = following(network(), TASK, DATA, recipe, every=2)
     while True:
         try:

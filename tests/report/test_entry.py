@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
-from howfar.tables.entry import Entry, Reported, Runs, faults, read
+from howfar.tables.entry import Entry, Reported, SeedQualities, faults, read
 
 from .conftest import serious
 from .test_page import HOSTILE, opened
@@ -29,8 +29,8 @@ def entry(name: str = "em", **changes: Any) -> Entry:
             recipe={"epochs": 8}, settings={"name": name, "eps": 8 / 255},
             norm="L∞", visibility={"linf": 8, "ssim": 0.91, "psnr": None}, needs_labels=True,
             runs={
-                "none": Runs([0, 1, 2], [0.9, 0.91, 0.89], [0.2, 0.22, 0.21], validation),
-                name: Runs([0, 1, 2], [0.8, 0.81, 0.79], [0.6, 0.5, 0.55], ([0.8, 0.8, 0.8], [0.6, 0.5, 0.6])),
+                "none": SeedQualities([0, 1, 2], [0.9, 0.91, 0.89], [0.2, 0.22, 0.21], validation),
+                name: SeedQualities([0, 1, 2], [0.8, 0.81, 0.79], [0.6, 0.5, 0.55], ([0.8, 0.8, 0.8], [0.6, 0.5, 0.6])),
             },
             ud=Ud(Estimate(0.3, 0.2, 0.4, 3, "t"), 0.01, 0.05), made={"torch": "2"}, commands=["howfar bench"],
         ),
@@ -114,13 +114,13 @@ def test_wrong_values_are_named(value: Any) -> None:
 
 def test_doubts_are_flagged() -> None:
     assert entry().doubts() == []
-    few = entry(runs={"none": Runs([0], [0.9], [0.2])})
+    few = entry(runs={"none": SeedQualities([0], [0.9], [0.2])})
     assert few.doubts() == ["1 seed, fewer than 3"]
     assert few.summary()["drop_low"] is None
     loud = entry(visibility={"linf": 9})
     assert "changed by 9/255" in loud.doubts()[0]
     assert entry(norm="L2", visibility={"linf": 9}).doubts() == []
-    weak = entry(runs={"none": Runs([0, 1, 2], [0.12, 0.12, 0.12], [0.1, 0.1, 0.1])})
+    weak = entry(runs={"none": SeedQualities([0, 1, 2], [0.12, 0.12, 0.12], [0.1, 0.1, 0.1])})
     assert weak.doubts() == ["the clean images were hardly learned"]
 
 
@@ -155,7 +155,7 @@ def test_a_site_keeps_every_row_of_one_name(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("name", ["em", HOSTILE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_site_ranks_flags_and_serves_all_readers(browser: Any, tmp_path: Path, name: str, scheme: str) -> None:
-    weak = entry(name, protector="weak", runs={"none": Runs([0], [0.9], [0.8])})
+    weak = entry(name, protector="weak", runs={"none": SeedQualities([0], [0.9], [0.8])})
     text = site.render([weak, entry(name), entry(name, protector="none", visibility={})])
     tab = opened(browser, tmp_path, text, color_scheme=scheme)
     rows = tab.locator("tbody tr th").all_inner_texts()

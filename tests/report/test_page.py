@@ -10,7 +10,7 @@ import pytest
 
 from howfar.report import verdict as verdicts
 from howfar.report.figures import convergence
-from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, as_table, cells
+from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, as_table, texts
 from howfar.report.numbers import quality
 from howfar.report.profile import as_json as profiles_as_json
 from howfar.report.profile import as_markdown as profiles_as_markdown
@@ -22,7 +22,7 @@ from howfar.score.intervals import FEW, HOW, LOUD
 from howfar.tables.distances import Ud
 from howfar.tables.landscapes import Panel, Scene
 from howfar.tables.leaderboard import Row
-from howfar.tables.matrix import Cell, Column, Matrix, Summary
+from howfar.tables.matrix import Column, Matrix, Summary, TaskResult
 from howfar.tables.page import Control, Gallery, Group, Maps, Page, Protected, Series
 from howfar.tables.profiles import Profile
 
@@ -83,7 +83,7 @@ def page(name: str = "em") -> Page:
     entry = Protected(name, name, images, images[::-1], {}, [0.9, 0.01], known(0.001))
     matrix = Matrix(
         name, name, name, [Column(name, "accuracy", 0.1, True), Column("normal", "mean angle", 36.0, False)],
-        {name: {name: Cell(0.9, 0.2, retention([0.9, 0.8], [0.2, 0.3], chance=0.1))}},
+        {name: {name: TaskResult(0.9, 0.2, retention([0.9, 0.8], [0.2, 0.3], chance=0.1))}},
         {name: Summary(0.5, 0.9, name, 0.1)}, (2, 2), {name: [[1.0, 0.5], [0.5, 1.0]]},
     )  # fmt: skip
     return Page(
@@ -246,10 +246,10 @@ def test_charts_follow_the_colours_of_the_page(browser: Any, tmp_path: Path) -> 
 
 def test_a_row_without_a_protected_set_has_no_psnr() -> None:
     """Only identical images have an infinite one."""
-    unknown = cells(row(alignment=None, linf=None, l2=None, l0=None, psnr=None, ssim=None, needs_labels=None))
+    unknown = texts(row(alignment=None, linf=None, l2=None, l0=None, psnr=None, ssim=None, needs_labels=None))
     assert unknown[4] == "–"
     assert unknown[6:-1] == ("–",) * 6
-    assert cells(row(linf=0, psnr=None))[9] == "∞"
+    assert texts(row(linf=0, psnr=None))[9] == "∞"
 
 
 def test_the_convergence_chart_names_its_images() -> None:
@@ -274,16 +274,16 @@ def test_leaderboard_forms_agree() -> None:
     rows = [row(), row("b", 1 / 3, psnr=None)]
     assert as_csv(rows).splitlines()[2].startswith("digits,classification,resnet8,none,b,accuracy,0.9,0.333333,")
     assert '"psnr": null' in as_json(rows)
-    assert cells(rows[0])[3] == "70.0 ± 20.0"
+    assert texts(rows[0])[3] == "70.0 ± 20.0"
 
 
 def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
     """Two seeds can make an interval that is wider than all that is possible."""
     wide = known(0.7, -1.2, 2.6)
-    assert cells(row(drop=wide))[3] == "70.0 (-100.0 to 100.0)"
-    assert cells(row(metric="PSNR", drop=wide))[3] == "0.700 ± 1.90", "dB have no range"
-    assert cells(row(alignment=known(0.4, -1.2, 2.0)))[4] == "0.40 (-1.00 to 1.00)"
-    assert cells(row(ud=Ud(known(0.3, -0.4, 1.0), 0.1, 0.0)))[5] == "0.30 (0.00–1.00)"
+    assert texts(row(drop=wide))[3] == "70.0 (-100.0 to 100.0)"
+    assert texts(row(metric="PSNR", drop=wide))[3] == "0.700 ± 1.90", "dB have no range"
+    assert texts(row(alignment=known(0.4, -1.2, 2.0)))[4] == "0.40 (-1.00 to 1.00)"
+    assert texts(row(ud=Ud(known(0.3, -0.4, 1.0), 0.1, 0.0)))[5] == "0.30 (0.00–1.00)"
     assert quality("mIoU", known(0.5, -0.2, 1.3)) == "50.0 (0.0–100.0)"
     assert quality("mean angle", known(30.0, -5.0, 300.0)) == "30.00 (0.000–180.00)"
     assert quality("mean gain", known(0.2, -0.5, 1.5)) == "20.0 (-50.0 to 100.0)"
@@ -302,7 +302,7 @@ def test_page_and_docs_say_how_intervals_are_made() -> None:
 
 
 def test_one_seed_has_no_interval_in_any_table() -> None:
-    single = cells(row(drop=known(0.7, n=1), ud=Ud(known(0.3, n=1), 0.1, 0.0)))
+    single = texts(row(drop=known(0.7, n=1), ud=Ud(known(0.3, n=1), 0.1, 0.0)))
     assert (single[3], single[5]) == ("70.0 (1 seed)", "0.30 (1 seed)")
     assert quality("accuracy", known(0.5, n=1)) == "50.0 (1 seed)"
     trials = {"none": Trials([0.9], [0.9]), "jpeg": Trials([0.8], [0.8])}

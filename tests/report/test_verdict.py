@@ -4,18 +4,18 @@ from dataclasses import replace
 
 from howfar.report.verdict import RULE, across
 from howfar.score import Estimate
-from howfar.tables.matrix import Cell, Column, Matrix
+from howfar.tables.matrix import Column, Matrix, TaskResult
 
 
 def matrix(**rows: tuple[tuple[float, float | None], tuple[float, float | None]]) -> Matrix:
     """Return a matrix of two tasks from retentions and half widths of their intervals."""
     columns = [Column("class_scene", "accuracy", 0.1, True), Column("depth", "error", 0.3, False)]
 
-    def cell(column: Column, value: float, half: float | None) -> Cell:
+    def cell(column: Column, value: float, half: float | None) -> TaskResult:
         clean = 0.6 if column.higher_is_better else 0.1
         ends = (None, None) if half is None else (value - half, value + half)
         kept = Estimate(value, *ends, 2, "delta")
-        return Cell(clean, column.chance + value * (clean - column.chance), kept)
+        return TaskResult(clean, column.chance + value * (clean - column.chance), kept)
 
     cells = {
         name: {column.name: cell(column, *one) for column, one in zip(columns, values, strict=True)}

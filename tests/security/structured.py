@@ -26,7 +26,7 @@ from howfar.grid.suite import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.naming import with_suffix
 from howfar.photos import Encoding, labels_by_table, pairs
-from howfar.photos.verdict import demanded
+from howfar.photos.verification import demanded
 from howfar.protect import PROTECTORS
 from howfar.spec import parse, split_list
 from howfar.tables.entry import read

@@ -20,7 +20,7 @@ from howfar.models.build import weights_of
 from howfar.report.curvatures import overview
 from howfar.report.render import render
 from howfar.steps import costs, curvature, landscape
-from howfar.steps.landscape import View
+from howfar.steps.landscape import LandscapeSettings
 from howfar.store import Store
 from howfar.store.record import ARRAYS
 from howfar.tables import collect
@@ -56,7 +56,7 @@ def trained(model: str, folder: Path) -> Finished:
 
 def seen(finished: Finished, **view: object) -> list[str]:
     store, cells = finished
-    work = landscape.run(cells, store, View(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
+    work = landscape.run(cells, store, LandscapeSettings(points=5, images=60, **view), CPU)  # type: ignore[arg-type]
     keys: list[str] = arrays.finished(work)
     return keys
 
@@ -118,7 +118,7 @@ def test_every_plane_has_its_surfaces(finished: Finished, view: dict[str, object
 def test_surfaces_are_computed_once_and_shown_on_the_page(finished: Finished) -> None:
     store, cells = finished
     keys = seen(finished, norms="frozen")
-    work = landscape.run(cells, store, View(points=5, images=60, norms="frozen"), CPU)
+    work = landscape.run(cells, store, LandscapeSettings(points=5, images=60, norms="frozen"), CPU)
     with pytest.raises(StopIteration) as end:
         next(work)  # nothing left to do
     assert end.value.value == keys
@@ -152,13 +152,13 @@ def test_curvature_says_what_sal_has_to_do_with_it(tmp_path: Path) -> None:
 
 def test_senseless_views_are_refused() -> None:
     with pytest.raises(UsageError, match="--layer"):
-        View(plane="hessian")
+        LandscapeSettings(plane="hessian")
     with pytest.raises(UsageError, match="--weights"):
-        View(plane="weights", weights="head.weight:0")
+        LandscapeSettings(plane="weights", weights="head.weight:0")
     with pytest.raises(UsageError, match="--share"):
-        View(share=0.0)
+        LandscapeSettings(share=0.0)
     with pytest.raises(UsageError, match="3 points"):
-        View(points=2)
+        LandscapeSettings(points=2)
 
 
 @pytest.mark.parametrize("command", ["landscape", "curvature"])

@@ -9,11 +9,11 @@ from howfar.report.leaderboard import title
 from howfar.spec import told_apart
 from howfar.store import Record, Store
 from howfar.tables import broken, collect, protection, victim
-from howfar.tables.cells import grouped
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
 from howfar.tables.distances import Distances
 from howfar.tables.entries import entries
+from howfar.tables.groups import grouped
 from howfar.tables.names import Names
 from howfar.tables.ranking import names
 
@@ -155,15 +155,15 @@ def test_a_matrix_keeps_versions_and_test_sets_apart() -> None:
         for seed in (0, 1)
     ]
     (matrix,) = matrices(runs, Distances(), brief=True)
-    assert set(matrix.cells) == {"random (version 1)", "random (version 2)"}
-    assert matrix.cells["random (version 2)"]["class_scene"].protected == pytest.approx(0.2)
+    assert set(matrix.results) == {"random (version 1)", "random (version 2)"}
+    assert matrix.results["random (version 2)"]["class_scene"].protected == pytest.approx(0.2)
     other = [
         record("random", 0, 0.1, task="class_scene", test="u"),
         record("clean", 0, 0.9, task="class_scene", test="u"),
     ]
     found = matrices([*runs, *other], Distances(), brief=True, least=1)
     assert len(found) == 2
-    assert {m.cells[n]["class_scene"].protected for m in found for n in m.cells if n == "random (version 1)"} == {
+    assert {m.results[n]["class_scene"].protected for m in found for n in m.results if n == "random (version 1)"} == {
         0.8,
         0.1,
     }

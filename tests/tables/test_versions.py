@@ -12,12 +12,12 @@ from howfar.errors import UsageError
 from howfar.store import Record, Store
 from howfar.tables import collect, line_of
 from howfar.tables.ablation import compared
-from howfar.tables.cells import grouped
 from howfar.tables.crosstask import matrices
 from howfar.tables.curvatures import curvatures
 from howfar.tables.cuts import cuts
 from howfar.tables.distances import Distances
 from howfar.tables.entries import entries
+from howfar.tables.groups import grouped
 from howfar.tables.landscapes import scenes
 
 from .test_names import MADE, Shelf, record
@@ -81,7 +81,7 @@ def test_no_cell_of_a_matrix_holds_two_versions(part: str) -> None:
     found = [
         round(cell.protected, 6)
         for matrix in matrices(both(part), Distances(), brief=True, least=1)
-        for row in matrix.cells.values() for cell in row.values()
+        for row in matrix.results.values() for cell in row.values()
     ]  # fmt: skip
     assert sorted(found) == [OLD, NEW]
 
@@ -101,7 +101,7 @@ def test_joint_tasks_of_two_versions_are_columns_of_their_own() -> None:
     found = matrices(victims, Distances(), brief=True, least=1)
     cells = [
         (column.name, round(row[column.name].protected, 6))
-        for matrix in found for row in matrix.cells.values() for column in matrix.columns
+        for matrix in found for row in matrix.results.values() for column in matrix.columns
     ]  # fmt: skip
     assert sorted(value for _, value in cells) == [OLD, OLD, NEW, NEW]
     assert len({name for name, _ in cells}) == 4

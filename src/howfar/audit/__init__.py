@@ -1,8 +1,8 @@
 """Is a data set protected? Detectors, what they say together, and what changed if the originals are at hand."""
 
 from howfar.audit.calibration import Calibration, calibrated
-from howfar.audit.detect import DETECTORS, Finding, audit
+from howfar.audit.detect import DETECTORS, AuditResult, audit
 from howfar.audit.difference import Difference, difference
 from howfar.audit.sample import Sample
 
-__all__ = ["DETECTORS", "Calibration", "Difference", "Finding", "Sample", "audit", "calibrated", "difference"]
+__all__ = ["DETECTORS", "AuditResult", "Calibration", "Difference", "Sample", "audit", "calibrated", "difference"]

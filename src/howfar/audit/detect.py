@@ -35,7 +35,7 @@ LEAST = 8  # images a class
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditResult:
     """What the detectors say of a data set.
 
     Attributes:
@@ -83,7 +83,7 @@ def scored(data: Data, *, seed: int = 0) -> Iterator[tuple[str, float]]:
 
 def audit(
     data: Data, *, seed: int = 0, labelled: bool = True, calibration: Calibration | None = None
-) -> Generator[Progress, None, Finding]:
+) -> Generator[Progress, None, AuditResult]:
     """Look for protection in a labelled set of small images, 32×32 best; yields progress, returns the finding.
 
     Args:
@@ -103,7 +103,7 @@ def audit(
         yield Progress(len(scores), len(DETECTORS), name)
     suspicion = known.suspicion(scores)
     family, sure = known.family(scores)
-    return Finding(
+    return AuditResult(
         images=min(len(data), MOST),
         classes=len(data.targets["label"].unique()),
         scores=scores,

@@ -12,7 +12,7 @@ from howfar.commands.verify import UNMET
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from howfar.audit import Difference, Finding
+    from howfar.audit import AuditResult, Difference
 
 
 @dataclass(kw_only=True)
@@ -63,8 +63,8 @@ class Audit(Common):
         met = self.require is None or finding.protected is (self.require == "protected")
         return 0 if met else UNMET
 
-    def _tell(self, finding: "Finding", change: "Difference | None") -> None:
-        from howfar.audit.verdict import changes, sentences
+    def _tell(self, finding: "AuditResult", change: "Difference | None") -> None:
+        from howfar.audit.sentences import changes, sentences
 
         for sentence in sentences(finding):
             terminal.out(sentence)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.grid.experiment import Experiment
-    from howfar.steps.landscape import View
+    from howfar.steps.landscape import LandscapeSettings
     from howfar.store import Store
 
 T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
-class _Walked(Grid):
+class _WithPaths(Grid):
     """A grid of victims whose weights are kept while they learn."""
 
     usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "em", "seeds": "0"}
@@ -37,7 +37,7 @@ class _Walked(Grid):
     images: int = 512
     """Images that networks are judged on, of the test and of every training set."""
 
-    def walked(
+    def with_paths(
         self, costs: "Callable[[list[Experiment], Store], dict[str, float]]",
         check: "Callable[[nn.Module], None] | None" = None,
     ) -> "tuple[list[Experiment], Store] | None":  # fmt: skip
@@ -45,7 +45,7 @@ class _Walked(Grid):
 
         Args:
             costs: returns the expected seconds of what is computed after training.
-            check: refuses networks that cannot be looked at as wanted; asked about every victim before any is trained.
+            check: refuses networks that lack what is wanted; asked about every victim before any is trained.
         """
         from howfar.grid.experiment import Walk
 
@@ -62,7 +62,7 @@ class _Walked(Grid):
 
 
 @dataclass(kw_only=True)
-class Landscape(_Walked):
+class Landscape(_WithPaths):
     """The loss around clean and protected victims, with their paths on the same plane.
 
     Trains the victims that the store lacks, then computes loss and quality on clean test images and on the images each
@@ -96,23 +96,25 @@ class Landscape(_Walked):
         from howfar import engine
         from howfar.report.landscape_figures import check_figure
         from howfar.steps.costs import landscape_seconds
-        from howfar.steps.landscape import View
+        from howfar.steps.landscape import LandscapeSettings
 
         if self.save is not None:
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
         if not 0 < extent < math.inf:
             raise UsageError(f"--extent {extent} makes no sense. Take a number above 0.")
-        view = View(
+        settings = LandscapeSettings(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )
         device = engine.choose_device(self.device)
-        ready = self.walked(lambda cells, store: landscape_seconds(cells, store, view, device), view.check)
+        ready = self.with_paths(lambda cells, store: landscape_seconds(cells, store, settings, device), settings.check)
         if ready is None:
             return 0
-        return self._draw(*ready, view, device)
+        return self._draw(*ready, settings, device)
 
-    def _draw(self, cells: "list[Experiment]", store: "Store", view: "View", device: "torch.device") -> int:
+    def _draw(
+        self, cells: "list[Experiment]", store: "Store", settings: "LandscapeSettings", device: "torch.device"
+    ) -> int:
         """Compute the surfaces and write what shows them; returns the exit code."""
         from howfar.report.landscape_figures import save
         from howfar.report.landscapes import note, save_arrays
@@ -121,7 +123,7 @@ class Landscape(_Walked):
         from howfar.tables import collect
         from howfar.tables.landscapes import scenes
 
-        keys = terminal.watch(landscape.run(cells, store, view, device), "landscape")
+        keys = terminal.watch(landscape.run(cells, store, settings, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
         write_text(store.root / "landscape.json", text + "\n")
@@ -139,7 +141,7 @@ class Landscape(_Walked):
 
 
 @dataclass(kw_only=True)
-class Curvature(_Walked):
+class Curvature(_WithPaths):
     """Leading Hessian eigenvalues, trace, gradient and SAL of every layer at the end of training.
 
     Trains the victims that the store lacks; every one is measured on the images that it learned from. Says how SAL goes
@@ -168,7 +170,7 @@ class Curvature(_Walked):
             check_figure(self.save)
         device = engine.choose_device(self.device)
         how: dict[str, Any] = {"images": self.images, "top": self.top, "draws": self.draws, "device": device}
-        ready = self.walked(lambda cells, store: curvature_seconds(cells, store, **how))
+        ready = self.with_paths(lambda cells, store: curvature_seconds(cells, store, **how))
         if ready is None:
             return 0
         from howfar.report.curvatures import layers, overview

@@ -51,7 +51,7 @@ class Leaderboard(Common):
             for rows in ranked(entries):
                 terminal.out(f"\n{rows[0].victim[0]}\n{site.about(rows[0])}")
                 terminal.show_table(
-                    list(site.HEADER), [list(site.cells(*each)) for each in zip(rows, names(rows), strict=True)]
+                    list(site.HEADER), [list(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
                 )
         return 0
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from howfar.data.outline import Outline
     from howfar.grid.experiment import Experiment
     from howfar.photos.pairs import Pair
-    from howfar.photos.verdict import Loss
+    from howfar.photos.verification import Loss
     from howfar.store import Record, Store
-    from howfar.tables.cells import Cells
+    from howfar.tables.groups import VictimGroup
 
 UNMET = 4  # exit code if a requirement is not met
 RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "crop=0", "flip=true")  # whatever the suites train with
@@ -72,7 +72,7 @@ class Verify(Common):
     """Print as JSON."""
 
     def __call__(self) -> int:
-        from howfar.photos.verdict import demanded
+        from howfar.photos.verification import demanded
         from howfar.store import open_store
 
         if not 16 <= self.size <= 512:
@@ -101,10 +101,10 @@ class Verify(Common):
         left_out: dict[str, str],
     ) -> int:  # fmt: skip
         """Write the page and say what was found; returns the exit code."""
-        from howfar.photos.verdict import required, sentences
+        from howfar.photos.verification import required, sentences
         from howfar.report.render import render
         from howfar.tables import collect
-        from howfar.tables.cells import grouped
+        from howfar.tables.groups import grouped
 
         keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
         page = collect(store, keys)
@@ -259,20 +259,20 @@ class _Chosen:
         return Outline(sample, len(self.train), len(self.test))
 
 
-def _losses(tables: "list[Cells]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
+def _losses(tables: "list[VictimGroup]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
     """Return what learners without defense lose: classification as it is, other ways, shares, other tasks."""
     order = [*names.values(), *(f"{share:.0%}" for share in shares)]
-    found = [loss for cells in tables if cells.labels["defense"] == "none" for loss in _of_table(cells, names)]
+    found = [loss for group in tables if group.labels["defense"] == "none" for loss in _of_table(group, names)]
     return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))
 
 
-def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
+def _of_table(group: "VictimGroup", names: dict[str, str]) -> "Iterator[Loss]":
     """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
-    from howfar.photos.verdict import Loss
+    from howfar.photos.verification import Loss
     from howfar.score import retention
-    from howfar.tables.cells import Spreads, drop_of, drops_of, mean_quality, seeds_of
+    from howfar.tables.groups import Spreads, drop_of, drops_of, mean_quality, seeds_of
 
-    pairs = {label: pair for label, pair in cells.rows().items() if _way_of(label, names)}
+    pairs = {label: pair for label, pair in group.rows().items() if _way_of(label, names)}
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     spreads = Spreads((label, seeds[label], drops_of(*pair)) for label, pair in pairs.items())
     for label, (before, after) in pairs.items():
@@ -285,7 +285,7 @@ def _of_table(cells: "Cells", names: dict[str, str]) -> "Iterator[Loss]":
         except UsageError:  # the originals taught nothing
             kept = None
         yield Loss(
-            cells.labels["task"], _way_of(label, names), first["metric"], chance,
+            group.labels["task"], _way_of(label, names), first["metric"], chance,
             mean_quality(before), mean_quality(after), lost, kept,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.models import fit_images
 from howfar.tasks import Task
-from howfar.train import Around, Recipe, Step, steps, unchanged
+from howfar.train import Around, Batch, Recipe, steps, unchanged
 
 VERSION = 1
 
@@ -113,7 +113,7 @@ def trajectory(
 def following(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
     seed: int = 0, half: bool = False,
-) -> Generator[Step, None, Trajectory]:  # fmt: skip
+) -> Generator[Batch, None, Trajectory]:  # fmt: skip
     """Do as ``trajectory`` does and yield after every batch, when the caller may measure."""
     fit_images(model, data)  # what a network takes from its images before training is where it starts
     start = _state(model)
@@ -135,7 +135,7 @@ def following(
     return Trajectory(start, path, weights, tuple(moments), tuple(losses))
 
 
-def is_moment(step: Step, every: int) -> bool:
+def is_moment(step: Batch, every: int) -> bool:
     """Return whether the weights are kept after a batch: every so many, or at the ends of epochs for 0."""
     return step.number % every == 0 if every else step.last
 

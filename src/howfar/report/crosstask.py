@@ -8,7 +8,7 @@ from rich.text import Text
 
 from howfar.report.numbers import counted, plus_minus, ranged, shown, unit
 from howfar.score import Estimate
-from howfar.tables.matrix import Cell, Column, Matrix
+from howfar.tables.matrix import Column, Matrix, TaskResult
 
 
 def title(matrix: Matrix) -> str:
@@ -31,13 +31,13 @@ def header(matrix: Matrix) -> tuple[str, ...]:
 
 def lines(matrix: Matrix) -> list[tuple[str, ...]]:
     """Return the clean row, then one per protector: quality, and in parentheses what is retained."""
-    known = {name: cell for row in matrix.cells.values() for name, cell in row.items()}
+    known = {name: result for row in matrix.results.values() for name, result in row.items()}
     clean = ["clean", *(_clean(column, known.get(column.name)) for column in matrix.columns), "–", "100", "100", "0"]
-    return [tuple(clean), *(_line(matrix, name) for name in matrix.cells)]
+    return [tuple(clean), *(_line(matrix, name) for name in matrix.results)]
 
 
 def _line(matrix: Matrix, name: str) -> tuple[str, ...]:
-    row, found = matrix.cells[name], matrix.summaries.get(name)
+    row, found = matrix.results[name], matrix.summaries.get(name)
     last = ("–", "–", "–", "–")
     if found is not None:
         own = "–" if found.own is None else f"{100 * found.own:.0f}"
@@ -47,27 +47,29 @@ def _line(matrix: Matrix, name: str) -> tuple[str, ...]:
 
 def distances(matrix: Matrix) -> list[tuple[str, ...]]:
     """Return UD of every protector and task with its interval; no lines where none was measured."""
-    if not any(cell.ud for row in matrix.cells.values() for cell in row.values()):
+    if not any(result.ud for row in matrix.results.values() for result in row.values()):
         return []
     return [
         ("protector", *matrix.alone),
-        *((name, *(_distance(row.get(task)) for task in matrix.alone)) for name, row in matrix.cells.items()),
+        *((name, *(_distance(row.get(task)) for task in matrix.alone)) for name, row in matrix.results.items()),
     ]
 
 
-def _distance(cell: Cell | None) -> str:
-    return ranged(cell.ud.mean if cell and cell.ud else None, least=0)
+def _distance(result: TaskResult | None) -> str:
+    return ranged(result.ud.mean if result and result.ud else None, least=0)
 
 
-def _clean(column: Column, cell: Cell | None) -> str:
-    return "–" if cell is None else f"{shown(column.metric, cell.clean)} (chance {shown(column.metric, column.chance)})"
-
-
-def _text(column: Column, cell: Cell | None) -> str:
-    if cell is None:
+def _clean(column: Column, result: TaskResult | None) -> str:
+    if result is None:
         return "–"
-    kept = cell.retention
-    return f"{shown(column.metric, cell.protected)} ({share(kept)})"
+    return f"{shown(column.metric, result.clean)} (chance {shown(column.metric, column.chance)})"
+
+
+def _text(column: Column, result: TaskResult | None) -> str:
+    if result is None:
+        return "–"
+    kept = result.retention
+    return f"{shown(column.metric, result.protected)} ({share(kept)})"
 
 
 def share(kept: Estimate) -> str:
@@ -89,7 +91,7 @@ def as_markdown(matrices: Sequence[Matrix]) -> str:
 
 
 def _markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', '&lt;') for cell in row)} |" for row in rows]
+    return [f"| {' | '.join(text.replace('|', chr(92) + '|').replace('<', '&lt;') for text in row)} |" for row in rows]
 
 
 def as_json(matrices: Sequence[Matrix]) -> str:
@@ -105,5 +107,5 @@ def as_table(matrix: Matrix, *, brief: bool = False) -> Table:
         shown_as = name.replace(", ", "\n") if brief else name
         table.add_column(shown_as, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
     for line in lines(matrix):
-        table.add_row(*(Text(cell) for cell in line[:width]))
+        table.add_row(*(Text(text) for text in line[:width]))
     return table

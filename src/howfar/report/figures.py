@@ -145,8 +145,8 @@ def _map(
 def matrix(entry: "Matrix") -> Figure:
     """Return retention as a map, protector × task; every field says its number in percent."""
     tasks = [column.name for column in entry.columns]
-    values = [[row[name].retention.value if name in row else None for name in tasks] for row in entry.cells.values()]
-    return _map(tasks, list(entry.cells), values, "retention", span=(0.0, 1.0))
+    values = [[row[name].retention.value if name in row else None for name in tasks] for row in entry.results.values()]
+    return _map(tasks, list(entry.results), values, "retention", span=(0.0, 1.0))
 
 
 def similarity(entry: "Matrix") -> Figure:

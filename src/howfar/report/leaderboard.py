@@ -49,7 +49,7 @@ HEADER = (
 )
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def texts(row: Row) -> tuple[str, ...]:
     """Return a row as a person reads it; shares in percent, their drops in points."""
     return (
         row.protector,
@@ -79,7 +79,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     lines: list[str] = []
     for heading, members in groupby(rows, key=title):
         lines += [f"### {_escape(heading)}", "", f"| {' | '.join(HEADER)} |", f"|{'-|' * len(HEADER)}"]
-        lines += [f"| {' | '.join(_escape(cell) for cell in cells(row))} |" for row in members]
+        lines += [f"| {' | '.join(_escape(text) for text in texts(row))} |" for row in members]
         lines.append("")
     return "\n".join(lines)
 
@@ -98,8 +98,8 @@ def as_table(rows: Sequence[Row], seconds_per_image: Mapping[tuple[str, str], fl
             table.add_column(name, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
         for row in members:
             seconds = seconds_per_image.get((row.dataset, row.protector))
-            texts = (*cells(row), "–" if seconds is None else f"{1000 * seconds:.2f}")
-            table.add_row(*(Text(text) for text in texts))  # Text: brackets in names are no markup
+            line = (*texts(row), "–" if seconds is None else f"{1000 * seconds:.2f}")
+            table.add_row(*(Text(text) for text in line))  # Text: brackets in names are no markup
         tables.append(table)
     return tables
 

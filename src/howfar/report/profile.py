@@ -59,7 +59,7 @@ def as_markdown(profiles: Sequence[Profile]) -> str:
         if profile.worst:
             rows = [HEADER, ("-",) * len(HEADER), *lines(profile)]
             text += [f"### {_escape(title(profile))}", ""]
-            text += [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows] + [""]
+            text += [f"| {' | '.join(_escape(text) for text in row)} |" for row in rows] + [""]
     return "\n".join(text) + ("\n" if text else "")
 
 
@@ -69,7 +69,7 @@ def as_table(profile: Profile) -> Table:
     for name in HEADER:
         table.add_column(name, justify="left" if name in ("protector", "by") else "right")
     for line in lines(profile):
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*(Text(text) for text in line))
     return table
 
 

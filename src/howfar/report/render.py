@@ -6,7 +6,7 @@ from typing import Any
 
 from howfar.report import crosstask, figures, landscapes, profile, verdict
 from howfar.report.html import rendered, text_of
-from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, cells
+from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, texts
 from howfar.report.numbers import shown, unit
 from howfar.report.packing import packed
 from howfar.report.pictures import GAIN, compared, picture, sheet
@@ -51,7 +51,7 @@ def render(page: Page) -> str:
         ranking=profile,
         tasks=crosstask,
         note=landscapes.note,
-        rows=lambda group: map(cells, group.rows),
+        rows=lambda group: map(texts, group.rows),
         shown=shown,
         unit=unit,
         strips=strips,

@@ -35,7 +35,7 @@ def about(entry: Entry) -> str:
     )
 
 
-def cells(entry: Entry, name: str) -> tuple[str, ...]:
+def texts(entry: Entry, name: str) -> tuple[str, ...]:
     """Return a row as a person reads it, under a name; shares in percent, their drops in points."""
     worst, seen = entry.worst, entry.visibility
     best = worst.poisoned if worst else None
@@ -73,7 +73,7 @@ def render(entries: Sequence[Entry]) -> str:
             "title": rows[0].victim[0],
             "about": about(rows[0]),
             "lines": [
-                {"cells": cells(row, name), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
+                {"texts": texts(row, name), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
                 for row, name in zip(rows, names(rows), strict=True)
             ],
         }

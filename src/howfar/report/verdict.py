@@ -69,7 +69,7 @@ def across(matrix: Matrix) -> list[str]:
     if decided.undecided:
         kept = [f"{label} on {name} (retains {_share(matrix, label, name)})" for label, name in decided.undecided]
         sentences.append(f"Cannot tell: {_listed(kept)}. {ADD_SEEDS}")
-    for label in (label for label in matrix.cells if label in BASELINES):
+    for label in (label for label in matrix.results if label in BASELINES):
         kept = [f"{_share(matrix, label, name)} of {name}" for name in _tasks(matrix, label)]
         sentences.append(f"The baseline {label} retains {_listed(kept)}.")
     return [*sentences, RULE]
@@ -77,16 +77,16 @@ def across(matrix: Matrix) -> list[str]:
 
 def _tasks(matrix: Matrix, label: str) -> list[str]:
     """Return the tasks of a row, in the order of the columns."""
-    return [column.name for column in matrix.columns if column.name in matrix.cells[label]]
+    return [column.name for column in matrix.columns if column.name in matrix.results[label]]
 
 
 def _share(matrix: Matrix, label: str, task: str) -> str:
-    return share(matrix.cells[label][task].retention)
+    return share(matrix.results[label][task].retention)
 
 
 def _so_far(matrix: Matrix, label: str) -> str:
     """Return what a single seed shows of a row."""
-    row = matrix.cells[label]
+    row = matrix.results[label]
     kept = [f"{100 * row[name].retention.value:.0f} % of {name}" for name in _tasks(matrix, label)]
     return f"So far, {label} leaves {_listed(kept)}."
 
@@ -106,8 +106,8 @@ def _one_only(matrix: Matrix, labels: Sequence[str], sides: dict[str, dict[str, 
 
 def _fallen(matrix: Matrix, label: str, task: str) -> str:
     (column,) = (column for column in matrix.columns if column.name == task)
-    cell = matrix.cells[label][task]
-    return f"{task} from {_quality(column.metric, cell.clean)} to {_quality(column.metric, cell.protected)}"
+    result = matrix.results[label][task]
+    return f"{task} from {_quality(column.metric, result.clean)} to {_quality(column.metric, result.protected)}"
 
 
 def _all(tasks: int) -> str:

@@ -5,13 +5,13 @@ import torch
 from howfar.clock import circumstances
 from howfar.grid.experiment import Step
 from howfar.steps import protect, trajectory, victim
-from howfar.steps.setup import Work
+from howfar.steps.setup import StepWork
 from howfar.store import Record, Store
 
 RUN = {"protect": protect.run, "victim": victim.run, "ablation": victim.run, "trajectory": trajectory.run}
 
 
-def run(step: Step, store: Store, device: torch.device) -> Work:
+def run(step: Step, store: Store, device: torch.device) -> StepWork:
     """Do the work of a step and save its record; yields progress."""
     return RUN[step.name](step, store, device)
 

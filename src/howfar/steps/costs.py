@@ -20,7 +20,7 @@ from howfar.probe.hessian import Hessian
 from howfar.probe.landscape import Norms
 from howfar.probe.surface import Surface
 from howfar.steps.curvature import curvature_steps
-from howfar.steps.landscape import CURVE_POINTS, View, landscape_steps
+from howfar.steps.landscape import CURVE_POINTS, LandscapeSettings, landscape_steps
 from howfar.store import Store
 from howfar.tasks import Task
 
@@ -34,19 +34,21 @@ CUTS = 21 * 4  # places in the slices of a layer, as in ``probe.slices``
 _Timed = Callable[[], object]
 
 
-def landscape_seconds(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> dict[str, float]:
+def landscape_seconds(
+    cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device
+) -> dict[str, float]:
     """Return the expected wall seconds of every surface that the store lacks, by its key; nothing is loaded.
 
     Args:
         cells: trajectories, finished or not.
         store: earlier surfaces of the same kind are believed first.
-        view: what is wanted.
+        settings: which surfaces are wanted.
         device: where networks are judged.
     """
     known = _known(store, "landscape", lambda spec: [*_like(spec["scene"]), spec["panel"]["on"] == "test"])
     found: dict[str, float] = {}
     begun: set[tuple[str, str, int]] = set()  # planes that an earlier surface has paid for
-    for step in landscape_steps(cells, store, view, device):
+    for step in landscape_steps(cells, store, settings, device):
         if store.whole("landscape", step.key):
             continue
         run, panel = step.scene.runs[step.panel.around], step.panel
@@ -55,14 +57,14 @@ def landscape_seconds(cells: Iterable[Experiment], store: Store, view: View, dev
             found[step.key] = known[kind]
             continue
         e = run.experiment
-        count = min(view.images, e.counts[panel.on == "test"])
-        lines = view.plane in ("line", "curve")
-        places = CURVE_POINTS * view.points if lines else max(int(view.share * view.points**2), 1)
-        found[step.key] = places * _place_seconds(e, view.norms) * count
+        count = min(settings.images, e.counts[panel.on == "test"])
+        lines = settings.plane in ("line", "curve")
+        places = CURVE_POINTS * settings.points if lines else max(int(settings.share * settings.points**2), 1)
+        found[step.key] = places * _place_seconds(e, settings.norms) * count
         plane = step.scene.spec["model"], f"{e.seed} {panel.around}", panel.draw
         if plane not in begun:
             begun.add(plane)
-            found[step.key] += _plane_seconds(e, view)
+            found[step.key] += _plane_seconds(e, settings)
     return found
 
 
@@ -114,13 +116,13 @@ def _like(spec: Mapping[str, Any]) -> list[Any]:
     return [spec.get(name) for name in ("dataset", "task", "model", "view", "settings")]
 
 
-def _plane_seconds(experiment: Experiment, view: View) -> float:
+def _plane_seconds(experiment: Experiment, settings: LandscapeSettings) -> float:
     """Return the seconds until a plane is found: that of a curve is fitted, that of a Hessian iterated."""
-    count = min(view.images, experiment.counts[0])
-    if view.plane == "curve":
+    count = min(settings.images, experiment.counts[0])
+    if settings.plane == "curve":
         return CURVE * step_seconds(experiment)[0]
-    if view.plane == "hessian":
-        return _lanczos_seconds(*_product_seconds(experiment)[view.layer], count, 1 + DRAWS, 2)
+    if settings.plane == "hessian":
+        return _lanczos_seconds(*_product_seconds(experiment)[settings.layer], count, 1 + DRAWS, 2)
     return 0.0
 
 

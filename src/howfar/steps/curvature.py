@@ -11,7 +11,7 @@ from howfar.clock import Clock
 from howfar.grid.experiment import Experiment
 from howfar.probe import curvature, slices
 from howfar.protect import Progress
-from howfar.steps.landscape import Work
+from howfar.steps.landscape import SeriesWork
 from howfar.steps.runs import Run, together
 from howfar.store import Record, Store
 
@@ -37,7 +37,7 @@ class CurvatureStep:
 def curvature_steps(
     cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
 ) -> Iterator[CurvatureStep]:
-    """Yield every network whose curvature is wanted; nothing is loaded or measured. Arguments as of ``bent``."""
+    """Yield every network whose curvature is wanted; nothing is loaded or measured. Arguments as of ``run``."""
     settings = {"images": images, "top": top, "draws": draws}
     for label, run in (pair for group in together(cells, store, device, images) for pair in group.items()):
         e = run.experiment
@@ -49,7 +49,9 @@ def curvature_steps(
         yield CurvatureStep(run, spec, Store.key("curvature", spec))
 
 
-def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> Work:
+def run(
+    cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
+) -> SeriesWork:
     """Measure curvature, SAL and gradient of every layer at the end of each path; yields progress, returns keys.
 
     Args:
@@ -68,15 +70,15 @@ def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dra
         run, label, e = step.run, step.spec["protector"], step.run.experiment
         yield Progress(number, len(steps), f"{e.model.label} on {label} seed {e.seed}")
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
-        data, task = run.seen(label), run.setup.task
+        data, task = run.evaluation_set(label), run.setup.task
         found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
-        beside = slices(run.model, task, data, generator=generator)
+        sliced = slices(run.model, task, data, generator=generator)
         result = {
             "layers": {
                 name: {
                     **{field: getattr(reading, field) for field in _CURVATURE},
-                    **({"sal": beside[name].reading.sal, "sal_error": beside[name].reading.standard_error,
-                        "radius": beside[name].radius, "gradient": beside[name].slope}
+                    **({"sal": sliced[name].reading.sal, "sal_error": sliced[name].reading.standard_error,
+                        "radius": sliced[name].radius, "gradient": sliced[name].slope}
                        if name else {"places": reading.places, "density": reading.density,
                                      "density_error": reading.density_error}),
                 }
@@ -85,7 +87,7 @@ def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, dra
         }  # fmt: skip
         lines = {
             f"{kind}:{name}": torch.tensor(getattr(one, kind))
-            for name, one in beside.items()
+            for name, one in sliced.items()
             for kind in ("distances", "gradient", "random")
         }
         store.save(Record("curvature", step.key, step.spec, "done", result, clock.stop()), lines)

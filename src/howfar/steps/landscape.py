@@ -39,13 +39,13 @@ VERSION = 1
 FILLING = 2  # version of what is interpolated where places are left out
 MOST_POINTS = 1000  # an axis: a million places
 CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
-Work = Generator[Progress, None, list[str]]
+SeriesWork = Generator[Progress, None, list[str]]
 Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class View:
+class LandscapeSettings:
     """Which surfaces are wanted.
 
     Attributes:
@@ -53,7 +53,7 @@ class View:
             clean network to every other, the two leading ``hessian`` eigenvectors of a layer, or two single
             ``weights``.
         points: of the grid along each axis.
-        extent: how far beyond the paths a plane reaches, in their span; of random and Hessian planes the radius, in
+        extent: margin of a plane around the paths, in their span; of random and Hessian planes the radius, in
             the norm of the filters or of the layer.
         norms: statistics of batch normalisation; see ``howfar.probe.landscape``.
         share: of the places that are computed, at most.
@@ -101,7 +101,7 @@ class View:
         return found
 
     def check(self, model: nn.Module) -> None:
-        """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights of this view."""
+        """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights that are wanted."""
         if self.plane == "weights":
             weight_plane(model, *self.chosen())
         elif self.plane == "hessian" and self.layer not in weight_names(model):
@@ -126,8 +126,8 @@ class _Panel:
 class _Scene:
     """All networks of one victim and seed, and the surfaces around them."""
 
-    def __init__(self, view: View, runs: Mapping[str, Run]) -> None:
-        self.view, self.runs = view, runs
+    def __init__(self, settings: LandscapeSettings, runs: Mapping[str, Run]) -> None:
+        self.settings, self.runs = settings, runs
         self.clean = runs[CLEAN]
         self._made: dict[tuple[str, int], tuple[Plane, tuple[Floats, ...], dict[str, Any]]] = {}
 
@@ -137,21 +137,21 @@ class _Scene:
         e = self.clean.experiment
         return {
             "dataset": e.protect_spec()["dataset"]["label"], "task": e.task.label, "model": e.model.label,
-            "seed": e.seed, "view": asdict(self.view),
+            "seed": e.seed, "view": asdict(self.settings),
             "trajectories": {label: run.key for label, run in self.runs.items()},
         }  # fmt: skip
 
     def panels(self) -> Iterator[_Panel]:
         """Yield the surfaces to compute."""
-        if self.view.plane in ("pca", "weights"):
+        if self.settings.plane in ("pca", "weights"):
             yield _Panel(CLEAN, TEST)
             yield from (_Panel(label, label) for label in self.runs)
             return
-        between = self.view.plane in ("line", "curve")
+        between = self.settings.plane in ("line", "curve")
         for label in self.runs:
             if between and label == CLEAN:
                 continue
-            for draw in range(self.view.draws if self.view.plane == "random" else 1):
+            for draw in range(self.settings.draws if self.settings.plane == "random" else 1):
                 yield _Panel(label, TEST, draw)
                 yield _Panel(label, label, draw)
                 if between:
@@ -161,15 +161,15 @@ class _Scene:
         """Compute one surface; yields the number of finished places."""
         run = self.runs[panel.around]
         plane, rows, about = self._plane(panel)
-        data = self.runs[CLEAN if panel.on == TEST else panel.on].seen(panel.on)
-        model, task, norms = run.model, run.setup.task, self.view.norms
-        if self.view.plane == "curve":
+        data = self.runs[CLEAN if panel.on == TEST else panel.on].evaluation_set(panel.on)
+        model, task, norms = run.model, run.setup.task, self.settings.norms
+        if self.settings.plane == "curve":
             return along(model, task, data, plane, bend(rows[0]), norms=norms), about
-        found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.view.share)
+        found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.settings.share)
         return found, about
 
     def _plane(self, panel: _Panel) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
-        shared = self.view.plane in ("pca", "weights")
+        shared = self.settings.plane in ("pca", "weights")
         key = (CLEAN if shared else panel.around, panel.draw)
         if key not in self._made:
             self._made[key] = self._shared() if shared else self._own(*key)
@@ -179,16 +179,16 @@ class _Scene:
         """Return a plane on which all paths have their place."""
         paths = {label: run.path.weights() for label, run in self.runs.items()}
         explained: tuple[float, ...] = ()
-        if self.view.plane == "pca":
+        if self.settings.plane == "pca":
             plane, explained = pca_plane(list(paths.values()), self.clean.path.parameters)
         else:
-            plane = weight_plane(self.clean.model, *self.view.chosen())
+            plane = weight_plane(self.clean.model, *self.settings.chosen())
         places = {label: plane.project(path) for label, path in paths.items()}
         every = torch.cat(list(places.values())).double()
         low, high = every.min(0).values, every.max(0).values
-        margin = self.view.extent * (high - low).clamp_min(1e-6)
+        margin = self.settings.extent * (high - low).clamp_min(1e-6)
         rows = tuple(
-            np.linspace(float(a), float(b), self.view.points)
+            np.linspace(float(a), float(b), self.settings.points)
             for a, b in zip(low - margin, high + margin, strict=True)
         )  # fmt: skip
         about = {
@@ -200,31 +200,36 @@ class _Scene:
 
     def _own(self, label: str, draw: int) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
         """Return a plane, or a line, of one network."""
-        run, view = self.runs[label], self.view
-        generator = arrays.seeded(run.experiment.seed, "landscape", view.plane, label, draw)
-        if view.plane in ("line", "curve"):
-            t = np.linspace(0, 1, CURVE_POINTS * view.points)
+        run, settings = self.runs[label], self.settings
+        generator = arrays.seeded(run.experiment.seed, "landscape", settings.plane, label, draw)
+        if settings.plane in ("line", "curve"):
+            t = np.linspace(0, 1, CURVE_POINTS * settings.points)
             about: dict[str, Any] = {"explained": [], "missed": {}, "paths": {}}
-            if view.plane == "line":
+            if settings.plane == "line":
                 names = list(run.path.start)  # buffers too: both ends are the networks themselves
                 return line(flat(self.clean.model, names), flat(run.model, names), names), (t,), about
-            task, learned = run.setup.task, self.clean.setup.learned
+            task, training = run.setup.task, self.clean.setup.training
             ends = flat(self.clean.model), flat(run.model)
-            return curve(run.model, task, learned, *ends, generator=generator), (t,), about
-        if view.plane == "hessian":
+            return curve(run.model, task, training, *ends, generator=generator), (t,), about
+        if settings.plane == "hessian":
             found = curvature(
-                run.model, run.setup.task, run.seen(label), layers=[view.layer], top=2, generator=generator
-            )[view.layer]
-            plane = layer_plane(run.model, view.layer, found.vectors)
+                run.model,
+                run.setup.task,
+                run.evaluation_set(label),
+                layers=[settings.layer],
+                top=2,
+                generator=generator,
+            )[settings.layer]
+            plane = layer_plane(run.model, settings.layer, found.vectors)
             about = {
                 "explained": [], "missed": {}, "paths": {},
                 "eigenvalues": list(found.eigenvalues), "converged": found.converged,
             }  # fmt: skip
-            reach = view.extent * float(plane.origin.norm())
+            half_width = settings.extent * float(plane.origin.norm())
         else:
-            plane, reach = random_plane(run.model, generator=generator), view.extent
+            plane, half_width = random_plane(run.model, generator=generator), settings.extent
             about = {"explained": [], "missed": {}, "paths": {}}
-        row = np.linspace(-reach, reach, view.points)
+        row = np.linspace(-half_width, half_width, settings.points)
         return plane, (row, row), {**about, "paths": {label: [[0.0, 0.0]]}}
 
 
@@ -246,34 +251,34 @@ class LandscapeStep:
 
 
 def landscape_steps(
-    cells: Iterable[Experiment], store: Store, view: View, device: torch.device
+    cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device
 ) -> Iterator[LandscapeStep]:
-    """Yield every surface of a view; nothing is loaded or computed.
+    """Yield every surface that is wanted; nothing is loaded or computed.
 
     Args:
         cells: trajectories, one order of batches each; clean ones among them.
         store: where they are.
-        view: what is wanted.
+        settings: which surfaces are wanted.
         device: where networks are judged.
     """
-    version = VERSION if view.share == 1 else [VERSION, FILLING]
-    for scene in [_Scene(view, runs) for runs in together(cells, store, device, view.images)]:
+    version = VERSION if settings.share == 1 else [VERSION, FILLING]
+    for scene in [_Scene(settings, runs) for runs in together(cells, store, device, settings.images)]:
         for panel in scene.panels():
             spec = {"scene": scene.spec, "panel": asdict(panel), "version": version}
             yield LandscapeStep(scene, panel, spec, Store.key("landscape", spec))
 
 
-def run(cells: Iterable[Experiment], store: Store, view: View, device: torch.device) -> Work:
+def run(cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device) -> SeriesWork:
     """Compute the surfaces that the store lacks; yields progress and returns the keys of all.
 
     Args:
         cells: finished trajectories, one order of batches each; clean ones among them.
         store: where they are, and where surfaces go.
-        view: what is wanted.
+        settings: which surfaces are wanted.
         device: where networks are judged.
     """
     keys: list[str] = []
-    steps = list(landscape_steps(cells, store, view, device))
+    steps = list(landscape_steps(cells, store, settings, device))
     for number, step in enumerate(steps):
         scene, panel = step.scene, step.panel
         keys.append(step.key)
@@ -282,7 +287,7 @@ def run(cells: Iterable[Experiment], store: Store, view: View, device: torch.dev
         clock = Clock(device)
         note = f"{scene.spec['model']} seed {scene.spec['seed']}: around {panel.around} on {panel.on}"
         work = scene.compute(panel)
-        places = view.points**2
+        places = settings.points**2
         while True:
             try:
                 done = next(work)

@@ -9,12 +9,12 @@ from howfar.data import Data
 from howfar.grid.experiment import Step
 from howfar.protect import Draft
 from howfar.score import visibility
-from howfar.steps.setup import PREVIEW, Work
+from howfar.steps.setup import PREVIEW, StepWork
 from howfar.store import Record, Store
 from howfar.train import chosen
 
 
-def run(step: Step, store: Store, device: torch.device) -> Work:
+def run(step: Step, store: Store, device: torch.device) -> StepWork:
     """Protect the training images.
 
     ``craft_seconds`` in the record is the time of the protector's own work: from clean images in memory to protected

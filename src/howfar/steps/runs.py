@@ -20,7 +20,7 @@ TEST = "test"  # in place of a protector: clean test images
 
 @dataclass
 class Run:
-    """One trained network with its path and what it has learned from."""
+    """One trained network with its path and its training images."""
 
     experiment: Experiment
     store: Store
@@ -34,7 +34,7 @@ class Run:
 
     @cached_property
     def path(self) -> Trajectory:
-        """Weights and buffers while it learned."""
+        """Weights and buffers along training."""
         return Trajectory.of(self.store.arrays("trajectory", self.key))
 
     @cached_property
@@ -49,9 +49,9 @@ class Run:
         model.load_state_dict(self.path.state(len(self.path) - 1), strict=False)
         return model
 
-    def seen(self, on: str) -> Data:
+    def evaluation_set(self, on: str) -> Data:
         """Return clean test images, or the training images of this run."""
-        data = self.setup.task.prepare(self.setup.splits.test) if on == TEST else self.setup.learned
+        data = self.setup.task.prepare(self.setup.splits.test) if on == TEST else self.setup.training
         return balanced(data, min(self.images, len(data)))
 
 

@@ -18,7 +18,7 @@ from howfar.tasks import Task
 from howfar.train import Recipe
 
 PREVIEW = 8  # images of a step that are kept for the page
-Work = Generator[Progress, None, Record]
+StepWork = Generator[Progress, None, Record]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TrainingSetup:
         recipe: how it is trained.
         defense: what the learner does against protection.
         learner: what the defense knows of the learner.
-        learned: the training images after protection and purification.
+        training: the training images after protection and purification.
         model: the untrained network.
     """
 
@@ -40,12 +40,12 @@ class TrainingSetup:
     recipe: Recipe
     defense: Defense
     learner: Learner
-    learned: Data
+    training: Data
     model: nn.Module
 
 
 def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
-    """Return the protected set as the learner has it, and the network that is to learn it."""
+    """Return all inputs for training the victim of a step."""
     experiment = step.experiment
     splits, seed = experiment.splits, experiment.seed
     protected = _protected(experiment, store, step.needs or "")
@@ -54,23 +54,22 @@ def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     defense = experiment.defense.build()
     learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
-    learned = task.prepare(defense.purify(protected, learner))
+    training = task.prepare(defense.purify(protected, learner))
     model = build(
-        experiment.model.build(), learned.shape, task.outputs, generator=arrays.seeded(seed, "weights")
+        experiment.model.build(), training.shape, task.outputs, generator=arrays.seeded(seed, "weights")
     ).to(device)  # fmt: skip
-    defense.before(model, learned, learner)
-    return TrainingSetup(splits, task, recipe, defense, learner, learned, model)
+    defense.before(model, training, learner)
+    return TrainingSetup(splits, task, recipe, defense, learner, training, model)
 
 
 def originals(setup: TrainingSetup, part: Data) -> Data | None:
-    """Return the clean originals of some learned images as the learner would have had them; None where there are none.
+    """Return the clean originals of some training images after the learner's purifier; None where there are none.
 
-    They pass through the learner's purifier. One that learns from the whole set sees the protected set with these
-    images clean in it.
+    A purifier that is fitted to the whole set gets the protected set with these images clean in it.
 
     Args:
         setup: of the victim.
-        part: some of ``setup.learned``.
+        part: some of ``setup.training``.
     """
     clean, given, defense = setup.splits.train, setup.learner.given, setup.defense
     place = {number: row for row, number in enumerate(clean.ids.tolist())}
@@ -82,16 +81,16 @@ def originals(setup: TrainingSetup, part: Data) -> Data | None:
         pixels = given.take(range(len(given))).pixels
         rows = {number: row for row, number in enumerate(given.ids.tolist())}
         pixels[[rows[number] for number in ids]] = few.pixels
-        seen = defense.purify(given.with_pixels(pixels), setup.learner)
-        there = {number: row for row, number in enumerate(seen.ids.tolist())}
-        few = seen.take([there[number] for number in ids])
+        purified = defense.purify(given.with_pixels(pixels), setup.learner)
+        there = {number: row for row, number in enumerate(purified.ids.tolist())}
+        few = purified.take([there[number] for number in ids])
     elif defense.purify is not as_they_are:
         few = defense.purify(few, setup.learner)
     return setup.task.prepare(few)
 
 
 def _prepared(splits: Splits, task: Task) -> Splits:
-    """Return clean images with what the task makes of them; test images only where they are looked at all along."""
+    """Return clean images prepared for the task; test images only where they are evaluated after every epoch."""
     if splits.validation is None:
         return replace(splits, test=task.prepare(splits.test))
     clean = splits.clean if splits.clean is None else task.prepare(splits.clean)

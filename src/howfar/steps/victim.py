@@ -18,18 +18,18 @@ from howfar.models import in_eval_mode
 from howfar.probe import Sharpness
 from howfar.probe.alignment import layers_and_network
 from howfar.protect import Progress
-from howfar.steps.setup import PREVIEW, TrainingSetup, Work, originals, set_up
+from howfar.steps.setup import PREVIEW, StepWork, TrainingSetup, originals, set_up
 from howfar.store import Record, Store
 from howfar.tasks import Joint, Task
 from howfar.train import chosen, evaluate, train
 
 
-def run(step: Step, store: Store, device: torch.device) -> Work:
+def run(step: Step, store: Store, device: torch.device) -> StepWork:
     """Train and measure one victim; yields progress after every epoch."""
     experiment, clock, seed = step.experiment, Clock(device), step.experiment.seed
     setup = set_up(step, store, device)
     splits, task, recipe, defense = setup.splits, setup.task, setup.recipe, setup.defense
-    learned, model = setup.learned, setup.model
+    learned, model = setup.training, setup.model
     wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
     probes = [(probe, probe.part(learned, task)) for probe in wanted]
     pair = _pair(setup, experiment.alignment)
@@ -78,7 +78,7 @@ def _pair(setup: TrainingSetup, images: int) -> tuple[Data, Data] | None:
     """Return clean originals and protected images on which gradients are compared; None where there are none."""
     if not images:
         return None
-    part = balanced(setup.learned, min(images, len(setup.learned)), target=setup.task.target)
+    part = balanced(setup.training, min(images, len(setup.training)), target=setup.task.target)
     clean = originals(setup, part)
     return None if clean is None or len(part) < 2 else (clean, part)
 

@@ -94,7 +94,7 @@ def compared(records: Sequence[Record]) -> list[Variant]:
     lines: list[Variant] = []
     first: list[list[float]] | None = None
     for index, probe in enumerate(probes):
-        readings = {cell: _readings(epochs, index) for cell, epochs in runs.items()}
+        readings = {run: _readings(epochs, index) for run, epochs in runs.items()}
         for rule in RULES if index == 0 else RULES[:1]:
             scaled = readings if rule != "SAL ÷ training loss" else _relative(readings, runs)
             starts = _random_starts(readings, names, seeds) if rule == "k-means, random start" else {}
@@ -191,11 +191,11 @@ def _relative(
         return replace(reading, sal=reading.sal / loss, standard_error=reading.standard_error / loss)
 
     return {
-        cell: [
+        run: [
             {name: scaled(reading, epoch["loss"]) for name, reading in layers.items()}
-            for layers, epoch in zip(found, runs[cell], strict=True)
+            for layers, epoch in zip(found, runs[run], strict=True)
         ]
-        for cell, found in readings.items()
+        for run, found in readings.items()
     }
 
 

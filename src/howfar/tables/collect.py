@@ -11,9 +11,13 @@ from howfar.errors import HowfarError
 from howfar.score import Estimate, recorded
 from howfar.score.intervals import mean_estimate
 from howfar.store import DamagedError, Record, Store
-from howfar.tables.cells import (
-    Cells,
+from howfar.tables.controls import controls
+from howfar.tables.crosstask import matrices
+from howfar.tables.distances import Distances, Ud, readings_of
+from howfar.tables.galleries import contact_sheets, predictions
+from howfar.tables.groups import (
     Spreads,
+    VictimGroup,
     alignments_of,
     cosines_of,
     drop_of,
@@ -23,10 +27,6 @@ from howfar.tables.cells import (
     protect_spec,
     seeds_of,
 )  # fmt: skip
-from howfar.tables.controls import controls
-from howfar.tables.crosstask import matrices
-from howfar.tables.distances import Distances, Ud, readings_of
-from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.landscapes import scenes
 from howfar.tables.leaderboard import Row
 from howfar.tables.names import CLEAN, Names, protection
@@ -58,7 +58,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
     names, distances = Names(done), Distances(store.index)
     groups = grouped(done, names)
     page = Page(
-        groups=[_group(cells, protects, distances, brief=brief) for cells in groups],
+        groups=[_group(group, protects, distances, brief=brief) for group in groups],
         profiles=profiles(groups),
         matrices=matrices(done, distances, brief=brief, names=names),
         scenes=landscapes,
@@ -80,12 +80,12 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
         poisoned: as many victims of protected images.
         label: what to call the protection.
     """
-    cells = Cells.of(poisoned[0])
+    group = VictimGroup.of(poisoned[0])
     for first, second in zip(clean, poisoned, strict=True):
-        cells.runs[CLEAN][second.spec["seed"]] = first
-        cells.runs[label][second.spec["seed"]] = second
+        group.runs[CLEAN][second.spec["seed"]] = first
+        group.runs[label][second.spec["seed"]] = second
     return Page(
-        groups=[_group(cells, {}, Distances())], protected=[], circumstances=_circumstances([*clean, *poisoned])
+        groups=[_group(group, {}, Distances())], protected=[], circumstances=_circumstances([*clean, *poisoned])
     )
 
 
@@ -93,33 +93,33 @@ def _shown(protect: Record, victims: Sequence[Record]) -> bool:
     return any(victim.spec["dataset"] == protect.spec["dataset"] for victim in victims)
 
 
-def _galleries(store: Store, groups: Sequence[Cells], protects: Sequence[Record]) -> list[Gallery]:
+def _galleries(store: Store, groups: Sequence[VictimGroup], protects: Sequence[Record]) -> list[Gallery]:
     return [*contact_sheets(store, protects), *predictions(store, groups)]
 
 
 def _group(
-    cells: Cells, protects: dict[str, Record], distances: Distances, *, brief: bool = False
+    group: VictimGroup, protects: dict[str, Record], distances: Distances, *, brief: bool = False
 ) -> Group:  # fmt: skip
-    series = [] if brief else [_series(label, [runs[s] for s in sorted(runs)]) for label, runs in cells.runs.items()]
-    any_run = next(iter(next(iter(cells.runs.values())).values()))
+    series = [] if brief else [_series(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
+    any_run = next(iter(next(iter(group.runs.values())).values()))
     return Group(
-        **cells.labels,
+        **group.labels,
         metric=any_run.result["metric"],
         chance=any_run.result["chance"],
         train_images=any_run.result["train_images"],
         test_images=any_run.result["test_images"],
-        seeds=sorted({seed for runs in cells.runs.values() for seed in runs}),
-        recipe=cells.spec["recipe"],
-        rows=sorted(_rows(cells, protects, distances), key=lambda row: (-row.drop.value, row.protector)),
+        seeds=sorted({seed for runs in group.runs.values() for seed in runs}),
+        recipe=group.spec["recipe"],
+        rows=sorted(_rows(group, protects, distances), key=lambda row: (-row.drop.value, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
-        controls=[] if brief else controls(cells, distances),
-        watched=" and ".join(sorted({_watched_on(run) for runs in cells.runs.values() for run in runs.values()})),
+        controls=[] if brief else controls(group, distances),
+        watched=" and ".join(sorted({_watched_on(run) for runs in group.runs.values() for run in runs.values()})),
     )
 
 
-def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
+def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
     """Yield a row a protector; intervals know how all rows of the table scatter."""
-    pairs = cells.rows()
+    pairs = group.rows()
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     uds = {label: distances.of(*both) for label, both in pairs.items()}
     scatter = Spreads((label, seeds[label], drops_of(*both)) for label, both in pairs.items())
@@ -132,17 +132,17 @@ def _rows(cells: Cells, protects: dict[str, Record], distances: Distances) -> It
         ud = found.ud(apart.of(label, seeds[label])) if (found := uds[label]) else None
         cosines = aligned[label]
         cosine = mean_estimate(cosines, spread=turned.of(label, seeds[label])) if cosines else None
-        yield _row(cells, label, both, lost, ud, cosine, made)
+        yield _row(group, label, both, lost, ud, cosine, made)
 
 
 def _row(
-    cells: Cells, label: str, pairs: tuple[list[Record], list[Record]], lost: Estimate, ud: Ud | None,
+    group: VictimGroup, label: str, pairs: tuple[list[Record], list[Record]], lost: Estimate, ud: Ud | None,
     alignment: Estimate | None, made: Record | None,
 ) -> Row:  # fmt: skip
     seen = recorded(made.result["visibility"]) if made else {}
     clean, poisoned = map(mean_quality, pairs)
     return Row(
-        **cells.labels,
+        **group.labels,
         protector=label,
         metric=pairs[1][0].result["metric"],
         clean=clean,
@@ -173,7 +173,7 @@ def _watched_on(run: Record) -> str:
 def _series(label: str, runs: list[Record]) -> Series:
     for run in runs[1:]:
         if _layout(run) != _layout(runs[0]):
-            why = f"it has other epochs or layers than {runs[0].key}, another seed of the same cell"
+            why = f"it has other epochs or layers than {runs[0].key}, another seed of the same row"
             raise DamagedError(f"{run.step}/{run.key}/record.json", why)
     metric = runs[0].result["metric"]
     quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
@@ -194,7 +194,7 @@ def _series(label: str, runs: list[Record]) -> Series:
 
 
 def _layout(run: Record) -> tuple[int, list[str], list[str], bool]:
-    """Return what all seeds of a cell share: number of epochs, layers, and what was measured."""
+    """Return what all seeds of a row share: number of epochs, layers, and what was measured."""
     epochs = run.result["epochs"]
     return (
         len(epochs),

@@ -5,8 +5,8 @@ from collections import defaultdict
 from howfar.arrays import canonical
 from howfar.score import dose_response
 from howfar.store import Record
-from howfar.tables.cells import Cells, drops_of
 from howfar.tables.distances import Distances
+from howfar.tables.groups import VictimGroup, drops_of
 from howfar.tables.names import CLEAN
 from howfar.tables.page import Control
 
@@ -14,28 +14,28 @@ AMOUNTS = ("eps", "share")
 LEAST_AMOUNTS = 3
 
 
-def controls(cells: Cells, distances: Distances) -> list[Control]:
+def controls(group: VictimGroup, distances: Distances) -> list[Control]:
     """Return every protector that was tried in at least three amounts, all else equal."""
     found = []
     for along in AMOUNTS:
         alike: dict[str, dict[float, dict[int, Record]]] = defaultdict(dict)
-        for runs in cells.runs.values():
+        for runs in group.runs.values():
             spec = next(iter(runs.values())).spec
             settings = {key: value for key, value in spec["protector"].items() if key != "label"}
             if along in settings:
                 amount = settings.pop(along)
                 alike[canonical([settings, spec["source_task"]])][amount] = runs
         for by_amount in alike.values():
-            control = _control(cells, along, by_amount, distances) if len(by_amount) >= LEAST_AMOUNTS else None
+            control = _control(group, along, by_amount, distances) if len(by_amount) >= LEAST_AMOUNTS else None
             if control is not None:
                 found.append(control)
     return found
 
 
 def _control(
-    cells: Cells, along: str, by_amount: dict[float, dict[int, Record]], known: Distances
+    group: VictimGroup, along: str, by_amount: dict[float, dict[int, Record]], known: Distances
 ) -> Control | None:  # fmt: skip
-    clean = cells.runs.get(CLEAN, {})
+    clean = group.runs.get(CLEAN, {})
     seeds = sorted(set(clean).intersection(*by_amount.values()))
     drops, distances = {}, {}
     for amount, runs in by_amount.items():

@@ -13,16 +13,16 @@ from howfar.models.heads import OWN
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
-from howfar.tables.cells import Spreads
 from howfar.tables.distances import Distances, SeedDistances, Ud
-from howfar.tables.matrix import Cell, Column, Matrix, Summary
+from howfar.tables.groups import Spreads
+from howfar.tables.matrix import Column, Matrix, Summary, TaskResult
 from howfar.tables.names import CLEAN, Names, knows_targets, shared, source_of
 from howfar.tables.schema import epochs_of
 from howfar.tasks import TASKS
 
 Vector = NDArray[np.float64]
 LEARNER = ("model", "recipe")
-Row = tuple[str, str]  # its name, and the task it was crafted against; empty where it knows of none
+RowKey = tuple[str, str]  # its name, and the task it was crafted against; empty where it knows of none
 
 
 @dataclass
@@ -41,12 +41,12 @@ class _Victims:
 
     labels: dict[str, str]
     models: dict[str, str] = field(default_factory=dict)
-    found: dict[str, dict[Row, dict[int, float]]] = field(
+    found: dict[str, dict[RowKey, dict[int, float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
-    runs: dict[tuple[str, Row], dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+    runs: dict[tuple[str, RowKey], dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
     columns: dict[str, Column] = field(default_factory=dict)
-    sals: dict[tuple[str, Row], list[Vector]] = field(default_factory=lambda: defaultdict(list))
+    sals: dict[tuple[str, RowKey], list[Vector]] = field(default_factory=lambda: defaultdict(list))
     crafted: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ def matrices(
             group.runs[task, row][seed] = record
     found = [_matrix(group, distances) for group in groups.values() if len(group.columns) >= least]
     return sorted(
-        (m for m in found if m.cells), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
+        (m for m in found if m.results), key=lambda m: (m.dataset, m.model, m.defense != "none", m.defense)
     )  # fmt: skip
 
 
@@ -114,8 +114,8 @@ def _place(column: Column) -> tuple[bool, int, str]:
 
 
 def _matrix(group: _Victims, distances: Distances) -> Matrix:
-    cells: dict[str, dict[str, Cell]] = {}
-    rows_of: dict[str, Row] = {CLEAN: (CLEAN, "")}
+    results: dict[str, dict[str, TaskResult]] = {}
+    rows_of: dict[str, RowKey] = {CLEAN: (CLEAN, "")}
     seeds: list[int] = []
     for name, rows in group.found.items():
         clean = rows.get((CLEAN, ""), {})
@@ -140,13 +140,13 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
             rows_of[label] = (label, source)
             seeds.append(len(pairs))
             alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (label, source))))
-            cells.setdefault(label, {})[name] = Cell(
+            results.setdefault(label, {})[name] = TaskResult(
                 sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, uds.get((label, source))
             )
     summaries = {
-        label: found for label, row in cells.items() if (found := _summary(row, group.columns, rows_of[label][1]))
+        label: found for label, row in results.items() if (found := _summary(row, group.columns, rows_of[label][1]))
     }
-    order = sorted(cells, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
+    order = sorted(results, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
     names = [column.name for column in columns if not column.joint]
     own = len(set(group.models.values())) > 1
@@ -156,7 +156,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
         **{key: group.labels[key] for key in ("dataset", "defense")},
         model=", ".join(f"{group.models[c.name]} ({c.name})" for c in columns) if own else group.labels["model"],
         columns=columns,
-        cells={label: cells[label] for label in order},
+        results={label: results[label] for label in order},
         summaries={label: summaries[label] for label in order if label in summaries},
         seeds=(min(seeds, default=0), max(seeds, default=0)),
         alike=alike_of,
@@ -164,10 +164,10 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     )
 
 
-def _distances(group: _Victims, task: str, known: Distances) -> dict[Row, Ud]:
+def _distances(group: _Victims, task: str, known: Distances) -> dict[RowKey, Ud]:
     """Return UD of one task by row with its interval, over the seeds that row and clean images both have."""
     clean = group.runs.get((task, (CLEAN, "")), {})
-    found: dict[Row, tuple[list[int], SeedDistances]] = {}
+    found: dict[RowKey, tuple[list[int], SeedDistances]] = {}
     for (name, row), runs in group.runs.items():
         seeds = sorted(set(clean) & set(runs))
         if name != task or row[0] == CLEAN or not seeds:
@@ -203,11 +203,11 @@ def _cosine(first: list[Vector] | None, second: list[Vector] | None) -> float | 
     return float(one @ other) / length if len(one) == len(other) and length > 0 else None
 
 
-def _summary(row: Mapping[str, Cell], columns: Mapping[str, Column], source: str) -> Summary | None:
+def _summary(row: Mapping[str, TaskResult], columns: Mapping[str, Column], source: str) -> Summary | None:
     """Return retention over the tasks that a protector was not crafted against, and over its source tasks."""
     parts = str(parse(source, TASKS, "task").settings.get("tasks", source)) if source else ""
     sources = set(parts.split("+"))
-    kept = {name: cell.retention.value for name, cell in row.items()}
+    kept = {name: result.retention.value for name, result in row.items()}
     own = {name for name in kept if columns[name].task in sources}
     others = {name: value for name, value in kept.items() if name not in own}
     if not others:

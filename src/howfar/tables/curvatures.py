@@ -13,7 +13,7 @@ from howfar.score import Estimate, to_json
 from howfar.score.correlation import mean_correlation
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
-from howfar.tables.cells import Spreads
+from howfar.tables.groups import Spreads
 from howfar.tables.names import CLEAN, Names, shared
 
 

@@ -55,7 +55,7 @@ def across_tasks(matrix: Matrix) -> TaskDecisions:
     """
     sides = {
         label: {column.name: _side(row[column.name].retention) for column in matrix.columns if column.name in row}
-        for label, row in matrix.cells.items()
+        for label, row in matrix.results.items()
         if label not in BASELINES
     }
     return TaskDecisions(sides, matrix.seeds == (1, 1))
@@ -172,13 +172,13 @@ def _distance(row: Row, chance: float) -> float:
 
 def largest_retention(matrix: Matrix, label: str) -> str:
     """Return the task of which a row of a matrix retains most."""
-    row = matrix.cells[label]
+    row = matrix.results[label]
     return max(row, key=lambda name: row[name].retention.value)
 
 
 def by_smallest_retention(matrix: Matrix, labels: Sequence[str]) -> list[str]:
     """Return rows of a matrix in the order of their smallest retention."""
     kept: Mapping[str, float] = {
-        label: min(cell.retention.value for cell in matrix.cells[label].values()) for label in labels
+        label: min(result.retention.value for result in matrix.results[label].values()) for label in labels
     }
     return sorted(labels, key=lambda label: kept[label])

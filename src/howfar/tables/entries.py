@@ -8,9 +8,9 @@ from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.score.drop import drops
 from howfar.store import Record, Store
-from howfar.tables.cells import Cells, Spreads, by_victim, grouped, protect_spec, seeds_of
 from howfar.tables.distances import Distances, Ud
-from howfar.tables.entry import Entry, Runs
+from howfar.tables.entry import Entry, SeedQualities
+from howfar.tables.groups import Spreads, VictimGroup, by_victim, grouped, protect_spec, seeds_of
 from howfar.tables.names import CLEAN, Names
 from howfar.tables.schema import sound_records
 
@@ -30,10 +30,10 @@ def entries(store: Store) -> list[Entry]:
     distances = Distances(store.index)
     rows: dict[str, Entry] = {}
     for members in by_victim(grouped(done, Names(done, but=("probe",)))):
-        plain = next((cells for cells in members if cells.labels["defense"] == "none"), None)
+        plain = next((group for group in members if group.labels["defense"] == "none"), None)
         uds = _uds(plain, distances)
-        for label in sorted({label for cells in members for label in cells.runs} - {CLEAN}):
-            pairs = {cells.labels["defense"]: cells.pairs(label) for cells in members}
+        for label in sorted({label for group in members for label in group.runs} - {CLEAN}):
+            pairs = {group.labels["defense"]: group.pairs(label) for group in members}
             pairs = {defense: found for defense, found in pairs.items() if found[0]}
             if pairs:
                 victim = next(iter(pairs.values()))[1][0]
@@ -55,7 +55,7 @@ def entries(store: Store) -> list[Entry]:
     return list(rows.values())
 
 
-def _uds(plain: Cells | None, distances: Distances) -> dict[str, Ud]:
+def _uds(plain: VictimGroup | None, distances: Distances) -> dict[str, Ud]:
     """Return UD of every protector without defense, its interval from the scatter of all of them."""
     pairs = plain.rows() if plain else {}
     found = {label: ud for label, both in pairs.items() if (ud := distances.of(*both))}
@@ -63,7 +63,7 @@ def _uds(plain: Cells | None, distances: Distances) -> dict[str, Ud]:
     return {label: ud.ud(spreads.of(label, seeds_of(pairs[label][1]))) for label, ud in found.items()}
 
 
-def _spreads(plain: Cells | None, part: str) -> Spreads:
+def _spreads(plain: VictimGroup | None, part: str) -> Spreads:
     """Return how the drops without defense scatter, of a task or of a part of it."""
     return Spreads(
         (label, seeds_of(after), _drops(before, after, part))
@@ -78,7 +78,7 @@ def _drops(clean: Sequence[Record], protected: Sequence[Record], part: str) -> l
 
 def _entry(
     label: str,
-    cells: Cells,
+    group: VictimGroup,
     pairs: Mapping[str, tuple[list[Record], list[Record]]],
     made: Record | None,
     commands: list[str],
@@ -86,7 +86,7 @@ def _entry(
     part: str = "",
 ) -> Entry:
     victim = next(iter(pairs.values()))[1][0]
-    names, result = cells.labels, _measured(victim, part)
+    names, result = group.labels, _measured(victim, part)
     seen: Mapping[str, Any] = made.result if made else {"visibility": {}, "norm": "", "needs_labels": True}
     return Entry(
         protector=label,
@@ -101,7 +101,7 @@ def _entry(
         chance=result["chance"],
         train_images=victim.result["train_images"],
         test_images=victim.result["test_images"],
-        recipe=cells.spec["recipe"],
+        recipe=group.spec["recipe"],
         settings={key: value for key, value in victim.spec["protector"].items() if key != "label"},
         norm=seen["norm"],
         visibility=seen["visibility"],
@@ -113,12 +113,12 @@ def _entry(
     )
 
 
-def _runs(pairs: tuple[list[Record], list[Record]], part: str) -> Runs:
+def _runs(pairs: tuple[list[Record], list[Record]], part: str) -> SeedQualities:
     columns = [[_measured(record, part) for record in column] for column in pairs]
     kept = all("validation" in result for column in columns for result in column)
     clean, protected = ([result["quality"] for result in column] for column in columns)
     validation = [[result["validation"] for result in column] for column in columns] if kept else None
-    return Runs(seeds_of(pairs[1]), clean, protected, (validation[0], validation[1]) if validation else None)
+    return SeedQualities(seeds_of(pairs[1]), clean, protected, (validation[0], validation[1]) if validation else None)
 
 
 def _measured(victim: Record, part: str) -> Mapping[str, Any]:

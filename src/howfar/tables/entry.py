@@ -26,7 +26,7 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
-class Runs:
+class SeedQualities:
     """What learners with one defense got, one entry a seed.
 
     Attributes:
@@ -128,7 +128,7 @@ class Entry:
     norm: str
     visibility: dict[str, int | float | None]
     needs_labels: bool
-    runs: dict[str, Runs]
+    runs: dict[str, SeedQualities]
     ud: Ud | None
     made: dict[str, str]
     commands: list[str]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from howfar.arrays import canonical
 from howfar.store import Record, Store
-from howfar.tables.cells import Cells
+from howfar.tables.groups import VictimGroup
 from howfar.tables.names import CLEAN
 from howfar.tables.page import Gallery, Maps
 
@@ -26,13 +26,13 @@ def contact_sheets(store: Store, protects: Sequence[Record]) -> list[Gallery]:
     return list(found.values())
 
 
-def predictions(store: Store, groups: Sequence[Cells]) -> list[Gallery]:
+def predictions(store: Store, groups: Sequence[VictimGroup]) -> list[Gallery]:
     """Return what networks of every dense task predict after clean and after protected training, lowest seed."""
     found = []
-    for cells in groups:
+    for group in groups:
         rows: list[Maps] = []
-        for label in sorted(cells.runs, key=lambda name: (name != CLEAN, name)):
-            record = cells.runs[label][min(cells.runs[label])]
+        for label in sorted(group.runs, key=lambda name: (name != CLEAN, name)):
+            record = group.runs[label][min(group.runs[label])]
             if not store.has_arrays(record.step, record.key):
                 continue
             kept = {name: values.numpy() for name, values in store.arrays(record.step, record.key).items()}
@@ -41,6 +41,6 @@ def predictions(store: Store, groups: Sequence[Cells]) -> list[Gallery]:
                 rows = [Maps("image", "image", kept["images"]), Maps("truth", name, kept["truth"])]
             rows.append(Maps(label, name, kept["said"], kept["truth"]))
         if rows:
-            names = cells.labels
+            names = group.labels
             found.append(Gallery(f"{names['task']} · {names['model']} · defense {names['defense']}", rows))
     return found

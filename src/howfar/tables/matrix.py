@@ -9,7 +9,7 @@ from howfar.tables.distances import Ud
 
 
 @dataclass(frozen=True)
-class Cell:
+class TaskResult:
     """One protector and one task.
 
     Attributes:
@@ -82,7 +82,7 @@ class Matrix:
         model: the victim.
         defense: what the learner does against protection.
         columns: the tasks.
-        cells: by protector (with its source task, where it has one) and task.
+        results: by protector (with its source task, where it has one) and task.
         summaries: by protector.
         seeds: number of pairs of the row with the fewest and of the one with the most.
         alike: cosine between the SALs of the backbone's layers of two tasks, by protector (``clean`` too), a table
@@ -94,7 +94,7 @@ class Matrix:
     model: str
     defense: str
     columns: list[Column]
-    cells: dict[str, dict[str, Cell]]
+    results: dict[str, dict[str, TaskResult]]
     summaries: dict[str, Summary]
     seeds: tuple[int, int]
     alike: dict[str, list[list[float]]]
@@ -108,10 +108,11 @@ class Matrix:
     def as_dict(self) -> dict[str, Any]:
         """Return the values that files hold."""
         kinds = ("name", "metric", "chance", "higher_is_better")
+        results = {label: {task: _written(one) for task, one in row.items()} for label, row in self.results.items()}
         found = {
             "dataset": self.dataset, "model": self.model, "defense": self.defense,
             "columns": [{kind: getattr(column, kind) for kind in kinds} for column in self.columns],
-            "cells": {label: {name: _written(cell) for name, cell in row.items()} for label, row in self.cells.items()},
+            "cells": results,
             "summaries": {label: asdict(summary) for label, summary in self.summaries.items()},
             "seeds": self.seeds, "alike": self.alike,
         }  # fmt: skip
@@ -119,7 +120,7 @@ class Matrix:
         return written
 
 
-def _written(cell: Cell) -> dict[str, Any]:
-    ud = cell.ud and {**to_json(cell.ud.mean), "probe_error": cell.ud.probe_error}
-    kept = {**to_json(cell.retention), "seeds": cell.retention.n}
-    return {"clean": cell.clean, "protected": cell.protected, "retention": kept, "sal": cell.sal, "ud": ud}
+def _written(result: TaskResult) -> dict[str, Any]:
+    ud = result.ud and {**to_json(result.ud.mean), "probe_error": result.ud.probe_error}
+    kept = {**to_json(result.retention), "seeds": result.retention.n}
+    return {"clean": result.clean, "protected": result.protected, "retention": kept, "sal": result.sal, "ud": ud}

@@ -11,10 +11,10 @@ from howfar.errors import UsageError
 from howfar.score import Trials, WorstCase, to_json, worst_case
 from howfar.score.estimate import DECIMALS
 from howfar.store import Record
-from howfar.tables.cells import Cells, by_victim, grouped
+from howfar.tables.groups import VictimGroup, by_victim, grouped
 from howfar.tables.names import CLEAN, protection, victim
 
-Runs = Mapping[str, Mapping[int, Record]]  # by defense and seed
+ByDefense = Mapping[str, Mapping[int, Record]]  # by defense and seed
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Profile:
         return found
 
 
-def profiles(groups: Sequence[Cells]) -> list[Profile]:
+def profiles(groups: Sequence[VictimGroup]) -> list[Profile]:
     """Return one profile for each victim that met at least two defenses.
 
     Args:
@@ -67,7 +67,7 @@ def profiles(groups: Sequence[Cells]) -> list[Profile]:
     return [_profile(members) for members in by_victim(groups) if len(members) > 1]
 
 
-def _profile(members: Sequence[Cells]) -> Profile:
+def _profile(members: Sequence[VictimGroup]) -> Profile:
     found = _by_defense(members)
     clean = found.get(CLEAN, {})
     worst = {name: case for name, runs in found.items() if (case := worst_of(clean, runs))}
@@ -80,7 +80,7 @@ def _profile(members: Sequence[Cells]) -> Profile:
         **{key: value for key, value in members[0].labels.items() if key != "defense"},
         metric=first["metric"],
         chance=first["chance"],
-        defenses=[cells.labels["defense"] for cells in members],
+        defenses=[group.labels["defense"] for group in members],
         quality={name: quality[name] for name in order},
         worst={name: worst[name] for name in order if name in worst},
     )
@@ -108,16 +108,16 @@ def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str
     return found
 
 
-def _by_defense(members: Sequence[Cells]) -> dict[str, dict[str, Mapping[int, Record]]]:
+def _by_defense(members: Sequence[VictimGroup]) -> dict[str, dict[str, Mapping[int, Record]]]:
     """Return the runs of one victim, by protector and defense."""
     found: dict[str, dict[str, Mapping[int, Record]]] = defaultdict(dict)
-    for cells in members:
-        for protector, runs in cells.runs.items():
-            found[protector][cells.labels["defense"]] = runs
+    for group in members:
+        for protector, runs in group.runs.items():
+            found[protector][group.labels["defense"]] = runs
     return found
 
 
-def worst_of(clean: Runs, poisoned: Runs, *, judged: str = "quality") -> WorstCase | None:
+def worst_of(clean: ByDefense, poisoned: ByDefense, *, judged: str = "quality") -> WorstCase | None:
     """Return what is left of protection when the learner chooses its defense; None where nothing says which to take.
 
     Args:
@@ -135,7 +135,7 @@ def worst_of(clean: Runs, poisoned: Runs, *, judged: str = "quality") -> WorstCa
         return None
 
 
-def _trials(runs: Runs, judged: str) -> dict[str, Trials]:
+def _trials(runs: ByDefense, judged: str) -> dict[str, Trials]:
     kept = {name: list(by_seed.values()) for name, by_seed in runs.items()}
     return {
         name: Trials([r.result["validation"] for r in records], [r.result[judged] for r in records])

@@ -14,7 +14,7 @@ from howfar.probe import Trajectory
 from howfar.score import Estimate, differing, distances, groups_that_differ, paths, to_json
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
-from howfar.tables.cells import Spreads
+from howfar.tables.groups import Spreads
 from howfar.tables.names import CLEAN, Names, shared
 from howfar.tables.schema import sound_record
 

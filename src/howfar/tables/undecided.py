@@ -7,7 +7,7 @@ from howfar.errors import UsageError
 from howfar.score import Estimate, retention
 from howfar.score.metrics import SHARES
 from howfar.store import Record
-from howfar.tables.cells import Cells, Spreads, drop_of, drops_of, grouped, seeds_of
+from howfar.tables.groups import Spreads, VictimGroup, drop_of, drops_of, grouped, seeds_of
 from howfar.tables.names import CLEAN, Spec, protection, shared
 
 Line = tuple[str, str]  # a row of a table: what the table shares, and the protection
@@ -34,14 +34,14 @@ def undecided(victims: Sequence[Record], *, points: float, holds: float, analyse
     """
     confidence = 1 - 0.05 / analyses
     found: set[Line] = set()
-    for cells in grouped(victims):
-        rows = cells.rows()
+    for group in grouped(victims):
+        rows = group.rows()
         scatter = Spreads((label, seeds_of(after), drops_of(before, after)) for label, (before, after) in rows.items())
         for label, (before, after) in rows.items():
             if label == CLEAN:
                 continue
             lost = drop_of(before, after, scatter.of(label, seeds_of(after)), confidence=confidence)
-            kept = _retention(cells, label, confidence)
+            kept = _retention(group, label, confidence)
             if not (_narrow(lost, kept, after[0].result["metric"], points) or _sided(kept, holds)):
                 found.add(line_of(after[0].spec))
     return found
@@ -60,15 +60,15 @@ def _sided(kept: Estimate | None, holds: float) -> bool:
     return kept.ends is not None and (kept.ends[1] < 1 - holds or kept.ends[0] > 1 - holds)
 
 
-def _retention(cells: Cells, label: str, confidence: float) -> Estimate | None:
+def _retention(group: VictimGroup, label: str, confidence: float) -> Estimate | None:
     """Return what a row retains; None where the clean images were not learned."""
-    before, after = cells.pairs(label)
+    before, after = group.pairs(label)
     result = after[0].result
     clean = [record.result["quality"] for record in before]
     try:
         return retention(
             clean, [record.result["quality"] for record in after], chance=result["chance"], confidence=confidence,
-            higher_is_better=result["higher_is_better"], others=cells.others(label),
+            higher_is_better=result["higher_is_better"], others=group.others(label),
         )  # fmt: skip
     except UsageError:
         return None

@@ -46,7 +46,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Step:
+class Batch:
     """One batch.
 
     Attributes:
@@ -103,7 +103,7 @@ def train(
 def steps(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
     seed: int = 0,
-) -> Iterator[Step]:  # fmt: skip
+) -> Iterator[Batch]:  # fmt: skip
     """Train as ``train`` does; yields after every batch. Who measures there puts the mode back."""
     device = next(model.parameters()).device
     fellows = team(device.type)
@@ -138,7 +138,7 @@ def steps(
             schedule.step()
             number = (epoch - 1) * count + index
             averaging.step(number)
-            yield Step(number, epoch, index == count, size, summed, float(schedule.get_last_lr()[0]))
+            yield Batch(number, epoch, index == count, size, summed, float(schedule.get_last_lr()[0]))
 
 
 class _Batches:

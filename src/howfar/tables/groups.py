@@ -15,11 +15,11 @@ from howfar.store import Record
 from howfar.tables.names import CLEAN, PARTS, Names, shared, victim
 from howfar.tables.schema import epochs_of
 
-Runs = dict[int, Record]  # by seed
+BySeed = dict[int, Record]
 
 
 @dataclass
-class Cells:
+class VictimGroup:
     """All victims that differ in protector, source task and seed only.
 
     Attributes:
@@ -30,10 +30,10 @@ class Cells:
 
     spec: dict[str, Any]
     labels: dict[str, str]
-    runs: dict[str, Runs] = field(default_factory=lambda: defaultdict(dict))
+    runs: dict[str, BySeed] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
-    def of(cls, record: Record) -> "Cells":
+    def of(cls, record: Record) -> "VictimGroup":
         """Return an empty table that a victim belongs in."""
         return cls(shared(record.spec), {part: record.spec[part]["label"] for part in PARTS})
 
@@ -55,7 +55,7 @@ class Cells:
         return [[runs[seed].result["quality"] for seed in seeds] for runs in rows]
 
 
-def grouped(victims: Sequence[Record], names: Names | None = None) -> list[Cells]:
+def grouped(victims: Sequence[Record], names: Names | None = None) -> list[VictimGroup]:
     """Return the tables: by the whole specification of victim, data, task and defense, plain training first.
 
     Args:
@@ -63,19 +63,19 @@ def grouped(victims: Sequence[Record], names: Names | None = None) -> list[Cells
         names: of all that is shown with them; None takes these alone.
     """
     names = names or Names(victims)
-    groups: dict[str, Cells] = {}
+    groups: dict[str, VictimGroup] = {}
     for record in victims:
         spec = shared(record.spec)
-        cells = groups.setdefault(canonical(spec), Cells(spec, names.tables(record.spec)))
-        cells.runs[names.row(record.spec)][record.spec["seed"]] = record
+        group = groups.setdefault(canonical(spec), VictimGroup(spec, names.tables(record.spec)))
+        group.runs[names.row(record.spec)][record.spec["seed"]] = record
     return sorted(groups.values(), key=_place)
 
 
-def by_victim(groups: Sequence[Cells]) -> list[list[Cells]]:
+def by_victim(groups: Sequence[VictimGroup]) -> list[list[VictimGroup]]:
     """Return the tables that differ in their defense only, together."""
-    victims: dict[str, list[Cells]] = defaultdict(list)
-    for cells in groups:
-        victims[victim(cells.spec)].append(cells)
+    victims: dict[str, list[VictimGroup]] = defaultdict(list)
+    for group in groups:
+        victims[victim(group.spec)].append(group)
     return list(victims.values())
 
 
@@ -84,15 +84,15 @@ def protect_spec(record: Record) -> dict[str, Any]:
     return {key: record.spec[key] for key in ("dataset", "source_task", "protector", "seed")}
 
 
-def _place(cells: Cells) -> tuple[str, str, str, bool, str, str]:
-    names = cells.labels
+def _place(group: VictimGroup) -> tuple[str, str, str, bool, str, str]:
+    names = group.labels
     return (
         names["dataset"],
         names["task"],
         names["model"],
         names["defense"] != "none",
         names["defense"],
-        canonical(cells.spec),
+        canonical(group.spec),
     )
 
 

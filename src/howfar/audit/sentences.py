@@ -1,11 +1,11 @@
 """What an audit found, in plain words."""
 
-from howfar.audit.detect import Finding
+from howfar.audit.detect import AuditResult
 from howfar.audit.difference import Difference
 from howfar.score import psnr_text, ssim_text
 
 
-def sentences(finding: Finding) -> list[str]:
+def sentences(finding: AuditResult) -> list[str]:
     """Return the verdict in plain words."""
     about = f"{finding.images} images in {finding.classes} groups"
     if finding.protected is None:
