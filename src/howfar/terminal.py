@@ -1,4 +1,4 @@
-"""How the command line looks: progress, tables, messages. The half of ``cli.py`` that draws."""
+"""What the command line prints: progress, tables, messages."""
 
 import json
 import logging
@@ -122,7 +122,7 @@ def show_budget(budget: "Mapping[str, Any]") -> None:
 
 
 def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:
-    """Print UD, what it is made of, and the drop beside it."""
+    """Print UD, what it is made of, and the drop."""
     from howfar.report.numbers import ranged
 
     rows = [

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
-from howfar.tables.entry import Entry, Reported, SeedQualities, faults, read
+from howfar.tables.entry import Entry, Reported, SeedQualities
+from howfar.tables.entry_file import faults, read
 
 from .conftest import serious
 from .test_page import HOSTILE, opened

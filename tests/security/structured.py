@@ -29,7 +29,7 @@ from howfar.photos import Encoding, labels_by_table, pairs
 from howfar.photos.verification import demanded
 from howfar.protect import PROTECTORS
 from howfar.spec import parse, split_list
-from howfar.tables.entry import read
+from howfar.tables.entry_file import read
 from howfar.tasks import TASKS
 
 from . import readers

@@ -189,7 +189,7 @@ class Validate(Source):
         return 1 if wrong else 0
 
     def _row(self) -> int:
-        from howfar.tables.entry import faults, read
+        from howfar.tables.entry_file import faults, read
 
         wrong = list(faults(self.folder))
         doubts = [] if wrong else read(self.folder).doubts()

@@ -134,7 +134,7 @@ def _rows_of(runs: str) -> list[Path]:
 
 def _entries(runs: str, *, reading: bool = False) -> "list[Entry]":
     from howfar.tables.entries import entries
-    from howfar.tables.entry import read
+    from howfar.tables.entry_file import read
 
     rows = _rows_of(runs)
     return [read(path) for path in rows] if rows else entries(opened(runs, reading=reading))

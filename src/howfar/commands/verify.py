@@ -110,7 +110,7 @@ class Verify(Common):
         page = collect(store, keys)
         names = {f"import:{path}": way for way, path in copies.items()}
         done = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
-        losses = _losses(grouped(done), names, self._shares)
+        losses = _losses(grouped(done), copies, self._shares)
         worst = next(
             (p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == self._ways[0]), None
         )
@@ -259,20 +259,21 @@ class _Chosen:
         return Outline(sample, len(self.train), len(self.test))
 
 
-def _losses(tables: "list[VictimGroup]", names: dict[str, str], shares: list[float]) -> "list[Loss]":
+def _losses(tables: "list[VictimGroup]", copies: dict[str, Path], shares: list[float]) -> "list[Loss]":
     """Return what learners without defense lose: classification as it is, other ways, shares, other tasks."""
-    order = [*names.values(), *(f"{share:.0%}" for share in shares)]
-    found = [loss for group in tables if group.labels["defense"] == "none" for loss in _of_table(group, names)]
+    order = [*copies, *(f"{share:.0%}" for share in shares)]
+    ways = {str(path): way for way, path in copies.items()}
+    found = [loss for group in tables if group.labels["defense"] == "none" for loss in _of_table(group, ways)]
     return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))
 
 
-def _of_table(group: "VictimGroup", names: dict[str, str]) -> "Iterator[Loss]":
+def _of_table(group: "VictimGroup", ways: dict[str, str]) -> "Iterator[Loss]":
     """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
     from howfar.photos.verification import Loss
     from howfar.score import retention
     from howfar.tables.groups import Spreads, drop_of, drops_of, mean_quality, seeds_of
 
-    pairs = {label: pair for label, pair in group.rows().items() if _way_of(label, names)}
+    pairs = {label: pair for label, pair in group.rows().items() if _way_of(pair[1][0], ways)}
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     spreads = Spreads((label, seeds[label], drops_of(*pair)) for label, pair in pairs.items())
     for label, (before, after) in pairs.items():
@@ -285,18 +286,21 @@ def _of_table(group: "VictimGroup", names: dict[str, str]) -> "Iterator[Loss]":
         except UsageError:  # the originals taught nothing
             kept = None
         yield Loss(
-            group.labels["task"], _way_of(label, names), first["metric"], chance,
+            group.labels["task"], _way_of(after[0], ways), first["metric"], chance,
             mean_quality(before), mean_quality(after), lost, kept,
         )  # fmt: skip
 
 
-def _way_of(row: str, names: dict[str, str]) -> str:
-    """Return what happened to the photographs of a row, or the share that was protected; empty for the originals."""
-    label, _, share = row.partition("[share=")
-    label = label.partition(" ← ")[0]
-    if label not in names:
-        return ""
-    return f"{float(share.partition(']')[0]):.0%}" if share else names[label]
+def _way_of(victim: "Record", ways: dict[str, str]) -> str:
+    """Return what happened to the photographs of a victim, or the share that was protected; empty for the originals.
+
+    Args:
+        victim: its record.
+        ways: by file of the copies.
+    """
+    settings = victim.spec["protector"]
+    way, share = ways.get(str(settings.get("file")), ""), settings.get("share", 1.0)
+    return f"{share:.0%}" if way and share < 1 else way
 
 
 def _qualities(records: "list[Record]") -> list[float]:

@@ -1,4 +1,4 @@
-"""The page's charts as plain plotly specifications; colours are safe for colour-blind readers (Okabe and Ito)."""
+"""The page's charts as plain plotly specifications; colors are safe for color-blind readers (Okabe and Ito)."""
 
 import html
 import math
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Figure = dict[str, Any]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#999933", "#882255", "#44AA99")
-CLEAN_COLOUR = "#808080"
+CLEAN_COLOR = "#808080"
 FLOOR = 1e-3  # nats; smaller SALs are drawn as this
 
 
 def of_group(group: "Group") -> dict[str, Figure]:
     """Return convergence, alignment, UD and SAL of one victim and defense."""
-    chosen = colours(series.protector for series in group.series)
+    chosen = colors(series.protector for series in group.series)
     return {
         "convergence": convergence(group, chosen),
         **({"distance": distances(group, chosen), "sal": sal_maps(group)} if group.series[0].layers else {}),
@@ -30,39 +30,39 @@ def of_group(group: "Group") -> dict[str, Figure]:
     }
 
 
-def colours(protectors: "Iterable[str]") -> dict[str, str]:
-    """Return a colour for every protector, in their order; clean is gray."""
+def colors(protectors: "Iterable[str]") -> dict[str, str]:
+    """Return a color for every protector, in their order; clean is gray."""
     others = [name for name in protectors if name != "clean"]
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOUR}
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)} | {"clean": CLEAN_COLOR}
 
 
-def convergence(group: "Group", colours: dict[str, str]) -> Figure:
+def convergence(group: "Group", colors: dict[str, str]) -> Figure:
     """Return quality on clean images per epoch: mean over seeds as a line, smallest to largest as a band."""
     traces: list[Figure] = []
     for series in group.series:
         epochs = list(range(1, len(series.quality) + 1))
-        colour, name = colours[series.protector], html.escape(series.protector)
+        color, name = colors[series.protector], html.escape(series.protector)
         band = {"x": epochs + epochs[::-1], "y": series.high + series.low[::-1], "fill": "toself"}
         traces.append(
-            {**band, "fillcolor": _faint(colour), "line": {"width": 0}, "hoverinfo": "skip",
+            {**band, "fillcolor": _faint(color), "line": {"width": 0}, "hoverinfo": "skip",
              "showlegend": False, "legendgroup": name, "type": "scatter", "mode": "lines"}
         )  # fmt: skip
         dash = "dash" if series.protector == "clean" else "solid"
         traces.append(
             {"x": epochs, "y": series.quality, "name": name, "legendgroup": name, "type": "scatter",
-             "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
+             "mode": "lines+markers", "line": {"color": color, "dash": dash}}
         )  # fmt: skip
     layout = blank("epoch", f"{group.metric} on clean {group.watched} images")
     if scale(group.metric) > 1:
         layout["yaxis"]["range"] = [0, 1]
     layout["shapes"] = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": group.chance, "y1": group.chance,
-         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
+         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOR}}
     ]  # fmt: skip
     return {"data": traces, "layout": layout}
 
 
-def distances(group: "Group", colours: dict[str, str]) -> Figure:
+def distances(group: "Group", colors: dict[str, str]) -> Figure:
     """Return UD as bars with intervals; the line at 1 is the clean model."""
     found = [(row, row.ud.mean) for row in group.rows if row.ud is not None and row.protector != "clean"]
     rows = sorted(found, key=lambda entry: entry[1].value)
@@ -71,13 +71,13 @@ def distances(group: "Group", colours: dict[str, str]) -> Figure:
         "type": "bar",
         "x": [html.escape(row.protector) for row, _ in rows],
         "y": [ud.value for _, ud in rows],
-        "marker": {"color": [colours[row.protector] for row, _ in rows]},
+        "marker": {"color": [colors[row.protector] for row, _ in rows]},
         "error_y": {
             "type": "data",
             "symmetric": False,
             "array": [max(high - ud.value, 0) for (_, ud), (_, high) in zip(rows, ends, strict=True)],
             "arrayminus": [max(ud.value - low, 0) for (_, ud), (low, _) in zip(rows, ends, strict=True)],
-            "color": CLEAN_COLOUR,
+            "color": CLEAN_COLOR,
         },
         "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
     }
@@ -85,7 +85,7 @@ def distances(group: "Group", colours: dict[str, str]) -> Figure:
     layout["yaxis"]["rangemode"] = "tozero"
     layout["shapes"] = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
-         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOUR}}
+         "line": {"dash": "dot", "width": 1, "color": CLEAN_COLOR}}
     ]  # fmt: skip
     return {"data": [bar], "layout": layout}
 
@@ -94,11 +94,11 @@ def control(entry: "Control") -> Figure:
     """Return drop and UD along the amount of protection, with intervals over seeds."""
     response = entry.response
     traces = []
-    for name, points, colour in (("drop", response.drop, PALETTE[3]), ("UD", response.ud, PALETTE[5])):
+    for name, points, color in (("drop", response.drop, PALETTE[3]), ("UD", response.ud, PALETTE[5])):
         errors = [0.0 if one.low is None else one.value - one.low for one in points]
         traces.append(
             {"x": list(response.levels), "y": [one.value for one in points], "name": name, "type": "scatter",
-             "mode": "lines+markers", "line": {"color": colour}, "error_y": {"type": "data", "array": errors}}
+             "mode": "lines+markers", "line": {"color": color}, "error_y": {"type": "data", "array": errors}}
         )  # fmt: skip
     layout = blank(html.escape(entry.along), "drop (share of 1) and UD")
     if entry.along == "eps":
@@ -237,8 +237,8 @@ def _short(name: str) -> str:
     return name.removesuffix(".weight").replace("stages.", "s")
 
 
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+def _faint(color: str) -> str:
+    red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
 
 
@@ -247,7 +247,7 @@ def blank(x: str = "", y: str = "") -> Figure:
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": CLEAN_COLOUR},
+        "font": {"color": CLEAN_COLOR},
         "margin": {"l": 55, "r": 10, "t": 10, "b": 45},
         "xaxis": {"title": {"text": x}, "gridcolor": "rgba(128,128,128,0.2)", "zeroline": False},
         "yaxis": {"title": {"text": y}, "gridcolor": "rgba(128,128,128,0.2)", "zeroline": False},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from howfar.errors import UsageError
-from howfar.report.figures import colours
+from howfar.report.figures import colors
 from howfar.report.landscapes import ABREAST, FLOOR, of_paths, strokes
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _draw(path: Path, down: int, across: int, size: tuple[float, float], fill: C
 
 
 def _cuts(cuts: "Cuts", figure: Any, axes: list[Any]) -> None:
-    chosen = colours(sorted({name for cut in cuts.layers.values() for name in cut})) | {"clean": "black"}
+    chosen = colors(sorted({name for cut in cuts.layers.values() for name in cut})) | {"clean": "black"}
     for axis, (layer, by_protector) in zip(axes, cuts.layers.items(), strict=False):
         axis.axvspan(-1, 1, color="0.92", zorder=0)
         for name, cut in by_protector.items():

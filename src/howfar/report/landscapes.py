@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from howfar.report.figures import PALETTE, Figure, blank, colours
+from howfar.report.figures import PALETTE, Figure, blank, colors
 from howfar.score.estimate import to_json
 from howfar.unfinished import whole
 
@@ -32,12 +32,12 @@ def note(entry: "Scene") -> str:
 
 
 def of_paths(scene: "Scene") -> dict[str, str]:
-    """Return a colour for every path."""
-    return colours(sorted({name for panel in scene.panels for name in panel.paths}))
+    """Return a color for every path."""
+    return colors(sorted({name for panel in scene.panels for name in panel.paths}))
 
 
 def strokes(number: int, kinds: tuple[str, str, str] = ("-", "--", ":")) -> tuple[str, str]:
-    """Return colour and dash of a line: a colour for each network, a dash for each of the three sets of images."""
+    """Return color and dash of a line: a color for each network, a dash for each of the three sets of images."""
     return PALETTE[number // 3 % len(PALETTE)], kinds[number % 3]
 
 

@@ -1,4 +1,4 @@
-"""How the page carries its charts."""
+"""Charts as the page contains them."""
 
 import base64
 import gzip
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def packed(charts: Mapping[str, Any]) -> str:
-    """Return the charts as gzipped JSON in base64, with as many digits as can be seen."""
+    """Return the charts as gzipped JSON in base64, with five significant digits."""
     text = json.dumps(_short(charts), separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from howfar.tables.page import Protected
 
 Values = NDArray[np.generic]
-GOLDEN = 0.6180339887  # neighbouring classes get hues far apart
+GOLDEN = 0.6180339887  # neighboring classes get hues far apart
 VOID = 255
 GAIN = 10  # by how much differences are amplified
 DECADES = 6.0  # of power that a spectrum spans from black to white
@@ -20,14 +20,14 @@ def picture(name: str, values: Values, like: Values | None = None) -> NDArray[np
     """Return maps of one target as RGB pictures, (n, height, width, 3).
 
     Args:
-        name: of the target; it decides how numbers become colours.
+        name: of the target; it decides how numbers become colors.
         values: (n, height, width) classes, or (n, channels, height, width) numbers or pixels.
         like: true values that give the scale, so that truth and predictions compare; None takes the maps themselves.
     """
     if values.ndim == 3:
         return _palette()[values.astype(np.int64)]
     if values.dtype == np.uint8:
-        return _colours(values.astype(np.uint8))
+        return _colors(values.astype(np.uint8))
     numbers = values.astype(np.float32)
     if name == "normal":
         low, high = -1.0, 1.0
@@ -61,7 +61,7 @@ class Compared:
         clean: the images.
         protected: the same after protection.
         difference: amplified by ``GAIN`` around gray.
-        spectrum: log power of the clean images, and of the difference beside it; the middle is the lowest frequency.
+        spectrum: log power of the clean images, left, and of the difference; the lowest frequency is in the center.
     """
 
     clean: str
@@ -77,22 +77,22 @@ def compared(entry: Protected) -> Compared | None:
         return None
     change = entry.protected.astype(np.float64) - entry.clean
     amplified = (GAIN * change + 128).clip(0, 255).astype(np.uint8)
-    rows = [sheet([_colours(images)]) for images in (entry.clean, entry.protected, amplified)]
+    rows = [sheet([_colors(images)]) for images in (entry.clean, entry.protected, amplified)]
     shades = np.concatenate([((1 + one / DECADES).clip(0, 1) * 255).round().astype(np.uint8) for one in spectra], 1)
-    return Compared(rows[0], rows[1], rows[2], sheet([_colours(shades[None, None])]))
+    return Compared(rows[0], rows[1], rows[2], sheet([_colors(shades[None, None])]))
 
 
-def _colours(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _colors(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (n, channels, height, width) as RGB, (n, height, width, 3)."""
     last = images.transpose(0, 2, 3, 1)
     return np.repeat(last, 3, -1) if last.shape[-1] == 1 else last
 
 
 def _palette() -> NDArray[np.uint8]:
-    """Return one colour for each of 256 classes; 255, which is none, is black."""
+    """Return one color for each of 256 classes; 255, which is none, is black."""
     import colorsys
 
-    colours = [colorsys.hsv_to_rgb(k * GOLDEN % 1, 0.55 + 0.3 * (k % 2), 0.95 - 0.25 * (k % 3)) for k in range(256)]
-    found = (np.array(colours) * 255).round().astype(np.uint8)
+    colors = [colorsys.hsv_to_rgb(k * GOLDEN % 1, 0.55 + 0.3 * (k % 2), 0.95 - 0.25 * (k % 3)) for k in range(256)]
+    found = (np.array(colors) * 255).round().astype(np.uint8)
     found[VOID] = 0
     return found

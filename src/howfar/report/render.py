@@ -35,7 +35,7 @@ def render(page: Page) -> str:
     import plotly.offline
 
     scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
-    strips = [(entry, seen) for entry in page.protected if (seen := compared(entry))]
+    strips = [(entry, pictures) for entry in page.protected if (pictures := compared(entry))]
     charts = _charts(page)
     galleries = [(entry, _sheet(entry)) for entry in page.galleries]
     return rendered(
@@ -107,12 +107,12 @@ def _sheet(entry: Gallery) -> str:
 
 
 def _visibility(entry: Protected) -> str:
-    """Return how much is to be seen, for a caption."""
-    seen = entry.visibility
-    if not seen:
+    """Return how visible the protection is, for a caption."""
+    found = entry.visibility
+    if not found:
         return ""
-    psnr = psnr_text(seen["psnr"], seen["linf"], " dB")
-    return f": L∞ {seen['linf']}/255, PSNR {psnr}, SSIM {ssim_text(seen['ssim'])}"
+    psnr = psnr_text(found["psnr"], found["linf"], " dB")
+    return f": L∞ {found['linf']}/255, PSNR {psnr}, SSIM {ssim_text(found['ssim'])}"
 
 
 def _cost(entry: Protected) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ def about(entry: Entry) -> str:
 
 def texts(entry: Entry, name: str) -> tuple[str, ...]:
     """Return a row as a person reads it, under a name; shares in percent, their drops in points."""
-    worst, seen = entry.worst, entry.visibility
+    worst, visibility = entry.worst, entry.visibility
     best = worst.poisoned if worst else None
-    linf = seen.get("linf")
+    linf = visibility.get("linf")
     told = entry.reported
     return (
         name,
@@ -49,7 +49,7 @@ def texts(entry: Entry, name: str) -> tuple[str, ...]:
         change(entry.metric, entry.drop) if entry.drop else "–",
         ranged(entry.ud.mean if entry.ud else None, least=0),
         "–" if linf is None else f"{linf:g}",
-        ssim_text(recorded(seen).get("ssim")),
+        ssim_text(recorded(visibility).get("ssim")),
         "yes" if entry.needs_labels else "no",
         f"{min((len(runs.seeds) for runs in entry.runs.values()), default=0)}",
         "–" if told is None else f"{shown(entry.metric, told.quality)} ({told.source})",
@@ -65,7 +65,7 @@ def is_one(path: Path) -> bool:
 
 
 def render(entries: Sequence[Entry]) -> str:
-    """Return the page; rows are looked for in ``rows/`` beside it. Every name is escaped."""
+    """Return the page; its links lead to ``rows/`` in the same folder. Every name is escaped."""
     scripts = (text_of("tables.js"),)
     paths = dict(zip(map(id, entries), files(entries), strict=True))
     groups = [

@@ -127,11 +127,11 @@ def _moderated(scatter: Floats, freedom: int) -> tuple[Floats, float]:
         return scatter, 0.0
     logs = np.log(known)
     beyond = float(logs.var(ddof=1) - polygamma(1, freedom / 2))
-    centre = float(logs.mean() - digamma(freedom / 2) + np.log(freedom / 2))
+    center = float(logs.mean() - digamma(freedom / 2) + np.log(freedom / 2))
     if beyond <= 0:  # all variances are alike
-        return np.full_like(scatter, np.exp(centre)), 1e6
+        return np.full_like(scatter, np.exp(center)), 1e6
     prior = 2 * _inverse_trigamma(beyond)
-    common = np.exp(centre + digamma(prior / 2) - np.log(prior / 2))
+    common = np.exp(center + digamma(prior / 2) - np.log(prior / 2))
     drawn: Floats = (prior * common + freedom * scatter) / (prior + freedom)
     return drawn, prior
 

@@ -71,7 +71,7 @@ def unlearnable_distance(
 ) -> Distance:
     """Return UD of one pair of runs, or the mean UD of several pairs (one a seed).
 
-    A layer is learnable in an epoch when its SAL exceeds β. β is the midpoint of the two centres of exact
+    A layer is learnable in an epoch when its SAL exceeds β. β is the midpoint of the two centers of exact
     one-dimensional 2-means on the clean SALs: of each epoch, then averaged (as released), or of all epochs pooled.
 
     The interval is Student's t over the UDs of single seeds. It is about other seeds of initial weights, batches and
@@ -131,7 +131,7 @@ class CleanRuns:
 
 
 def two_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the midpoint of the two centres of exact 2-means along the last axis.
+    """Return the midpoint of the two centers of exact 2-means along the last axis.
 
     In one dimension the best clusters are the two sides of a cut of the sorted values: try all cuts.
     """

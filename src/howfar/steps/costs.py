@@ -101,14 +101,14 @@ def curvature_seconds(
 
 def _known(store: Store, name: str, like: Callable[[Mapping[str, Any]], list[Any]]) -> dict[str, float]:
     """Return the mean wall seconds of earlier readings, by what those of equal length have in common."""
-    seen: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, list[float]] = defaultdict(list)
     for record in store.records(name, damaged=True):
         if (seconds := took(record)) is not None:
             with contextlib.suppress(
                 KeyError, TypeError, AttributeError
             ):  # a record that does not say what it is about
-                seen[repr(like(record.spec))].append(seconds)
-    return {kind: sum(seconds) / len(seconds) for kind, seconds in seen.items()}
+                found[repr(like(record.spec))].append(seconds)
+    return {kind: sum(seconds) / len(seconds) for kind, seconds in found.items()}
 
 
 def _like(spec: Mapping[str, Any]) -> list[Any]:

@@ -55,7 +55,7 @@ class LandscapeSettings:
         points: of the grid along each axis.
         extent: margin of a plane around the paths, in their span; of random and Hessian planes the radius, in
             the norm of the filters or of the layer.
-        norms: statistics of batch normalisation; see ``howfar.probe.landscape``.
+        norms: statistics of batch normalization; see ``howfar.probe.landscape``.
         share: of the places that are computed, at most.
         draws: of random planes.
         layer: of the Hessian.

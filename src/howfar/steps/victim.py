@@ -29,13 +29,13 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
     experiment, clock, seed = step.experiment, Clock(device), step.experiment.seed
     setup = set_up(step, store, device)
     splits, task, recipe, defense = setup.splits, setup.task, setup.recipe, setup.defense
-    learned, model = setup.training, setup.model
+    training, model = setup.training, setup.model
     wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
-    probes = [(probe, probe.part(learned, task)) for probe in wanted]
+    probes = [(probe, probe.part(training, task)) for probe in wanted]
     pair = _pair(setup, experiment.alignment)
     epochs: list[dict[str, Any]] = []
     best = _Best(task)
-    for epoch in train(model, task, learned, recipe, around=defense.around, seed=seed):
+    for epoch in train(model, task, training, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
         readings, *others = [
             probe.measure(
@@ -59,13 +59,13 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
     if defense.selects:
         best.put_back(model)
-    defense.after(model, learned, setup.learner)
+    defense.after(model, training, setup.learner)
     result = {
         "metric": task.metric,
         "chance": task.chance,
         "higher_is_better": task.higher_is_better,
         **_judged(model, task, splits),
-        "train_images": len(learned),
+        "train_images": len(training),
         "test_images": len(splits.test),
         "epochs": epochs,
     }

@@ -227,10 +227,10 @@ def _random_starts(
 def _random_beta(clean: Readings, start: int) -> float:
     from sklearn.cluster import KMeans
 
-    centres = [
+    centers = [
         KMeans(2, init="random", n_init=1, random_state=start)
         .fit([[reading.sal] for reading in epoch.values()])
         .cluster_centers_.mean()
         for epoch in clean
     ]
-    return float(np.mean(centres))
+    return float(np.mean(centers))

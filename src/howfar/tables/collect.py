@@ -2,24 +2,20 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
-import numpy as np
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.score import Estimate, recorded
 from howfar.score.intervals import mean_estimate
-from howfar.store import DamagedError, Record, Store
+from howfar.store import Record, Store
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
-from howfar.tables.distances import Distances, Ud, readings_of
+from howfar.tables.distances import Distances, Ud
 from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.groups import (
     Spreads,
     VictimGroup,
     alignments_of,
-    cosines_of,
     drop_of,
     drops_of,
     grouped,
@@ -30,9 +26,10 @@ from howfar.tables.groups import (
 from howfar.tables.landscapes import scenes
 from howfar.tables.leaderboard import Row
 from howfar.tables.names import CLEAN, Names, protection
-from howfar.tables.page import Gallery, Group, Page, Protected, Series
+from howfar.tables.page import Gallery, Group, Page, Protected
 from howfar.tables.profiles import profiles
 from howfar.tables.schema import sound_records
+from howfar.tables.series import series_of, watched_on
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -100,7 +97,7 @@ def _galleries(store: Store, groups: Sequence[VictimGroup], protects: Sequence[R
 def _group(
     group: VictimGroup, protects: dict[str, Record], distances: Distances, *, brief: bool = False
 ) -> Group:  # fmt: skip
-    series = [] if brief else [_series(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
+    series = [] if brief else [series_of(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
     any_run = next(iter(next(iter(group.runs.values())).values()))
     return Group(
         **group.labels,
@@ -113,7 +110,7 @@ def _group(
         rows=sorted(_rows(group, protects, distances), key=lambda row: (-row.drop.value, row.protector)),
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(group, distances),
-        watched=" and ".join(sorted({_watched_on(run) for runs in group.runs.values() for run in runs.values()})),
+        watched=" and ".join(sorted({watched_on(run) for runs in group.runs.values() for run in runs.values()})),
     )
 
 
@@ -139,7 +136,7 @@ def _row(
     group: VictimGroup, label: str, pairs: tuple[list[Record], list[Record]], lost: Estimate, ud: Ud | None,
     alignment: Estimate | None, made: Record | None,
 ) -> Row:  # fmt: skip
-    seen = recorded(made.result["visibility"]) if made else {}
+    visibility = recorded(made.result["visibility"]) if made else {}
     clean, poisoned = map(mean_quality, pairs)
     return Row(
         **group.labels,
@@ -150,69 +147,13 @@ def _row(
         drop=lost,
         ud=ud,
         alignment=alignment,
-        linf=seen.get("linf"),
-        l2=seen.get("l2"),
-        l0=seen.get("l0"),
-        psnr=seen.get("psnr"),
-        ssim=seen.get("ssim"),
+        linf=visibility.get("linf"),
+        l2=visibility.get("l2"),
+        l0=visibility.get("l0"),
+        psnr=visibility.get("psnr"),
+        ssim=visibility.get("ssim"),
         needs_labels=made.result["needs_labels"] if made else None,
     )
-
-
-def watched(epoch: dict[str, Any]) -> dict[str, float]:
-    """Return how a network did after an epoch: on validation images where some were kept back, else on test images."""
-    found: dict[str, float] = epoch.get("validation") or epoch["test"]
-    return found
-
-
-def _watched_on(run: Record) -> str:
-    """Return which images ``watched`` is about."""
-    return "validation" if run.result["epochs"][-1].get("validation") else "test"
-
-
-def _series(label: str, runs: list[Record]) -> Series:
-    for run in runs[1:]:
-        if _layout(run) != _layout(runs[0]):
-            why = f"it has other epochs or layers than {runs[0].key}, another seed of the same row"
-            raise DamagedError(f"{run.step}/{run.key}/record.json", why)
-    metric = runs[0].result["metric"]
-    quality = np.array([[watched(epoch)[metric] for epoch in run.result["epochs"]] for run in runs])
-    sal = np.array([[[r.sal for r in layers.values()] for layers in readings_of(run)] for run in runs]).mean(0)
-    loss = np.array([[epoch["loss"] for epoch in run.result["epochs"]] for run in runs]).mean(0)
-    cosines = [cosines_of(run) for run in runs]
-    return Series(
-        protector=label,
-        quality=quality.mean(0).tolist(),
-        low=quality.min(0).tolist(),
-        high=quality.max(0).tolist(),
-        loss=loss.tolist(),
-        layers=list(runs[0].result["epochs"][0]["sharpness"]),
-        sal=sal.T.tolist(),
-        alignment=_mean_cosines(cosines) if all(cosines) else {},
-        seconds=float(np.mean([run.made["wall_seconds"] for run in runs])),
-    )
-
-
-def _layout(run: Record) -> tuple[int, list[str], list[str], bool]:
-    """Return what all seeds of a row share: number of epochs, layers, and what was measured."""
-    epochs = run.result["epochs"]
-    return (
-        len(epochs),
-        list(epochs[0]["sharpness"]),
-        list(epochs[0].get("alignment", {})),
-        bool(epochs[0].get("validation")),
-    )
-
-
-def _mean_cosines(runs: Sequence[Sequence[dict[str, float | None]]]) -> dict[str, list[float | None]]:
-    """Return the mean cosine over seeds by layer, one value an epoch; None where no seed has one."""
-    found: dict[str, list[float | None]] = {}
-    for name in runs[0][0]:
-        epochs = [[value for value in column if value is not None] for column in zip(
-            *([epoch.get(name) for epoch in run] for run in runs), strict=True
-        )]  # fmt: skip
-        found[name] = [sum(values) / len(values) if values else None for values in epochs]
-    return found
 
 
 def _protected(

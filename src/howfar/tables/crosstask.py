@@ -118,40 +118,20 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     rows_of: dict[str, RowKey] = {CLEAN: (CLEAN, "")}
     seeds: list[int] = []
     for name, rows in group.found.items():
-        clean = rows.get((CLEAN, ""), {})
         uds = _distances(group, name, distances)
-        for (label, source), values in rows.items():
-            pairs = sorted(set(clean) & set(values))
-            if label == CLEAN or not pairs:
-                continue
-            before, after = [clean[seed] for seed in pairs], [values[seed] for seed in pairs]
-            others = [
-                [other[seed] for seed in pairs]
-                for row, other in rows.items()
-                if row not in ((CLEAN, ""), (label, source)) and set(pairs) <= set(other)
-            ]
-            try:
-                column = group.columns[name]
-                kept = retention(
-                    before, after, chance=column.chance, higher_is_better=column.higher_is_better, others=others
-                )  # fmt: skip
-            except UsageError:  # the clean model learned nothing
-                continue
-            rows_of[label] = (label, source)
-            seeds.append(len(pairs))
-            alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, (label, source))))
-            results.setdefault(label, {})[name] = TaskResult(
-                sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, uds.get((label, source))
-            )
-    summaries = {
-        label: found for label, row in results.items() if (found := _summary(row, group.columns, rows_of[label][1]))
-    }
+        for row in rows:
+            result = None if row[0] == CLEAN else _result(group, name, row, uds.get(row))
+            if result is not None:
+                rows_of[row[0]] = row
+                seeds.append(result.retention.n)
+                results.setdefault(row[0], {})[name] = result
+    sums = {label: _summary(row, group.columns, rows_of[label][1]) for label, row in results.items()}
+    summaries = {label: found for label, found in sums.items() if found}
     order = sorted(results, key=lambda label: (-(summaries[label].score if label in summaries else -9), label))
     columns = sorted(group.columns.values(), key=_place)
     names = [column.name for column in columns if not column.joint]
     own = len(set(group.models.values())) > 1
     compared = [] if own else [CLEAN, *order]  # layers of two networks have nothing in common
-    alike_of = {label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in compared}
     return Matrix(
         **{key: group.labels[key] for key in ("dataset", "defense")},
         model=", ".join(f"{group.models[c.name]} ({c.name})" for c in columns) if own else group.labels["model"],
@@ -159,9 +139,31 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
         results={label: results[label] for label in order},
         summaries={label: summaries[label] for label in order if label in summaries},
         seeds=(min(seeds, default=0), max(seeds, default=0)),
-        alike=alike_of,
+        alike={label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in compared},
         crafted={label: group.crafted[label] for label in order},
     )
+
+
+def _result(group: _Victims, name: str, row: RowKey, ud: Ud | None) -> TaskResult | None:
+    """Return what one task retains under one protector; None without pairs, or where clean models learned nothing."""
+    column, rows = group.columns[name], group.found[name]
+    clean, protected = rows.get((CLEAN, ""), {}), rows[row]
+    pairs = sorted(set(clean) & set(protected))
+    if not pairs:
+        return None
+    before, after = [clean[seed] for seed in pairs], [protected[seed] for seed in pairs]
+    others = [
+        [other[seed] for seed in pairs]
+        for key, other in rows.items() if key not in ((CLEAN, ""), row) and set(pairs) <= set(other)
+    ]  # fmt: skip
+    try:
+        kept = retention(
+            before, after, chance=column.chance, higher_is_better=column.higher_is_better, others=others
+        )  # fmt: skip
+    except UsageError:
+        return None
+    alike = _cosine(group.sals.get((name, (CLEAN, ""))), group.sals.get((name, row)))
+    return TaskResult(sum(before) / len(pairs), sum(after) / len(pairs), kept, alike, ud)
 
 
 def _distances(group: _Victims, task: str, known: Distances) -> dict[RowKey, Ud]:

@@ -75,9 +75,9 @@ class Measured:
     """A reading of the curvature of one network.
 
     Attributes:
-        victim: all that identifies the victim and the way to measure, whatever it learned from and whatever its seed.
+        victim: all that identifies the victim and the way to measure, except for its training images and its seed.
         model: name of the victim.
-        protector: name of what it learned from.
+        protector: name of what its training images were protected by.
         record: the reading.
     """
 

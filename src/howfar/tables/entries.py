@@ -87,7 +87,7 @@ def _entry(
 ) -> Entry:
     victim = next(iter(pairs.values()))[1][0]
     names, result = group.labels, _measured(victim, part)
-    seen: Mapping[str, Any] = made.result if made else {"visibility": {}, "norm": "", "needs_labels": True}
+    protected: Mapping[str, Any] = made.result if made else {"visibility": {}, "norm": "", "needs_labels": True}
     return Entry(
         protector=label,
         dataset=names["dataset"],
@@ -103,9 +103,9 @@ def _entry(
         test_images=victim.result["test_images"],
         recipe=group.spec["recipe"],
         settings={key: value for key, value in victim.spec["protector"].items() if key != "label"},
-        norm=seen["norm"],
-        visibility=seen["visibility"],
-        needs_labels=seen["needs_labels"],
+        norm=protected["norm"],
+        visibility=protected["visibility"],
+        needs_labels=protected["needs_labels"],
         runs={defense: _runs(found, part) for defense, found in pairs.items()},
         ud=None,
         made={key: str(victim.made[key]) for key in ("torch", "python", "system", "machine", "device")},

@@ -13,7 +13,7 @@ from howfar.tables.schema import sound_records
 
 Grid = list[list[float]]
 PLANES = {
-    "pca": "PCA plane of all paths", "random": "random directions, filter-normalised", "line": "line between networks",
+    "pca": "PCA plane of all paths", "random": "random directions, filter-normalized", "line": "line between networks",
     "curve": "curved path between networks", "hessian": "leading Hessian directions of a layer",
     "weights": "two weights",
 }  # fmt: skip
@@ -52,7 +52,7 @@ class Scene:
     Attributes:
         title: data set, task, victim, seed.
         plane: through what.
-        norms: what batch normalisation did.
+        norms: what batch normalization did.
         metric: what the quality is.
         images: how many the loss is the mean over.
         explained: share of the spread of all paths that each axis of a PCA plane shows.
@@ -130,7 +130,7 @@ def _place(record: Record, order: list[str]) -> int:
 
 def _panel(store: Store, record: Record, plane: str) -> Panel:
     about = record.spec["panel"]
-    seen = "clean test images" if about["on"] == "test" else f"{about['on']} training images"
+    images = "clean test images" if about["on"] == "test" else f"{about['on']} training images"
     around = {"pca": "", "weights": "", "line": f"to {about['around']}: ", "curve": f"to {about['around']}: "}
     draw = f" ({about['draw'] + 1})" if plane == "random" else ""
     values = store.arrays("landscape", record.key)
@@ -139,7 +139,7 @@ def _panel(store: Store, record: Record, plane: str) -> Panel:
     if plane == "curve":
         rows = [[step / (len(rows[0]) - 1) for step in range(len(rows[0]))]]
     return Panel(
-        title=around.get(plane, f"around {about['around']}{draw}: ") + seen,
+        title=around.get(plane, f"around {about['around']}{draw}: ") + images,
         coordinates=rows,
         loss=[values["loss"].tolist()] if flat else values["loss"].tolist(),
         quality=[values["quality"].tolist()] if flat else values["quality"].tolist(),

@@ -8,8 +8,8 @@ from howfar.score.estimate import DECIMALS, under
 from howfar.tables.distances import Ud
 
 ABOUT = ("dataset", "task", "model", "defense", "protector", "metric", "clean", "poisoned")
-SEEN = ("linf", "l2", "l0", "psnr", "ssim", "needs_labels", "seeds")
-COLUMNS = (*ABOUT, *under("drop"), *under("ud"), "ud_probe_error", "beta", *under("alignment"), *SEEN)  # of files
+REST = ("linf", "l2", "l0", "psnr", "ssim", "needs_labels", "seeds")
+COLUMNS = (*ABOUT, *under("drop"), *under("ud"), "ud_probe_error", "beta", *under("alignment"), *REST)  # of files
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values that files hold, in their order."""
-        found = dict.fromkeys(COLUMNS) | {name: getattr(self, name) for name in (*ABOUT, *SEEN)}
+        found = dict.fromkeys(COLUMNS) | {name: getattr(self, name) for name in (*ABOUT, *REST)}
         ud = self.ud.mean if self.ud else None
         for name, estimate in (("drop", self.drop), ("ud", ud), ("alignment", self.alignment)):
             found |= to_json(estimate, names=under(name)) if estimate else {}

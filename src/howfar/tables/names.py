@@ -29,7 +29,7 @@ def shared(spec: Spec, *but: str) -> dict[str, Any]:
 
 
 def victim(spec: Spec) -> str:
-    """Return what identifies a victim whatever it learned from and whatever its defense."""
+    """Return what identifies a victim, except for its training images and its defense."""
     return canonical(shared(spec, "defense"))
 
 

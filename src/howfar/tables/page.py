@@ -18,7 +18,7 @@ SHOWN = 10  # rows of a page in its repr
 
 @dataclass(frozen=True)
 class Series:
-    """How one protector's victims learned, over seeds.
+    """Training curves of one protector's victims, over seeds.
 
     Attributes:
         protector: label.
@@ -64,7 +64,7 @@ class Group:
 
     Attributes:
         dataset: label.
-        task: what the victims learned.
+        task: of the victims.
         model: the victim.
         defense: what the learner did.
         metric: name of the quality.
