@@ -172,7 +172,8 @@ def curved(path: Record, version: int, sal: float) -> Record:
 
 def path_of(name: str, **more: Any) -> Record:
     one = record(name, 0, 0.5, **more)
-    return replace(one, step="trajectory")
+    spec = {**one.spec, "walk": {"every": 0, "half": False, "order": 0, "version": 1}}
+    return replace(one, step="trajectory", spec=spec, result={**one.result, "moments": []})
 
 
 @pytest.mark.parametrize(

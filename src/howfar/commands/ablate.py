@@ -37,7 +37,6 @@ class AblateUd(Grid):
         from howfar.models.build import weight_names
         from howfar.report.ablation import ablation_table
         from howfar.spec import Number
-        from howfar.store import write_text
         from howfar.tables.ablation import ablated, as_rows
 
         experiments = self.experiments()
@@ -64,8 +63,8 @@ class AblateUd(Grid):
             return 0
         lines = ablated(experiments, store)
         columns, rows = ablation_table(lines)
-        write_text(store.root / "ablation.json", terminal.json_text(as_rows(lines)) + "\n")
-        write_text(store.root / "ablation.md", terminal.markdown(columns, rows))
+        store.leave("ablation.json", terminal.json_text(as_rows(lines)) + "\n")
+        store.leave("ablation.md", terminal.markdown(columns, rows))
         if self.json:
             terminal.show_json(as_rows(lines))
         else:

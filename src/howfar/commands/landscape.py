@@ -117,7 +117,7 @@ class Landscape(_WithPaths):
     ) -> int:
         """Compute the surfaces and write what shows them; returns the exit code."""
         from howfar.report.landscape_figures import save
-        from howfar.report.landscapes import note, save_arrays
+        from howfar.report.landscapes import as_npz, note
         from howfar.report.render import render
         from howfar.steps import landscape
         from howfar.tables import collect
@@ -126,9 +126,9 @@ class Landscape(_WithPaths):
         keys = terminal.watch(landscape.run(cells, store, settings, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
-        write_text(store.root / "landscape.json", text + "\n")
-        save_arrays(found, store.root / "landscape.npz")
-        write_text(store.root / "report.html", render(collect(store)))
+        store.leave("landscape.json", text + "\n")
+        store.leave("landscape.npz", as_npz(found))
+        store.leave("report.html", render(collect(store)))
         for path, scene in _numbered(self.save, found):
             save(scene, path)
         if self.json:
@@ -175,7 +175,6 @@ class Curvature(_WithPaths):
             return 0
         from howfar.report.curvatures import layers, overview
         from howfar.report.landscape_figures import save_cuts
-        from howfar.store import write_text
         from howfar.tables.curvatures import curvatures
         from howfar.tables.cuts import cuts
 
@@ -186,9 +185,9 @@ class Curvature(_WithPaths):
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
         values = [one.as_dict() for one in found]
-        write_text(store.root / "curvature.json", terminal.json_text(values) + "\n")
+        store.leave("curvature.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *map(layers, found)]
-        write_text(store.root / "curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
+        store.leave("curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:

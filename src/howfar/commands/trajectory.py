@@ -47,14 +47,13 @@ class Trajectory(Grid):
         if not self.complete(experiments, store):
             return 0
         from howfar.report.trajectories import layers, overview
-        from howfar.store import write_text
         from howfar.tables.trajectories import divergences
 
         found = divergences(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
         values = [entry.as_dict() for entry in found]
-        write_text(store.root / "trajectory.json", terminal.json_text(values) + "\n")
+        store.leave("trajectory.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *map(layers, found)]
-        write_text(store.root / "trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
+        store.leave("trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
         if self.json:
             terminal.show_json(values)
         else:

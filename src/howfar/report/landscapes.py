@@ -1,6 +1,7 @@
 """Loss landscapes as plotly specifications for the page, and as arrays for other tools."""
 
 import html
+import io
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,9 @@ import numpy as np
 
 from howfar.report.figures import PALETTE, Figure, blank, colors
 from howfar.score.estimate import to_json
-from howfar.unfinished import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from howfar.tables.landscapes import Panel, Scene
 
@@ -139,15 +138,16 @@ def _nearest(row: list[float], value: float) -> int:
     return min(range(len(row)), key=lambda index: abs(row[index] - value))
 
 
-def save_arrays(found: "Sequence[Scene]", path: "Path") -> None:
-    """Write the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
+def as_npz(found: "Sequence[Scene]") -> bytes:
+    """Return the grids of all scenes as one .npz: ``SCENE_PANEL_loss``, ``_quality``, ``_axis0``, ``_axis1``, paths."""
     values: dict[str, Any] = {}
-    for i, scene in enumerate(found):
-        for j, panel in enumerate(scene.panels):
+    for i, entry in enumerate(found):
+        for j, panel in enumerate(entry.panels):
             start = f"{i}_{j}"
-            values |= {f"{start}_title": np.array(f"{scene.title}: {panel.title}")}
+            values |= {f"{start}_title": np.array(f"{entry.title}: {panel.title}")}
             values |= {f"{start}_loss": np.array(panel.loss), f"{start}_quality": np.array(panel.quality)}
             values |= {f"{start}_axis{axis}": np.array(row) for axis, row in enumerate(panel.coordinates)}
             values |= {f"{start}_path_{name}": np.array(places) for name, places in panel.paths.items()}
-    with whole(path) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, **values)
+    file = io.BytesIO()
+    np.savez_compressed(file, **values)
+    return file.getvalue()

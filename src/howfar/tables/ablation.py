@@ -17,6 +17,7 @@ from howfar.score.intervals import mean_estimate, pooled
 from howfar.score.unlearnable_distance import Readings
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, Names, shared
+from howfar.tables.schema import sound_record
 
 STARTS = 20  # random starts of k-means that are tried
 CLOSE = 0.03  # of UD: two ways to measure agree

@@ -15,6 +15,7 @@ from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.groups import Spreads
 from howfar.tables.names import CLEAN, Names, shared
+from howfar.tables.schema import sound_record
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Measured:
 
 def measured(store: Store, keys: Iterable[str]) -> list[Measured]:
     """Return the readings of some keys; names tell apart what differs in its specification, versions included."""
-    records = [record for key in keys if (record := store.find("curvature", key))]
-    paths = {record.key: store.find("trajectory", record.spec["trajectory"]) for record in records}
+    records = [record for key in keys if (record := sound_record(store, "curvature", key))]
+    paths = {record.key: sound_record(store, "trajectory", record.spec["trajectory"]) for record in records}
     names = Names(path for path in paths.values() if path)
     found = []
     for record in records:
