@@ -18,6 +18,7 @@ from howfar.models import in_eval_mode
 from howfar.probe import Sharpness
 from howfar.probe.alignment import layers_and_network
 from howfar.protect import Progress
+from howfar.score import to_json
 from howfar.steps.setup import PREVIEW, StepWork, TrainingSetup, originals, set_up
 from howfar.store import Record, Store
 from howfar.tasks import Joint, Task
@@ -99,7 +100,7 @@ def _aligned(setup: TrainingSetup, pair: tuple[Data, Data], epoch: int) -> dict[
         name: [float(f"{value:.5g}") if math.isfinite(value) else None for value in astuple(found)]
         for name, found in layers_and_network(model, task, clean, protected).items()
     }
-    return {"alignment": cosines, "originals": _finite(evaluate(model, task, pair[0]))}
+    return {"alignment": cosines, "originals": to_json(evaluate(model, task, pair[0]))}
 
 
 @torch.no_grad()
@@ -127,11 +128,8 @@ def metrics_of(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
             f"{task.metric} of {len(data)} images is {found[task.metric]}: none of them has a value of "
             f"'{task.target}', or the network's output is not finite. Add images that have one, or lower train.lr."
         )
-    return _finite(found)
-
-
-def _finite(found: dict[str, float]) -> dict[str, Any]:
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    written: dict[str, Any] = to_json(found)
+    return written
 
 
 def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, Any]]:
