@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from howfar.cli import main
 from howfar.errors import HowfarError
 from howfar.report import site
+from howfar.score import Estimate
+from howfar.tables.distances import Ud
 from howfar.tables.entry import Entry, Reported, SeedQualities
 from howfar.tables.entry_file import faults, read
 
@@ -64,7 +66,7 @@ def test_rows_survive_their_file_and_say_what_follows(tmp_path: Path) -> None:
         (lambda row: row["summary"].update(kept=1.0), "kept is said to be 1.0"),
         (lambda row: row["summary"].update(more=1.0), "more does not follow"),
         (lambda row: row.update(unreliable=["x"]), "'unreliable' should be"),
-        (lambda row: row["runs"]["none"]["protected"].pop(), "not one a seed"),
+        (lambda row: row["runs"]["none"]["protected"].pop(), "not one per seed"),
         (lambda row: row["runs"]["none"].update(seeds=[0, 0, 1]), "a seed stands twice"),
         (lambda row: row["runs"]["none"]["clean"].__setitem__(0, 91.0), "outside 0 to 1"),
         (lambda row: row.update(runs={}), "there are no runs"),

@@ -158,7 +158,7 @@ def similarity(entry: "Matrix") -> Figure:
 
 
 def sal_maps(group: "Group") -> Figure:
-    """Return SAL on a logarithmic scale, layer × epoch, one map a protector, all on one color scale."""
+    """Return SAL on a logarithmic scale, layer × epoch, one map per protector, all on one color scale."""
     top = max(max(max(map(max, series.sal)) for series in group.series), FLOOR)
     maps = {
         series.protector: {
@@ -172,7 +172,7 @@ def sal_maps(group: "Group") -> Figure:
 
 
 def alignment_maps(group: "Group") -> Figure:
-    """Return the alignment of protected with clean gradients, layer × epoch, one map a protector."""
+    """Return the alignment of protected with clean gradients, layer × epoch, one map per protector."""
     maps = {
         series.protector: {
             "z": list(series.alignment.values()), "y": list(series.alignment),

@@ -75,7 +75,7 @@ def title(row: Row) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return one Markdown table a group."""
+    """Return one Markdown table per group."""
     lines: list[str] = []
     for heading, members in groupby(rows, key=title):
         lines += [f"### {_escape(heading)}", "", f"| {' | '.join(HEADER)} |", f"|{'-|' * len(HEADER)}"]
@@ -85,7 +85,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def as_table(rows: Sequence[Row], seconds_per_image: Mapping[tuple[str, str], float]) -> list[Table]:
-    """Return one table a group for the terminal.
+    """Return one table per group for the terminal.
 
     Args:
         rows: in the order of their groups.

@@ -1,4 +1,4 @@
-"""A static leaderboard of many rows: one page, one file a row, nothing else."""
+"""A static leaderboard of many rows: one page, one file per row, nothing else."""
 
 from collections.abc import Sequence
 from pathlib import Path

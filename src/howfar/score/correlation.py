@@ -47,7 +47,7 @@ def rank_correlation(
     2000): Fisher's z with variance (1 + value² ÷ 2) ÷ (things − 3).
 
     Args:
-        first: one row a thing (a protector, a noise strength), one entry a seed.
+        first: one row per thing (a protector, a noise strength), one entry per seed.
         second: the other measure of the same things and seeds.
         confidence: of the interval.
 
@@ -70,7 +70,7 @@ def mean_correlation(values: Sequence[float], things: int, *, confidence: float 
     """Return the mean of rank correlations of several seeds with Student's t interval over seeds, by Fisher's z.
 
     Args:
-        values: one a seed.
+        values: one per seed.
         things: over how many things each is taken.
         confidence: of the interval.
     """

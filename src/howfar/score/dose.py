@@ -31,7 +31,7 @@ def dose_response(drops: Mapping[float, Sequence[float]], distances: Mapping[flo
     """Return the response to every level; level 0, the clean images, is added: drop 0, UD 1.
 
     Args:
-        drops: drop of the quality by level, one entry a seed, the same seeds at every level.
+        drops: drop of the quality by level, one entry per seed, the same seeds at every level.
         distances: UD of the same levels and seeds.
     """
     seeds = len(next(iter(drops.values())))

@@ -11,7 +11,7 @@ def drops(clean: Sequence[float], poisoned: Sequence[float], *, higher_is_better
     """Return clean − poisoned of every seed, or poisoned − clean where less is better.
 
     Args:
-        clean: quality of the clean model, one entry a seed.
+        clean: quality of the clean model, one entry per seed.
         poisoned: quality of the poisoned model of the same seeds, in the same order.
         higher_is_better: direction of the quality.
 
@@ -35,7 +35,7 @@ def drop(
     """Return clean − poisoned quality, paired by seed, with Student's t interval; positive where protection hurts.
 
     Args:
-        clean: quality of the clean model, one entry a seed.
+        clean: quality of the clean model, one entry per seed.
         poisoned: quality of the poisoned model of the same seeds, in the same order.
         confidence: of the interval.
         higher_is_better: direction of the quality; for errors the drop is poisoned − clean.

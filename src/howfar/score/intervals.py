@@ -38,7 +38,7 @@ def pooled(rows: Sequence[Sequence[float]]) -> Spread | None:
     approximation (Biometrics Bulletin 2, 1946) of the two sums of squares gives the degrees of freedom.
 
     Args:
-        rows: one a protector, one value a seed, the same seeds in the same order.
+        rows: one per protector, one value per seed, the same seeds in the same order.
     """
     table = np.asarray(rows, dtype=np.float64)
     if table.ndim != 2 or min(table.shape) < 2:
@@ -63,7 +63,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, spread: 
     than its table (``LOUD``) keeps its own. One value says nothing about its spread, so it has no interval.
 
     Args:
-        values: one a seed.
+        values: one per seed.
         confidence: of the interval.
         spread: of the rows of the same table, this one among them.
     """

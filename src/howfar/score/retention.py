@@ -23,7 +23,7 @@ def retention(
     the t interval of the clean models leaves out chance: elsewhere Fieller's interval of the same ratio has no ends.
 
     Args:
-        clean: quality of the models of clean data, one a seed; higher or lower may be better.
+        clean: quality of the models of clean data, one per seed; higher or lower may be better.
         protected: quality of the models of protected data, of the same seeds.
         chance: quality of the best image-independent baseline.
         confidence: of the interval.

@@ -42,7 +42,7 @@ class Distance:
         values: UD of every seed.
         clean_layers: learnable layers of the clean model, per epoch (weighted, if so asked).
         poisoned_layers: the same of the poisoned model.
-        clean_margins: SAL − β of every layer of the clean model, nats, one mapping an epoch; mean over seeds.
+        clean_margins: SAL − β of every layer of the clean model, nats, one mapping per epoch; mean over seeds.
         poisoned_margins: the same of the poisoned model.
     """
 
@@ -69,7 +69,7 @@ def unlearnable_distance(
     confidence: float = 0.95,
     spread: Spread | None = None,
 ) -> Distance:
-    """Return UD of one pair of runs, or the mean UD of several pairs (one a seed).
+    """Return UD of one pair of runs, or the mean UD of several pairs (one per seed).
 
     A layer is learnable in an epoch when its SAL exceeds β. β is the midpoint of the two centers of exact
     one-dimensional 2-means on the clean SALs: of each epoch, then averaged (as released), or of all epochs pooled.
@@ -79,7 +79,7 @@ def unlearnable_distance(
     included). Near 0, where UD is skewed, three seeds alone promise too much: give the ``spread`` of a table.
 
     Args:
-        clean: readings of the clean run, one mapping an epoch; or a list of such runs.
+        clean: readings of the clean run, one mapping per epoch; or a list of such runs.
         poisoned: readings of the poisoned run, the same epochs and layers; or a list.
         beta: how β is found, or its value in nats.
         weight: count layers, or the parameters in them.

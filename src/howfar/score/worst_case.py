@@ -20,7 +20,7 @@ class Trials:
     """One defense, tried several times.
 
     Attributes:
-        validation: quality on clean images kept back to choose by, one entry a seed.
+        validation: quality on clean images kept back to choose by, one entry per seed.
         test: quality of the same networks on clean test images.
     """
 

@@ -115,7 +115,7 @@ def _group(
 
 
 def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
-    """Yield a row a protector; intervals know how all rows of the table scatter."""
+    """Yield a row per protector; intervals know how all rows of the table scatter."""
     pairs = group.rows()
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     uds = {label: distances.of(*both) for label, both in pairs.items()}
@@ -159,7 +159,7 @@ def _row(
 def _protected(
     store: Store, victims: list[Record], protects: dict[str, Record], names: Names, *, brief: bool
 ) -> list[Protected]:  # fmt: skip
-    """Return one entry a protector, its version and data set, from its lowest seed."""
+    """Return one entry per protector, its version and data set, from its lowest seed."""
     shown: dict[str, list[Record]] = defaultdict(list)
     for spec in sorted(
         {canonical(protect_spec(r)): protect_spec(r) for r in victims}.values(), key=lambda s: s["seed"]

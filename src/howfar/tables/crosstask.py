@@ -27,7 +27,7 @@ RowKey = tuple[str, str]  # its name, and the task it was crafted against; empty
 
 @dataclass
 class _Victims:
-    """Qualities of all victims of one defense, and of one network or one network a task.
+    """Qualities of all victims of one defense, and of one network or one network per task.
 
     Attributes:
         labels: names of data set and defense.

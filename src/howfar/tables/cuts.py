@@ -37,7 +37,7 @@ class Cuts:
 
 
 def cuts(store: Store, keys: Iterable[str]) -> list[Cuts]:
-    """Return the loss along lines through every layer, an entry a victim and seed.
+    """Return the loss along lines through every layer, an entry per victim and seed.
 
     Args:
         store: where the readings are.

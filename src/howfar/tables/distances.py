@@ -99,7 +99,7 @@ def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> SeedDistan
 
 
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:
-    """Return SAL of every layer, one mapping an epoch."""
+    """Return SAL of every layer, one mapping per epoch."""
     return [
         {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()} for epoch in epochs_of(record)
     ]

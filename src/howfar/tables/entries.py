@@ -16,7 +16,7 @@ from howfar.tables.schema import sound_records
 
 
 def entries(store: Store) -> list[Entry]:
-    """Return one row a protector and victim: all defenses that both clean and protected images met.
+    """Return one row per protector and victim: all defenses that both clean and protected images met.
 
     Victims of a joint task have a row for each of its parts, and one for their mean. Of victims that differ only in
     what was measured while they learned, those with a UD stand.

@@ -23,7 +23,7 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True)
 class SeedQualities:
-    """What learners with one defense got, one entry a seed.
+    """What learners with one defense got, one entry per seed.
 
     Attributes:
         seeds: of the pairs.
@@ -158,7 +158,12 @@ class Entry:
         if self.norm == "L∞" and isinstance(eps, float) and linf is not None and linf > int(eps * 255 + 1e-6):
             found.append(f"changed by {linf:g}/255, more than its eps of {eps * 255:.4g}/255")
         plain = self.runs.get("none")
-        if plain and self.metric in SHARES and sum(plain.clean) / len(plain.clean) - self.chance < LEARNED:
+        if (
+            plain
+            and self.drop
+            and self.metric in SHARES
+            and sum(plain.clean) / len(plain.clean) - self.chance < LEARNED
+        ):
             found.append("the clean images were hardly learned")
         return found
 

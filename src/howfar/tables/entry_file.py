@@ -55,7 +55,7 @@ def faults(path: Path) -> Iterator[str]:
     for name, runs in entry.runs.items():
         lists = (runs.seeds, runs.clean, runs.protected, *(runs.validation or ()))
         if not runs.seeds or len({len(values) for values in lists}) != 1:
-            yield f"the runs with defense '{name}' are not one a seed."
+            yield f"the runs with defense '{name}' are not one per seed: their lists differ in length or are empty."
             return
         if len(set(runs.seeds)) < len(runs.seeds):
             yield f"a seed stands twice among the runs with defense '{name}'."

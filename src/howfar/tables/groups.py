@@ -147,7 +147,7 @@ def seeds_of(records: Sequence[Record]) -> list[int]:
 
 
 def cosines_of(record: Record) -> list[dict[str, float | None]]:
-    """Return the cosine of every layer, one mapping an epoch; empty where alignment was not measured."""
+    """Return the cosine of every layer, one mapping per epoch; empty where alignment was not measured."""
     return [
         {name: values[0] for name, values in epoch["alignment"].items() if name != NETWORK}
         for epoch in epochs_of(record) if "alignment" in epoch

@@ -83,7 +83,7 @@ class Scene:
 
 
 def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
-    """Return one entry a victim, seed and view, from finished surfaces.
+    """Return one entry per victim, seed and view, from finished surfaces.
 
     Args:
         store: where the surfaces are.

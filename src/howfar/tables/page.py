@@ -29,7 +29,7 @@ class Series:
         layers: names of the layers.
         sal: mean SAL in nats, one list of epochs a layer.
         seconds: mean wall time of a victim.
-        alignment: mean cosine by layer, one value an epoch; empty where it was not measured.
+        alignment: mean cosine by layer, one value per epoch; empty where it was not measured.
     """
 
     protector: str
@@ -183,7 +183,7 @@ class Page:
     opening: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        """Return one line a row of the leaderboard; curves and pictures are left out."""
+        """Return one line per row of the leaderboard; curves and pictures are left out."""
         lines = [
             f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: drop {row.drop.text}"
             for row in self.rows[:SHOWN]

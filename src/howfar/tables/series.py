@@ -66,7 +66,7 @@ def _layout(run: Record) -> tuple[int, list[str], list[str], bool]:
 
 
 def _mean_cosines(runs: Sequence[Sequence[dict[str, float | None]]]) -> dict[str, list[float | None]]:
-    """Return the mean cosine over seeds by layer, one value an epoch; None where no seed has one."""
+    """Return the mean cosine over seeds by layer, one value per epoch; None where no seed has one."""
     found: dict[str, list[float | None]] = {}
     for name in runs[0][0]:
         epochs = [[value for value in column if value is not None] for column in zip(
