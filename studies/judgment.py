@@ -15,9 +15,9 @@ from drawn import code, study, table
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from howfar.score import learning_alignment
+from howfar.score import Estimate, learning_alignment
 from howfar.store import Record, Store
-from howfar.tables.cells import Cells, cosines_of, drops_of, grouped
+from howfar.tables.groups import VictimGroup, cosines_of, drops_of, grouped
 from howfar.tables.names import CLEAN
 
 FAMILIES = {
@@ -61,10 +61,10 @@ class Run:
     early: dict[str, float]
 
 
-def runs_of(cells: Cells) -> dict[str, list[Run]]:
+def runs_of(group: VictimGroup) -> dict[str, list[Run]]:
     """Return the runs of every protector that share a seed with a clean one."""
     found = {}
-    for label, (clean, protected) in cells.rows().items():
+    for label, (clean, protected) in group.rows().items():
         if label != CLEAN:
             found[label] = [_run(before, after) for before, after in zip(clean, protected, strict=True)]
     return found
@@ -99,25 +99,25 @@ def rank(one: Sequence[float], other: Sequence[float]) -> float:
     return float(spearmanr(*zip(*known, strict=True)).statistic) if len(known) > 2 else math.nan
 
 
-def interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Return 95 % of the rank correlation from a bootstrap over the pairs."""
+def correlation(one: Sequence[float], other: Sequence[float]) -> Estimate:
+    """Return the rank correlation with 95 % of a bootstrap over the pairs."""
     rng, pairs = np.random.default_rng(0), np.array([one, other]).T
     draws = [rank(*pairs[rng.integers(len(pairs), size=len(pairs))].T) for _ in range(DRAWS)]
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+    return Estimate(rank(one, other), float(low), float(high), len(pairs), "bootstrap")
 
 
 def measures(runs: dict[str, list[Run]]) -> list[str]:
     return list(next(iter(runs.values()))[0].scores)
 
 
-def ranked(runs: dict[str, list[Run]]) -> dict[str, tuple[float, tuple[float, float]]]:
+def ranked(runs: dict[str, list[Run]]) -> dict[str, Estimate]:
     """Return, by measure, the rank correlation of protectors' mean score with their mean drop."""
     drops = [float(np.mean([run.drop for run in one])) for one in runs.values()]
     found = {}
     for name in measures(runs):
         scores = [float(np.mean([run.scores[name] for run in one])) for one in runs.values()]
-        found[name] = rank(scores, drops), interval(scores, drops)
+        found[name] = correlation(scores, drops)
     return found
 
 
@@ -137,15 +137,15 @@ def early_error(runs: Iterable[tuple[str, Run]], name: str) -> float:
     return float(np.mean(errors))
 
 
-def tables_of(store: Store, **wanted: str) -> list[Cells]:
+def tables_of(store: Store, **wanted: str) -> list[VictimGroup]:
     """Return the tables of a store whose names are as wanted: ``model``, ``defense``."""
     victims = [record for record in store.records("victim") if record.status == "done"]
     return [one for one in grouped(victims) if all(one.labels[key] == value for key, value in wanted.items())]
 
 
-def clean_quality(cells: Cells) -> float:
+def clean_quality(group: VictimGroup) -> float:
     """Return the mean quality of the clean victims, in the metric's own units."""
-    return float(np.mean([record.result["quality"] for record in cells.runs[CLEAN].values()]))
+    return float(np.mean([record.result["quality"] for record in group.runs[CLEAN].values()]))
 
 
 def mean_of(runs: Sequence[Run], name: str) -> float:
@@ -164,20 +164,20 @@ def ranking(runs: dict[str, list[Run]]) -> str:
     pairs = [(label, run) for label, found in runs.items() for run in found]
     ranks = ranked(runs)
     rows = [
-        [name, shown(*ranks[name], len(runs)) if name in ranks else "–", f"{100 * early_error(pairs, name):.1f}"]
+        [name, shown(ranks[name]) if name in ranks else "–", f"{100 * early_error(pairs, name):.1f}"]
         for name in pairs[0][1].early
     ]
     return table(["measure", "Spearman with drop", "error of the early prediction, points"], rows)
 
 
-def shown(value: float, ends: tuple[float, float], count: int) -> str:
+def shown(found: Estimate) -> str:
     """Return a correlation with its interval."""
-    return f"{value:.2f} (95 % CI {ends[0]:.2f} to {ends[1]:.2f}, n = {count})"
+    return f"{found.value:.2f} (95 % CI {found.low:.2f} to {found.high:.2f}, n = {found.n})"
 
 
-def by_protector(cells: Cells) -> str:
+def by_protector(group: VictimGroup) -> str:
     """Return test accuracy and alignment of every protector."""
-    runs = runs_of(cells)
+    runs = runs_of(group)
     rows = [
         [code(label), f"{100 * np.mean([run.quality for run in found]):.1f}", f"{mean_of(found, 'alignment'):.2f}",
          str(len(found))]
@@ -193,13 +193,13 @@ def families(runs: dict[str, list[Run]]) -> str:
         members = {label: found for label, found in runs.items() if label in names}
         if len(members) > 2:
             ranks = ranked(members)
-            rows.append([family, str(len(members)), *(f"{ranks[name][0]:.2f}" for name in ("alignment", ORIGINALS))])
+            rows.append([family, str(len(members)), *(f"{ranks[name].value:.2f}" for name in ("alignment", ORIGINALS))])
     return table(["family", "protectors", "alignment", ORIGINALS], rows)
 
 
-def placebos(cells: Cells) -> str:
+def placebos(group: VictimGroup) -> str:
     """Return drop and alignment of every change that protects nothing."""
-    runs = {label: found for label, found in runs_of(cells).items() if label in PLACEBOS}
+    runs = {label: found for label, found in runs_of(group).items() if label in PLACEBOS}
     rows = [
         [PLACEBOS[label], f"{100 * mean_of(found, 'drop'):.1f}", f"{mean_of(found, 'alignment'):.2f}"]
         for label, found in sorted(runs.items(), key=lambda item: mean_of(item[1], "drop"))
@@ -207,12 +207,12 @@ def placebos(cells: Cells) -> str:
     return table(["placebo", "drop, points", "alignment (goal: at least 0.9)"], rows)
 
 
-def doses(cells: Cells, setting: str) -> str:
+def doses(group: VictimGroup, setting: str) -> str:
     """Return drop and alignment of every method along ``eps`` or ``share``, and which measures are monotone."""
     other = "share=" if setting == "eps" else "eps="  # one setting at a time
     amounts: dict[str, dict[float, list[Run]]] = {}
-    for label, found in runs_of(cells).items():
-        settings = next(iter(cells.runs[label].values())).spec["protector"]
+    for label, found in runs_of(group).items():
+        settings = next(iter(group.runs[label].values())).spec["protector"]
         if setting in settings and other not in label:
             amounts.setdefault(label.partition("[")[0], {})[settings[setting]] = found
     amounts = {name: dict(sorted(each.items())) for name, each in amounts.items() if len(each) == 4}
@@ -236,18 +236,18 @@ def monotone(along: Sequence[Sequence[Run]], measure: str) -> bool:
     return all(step >= 0 for step in steps)
 
 
-def orders(found: Sequence[Cells]) -> str:
+def orders(found: Sequence[VictimGroup]) -> str:
     """Return how measures rank the same protectors for every network, recipe and defense."""
     others = [measure for measure in DIRECTIONS if measure != "alignment"]
     rows = []
-    for cells in found:
-        runs = {label: each for label, each in runs_of(cells).items() if label in METHODS}
+    for group in found:
+        runs = {label: each for label, each in runs_of(group).items() if label in METHODS}
         if len(runs) == len(METHODS):
             ranks = ranked(runs)
             rows.append([
-                victim_of(cells), f"{100 * clean_quality(cells):.1f}", str(min(map(len, runs.values()))),
-                shown(*ranks["alignment"], len(runs)),
-                *(f"{ranks[name][0]:.2f}" for name in others),
+                victim_of(group), f"{100 * clean_quality(group):.1f}", str(min(map(len, runs.values()))),
+                shown(ranks["alignment"]),
+                *(f"{ranks[name].value:.2f}" for name in others),
             ])  # fmt: skip
     head = [
         "victim",
@@ -262,27 +262,27 @@ def orders(found: Sequence[Cells]) -> str:
     return table(head, rows)
 
 
-def victim_of(cells: Cells) -> str:
+def victim_of(group: VictimGroup) -> str:
     """Return network, optimizer, augmentation and defense."""
-    recipe = cells.spec["recipe"]
+    recipe = group.spec["recipe"]
     augmented = "crop and flip" if recipe["crop"] else "no augmentation"
-    defense = "" if cells.labels["defense"] == "none" else f", {cells.labels['defense']}"
-    return f"{cells.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}"
+    defense = "" if group.labels["defense"] == "none" else f", {group.labels['defense']}"
+    return f"{group.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}"
 
 
-def restored(found: Sequence[Cells]) -> str:
+def restored(found: Sequence[VictimGroup]) -> str:
     """Return how measures rank all pairs of protector and defense by the share of the clean quality that is kept."""
     kept, scores = [], []
-    for cells in found:
-        clean, chance = clean_quality(cells), next(iter(cells.runs[CLEAN].values())).result["chance"]
-        for label, runs in runs_of(cells).items():
+    for group in found:
+        clean, chance = clean_quality(group), next(iter(group.runs[CLEAN].values())).result["chance"]
+        for label, runs in runs_of(group).items():
             if label in METHODS:
                 kept.append((float(np.mean([run.quality for run in runs])) - chance) / (clean - chance))
                 scores.append({name: mean_of(runs, name) for name in runs[0].scores})
     rows = []
     for name in scores[0]:
         values = [score[name] for score in scores]
-        rows.append([name, shown(rank(values, kept), interval(values, kept), len(kept))])
+        rows.append([name, shown(correlation(values, kept))])
     return table(["measure", "Spearman with retention, over protectors and defenses"], rows)
 
 
@@ -290,10 +290,10 @@ def tables() -> dict[str, str]:
     """Return the tables of docs/alignment.md that the runs so far allow."""
     (full,) = tables_of(study("standard"), defense="none")
     small = tables_of(study("alignment-judgment"))
-    base = next(cells for cells in small if victim_of(cells) == BASE)
-    plain = [cells for cells in small if cells.labels["defense"] == "none"]
-    defended = [cells for cells in small if cells.spec["recipe"] == base.spec["recipe"] and
-                cells.spec["model"] == base.spec["model"]]  # fmt: skip
+    base = next(group for group in small if victim_of(group) == BASE)
+    plain = [group for group in small if group.labels["defense"] == "none"]
+    defended = [group for group in small if group.spec["recipe"] == base.spec["recipe"] and
+                group.spec["model"] == base.spec["model"]]  # fmt: skip
     found = {
         "judgment: full size": ranking(runs_of(full)),
         "judgment: full size, by protector": by_protector(full),

@@ -135,7 +135,7 @@ def test_the_page_shows_matrix_targets_and_answers(page: Page) -> None:
     assert any("all targets" in title for title in titles)
     assert any(title.startswith("normal") for title in titles)
     json.loads(as_json(page.matrices))
-    assert as_markdown(page.matrices).count("\n| ") >= len(page.matrices[0].cells)
+    assert as_markdown(page.matrices).count("\n| ") >= len(page.matrices[0].results)
 
 
 def test_every_task_learned_alone_has_its_distance(page: Page) -> None:
