@@ -300,6 +300,7 @@ def test_flags_that_make_no_sense_are_refused_before_the_data_are_loaded(
         ("landscape --plane weights --weights fc1.weight:0,fc1.weight:99999999", "no number 99999999"),
         ("landscape --plane weights --weights fc1.weight,fc2.weight", "is no weight"),
         ("ablate-ud --models linear", "one layer"),
+        ("ablate-ud --protectors clean", "nothing is protected"),
     ],
 )
 def test_what_a_network_lacks_is_said_before_it_is_trained(

@@ -1,5 +1,6 @@
 """A dry run says what would be done, and writes nothing at all."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from howfar.cli import COMMANDS
 from howfar.grid.suite import make_suite
 from howfar.store import Store, open_store
 from howfar.store.index import NAME
+from howfar.store.seal import sealed, unsealed
 
 from ..test_cli import TINY, inside
 
@@ -177,3 +179,15 @@ def test_seeds_may_be_written_in_any_of_three_ways() -> None:
     for seeds, found in (("0-2,5", [0, 1, 2, 5]), ("4", [4]), (7, [7]), ([1, 3], [1, 3])):
         suite = make_suite("digits", {"seeds": seeds})
         assert list(suite.seeds) == found
+
+
+@pytest.mark.parametrize("digests", [{}, {"test": "0" * 20}, {"train": 1, "test": 2}, "none", None])
+def test_a_dry_run_passes_over_a_note_without_digests(digests: object, kept: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(kept, tmp_path / "odd")
+    for path in place.glob("data/*/record.json"):
+        members = json.loads(unsealed(path.read_bytes()))
+        members["result"] = {"digests": digests}
+        path.write_text(sealed(json.dumps(members, separators=(",", ":"))))
+    code, out, said = inside(*TINY, "--dry-run", "--runs", str(place))
+    assert code == 0, said
+    assert "0 in the store" in said + out

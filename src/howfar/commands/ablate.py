@@ -38,9 +38,14 @@ class AblateUd(Grid):
         from howfar.report.ablation import ablation_table
         from howfar.spec import Number
         from howfar.tables.ablation import ablated, as_rows
+        from howfar.tables.names import CLEAN
 
         experiments = self.experiments()
         refuse_several(experiments, "model", "defense", "task")
+        if all(cell.protector.name == CLEAN for cell in experiments):
+            raise UsageError(
+                "nothing is protected, and UD compares protected images with clean ones. Give --protectors."
+            )
         for model in untrained(experiments):
             if len(weight_names(model)) < 2:
                 raise UsageError(

@@ -1,7 +1,7 @@
 """What a run would do, told without loading the data: sketches of data sets, and digests that earlier runs noted."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,18 @@ def _sketch(experiment: Experiment, store: Store | None, known: Outline) -> Sket
     if store is not None:
         spec = _spec(experiment)
         record = store.find("data", store.key("data", spec))
-        digests = record.result["digests"] if record is not None else None
+        digests = _noted(record) if record is not None else None
         if digests is None and next(iter(store.records("protect", damaged=True)), None) is not None:
             notes.append(NOT_COMPARED.format(place=store.place))
     return Sketch(splits, train, test, digests, tuple(notes))
+
+
+def _noted(record: Record) -> dict[str, str] | None:
+    """Return the digests that an earlier run has noted; None for a note without them."""
+    digests = record.result.get("digests")
+    if not isinstance(digests, Mapping) or not {"train", "test"} <= digests.keys():
+        return None
+    return dict(digests) if all(isinstance(digest, str) for digest in digests.values()) else None
 
 
 def _spec(experiment: Experiment) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from howfar.tables.checks import (
     COSINES,
     COUNT,
     FLAG,
+    LIST,
     NAME,
     NUMBER,
     NUMBERS,
@@ -46,6 +47,7 @@ SPECS: dict[str, dict[str, Kind]] = {
         "settings": OBJECT,
     },
     "protect": MADE_OF,
+    "data": {"dataset": NAME, "limits": LIST},
     "bench": {"victims": TEXTS, "command": TEXT},
     "landscape": {
         "scene.trajectories": OBJECT, "scene.view": OBJECT, "panel.draw": COUNT, "panel.on": NAME,
@@ -62,6 +64,7 @@ RESULTS: dict[str, dict[str, Kind]] = {
     "protect": {"images": AMOUNT, "curve": NUMBERS, "norm": NAME, "needs_labels": FLAG,
                 "visibility": OBJECT},
     "landscape": {"metric": NAME},
+    "data": {"digests.train": NAME, "digests.test": NAME},
 }  # fmt: skip
 MADE: dict[str, Kind] = {
     "wall_seconds": NUMBER, "device": NAME, "torch": NAME, "python": NAME, "system": NAME,
