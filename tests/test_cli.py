@@ -355,6 +355,17 @@ def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[
         assert part in text
 
 
+def test_a_warning_is_one_line_without_its_place_in_the_source(tmp_path: Path) -> None:
+    code, _, said = inside(
+        "bench", "--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses",
+        "gaussian[sigma=0.1]", "--dry-run", "--runs", str(tmp_path),
+    )  # fmt: skip
+    assert code == 0, said
+    (line,) = [line for line in said.splitlines() if "no defense" in line]
+    assert line.startswith("warning: gaussian[sigma=0.1] leaves 100 % of every pixel where it is")
+    assert "UserWarning" not in said
+
+
 def test_show_takes_settings_and_names_the_wrong_one() -> None:
     assert inside("show", "em[eps=4/255]")[0] == inside("show", "em:class")[0] == 0
     code, _, said = inside("show", "em[eps=nan]")

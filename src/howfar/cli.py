@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _guarded(command: Callable[[], int]) -> int:
     terminal.show_log()
     try:
-        with _second_interrupt_ends():
+        with _second_interrupt_ends(), terminal.one_line_warnings():
             return command()
     except HowfarError as error:
         if getattr(command, "debug", False):

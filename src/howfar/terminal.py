@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +61,21 @@ def show_log() -> None:
     logger = logging.getLogger("howfar")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Print each warning once, as one line on stderr, without the place in the source that raised it."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in shown:
+            say(f"warning: {message}", style="yellow")
+        shown.add(str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> None:
