@@ -240,7 +240,8 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
 
 
 def test_one_seed_decides_nothing() -> None:
-    worst = WorstCase(Best("none", 0.8, None, None, 2, 1), Best("jpeg", 0.5, None, None, 2, 1), 0.4, None, None)
+    single = {value: Estimate(value, None, None, 1, "selection") for value in (0.8, 0.5, 0.4)}
+    worst = WorstCase(Best("none", single[0.8], 2), Best("jpeg", single[0.5], 2), single[0.4])
     text = sentences([loss(0.6, kept=(0.1, None, None), seeds=1)], "resnet8", worst)
     assert text[0].startswith("Cannot tell from 1 seed")
     assert "it loses 60 points (1 seed)" in text[0]
@@ -259,7 +260,8 @@ def test_requirements() -> None:
 
 def test_the_photographs_as_they_are_are_no_share() -> None:
     losses = [
-        Loss("classification", way, "accuracy", 0.1, 0.9, 0.2, 0.7, 0.6, 0.8, None, 2) for way in ("halved", "as-is")
+        Loss("classification", way, "accuracy", 0.1, 0.9, 0.2, Estimate(0.7, 0.6, 0.8, 2, "t"), None)
+        for way in ("halved", "as-is")
     ]
     text = sentences(losses, "linear", None)
     assert text[1] == "As it is it loses 70 ± 10 points."
