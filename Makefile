@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: bench test test-all mutation torture campaign check fmt docs studies-docs clean
+.PHONY: bench test test-all mutation torture campaign check fmt docs studies-docs site notebooks clean
 
 bench: .venv/user
 	$(BIN)/howfar bench --runs $(RUNS)
@@ -42,6 +42,13 @@ docs: .venv/dev
 studies-docs: .venv/dev
 	$(BIN)/python studies/docs.py
 
+notebooks: .venv/dev
+	$(BIN)/python examples/render.py
+
+site: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open $(CURDIR)/build/site/index.html in a browser."
+
 clean:
 	rm -rf .venv
 
@@ -51,6 +58,10 @@ clean:
 
 .venv/user: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/docs: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Every fenced command and every fenced Python block of README and docs runs, small."""
+"""Every fenced command, every fenced Python block and every fenced TOML of README and docs is tried, small."""
 
 import argparse
 import contextlib
@@ -9,6 +9,8 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -23,8 +25,13 @@ from .data.test_taskonomy import save
 from .test_cli import inside
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = [
+    "README.md", "CONTRIBUTING.md", "results/README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+]  # fmt: skip
+FENCE = re.compile(r"^(?P<margin> *)```(?P<language>[^\n]*)\n(?P<block>.*?)^(?P=margin)```", re.MULTILINE | re.DOTALL)
+SHELL = ("sh", "bash", "console")
+SHOWN = ("", "text", "json", "toml")  # blocks in these languages hold nothing to run
 QUICK = "--epochs 2 --seeds 0 --limit-train 120 --limit-test 40 --workers 0"
 WALK = f"--dataset digits {QUICK} --models linear --protectors random --images 16 --runs walk"
 
@@ -63,20 +70,23 @@ STANDS_FOR = {
 }
 # Programs of others: what they start is tried, they themselves are not.
 OTHERS = ("pip", "ray", "srun", "sleep")
+EXTRA = re.compile(r"howfar\[([a-z0-9,]+)\]")
 STARTERS = ("accelerate", "torchrun")
 PYTHON = {"epochs=8": "epochs=1"}
 # Values that stand for a choice of the reader's in calls of benchmarks.
 CHOICES = {"NAME": "judgement", "MODEL": "resnet8"}
 
 
-def commands_in(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of all commands in the fenced blocks of a page."""
-    for language, block in FENCE.findall(text):
-        if language not in ("sh", "bash", "console"):
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            if language == "console" and not line.startswith("$ "):
-                continue
+def blocks_in(text: str) -> Iterator[tuple[str, str]]:
+    """Yield language and text of all fenced blocks of a page, also of those within lists."""
+    for found in FENCE.finditer(text):
+        yield found["language"].strip(), textwrap.dedent(found["block"])
+
+
+def commands_in(language: str, block: str) -> Iterator[list[str]]:
+    """Yield the arguments of all commands in a fenced block."""
+    for line in block.replace("\\\n", " ").splitlines():
+        if language != "console" or line.startswith("$ "):
             yield from _split(line.removeprefix("$ "))
 
 
@@ -174,28 +184,67 @@ def _public(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_fenced_commands_run(page: str, desk: Path, tmp_path: Path) -> None:
-    """Commands of a page run one after the other in one folder, as a reader would run them."""
-    commands = [arguments for one in commands_in((ROOT / page).read_text()) if (arguments := arguments_of(one))]
-    if not commands:
-        pytest.skip("no command on this page")
-    for entry in desk.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
-    (tmp_path / "results").symlink_to(ROOT / "results")
-    for name in ("runs", "other"):
-        shutil.copytree(desk / "trained", tmp_path / name)
-    victims = {record.spec["protector"]["name"]: record.key for record in Store(desk / "trained").records("victim")}
-    keys = {"KEY-OF-CLEAN": victims["clean"][:8], "KEY-OF-OTHER": victims["lsp"][:8]}
+def test_fenced_blocks_run(page: str, desk: Path, tmp_path: Path) -> None:
+    """The blocks of a page run one after the other in one folder, as a reader would run them."""
+    blocks = [(language, block) for language, block in blocks_in((ROOT / page).read_text()) if language not in SHOWN]
+    if not blocks:
+        pytest.skip("nothing to run on this page")
+    keys = _laid_out(tmp_path, desk)
+    names: dict[str, object] = {"__name__": "__main__"}
     with contextlib.chdir(tmp_path):
-        for arguments in commands:
-            # The name of a row follows from its runs, and those from the versions of what made them.
-            keys |= {
-                word: str(path) for word in arguments if word.startswith("rows/") for path in Path("rows").glob("*")
-            }
-            tried = small(arguments, keys)
-            code, shown, said = inside(*tried)
-            allowed = next((codes for pattern, codes in CODES.items() if re.match(pattern, " ".join(tried))), (0,))
-            assert code in allowed, f"howfar {shlex.join(arguments)}\ntried as {shlex.join(tried)}\n{shown}\n{said}"
+        for language, block in blocks:
+            if language in SHELL:
+                for command in commands_in(language, block):
+                    _try(arguments_of(command), keys)
+            else:
+                assert language == "python", f"{page}: enter in this file how a block of {language} is tried"
+                for long, short in PYTHON.items():
+                    block = block.replace(long, short)
+                exec(compile(block, page, "exec"), names)
+
+
+def _laid_out(folder: Path, desk: Path) -> dict[str, str]:
+    """Put everything that pages take for granted into a folder; return the keys of the victims there by placeholder."""
+    for entry in desk.iterdir():
+        (folder / entry.name).symlink_to(entry)
+    for name in ("results", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    for name in ("runs", "other"):
+        shutil.copytree(desk / "trained", folder / name)
+    victims = {record.spec["protector"]["name"]: record.key for record in Store(desk / "trained").records("victim")}
+    return {"KEY-OF-CLEAN": victims["clean"][:8], "KEY-OF-OTHER": victims["lsp"][:8]}
+
+
+def _try(arguments: list[str], keys: dict[str, str]) -> None:
+    if not arguments:
+        return
+    # The name of a row follows from its runs, and those from the versions of what made them.
+    keys |= {word: str(path) for word in arguments if word.startswith("rows/") for path in Path("rows").glob("*")}
+    tried = small(arguments, keys)
+    code, shown, said = inside(*tried)
+    allowed = next((codes for pattern, codes in CODES.items() if re.match(pattern, " ".join(tried))), (0,))
+    assert code in allowed, f"howfar {shlex.join(arguments)}\ntried as {shlex.join(tried)}\n{shown}\n{said}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_fenced_toml_is_right(page: str) -> None:
+    for language, block in blocks_in((ROOT / page).read_text()):
+        if language == "toml":
+            assert tomllib.loads(block), block
+
+
+def test_extras_that_pages_and_messages_name_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    sources = [ROOT / page for page in PAGES] + list((ROOT / "src").rglob("*.py"))
+    named = {name for path in sources for names in EXTRA.findall(path.read_text()) for name in names.split(",")}
+    assert named
+    assert named <= extras.keys()
+
+
+def test_every_kind_of_block_is_found() -> None:
+    page = "- list:\n\n    ```sh\n    howfar a; howfar b \\\n      c\n    ```\n\n```console\n$ howfar d\nshown\n```\n"
+    found = [command for language, block in blocks_in(page) for command in commands_in(language, block)]
+    assert found == [["howfar", "a"], ["howfar", "b", "c"], ["howfar", "d"]]
 
 
 def test_the_five_commands_that_take_no_flags_do_what_they_say(desk: Path) -> None:
@@ -228,17 +277,6 @@ def test_of_a_suite_with_several_the_first_is_taken_and_of_flags_none_is_dropped
     code, _, said = inside(*how, "--defenses", "none,jpeg")
     assert code == 2
     assert "Choose one" in said
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_fenced_python_runs(page: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = [block for language, block in FENCE.findall((ROOT / page).read_text()) if language in ("python", "py")]
-    if not blocks:
-        pytest.skip("no Python on this page")
-    for block in blocks:
-        for long, short in PYTHON.items():
-            block = block.replace(long, short)
-        exec(compile(block, page, "exec"), {"__name__": "__main__"})
 
 
 class _ParsedError(Exception):
