@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from drawn import study, table
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
@@ -42,6 +43,7 @@ UNPROTECTED = ("clean", "clean", "clean", "random")
 BASES = ("cifar10", "cifar100", "mnist", "rooms")
 SIZES = (500, 1000, 2000)
 STEP = "audit"  # of its records
+Judgment = tuple[float, bool, str]  # suspicion, whether it looks protected, kind
 
 
 def main() -> None:
@@ -157,44 +159,75 @@ def case_of(record: Record) -> Case:
 
 def show(cases: Sequence[Case]) -> None:
     """Print what single detectors and all together tell."""
-    whole = fit(cases)
     truth = [bool(case.family) for case in cases]
+    judged = unseen(cases)
     print(
         f"{len(cases)} sets, {sum(truth)} protected, torch {torch.__version__}; "
-        f"thresholds at {RATE:.0%} of unprotected sets"
+        f"thresholds at {RATE:.0%} of unprotected sets\n"
     )
-    print("| detector | area under the ROC curve | found at its threshold |\n| - | -: | -: |")
+    print(detectors(cases, judged))
+    kinds = [named == case.family for case, (_, _, named) in zip(cases, judged, strict=True) if case.family]
+    print(f"kind of protection named rightly, data set left out: {np.mean(kinds):.0%}\n")
+    print(f"{alarms(cases, judged)}\n{kinds_left_out(cases)}")
+
+
+def tables() -> dict[str, str]:
+    """Return the tables of docs/photographs.md, from the records of the study."""
+    records = sorted(study("audit").records(STEP), key=_place)
+    cases = [case_of(record) for record in records if record.spec["base"] != "camvid"]
+    judged = unseen(cases)
+    return {
+        "photographs: detectors": detectors(cases, judged),
+        "photographs: false alarms": alarms(cases, judged),
+        "photographs: kinds left out": kinds_left_out(cases),
+    }
+
+
+def unseen(cases: Sequence[Case]) -> list[Judgment]:
+    """Return what a calibration without the data set of a case says of it: suspicion, whether protected, kind."""
+    parts = {base: fit([case for case in cases if case.base != base]) for base in {case.base for case in cases}}
+    judged = []
+    for case in cases:
+        part = parts[case.base]
+        suspicion = part.suspicion(case.scores)
+        judged.append((suspicion, suspicion > part.threshold, part.family(case.scores)[0]))
+    return judged
+
+
+def detectors(cases: Sequence[Case], judged: Sequence[Judgment]) -> str:
+    """Return how well every detector tells protected sets, and how well all of them do."""
+    whole = fit(cases)
+    truth = np.array([bool(case.family) for case in cases])
+    lines = []
     for name in DETECTORS:
-        values = [case.scores[name] for case in cases]
-        found = np.mean([v > whole.thresholds[name] for v, t in zip(values, truth, strict=True) if t])
-        print(f"| {name} | {roc_auc_score(truth, values):.3f} | {found:.0%} |")
-    left_out(cases)
+        values = np.array([case.scores[name] for case in cases])
+        found = np.mean(values[truth] > whole.thresholds[name])
+        lines.append([name, f"{roc_auc_score(truth, values):.3f}", f"{found:.0%}"])
+    found = np.mean([called for (_, called, _), protected in zip(judged, truth, strict=True) if protected])
+    area = roc_auc_score(truth, [suspicion for suspicion, _, _ in judged])
+    lines.append(["all, data set left out", f"{area:.3f}", f"{found:.0%}"])
+    return table(["detector", "area under the ROC curve", "found at its threshold"], lines)
 
 
-def left_out(cases: Sequence[Case]) -> None:
-    """Print what calibrations say of data sets and of kinds of protection that they never saw."""
-    suspicions, kinds = {}, []
+def alarms(cases: Sequence[Case], judged: Sequence[Judgment]) -> str:
+    """Return how many unprotected sets are called protected, by a calibration without their data set."""
+    lines = []
     for base in sorted({case.base for case in cases}):
-        part = fit([case for case in cases if case.base != base])
-        for case in cases:
-            if case.base == base:
-                suspicions[id(case)] = part.suspicion(case.scores), part.suspicion(case.scores) > part.threshold
-                if case.family:
-                    kinds.append(part.family(case.scores)[0] == case.family)
-    values = [suspicions[id(case)][0] for case in cases]
-    truth = [bool(case.family) for case in cases]
-    found = np.mean([suspicions[id(case)][1] for case in cases if case.family])
-    print(f"| all, data set left out | {roc_auc_score(truth, values):.3f} | {found:.0%} |")
-    print(f"\nkind of protection named rightly, data set left out: {np.mean(kinds):.0%}")
-    print("\n| unprotected sets of | called protected |\n| - | -: |")
-    for base in sorted({case.base for case in cases}):
-        alarms = [suspicions[id(case)][1] for case in cases if case.base == base and not case.family]
-        print(f"| {base} | {sum(alarms)} of {len(alarms)} |")
-    print("\n| kind of protection left out | found |\n| - | -: |")
+        called = [
+            found for case, (_, found, _) in zip(cases, judged, strict=True) if case.base == base and not case.family
+        ]
+        lines.append([base, f"{sum(called)} of {len(called)}"])
+    return table(["unprotected sets of", "called protected"], lines)
+
+
+def kinds_left_out(cases: Sequence[Case]) -> str:
+    """Return how many sets of a kind of protection are found by a calibration that never saw the kind."""
+    lines = []
     for family in sorted({case.family for case in cases} - {""}):
         part = fit([case for case in cases if case.family != family])
         hits = [part.suspicion(case.scores) > part.threshold for case in cases if case.family == family]
-        print(f"| {family} | {sum(hits)} of {len(hits)} |")
+        lines.append([family, f"{sum(hits)} of {len(hits)}"])
+    return table(["kind of protection left out", "found"], lines)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def drawn() -> dict[str, str]:
     """Return every table by its name."""
     import across_tables
     import alignment
+    import audit_roc
     import benches
     import defenses
     import judgment
@@ -28,7 +29,9 @@ def drawn() -> dict[str, str]:
     import sal_causality
     import sal_lowered
 
-    studies = (across_tables, alignment, benches, defenses, judgment, paths, protectors, sal_causality, sal_lowered)
+    studies = (
+        across_tables, alignment, audit_roc, benches, defenses, judgment, paths, protectors, sal_causality, sal_lowered,
+    )  # fmt: skip
     return {name: text for study in studies for name, text in study.tables().items()}
 
 
