@@ -69,7 +69,7 @@ STANDS_FOR = {
     "em:class": "random:class[eps=16/255]",
 }
 # Programs of others: what they start is tried, they themselves are not.
-OTHERS = ("pip", "ray", "srun", "sleep")
+OTHERS = ("pip", "ray", "srun", "sleep", "jupyter")
 EXTRA = re.compile(r"howfar\[([a-z0-9,]+)\]")
 STARTERS = ("accelerate", "torchrun")
 PYTHON = {"epochs=8": "epochs=1"}

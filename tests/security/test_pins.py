@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
+LOCK = "requirements/linux-cuda.lock"
 # First version without a hole that matters here: loaders of weights, decoders of images, whoever talks to the network.
 SAFE = {
     "torch": ("2.6", "CVE-2025-32434: weights_only ran code"),
@@ -54,13 +55,13 @@ def test_all_that_is_tested_with_is_pinned() -> None:
 
 
 def test_the_lock_has_the_pins_and_a_hash_for_every_package() -> None:
-    lock, constraints = pins("requirements.lock"), pins("constraints.txt")
+    lock, constraints = pins(LOCK), pins("constraints.txt")
     for requirement in declared("figures", "ray"):
         assert canonical(requirement.name) in lock
     assert {name: lock[name] for name in lock if name in constraints} == {
         name: constraints[name] for name in constraints if name in lock
     }
-    blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements.lock").read_text())
+    blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / LOCK).read_text())
     bare = [block.splitlines()[0] for block in blocks if "==" in block and "--hash=sha256:" not in block]
     assert bare == []
 
@@ -68,7 +69,7 @@ def test_the_lock_has_the_pins_and_a_hash_for_every_package() -> None:
 @pytest.mark.parametrize("name", SAFE)
 def test_no_version_with_a_known_hole_can_be_had(name: str) -> None:
     least, why = SAFE[name]
-    for file in ("constraints.txt", "requirements.lock"):
+    for file in ("constraints.txt", LOCK):
         found = pins(file).get(name)
         assert found is None or Version(found) >= Version(least), f"{file}: {name} {found}, {why}"
     for requirement in declared("figures", "ray", "parquet"):
