@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from howfar.cli import COMMANDS
 from howfar.store import Store
 
 from .data.test_taskonomy import save
@@ -30,6 +31,7 @@ PAGES = [
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]  # fmt: skip
 FENCE = re.compile(r"^(?P<margin> *)```(?P<language>[^\n]*)\n(?P<block>.*?)^(?P=margin)```", re.MULTILINE | re.DOTALL)
+CLI = (ROOT / "docs" / "cli.md").read_text()
 SHELL = ("sh", "bash", "console")
 SHOWN = ("", "text", "json", "toml")  # blocks in these languages hold nothing to run
 QUICK = "--epochs 2 --seeds 0 --limit-train 120 --limit-test 40 --workers 0"
@@ -67,6 +69,13 @@ STANDS_FOR = {
     "3fa2c1": "KEY-OF-CLEAN",
     "9b11d0": "KEY-OF-OTHER",
     "em:class": "random:class[eps=16/255]",
+}
+# Commands within sentences: with these words in them, they are forms to fill in.
+STANDS_FOR_ANY = re.compile(r"^[A-Z]{3,}$|…|\.\.\.|checkerboard|poison/|/shared|s3:")
+WITHIN = re.compile(r"(?<!`)`(howfar\s[^`]+)`")
+FLAGS = {
+    name: set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+    for name, text in re.findall(r"^## howfar ([a-z -]+)\n(.*?)(?=^## |\Z)", CLI, re.MULTILINE | re.DOTALL)
 }
 # Programs of others: what they start is tried, they themselves are not.
 OTHERS = ("pip", "ray", "srun", "sleep", "jupyter")
@@ -165,7 +174,7 @@ def _images(folder: Path) -> None:
     maps = {
         f"seg_{part}": rng.integers(0, 11, table[f"x_{part}"].shape[:3], dtype=np.uint8) for part in ("train", "test")
     }
-    for name in ("camvid", "mine"):
+    for name in ("camvid", "camvid_96x128", "mine"):
         np.savez(folder / f"{name}.npz", **{key: table[key] for key in ("x_train", "x_test")}, **maps)
     for building in ("allensville", "beechwood"):
         for point in range(3):
@@ -224,6 +233,23 @@ def _try(arguments: list[str], keys: dict[str, str]) -> None:
     code, shown, said = inside(*tried)
     allowed = next((codes for pattern, codes in CODES.items() if re.match(pattern, " ".join(tried))), (0,))
     assert code in allowed, f"howfar {shlex.join(arguments)}\ntried as {shlex.join(tried)}\n{shown}\n{said}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_within_sentences_are_understood(page: str, desk: Path, tmp_path: Path) -> None:
+    """Their flags exist, and what can be tried dry is: the commands of tables are too long for a block."""
+    prose = FENCE.sub("", (ROOT / page).read_text())
+    _laid_out(tmp_path, desk)
+    with contextlib.chdir(tmp_path):
+        for words in (shlex.split(span) for span in WITHIN.findall(prose)):
+            name = next((name for name in (" ".join(words[1:3]), words[1]) if name in COMMANDS), None)
+            assert name is not None, shlex.join(words)
+            flags = {word.partition("=")[0] for word in words if word.startswith("-")}
+            assert flags <= FLAGS[name], shlex.join(words)
+            dry = {"--dry-run", "--runs"} <= FLAGS[name]
+            if dry and flags and not any(map(STANDS_FOR_ANY.search, words)):
+                code, _, said = inside(*words[1:], "--dry-run", "--runs", "dry")
+                assert code == 0, f"{shlex.join(words)}\n{said}"
 
 
 @pytest.mark.parametrize("page", PAGES)
