@@ -57,7 +57,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/user: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
 	@touch $@
 
 .venv/docs: .venv/bin/python pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 
 class HowfarError(Exception):
@@ -36,3 +37,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
     return UsageError(f"unknown {kind} '{name}'. {hint}")
+
+
+def require(package: str, extra: str, what: str) -> None:
+    """Raise ``UsageError`` unless a package that only some need is installed.
+
+    Args:
+        package: as it is imported, e.g. ``plotly``.
+        extra: of howfar, which brings it.
+        what: needs it.
+    """
+    if find_spec(package) is None:
+        raise UsageError(f"{what} needs {package}. Install it: pip install 'howfar[{extra}]'.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from howfar import terminal
 from howfar.commands.grid import Grid
 from howfar.commands.watch import watch
-from howfar.errors import UsageError
+from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:
     from howfar.grid.experiment import Experiment
@@ -29,7 +29,7 @@ class Bench(Grid):
     """Run the defenses one by one, and skip the rest for a protector that has lost half of its protection."""
     until: str | None = None
     """Add seeds to each row until its drop or retention is known to this many points, or it is decided.
-    E.g. ±5 or off (default: the suite's)."""
+    E.g. 5 or off (default: the suite's)."""
     quick: bool = False
     """Run the suite quick, which takes a minute."""
     watch: bool = False
@@ -58,6 +58,7 @@ class Bench(Grid):
                     f"Upper bound: seeds are added one by one, and only until a row is known to ±{until:g} points."
                 )
             return 0
+        require("plotly", "report", "the page")  # before the work, which it is written after
         rounds = _Rounds(self, store, request, until)
         failures = rounds.by_defense(experiments) if self.stop_when_broken else rounds.by_seed(experiments)
         if self.follows:

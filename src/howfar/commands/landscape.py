@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from howfar import terminal
 from howfar.commands.grid import Grid, refuse_several, untrained
-from howfar.errors import UsageError
+from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +98,7 @@ class Landscape(_WithPaths):
         from howfar.steps.costs import landscape_seconds
         from howfar.steps.landscape import LandscapeSettings
 
+        require("plotly", "report", "the page")
         if self.save is not None:
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent

@@ -10,7 +10,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from howfar import terminal
 from howfar.commands.common import Common, tell_left_out
 from howfar.commands.store import opened
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import HowfarError, UsageError, require
 
 if TYPE_CHECKING:
     from howfar.store import Record, Store
@@ -63,6 +63,7 @@ class Ud(Common):
         from howfar.score import to_json
         from howfar.store import open_store, write_text
 
+        require("plotly", "report", "the page")
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence {self.confidence} is no share. Take a number such as 0.95.")
         label = None

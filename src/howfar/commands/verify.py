@@ -10,7 +10,7 @@ from tyro.conf import Positional, UseAppendAction
 from howfar import terminal
 from howfar.commands.common import Common
 from howfar.commands.grid import Grid
-from howfar.errors import UsageError, unknown
+from howfar.errors import UsageError, require, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +75,7 @@ class Verify(Common):
         from howfar.photos.verification import demanded
         from howfar.store import open_store
 
+        require("plotly", "report", "the page")
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
         chosen = self._chosen()

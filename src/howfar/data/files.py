@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import HowfarError, UsageError, require
 
 LARGE, RATIO = 1 << 30, 100  # bytes; what unpacks to more, and to so many times its size, is a bomb
 
@@ -46,6 +46,7 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
     Raises:
         HowfarError: where the network fails or the checksum differs.
     """
+    require("pooch", "download", "a download")
     import pooch
     import requests
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.arrays import Images, Pixels
+from howfar.errors import require
 
 BATCH = 256
 
@@ -48,6 +49,7 @@ def segment_unsup2d(pixels: Pixels) -> Tensor:
 
     Felzenszwalb and Huttenlocher, IJCV 2004. Their own numbers mean nothing across images; those by brightness do.
     """
+    require("skimage", "tasks", "segment_unsup2d")
     from skimage.segmentation import felzenszwalb
 
     found = torch.empty(len(pixels), 1, *pixels.shape[2:])

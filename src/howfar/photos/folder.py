@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from howfar import arrays
 from howfar.data import clustered
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, require
 from howfar.photos.encoding import decoded, encoded
 from howfar.photos.journal import Journal, stamp
 from howfar.photos.listing import Photo
@@ -49,6 +49,7 @@ def protect_folder(
         HowfarError: for a photograph that cannot be protected, if ``broken`` says stop.
         UsageError: for an output begun with other settings.
     """
+    require("skimage", "photos", "the protection of photographs")
     check(order, photos)
     notes = order.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)

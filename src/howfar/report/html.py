@@ -6,6 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from howfar.errors import require
+
 
 @cache
 def text_of(name: str) -> str:
@@ -21,6 +23,7 @@ def rendered(template: str, scripts: tuple[str, ...], **values: Any) -> str:
         scripts: all that it may run.
         values: what the template asks for.
     """
+    require("jinja2", "report", "the page")
     import jinja2
 
     environment = jinja2.Environment(

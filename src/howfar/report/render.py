@@ -4,6 +4,7 @@ import json
 from functools import cache
 from typing import Any
 
+from howfar.errors import require
 from howfar.report import crosstask, figures, landscapes, profile, verdict
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, texts
@@ -32,6 +33,7 @@ def outputs(page: Page) -> dict[str, str]:
 
 def render(page: Page) -> str:
     """Return the page as HTML; every name is escaped."""
+    require("plotly", "report", "the page")
     import plotly.offline
 
     scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")

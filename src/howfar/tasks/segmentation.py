@@ -10,7 +10,7 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.arrays import VOID, PerExample, PerPixel
 from howfar.data import Data
-from howfar.errors import UsageError
+from howfar.errors import UsageError, require
 from howfar.tasks.task import (
     constant_mean_quality,
     constant_quality,
@@ -58,6 +58,7 @@ class Segmentation:
         Raises:
             UsageError: if the target is no map of classes, or shows fewer than two.
         """
+        require("torchmetrics", "tasks", "segmentation")
         maps = stored(target)(data).targets[target]
         if maps.ndim != 3 or maps.is_floating_point():
             raise UsageError(f"target '{target}' is no map of classes, one whole number per pixel. Choose another.")
