@@ -2,15 +2,13 @@
 
 import re
 import tomllib
-from operator import attrgetter
 from pathlib import Path
+from pkgutil import resolve_name
 from posixpath import normpath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-import howfar
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
@@ -68,5 +66,5 @@ def linked(text: str, here: str) -> str:
 
 def defined(name: str) -> str:
     """Return where a public name is defined: ``howfar.score.drop.drop`` for ``drop``."""
-    found = attrgetter(name)(howfar)
+    found = resolve_name(f"howfar.{name}")
     return f"{found.__module__}.{found.__qualname__}"

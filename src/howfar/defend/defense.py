@@ -98,6 +98,14 @@ class Defense:
         mixes: whether the loss has two targets an image. The paper's release reports no training loss then, and takes
             the loss of one more pass for the baseline of SAL.
         passes: about how many training passes an epoch takes, for estimates; plain training takes one.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES
+        >>> from howfar.tasks import classification
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> learner = Learner(classification()(data))
+        >>> DEFENSES["jpeg"](quality=10).purify(data, learner)
+        Data(100 images of 1×16×16; targets: label)
     """
 
     purify: Purify = as_they_are

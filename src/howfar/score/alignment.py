@@ -21,7 +21,7 @@ def learning_alignment(cosines: Cosines) -> float:
         UsageError: if there is not one cosine.
 
     Example:
-        >>> learning_alignment([{"conv": 0.9, "head": 0.5}, {"conv": 0.1, "head": None}])
+        >>> round(learning_alignment([{"conv": 0.9, "head": 0.5}, {"conv": 0.1, "head": None}]), 2)
         0.4
     """
     epochs = []

@@ -21,6 +21,12 @@ def classification(target: str = "label") -> Callable[[Data], "Classification"]:
 
     Args:
         target: which labels to learn, where a data set has several (``coarse`` of CIFAR-100).
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> task = classification()(DATASETS["digits"]().train)
+        >>> task.outputs, task.metric, round(task.chance, 2)
+        (10, 'accuracy', 0.1)
     """
     return lambda data: Classification.of(data, target)
 
