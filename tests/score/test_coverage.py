@@ -147,7 +147,7 @@ def test_unlearnable_distance_of_three_pairs_alone() -> None:
         found.append(holds(mean_interval(values.tolist()), float(truth)))
     one, other = ([readings(sal) for sal in kind[-3:]] for kind in (clean, poisoned))
     distance = unlearnable_distance(one, other)
-    assert distance.ud.values == pytest.approx(values)
+    assert distance.values == pytest.approx(values)
     assert (distance.ud.low, distance.ud.high) == pytest.approx(mean_interval(values.tolist()))
     assert LEAST <= np.mean(found) <= MOST
 
