@@ -19,7 +19,7 @@ import torch
 from howfar import arrays
 from howfar.data import Data, balanced
 from howfar.data.npz import read_npz
-from howfar.defend import DEFENSES, Chain, as_seen
+from howfar.defend import DEFENSES, Chain, loss_inputs
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
 from howfar.protect import PROTECTORS
@@ -92,7 +92,7 @@ def learned(
     ways: list[Readings] = [[], [], []]
     for epoch in train(model, task, data, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
-        seen = as_seen(defense, model, task, probe, done=epoch.number / recipe.epochs, generator=draws)
+        seen = loss_inputs(defense, model, task, probe, done=epoch.number / recipe.epochs, generator=draws)
         plain = sharpness(model, task, probe, mode="exact")
         shift = epoch.loss - evaluate(model, task, probe)["loss"]
         ways[0].append(sharpness(model, task, seen, mode="exact"))

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from howfar import engine
-from howfar.engine import Processes, Site
+from howfar.engine import Processes, RunContext
 from howfar.engine.graph import Graph
 from howfar.grid.experiment import Experiment, Step
 from howfar.grid.suite import make_suite
@@ -56,7 +56,7 @@ def idle_seconds(cells: int, workers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         todo, _ = engine.plan(experiments, store)
-        pool, ends = Processes(Site(store.place, doing=nothing), workers), []
+        pool, ends = Processes(RunContext(store.place, work=nothing), workers), []
         try:
             for event in engine.drive(pool, Graph(todo, {}), store):
                 if event.status != "running":

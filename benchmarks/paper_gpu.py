@@ -108,7 +108,7 @@ def steps_to_do(experiments: list[Experiment], store: Store) -> Iterator[Step]:
         protect, victim = one.steps()
         if store.done(victim.name, victim.key):
             continue
-        if protect.key not in begun and not store.whole(protect.name, protect.key):
+        if protect.key not in begun and not store.complete(protect.name, protect.key):
             begun.add(protect.key)
             yield protect
         yield victim
@@ -131,7 +131,7 @@ def main() -> None:
     costs, left = Costs(store, device), 0
     for step in steps_to_do(experiments, store):
         expected = SLACK * costs.of(step)
-        if time.perf_counter() + expected > end or (step.needs and not store.whole("protect", step.needs)):
+        if time.perf_counter() + expected > end or (step.needs and not store.complete("protect", step.needs)):
             left += 1
             continue
         start = time.perf_counter()

@@ -43,9 +43,9 @@ class _Counting(Surface):
 
     spent = 0
 
-    def start(self, lead: int = 0) -> tuple[Point, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def start(self, subset: int = 0) -> tuple[Point, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         _Counting.spent += self.count * TRAINING
-        return super().start(lead)
+        return super().start(subset)
 
     def at(self, moves: Sequence[Move], *, images: int | None = None) -> list[Point]:
         _Counting.spent += sum((images or self.count) * (TRAINING if move.gradient else FORWARD) for move in moves)

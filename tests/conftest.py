@@ -75,7 +75,7 @@ class TestTask:
     def transformed(self, target: Any, linear: torch.Tensor) -> Any:
         return target
 
-    def answer(self, output: Any) -> Any:
+    def predict(self, output: Any) -> Any:
         return output
 
     def statistics(self, output: Any, target: Any) -> torch.Tensor:

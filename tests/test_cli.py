@@ -197,16 +197,16 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], int, str]]:
         "unknown suite": (["--suite", "quik"], 2, "quick"),
         "unknown key": (["--set", "train.lrr=1"], 2, "train.lr"),
         "unknown key in a file": (["--config", "bad.toml"], 2, "protectors"),
-        "broken file": (["--config", "broken.toml"], 2, "no TOML"),
+        "broken file": (["--config", "broken.toml"], 2, "not valid TOML"),
         "missing file": (["--config", "no.toml"], 2, "does not exist"),
         "eps 0": (["--eps", "0"], 2, "greater than 0"),
         "eps above 1": (["--protectors", "em[eps=8]"], 2, "less than or equal to 1"),
-        "missing folder": (["--dataset", "folder:nowhere"], 2, "is no folder"),
+        "missing folder": (["--dataset", "folder:nowhere"], 2, "is not a folder"),
         "empty class": (["--dataset", "folder:empty"], 1, "holds no image"),
-        "one class": (["--dataset", "npz:one.npz"], 1, "one class"),
-        "cut archive": (["--dataset", "npz:cut.npz"], 1, "no readable"),
+        "one class": (["--dataset", "npz:one.npz"], 1, "the same class"),
+        "cut archive": (["--dataset", "npz:cut.npz"], 1, "not a readable"),
         "fewer images than classes": (["--limit-train", "5"], 2, "cannot hold 10 classes"),
-        "a GPU where none is": (["--device", "cuda"], 2, "no GPU"),
+        "a GPU where none is": (["--device", "cuda"], 2, "finds no 'cuda' GPU"),
         "unknown device": (["--device", "tpu"], 2, "auto, cpu, cuda or mps"),
         "no permission": (["--runs", "file/runs"], 1, "--runs"),
         "bad seeds": (["--seeds", "x"], 2, "seeds"),
@@ -298,7 +298,7 @@ def test_flags_that_make_no_sense_are_refused_before_the_data_are_loaded(
     [
         ("landscape --plane hessian --layer nosuch", "unknown layer 'nosuch'"),
         ("landscape --plane weights --weights fc1.weight:0,fc1.weight:99999999", "no number 99999999"),
-        ("landscape --plane weights --weights fc1.weight,fc2.weight", "is no weight"),
+        ("landscape --plane weights --weights fc1.weight,fc2.weight", "is not a weight"),
         ("ablate-ud --models linear", "one layer"),
         ("ablate-ud --protectors clean", "nothing is protected"),
     ],
@@ -361,8 +361,8 @@ def test_a_warning_is_one_line_without_its_place_in_the_source(tmp_path: Path) -
         "gaussian[sigma=0.1]", "--dry-run", "--runs", str(tmp_path),
     )  # fmt: skip
     assert code == 0, said
-    (line,) = [line for line in said.splitlines() if "no defense" in line]
-    assert line.startswith("warning: gaussian[sigma=0.1] leaves 100 % of every pixel where it is")
+    (line,) = [line for line in said.splitlines() if "not a defense" in line]
+    assert line.startswith("warning: gaussian[sigma=0.1] keeps 100 % of")
     assert "UserWarning" not in said
 
 

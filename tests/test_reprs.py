@@ -83,9 +83,9 @@ def test_results_are_printed_on_one_short_line(results: dict[str, Any]) -> None:
 
 def test_they_say_how_much_there_is(results: dict[str, Any]) -> None:
     assert repr(results["data"]) == "Data(30 images of 1×16×16; targets: label)"
-    assert repr(results["splits"]) == ("Splits(1347 training and 450 test images of 1×16×16, 0 held back, 10 classes)")
+    assert repr(results["splits"]) == ("Splits(1347 training and 450 test images of 1×16×16, 0 held out, 10 classes)")
     assert repr(results["landscape"]).startswith("Landscape(4×4 places, 16 computed; loss ")
-    assert repr(results["trajectory"]).startswith("Trajectory(2 moments after 0 to 1 batches, ")
+    assert repr(results["trajectory"]).startswith("Trajectory(2 checkpoints after 0 to 1 batches, ")
     lead = results["curvature"].eigenvalues[0]
     assert repr(results["curvature"]).startswith(f"Curvature(eigenvalues {lead:.3g} ± ")
     assert isinstance(results["landscape"], Landscape)

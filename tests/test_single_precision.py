@@ -114,7 +114,7 @@ def test_a_cell_gives_what_it_gives_on_the_cpu(
 def test_an_apple_gpu_is_taken_when_it_is_asked_for_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="no GPU that PyTorch can use as 'mps'"):
+    with pytest.raises(UsageError, match="PyTorch finds no 'mps' GPU"):
         engine.choose_device("mps")
     assert "no GPU" in examine()["device"]
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -10,7 +10,7 @@ import torch
 from howfar import engine
 from howfar.cli import main
 from howfar.errors import HowfarError, UsageError
-from howfar.grid.experiment import Experiment, Walk
+from howfar.grid.experiment import Experiment, TrajectoryOptions
 from howfar.grid.suite import make_suite
 from howfar.probe import Trajectory
 from howfar.store import Store
@@ -26,7 +26,11 @@ def cells(orders: int = 3) -> list[Experiment]:
             "limit_train": 300, "limit_test": 100, "train": {"epochs": 4},
         },
     )  # fmt: skip
-    return [replace(cell, walk=Walk(order=order)) for cell in suite.experiments() for order in range(orders)]
+    return [
+        replace(cell, trajectory=TrajectoryOptions(order=order))
+        for cell in suite.experiments()
+        for order in range(orders)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from howfar import unfinished
 from howfar.errors import UsageError
-from howfar.unfinished import is_gone, is_left, left_in, temporary, this_process, whole
+from howfar.unfinished import atomic_write, is_gone, is_left, left_in, temporary, this_process
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def dead() -> int:
 
 def halfway(path: Path) -> None:
     """Fail while a file is being written."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("half")
         raise ZeroDivisionError
 
@@ -37,16 +37,16 @@ def named(pid: int, process: str, name: str = "file") -> str:
 
 def test_a_file_is_complete_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("old")
         assert not path.exists()
-    with pytest.raises(FileNotFoundError), whole(path):
+    with pytest.raises(FileNotFoundError), atomic_write(path):
         pass
     with pytest.raises(ZeroDivisionError):
         halfway(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    with whole(tmp_path / "folder") as draft:
+    with atomic_write(tmp_path / "folder") as draft:
         draft.mkdir()
         (draft / "in").touch()
     assert (tmp_path / "folder" / "in").exists()
@@ -57,17 +57,17 @@ def test_the_file_system_in_memory_is_no_device() -> None:
     if not os.access(memory, os.W_OK):
         pytest.skip("no file system in memory here")
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        with whole(Path(folder) / "file") as draft:
+        with atomic_write(Path(folder) / "file") as draft:
             draft.write_text("content")
         assert (Path(folder) / "file").read_text() == "content"
     for device in (Path("/dev/null"), Path("/dev/shm/../unknown"), Path("/dev/unknown")):
-        with pytest.raises(UsageError, match="no file that can be replaced"), whole(device):
+        with pytest.raises(UsageError, match="not a file that can be replaced"), atomic_write(device):
             pass
 
 
 def test_the_longest_of_names_leave_room_for_the_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 125)
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.touch()
     assert path.exists()
 
@@ -79,7 +79,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path, dead: in
     )
     for path in (left, mine, other):
         path.touch()
-    with whole(tmp_path / "file") as draft:
+    with atomic_write(tmp_path / "file") as draft:
         draft.touch()
     assert {path.name for path in tmp_path.iterdir()} == {"file", mine.name, other.name}
     assert list(left_in(tmp_path)) == [other]

@@ -1,6 +1,6 @@
 """How far is this data from being truly unlearnable?
 
-The pipeline, and every folder a step of it::
+The pipeline, with one package per stage::
 
     from howfar import DATASETS, MODELS, PROTECTORS, Recipe, arrays, build, sharpness, unlearnable_distance
     from howfar.tasks import classification

@@ -1,4 +1,4 @@
-"""Arrays and randomness that everything shares: shape types, seeded generators, digests, large arrays."""
+"""Shared array utilities: shape types, seeded generators, digests, large arrays."""
 
 import hashlib
 import json
@@ -20,55 +20,55 @@ Ids = Int64[Tensor, "n"]
 PerExample = Float[Tensor, "n"]
 
 Weighting = Literal["uniform", "uncertainty", "gradients"]
-UNCERTAINTY = "uncertainty"  # under this name a network returns learned weights of its losses
-VOID = 255  # class of pixels that have none, left out of losses and metrics; among real numbers NaN says so
+UNCERTAINTY = "uncertainty"  # name of the network output that holds learned loss weights
+VOID = 255  # ignore index of class maps; NaN in floating-point maps
 
 
 class PerPixel(int):
-    """How many numbers a network returns for every pixel, where an ``int`` counts those for the whole image.
+    """Number of outputs per pixel, whereas a plain ``int`` is the number of outputs per image.
 
     Attributes:
-        skips: whether the head may look at the finer stages of the network, or at the last one only.
+        skips: whether the head has skip connections to earlier stages of the network.
     """
 
     skips: bool
 
     def __new__(cls, count: int, *, skips: bool = True) -> "PerPixel":
-        """Return ``count`` with the mark."""
+        """Return ``count`` with its attribute."""
         made = super().__new__(cls, count)
         made.skips = skips
         return made
 
 
 class Heads(dict[str, int]):
-    """Outputs of several heads on one network, by name; each may be ``PerPixel``.
+    """Numbers of outputs of several heads on one network, by name; each may be ``PerPixel``.
 
     Attributes:
         weighting: how their losses are balanced; see ``howfar.models.heads``.
     """
 
     def __init__(self, outputs: Mapping[str, int], weighting: Weighting = "uniform") -> None:
-        """Take outputs by name."""
+        """Set the outputs by name."""
         super().__init__(outputs)
         self.weighting = weighting
 
 
 Outputs = int | Heads
 
-SINGLE_PRECISION = frozenset({"mps"})  # types of devices without float64: Apple's GPUs
+SINGLE_PRECISION = frozenset({"mps"})  # device types without float64
 
-IN_MEMORY_BYTES = 2**27  # larger pixel arrays live in an unlinked temporary file, mapped into memory
+IN_MEMORY_BYTES = 2**27  # larger pixel arrays are memory-mapped from an unlinked temporary file
 
 
-def unanswered(target: Tensor) -> float | int:
-    """Return what says of a place of this map, (n, ..., height, width), that it has no answer."""
+def missing_value(target: Tensor) -> float | int:
+    """Return the value that marks a missing target in a map of shape (n, ..., height, width)."""
     if target.ndim == 3:
         return VOID
     return float("nan") if target.is_floating_point() else 0
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -86,7 +86,7 @@ def seeded(seed: int, *purpose: str | int) -> Generator:
 
     Args:
         seed: the experiment's seed.
-        purpose: names of what the numbers are for, e.g. ``"batches", epoch``.
+        purpose: names the use of the numbers, e.g. ``"batches", epoch``.
     """
     text = json.dumps([seed, *purpose])
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
@@ -99,13 +99,13 @@ def draw_seed(generator: Generator) -> int:
 
 
 def rng_of(seed: int, identity: int) -> np.random.Generator:
-    """Return the random stream of one image: it depends on the image's id, never on its position."""
+    """Return the random generator of one image: it depends on the image's id, never on its index."""
     counter = np.array([0, 0, 0, identity % 2**64], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=seed, counter=counter))
 
 
 def digest(*tensors: Tensor) -> str:
-    """Return the SHA-256 of types, shapes and bytes of ``tensors``."""
+    """Return the SHA-256 of dtypes, shapes and bytes of ``tensors``."""
     sha = hashlib.sha256()
     for tensor in tensors:
         array = tensor.detach().cpu().contiguous()
@@ -116,12 +116,12 @@ def digest(*tensors: Tensor) -> str:
 
 
 def canonical(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def empty_pixels(shape: Sequence[int]) -> Pixels:
-    """Return an uninitialised uint8 tensor; above ``IN_MEMORY_BYTES`` it is backed by a temporary file."""
+    """Return an uninitialized uint8 tensor; above ``IN_MEMORY_BYTES`` it is backed by a temporary file."""
     if int(np.prod(shape)) <= IN_MEMORY_BYTES:
         return torch.empty(tuple(shape), dtype=torch.uint8)
     with tempfile.TemporaryFile() as file:
@@ -140,7 +140,7 @@ def unit_images(pixels: Tensor) -> Images:
 
 
 def at(target: Any, index: Any, device: torch.device | None = None) -> Any:
-    """Return some entries of a target, on ``device``; of several targets by name a ``dict`` of them."""
+    """Index a target and move the result to ``device``; for several targets by name, return a ``dict``."""
     if isinstance(target, dict):
         return {name: at(values, index, device) for name, values in target.items()}
     some = target[index.to(target.device) if isinstance(index, Tensor) else index]
@@ -158,5 +158,5 @@ def float64(values: Tensor) -> Tensor:
 
 
 def to_images(pixels: Tensor, device: torch.device) -> Images:
-    """Return 8-bit pixels as networks take them: float32 in [0, 1] on ``device``, channels last."""
+    """Return 8-bit pixels as network inputs: float32 in [0, 1] on ``device``, channels last."""
     return unit_images(pixels.to(device)).contiguous(memory_format=torch.channels_last)

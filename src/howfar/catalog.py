@@ -1,4 +1,4 @@
-"""What there is: every table read from signatures and docstrings, for ``howfar list`` and ``howfar show``."""
+"""The catalog for ``howfar list`` and ``howfar show``, read from signatures and docstrings."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return what the code says of one entry: name, what, source, settings, and what its kind adds."""
+    """Return the description of one entry: name, what, source, settings, and fields specific to its kind."""
     factory = TABLES[kind][name]
     text = inspect.cleandoc(factory.__doc__ or "")
     doc = parse_docstring(text, DocstringStyle.GOOGLE)
@@ -61,11 +61,10 @@ def find(text: str) -> dict[str, Any]:
     """Return the description of an entry of any table.
 
     Args:
-        text: its name. Settings may follow, as in ``em[eps=8/255]``; they are checked, and the description stays the
-            same.
+        text: its name, optionally with settings, as in ``em[eps=8/255]``, which are only validated.
 
     Raises:
-        UsageError: if no table has the name, or for a setting that is wrong.
+        UsageError: if no table has the name, or a setting is invalid.
     """
     name = re.split(r"[\[:]", text, maxsplit=1)[0]
     for kind, table in TABLES.items():
@@ -77,7 +76,7 @@ def find(text: str) -> dict[str, Any]:
 
 
 def _needs(defense: Callable[..., Defense]) -> str:
-    """Return what a defense takes besides protected images."""
+    """Return what a defense requires besides protected images."""
     settings = inspect.signature(defense).parameters.values()
     required = [setting.name for setting in settings if setting.default is setting.empty]
     if required:
@@ -87,6 +86,6 @@ def _needs(defense: Callable[..., Defense]) -> str:
 
 
 def _citation(line: str) -> tuple[str, str]:
-    """Split ``"What it is (Authors, venue, number)."`` into what and source."""
+    """Split ``"What it is (Authors, venue, number)."`` into description and source."""
     match = re.fullmatch(r"(.*?)\s*\(([^()]*\d{4}[^()]*)\)", line.rstrip("."))
     return (match[1], match[2]) if match else (line.rstrip("."), "")

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Nothing here computes, and torch is loaded only when work starts."""
+"""Entry point of the command line. It does not compute; torch is imported only when a command needs it."""
 
 import io
 import os
@@ -31,10 +31,10 @@ from howfar.commands.ud import Ud
 from howfar.commands.verify import Verify
 from howfar.errors import HowfarError
 
-INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to go on."
+INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to continue."
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a busy machine
-# torchmetrics imports Matplotlib where it is installed, and that would make folders in the user's home.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a loaded machine
+# torchmetrics imports Matplotlib if it is installed, which would create folders in the user's home directory.
 _FONTS = Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"
 os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 
@@ -70,10 +70,10 @@ COMMANDS: dict[str, type[Common]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 done but for some cells, 130 interrupted."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 some cells failed, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text that the terminal can show
+        if isinstance(stream, io.TextIOWrapper):  # file names may not be encodable by the terminal
             stream.reconfigure(errors="replace")
     if arguments == ["--version"]:
         terminal.out(f"howfar {__version__}")
@@ -115,14 +115,14 @@ def _guarded(command: Callable[[], int]) -> int:
 
 
 def _unread() -> int:
-    """Let what is left to print go nowhere: whoever read the output has seen enough."""
+    """Discard remaining output: the reader of the pipe has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 @contextmanager
 def _second_interrupt_ends() -> Iterator[None]:
-    """Let the first Ctrl-C stop the work in order, and another one end the process at once, whatever it is at."""
+    """Let the first Ctrl-C stop the run cleanly, and a second one end the process immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -140,5 +140,5 @@ def _second_interrupt_ends() -> Iterator[None]:
     try:
         yield
     finally:
-        if not pressed:  # else the process is about to end, and shall end well if it is pressed again
+        if not pressed:  # else the process is about to end, and a second Ctrl-C must still be handled
             signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Where and with what a step was done, and what it cost: the part of a record that must not change its result."""
+"""Environment and cost of a step: the part of a record that does not affect its result."""
 
 import ctypes
 import functools
@@ -14,7 +14,7 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def circumstances() -> dict[str, Any]:
-    """Return where and with what this process works."""
+    """Return software versions and hardware of this process."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -26,9 +26,9 @@ def circumstances() -> dict[str, Any]:
 
 @functools.cache
 def warm_up(device: torch.device) -> None:
-    """Take one tiny training step, once a process: what PyTorch imports and sets up for the first one is no step's.
+    """Take one tiny training step per process, so that PyTorch's imports and set-up are not attributed to any step.
 
-    With PyTorch 2.13 the first optimizer of a process imports the compiler, which takes longer than many protectors.
+    In PyTorch 2.13, the first optimizer of a process imports the compiler, which takes longer than many protectors.
     """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # initial weights draw from the global generator
         network = torch.nn.Conv2d(1, 1, 3).to(device)
@@ -39,14 +39,14 @@ def warm_up(device: torch.device) -> None:
 
 
 def synchronized(device: torch.device) -> float:
-    """Return monotonic seconds, once a GPU has done what it was given."""
+    """Return monotonic seconds after synchronizing with the GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class Clock:
-    """Wall and CPU seconds and peak memory of a step: of its own, whatever this process did before."""
+    """Wall time, CPU time and peak memory of a step, independent of what this process did before."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -56,10 +56,10 @@ class Clock:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def stop(self) -> dict[str, Any]:
-        """Return circumstances and cost since the clock was made.
+        """Return environment and cost since the clock was created.
 
-        ``step_peak_bytes`` is the largest resident size of the process, what it needs to run at all included, or None
-        where that cannot be told from earlier steps; ``step_peak_gpu_bytes`` is what tensors took on an NVIDIA GPU.
+        ``step_peak_bytes`` is the peak resident size of the process, including interpreter and libraries, or None if
+        it cannot be separated from earlier steps; ``step_peak_gpu_bytes`` is the memory of tensors on an NVIDIA GPU.
         """
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         gpu = self.device.type == "cuda"
@@ -74,10 +74,10 @@ class Clock:
 
 
 class PeakMemory:
-    """The largest resident size of this process since the object was made.
+    """The peak resident size of this process since the object was created.
 
-    On Linux the kernel's own mark is set back, after memory that earlier work freed has been handed back. Elsewhere the
-    mark counts from the start of the process: a peak that this work did not raise is that of earlier work.
+    On Linux, freed memory is returned to the system and the kernel's high-water mark is reset. Elsewhere the mark
+    covers the lifetime of the process: unless this work raised it, the peak belongs to earlier work.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class PeakMemory:
         self._before = None if self._is_reset else _lifetime_peak()
 
     def peak(self) -> int | None:
-        """Return it in bytes; None where it cannot be told from what came before."""
+        """Return it in bytes; None if it cannot be separated from earlier work."""
         if self._is_reset:
             return _peak_since_reset()
         now = _lifetime_peak()
@@ -94,14 +94,14 @@ class PeakMemory:
 
 
 def _hand_back() -> None:
-    """Give freed memory back to the system; workers keep it while a step runs, see ``howfar.engine.memory``."""
+    """Return freed memory to the system; workers keep it while a step runs, see ``howfar.engine.memory``."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
 
 
 def _reset_peak() -> bool:
-    """Set the kernel's mark of this process to its present size; returns whether it can be."""
+    """Reset the kernel's high-water mark of this process; return whether that is possible."""
     try:
         CLEAR.write_text("5", encoding="ascii")  # see proc(5)
     except OSError:  # another system, or a container that forbids it
@@ -118,7 +118,7 @@ def _peak_since_reset() -> int | None:
 
 
 def _lifetime_peak() -> int | None:
-    """Return the largest resident size this process ever had; None where the system does not tell."""
+    """Return the peak resident size over the lifetime of the process; None if the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource

@@ -1,4 +1,4 @@
-"""What this machine offers, and what is broken."""
+"""Diagnostics of this machine and its installation."""
 
 import importlib.metadata
 import importlib.util
@@ -13,7 +13,7 @@ PROBE_SECONDS = 60
 
 
 def examine() -> dict[str, str]:
-    """Return findings in words: Python, torch, device, precision, cores, memory, disk, torchvision."""
+    """Return descriptions of Python, torch, device, precision, cores, memory, disk and torchvision."""
     import torch
 
     from howfar import arrays
@@ -33,13 +33,13 @@ def examine() -> dict[str, str]:
 
 
 def _device() -> str:
-    """Return what ``--device auto`` takes, and what else there is."""
+    """Return the device that ``--device auto`` selects, and other devices."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
-        return "cpu; an Apple GPU (MPS) is here: --device mps trains on it, and measures SAL on the CPU"
+        return "cpu; an Apple GPU (MPS) is available: --device mps trains on it and measures SAL on the CPU"
     return "cpu (no GPU that PyTorch can use)"
 
 
@@ -51,7 +51,7 @@ def _version() -> str:
 
 
 def _precision(instructions: str, *, gpu: bool) -> str:
-    """Return what networks are trained in where the recipe does not say."""
+    """Return the default precision of training."""
     if gpu:
         return "bf16, on the GPU"
     if instructions:
@@ -68,7 +68,7 @@ def _memory() -> str:
 
 
 def _torchvision() -> str:
-    """Import it in a process of its own: a broken build may take the interpreter with it."""
+    """Import torchvision in a subprocess: a broken build may crash the interpreter."""
     if importlib.util.find_spec("torchvision") is None:
         return "not installed, and not needed"
     command = [sys.executable, "-c", "import torchvision"]
@@ -77,9 +77,9 @@ def _torchvision() -> str:
     except subprocess.TimeoutExpired:
         return f"installed, but importing it takes over {PROBE_SECONDS} s. Uninstall it: howfar does not need it"
     if done.returncode == 0:
-        return "installed and whole; howfar does not need it"
+        return "installed and intact; howfar does not need it"
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return (
-        f"installed but broken ({last}). It was built for another torch, and breaks libraries that look for it: "
+        f"installed but broken ({last}). It was built for another torch and breaks libraries that import it: "
         "uninstall it, or install the version that matches torch"
     )

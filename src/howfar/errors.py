@@ -1,4 +1,4 @@
-"""What went wrong, why, and the cure: the only errors that users see."""
+"""Errors shown to users: each message states the problem, its cause and a fix."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,33 +6,33 @@ from importlib.util import find_spec
 
 
 class HowfarError(Exception):
-    """Something failed that the user can do something about. The command line exits with 1."""
+    """An expected failure that the user can fix. The command line exits with 1."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """Return problem, cause and cure in one line, whatever names and messages of others stand in it."""
+        """Return the message in one line, even if it contains file names or third-party messages with line breaks."""
         return in_one_line(super().__str__())
 
 
 class UsageError(HowfarError):
-    """The request itself makes no sense. The command line exits with 2."""
+    """The request itself is invalid. The command line exits with 2."""
 
     exit_code = 2
 
 
 def in_one_line(text: str) -> str:
-    """Return a text without breaks of lines, and with other control characters written out."""
-    return written_out(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+    """Return a text without line breaks and with control characters escaped."""
+    return escaped(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
-def written_out(text: str) -> str:
-    """Return a text in which control characters are written out, so that a terminal finds nothing to act on."""
+def escaped(text: str) -> str:
+    """Return a text with control characters escaped, so that a terminal does not interpret them."""
     return "".join(sign if sign.isprintable() or sign in " \n" else repr(sign)[1:-1] for sign in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a name that nobody knows, with the nearest known one as the cure."""
+    """Return the error for an unknown name, which suggests the closest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""Names of files: none is given twice, and a copy is paired with its original by its whole name."""
+"""File names: assign unique ones, and pair copies with their originals."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -10,28 +10,28 @@ from howfar.errors import UsageError
 
 
 def folded(name: str) -> str:
-    """Return what two names share that some file system takes for one: case and Unicode form do not count."""
+    """Return a name folded by case and Unicode form: names with equal results collide on some file systems."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def distinct(
-    wished: Mapping[str, str], longer: Callable[[str, int], str], *, reserved: Collection[str] = ()
+    requested: Mapping[str, str], longer: Callable[[str, int], str], *, reserved: Collection[str] = ()
 ) -> dict[str, str]:
-    """Give everything a name of its own: the one it wishes, or a longer one where several wish the same.
+    """Assign unique names: the requested one, or a longer one where several items request the same.
 
     Args:
-        wished: what each wishes to be called, a path with ``/``.
-        longer: returns another name for something, first with 1, then with 2, ..., until one is free.
-        reserved: names that nothing may get except whoever bears it already, as a key of ``wished``.
+        requested: the requested name of each item, a path with ``/``.
+        longer: returns an alternative name of an item; called with 1, 2, ... until one is free.
+        reserved: names that only the item with the same key in ``requested`` may get.
 
     Returns:
-        The names; no two are one for a file system that ignores case, and none is the folder of another.
+        The names; no two collide on a case-insensitive file system, and none is a parent folder of another.
     """
-    wishes = Counter(folded(name) for name in wished.values())
+    counts = Counter(folded(name) for name in requested.values())
     owners: dict[str, set[str]] = defaultdict(set)
     for name in reserved:
         owners[folded(name)].add(name)
-    folders = {folded(str(parent)) for name in wished.values() for parent in PurePosixPath(name).parents}
+    folders = {folded(str(parent)) for name in requested.values() for parent in PurePosixPath(name).parents}
     taken: set[str] = set()
 
     def free(name: str, who: str) -> bool:
@@ -39,45 +39,45 @@ def distinct(
         return one not in taken and one not in folders and owners.get(one, set()) <= {who}
 
     found: dict[str, str] = {}
-    for who, name in wished.items():
-        if wishes[folded(name)] == 1 and free(name, who):
+    for who, name in requested.items():
+        if counts[folded(name)] == 1 and free(name, who):
             found[who] = name
             taken.add(folded(name))
-    for who in wished:
+    for who in requested:
         if who not in found:
             name = next(name for turn in count(1) if free(name := longer(who, turn), who))
             found[who] = name
             taken.add(folded(name))
-    return {who: found[who] for who in wished}
+    return {who: found[who] for who in requested}
 
 
 def with_suffix(names: Sequence[str], suffix: str) -> dict[str, str]:
-    """Return what files are called with another suffix: all but their own, or with it before the new one.
+    """Return the names of files with another suffix, which replaces their own or, on a collision, is appended to it.
 
-    ``a.jpg`` becomes ``a.png``; beside ``a.bmp`` both keep their suffix (``a.jpg.png``), and get a number where that is
-    taken too (``a.jpg.2.png``). No new name is the old one of another file.
+    ``a.jpg`` becomes ``a.png``; if there is an ``a.bmp`` too, both keep their suffix (``a.jpg.png``), and get a number
+    if that is taken as well (``a.jpg.2.png``). No new name is the old name of another file.
 
     Args:
         names: of files, with ``/``.
-        suffix: the new one, with its dot; empty keeps every file's own.
+        suffix: the new one, with its dot; if empty, every file keeps its own.
     """
     if not suffix:
         return {name: name for name in names}
-    wished = {name: str(PurePosixPath(name).with_suffix(suffix)) for name in names}
+    requested = {name: str(PurePosixPath(name).with_suffix(suffix)) for name in names}
     return distinct(
-        wished, lambda name, turn: f"{name}{suffix}" if turn == 1 else f"{name}.{turn}{suffix}", reserved=names
+        requested, lambda name, turn: f"{name}{suffix}" if turn == 1 else f"{name}.{turn}{suffix}", reserved=names
     )
 
 
 def paired(originals: Sequence[str], copies: Sequence[str]) -> dict[str, str]:
-    """Return the copy of each original that has one: of the same name, else of the name that ``with_suffix`` gives.
+    """Return the copy of each original that has one: by the same name, else by the one ``with_suffix`` returns.
 
     Args:
-        originals: names of files below their folder.
-        copies: the same of copies.
+        originals: names of the originals, relative to their folder.
+        copies: names of the copies, relative to theirs.
 
     Raises:
-        UsageError: for a copy that may be of several originals, or an original that may have several copies.
+        UsageError: if a copy matches several originals, or an original several copies.
     """
     found = {name: name for name in set(originals) & set(copies)}
     left = [name for name in originals if name not in found]
@@ -97,7 +97,7 @@ def paired(originals: Sequence[str], copies: Sequence[str]) -> dict[str, str]:
 
 
 def _refuse_ambiguous(originals: Sequence[str], copies: Collection[str]) -> None:
-    """Raise UsageError for a copy whose name without suffix is that of several originals."""
+    """Raise ``UsageError`` for a copy whose name without suffix matches several originals."""
     stems: dict[str, list[str]] = defaultdict(list)
     for name in originals:
         stems[_stem(name)].append(name)

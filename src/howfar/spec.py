@@ -1,9 +1,9 @@
 """Methods by name: ``em``, ``em:class``, ``lsp[eps=6/255]``, ``folder:photos[size=32]``.
 
-A table is a plain ``dict`` from names to classes or functions; the signature of an entry *is* its list of
-hyper-parameters. ``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any;
-``name[paper]`` takes the published settings. Others may add entries through Python entry points
-(``howfar.protectors``, …); one is loaded only when named.
+A table is a plain ``dict`` from names to classes or functions; the signature of an entry defines its hyper-parameters.
+``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any; ``name[paper]`` selects the
+published settings. Plug-ins add entries through Python entry points (``howfar.protectors``, …); a plug-in is loaded
+only when named.
 """
 
 import functools
@@ -31,11 +31,11 @@ from pydantic import (
 )
 
 from howfar.arrays import canonical
-from howfar.errors import UsageError, unknown, written_out
+from howfar.errors import UsageError, escaped, unknown
 
 T = TypeVar("T", covariant=True)
-ABOUT = ("name", "version", "contents", "nested")  # what a key holds besides settings
-LONG = 12  # characters of a value in a name
+ABOUT = ("name", "version", "contents", "nested")  # entries of a key besides settings
+LONG = 12  # most characters of a value in a name
 
 
 def _fraction(value: object) -> object:
@@ -45,12 +45,12 @@ def _fraction(value: object) -> object:
     try:
         return float(above) / float(below)
     except (ValueError, ZeroDivisionError):
-        return value  # pydantic then says what is wrong
+        return value  # pydantic reports the error
 
 
 Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
-LARGEST_SIDE = 4096  # pixels, of an image that networks train on
-LARGEST = 10_000_000  # of whole numbers: counts and sizes beyond are slips, and would fill any memory
+LARGEST_SIDE = 4096  # pixels; limit of the side of training images
+LARGEST = 10_000_000  # limit of integers: larger counts and sizes are mistakes, and would exhaust memory
 
 
 def _parts(value: object) -> object:
@@ -65,13 +65,13 @@ Eps = Annotated[
 
 @dataclass(frozen=True)
 class Spec(Generic[T]):
-    """One method with all its hyper-parameters, before it is built.
+    """A method with all its hyper-parameters, before it is built.
 
     Attributes:
-        name: its key in the table.
-        settings: every hyper-parameter, defaults filled in, as JSON values.
-        label: the shortest text that parses to this very spec.
-        factory: the table's entry.
+        name: key in the table.
+        settings: every hyper-parameter, including defaults, as JSON values.
+        label: the shortest text that parses to this spec.
+        factory: the entry of the table.
     """
 
     name: str
@@ -80,14 +80,14 @@ class Spec(Generic[T]):
     factory: Callable[..., T]
 
     def build(self) -> T:
-        """Return the method itself."""
+        """Return the method."""
         return self.factory(**_model(self.factory)(**self.settings).__dict__)
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies the method's result.
+        """Return the content of the method's key.
 
-        Name, settings, the ``VERSION`` beside the method, and the contents of files that settings name. A method whose
-        settings name other methods has a function ``nested`` beside it that returns them: their keys are part of it.
+        Name, settings, the ``VERSION`` of its module, and digests of files that settings name. If settings name other
+        methods, the module has a function ``nested`` that returns their specs, whose keys are included.
         """
         module = sys.modules[self.factory.__module__]
         version, nested = getattr(module, "VERSION", 1), getattr(module, "nested", None)
@@ -104,11 +104,11 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     Args:
         text: e.g. ``"lsp[eps=6/255]"``.
         table: names to classes or functions.
-        kind: what the table holds, in the singular; names the entry-point group ``howfar.{kind}s`` as well.
-        preset: values for hyper-parameters that the text leaves open; those the method lacks are ignored.
+        kind: kind of the entries, in the singular; the entry-point group is ``howfar.{kind}s``.
+        preset: values for hyper-parameters that the text does not set; ignored if the method lacks them.
 
     Raises:
-        UsageError: for an unknown name or hyper-parameter (with the nearest known one), or a bad value.
+        UsageError: for an unknown name or hyper-parameter (with the closest known one), or an invalid value.
     """
     match = re.fullmatch(r"([\w.-]+)(?::(.*?))?(?:\[([^\[]*(?:\[[^\]]*\][^\[]*)*)\])?", text.strip(), re.DOTALL)
     if match is None:
@@ -120,7 +120,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     if first:
         key = _first(factory)
         if key is None:
-            raise UsageError(f"{kind} '{name}' takes no value, so '{text}' makes no sense. Write '{name}'.")
+            raise UsageError(f"{kind} '{name}' takes no value, so '{text}' is invalid. Write '{name}'.")
         given[key] = _unquoted(first)
     set_here = {_first(factory)} if first else set()
     items = split_list(rest or "")
@@ -158,14 +158,14 @@ def check(method: object) -> None:
 
 
 def _refuse_huge(what: str, settings: Mapping[str, Any]) -> None:
-    """Raise ``UsageError`` for a whole number that no count or size can be; seeds may be any."""
+    """Raise ``UsageError`` for an integer too large to be a count or size; seeds are not limited."""
     for name, value in settings.items():
         if isinstance(value, int) and abs(value) > LARGEST and "seed" not in name:
-            raise UsageError(f"{what}: {name} = {value} is too large. Take {LARGEST} at most.")
+            raise UsageError(f"{what}: {name} = {value} is too large. Use at most {LARGEST}.")
 
 
 def quoted(text: str) -> str:
-    """Return a value so that commas and brackets in it do not end it."""
+    """Quote a value if it contains commas, brackets or other separators."""
     return f'"{text}"' if any(sign in text for sign in ",[]@+") else text
 
 
@@ -174,7 +174,7 @@ def _unquoted(text: str) -> str:
 
 
 def split_list(text: str, *, at: str = ",") -> list[str]:
-    """Split at commas, or another sign, outside brackets and quotes.
+    """Split at commas, or another separator, outside brackets and quotes.
 
     ``"em,lsp[eps=6/255,patch=4]"`` has two items, and so has ``'em,import:"Photos, 2024/n.npy"'``.
     """
@@ -189,14 +189,14 @@ def split_list(text: str, *, at: str = ",") -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def told_apart(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
-    """Return what to put behind each label, by label and specification as canonical JSON.
+def distinguishing_suffixes(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
+    """Return a suffix for each label that makes labels unique, by label and specification as canonical JSON.
 
-    Nothing where a label stands for one specification; else the versions in which they differ, if these are enough,
-    else all differences, if they are few, else a digest.
+    Empty if a label has one specification; else the versions that differ, if these suffice; else all differences, if
+    they are few; else a digest.
 
     Args:
-        named: labels, and the specification that each stands for.
+        named: pairs of label and specification.
     """
     kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for label, spec in named:
@@ -216,7 +216,7 @@ def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     others = [path for path in differing if path not in versions]
     for chosen in (versions, [*versions, *others] if len(differing) < 4 else []):
         texts = [
-            ", ".join(written_out(f"{path} {str(spec.get(path, 'none'))[:LONG]}") for path in chosen) for spec in specs
+            ", ".join(escaped(f"{path} {str(spec.get(path, 'none'))[:LONG]}") for path in chosen) for spec in specs
         ]
         if chosen and len(set(texts)) == len(specs):
             return texts
@@ -232,17 +232,17 @@ def _flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def number_text(value: object) -> str:
-    """Write a value the way the command line reads it; multiples of 1/255 keep that form."""
+    """Return a value in the syntax of the command line; multiples of 1/255 keep that form."""
     if isinstance(value, float):
         levels = f"{value * 255:.4g}"
-        if float(f"{value:g}") == value:  # 0.1, although it is 25.5/255 too
+        if float(f"{value:g}") == value:  # 0.1, although it equals 25.5/255
             return f"{value:g}"
         return f"{levels}/255" if 0 < float(levels) < 256 and float(levels) / 255 == value else repr(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _contents(path: Path) -> str:
-    """Return a digest of a file, or of all files in a folder with their names."""
+    """Return a digest of a file, or of the names and contents of all files in a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
@@ -262,14 +262,14 @@ def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Call
         raise unknown(kind, name, {*table, *plugins.names})
     try:
         loaded: Callable[..., T] = plugins[name].load()
-    except Exception as error:  # it is somebody else's code
+    except Exception as error:  # third-party code
         raise UsageError(
-            f"{kind} '{name}' is a plug-in that cannot be loaded ({type(error).__name__}: {error}). Mend or remove it."
+            f"{kind} '{name}' is a plug-in that cannot be loaded ({type(error).__name__}: {error}). Fix or remove it."
         ) from None
     return loaded
 
 
-@functools.cache  # pydantic takes milliseconds to make a class, and a grid asks for the same few thousands of times
+@functools.cache  # pydantic takes milliseconds to create a class, and a grid requests the same few many times
 def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
     fields: dict[str, Any] = {
@@ -286,7 +286,7 @@ def _model(factory: Callable[..., Any]) -> type[BaseModel]:
 
 @functools.cache
 def _first(factory: Callable[..., Any]) -> str | None:
-    """Return the setting that ``name:value`` sets; those that are keyword-only are left out."""
+    """Return the setting that ``name:value`` sets: the first that is not keyword-only."""
     parameters = inspect.signature(factory).parameters.values()
     return next((parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY), None)
 

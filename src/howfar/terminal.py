@@ -1,4 +1,4 @@
-"""What the command line prints: progress, tables, messages."""
+"""Terminal output of the command line: progress, tables, messages."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from howfar.errors import written_out
+from howfar.errors import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from howfar.tables.page import Page
 
 T = TypeVar("T")
-PIPE_WIDTH = 160  # a pipe has no width: give tables the room they need instead of 80 columns
+PIPE_WIDTH = 160  # width of tables if the output is not a terminal, instead of 80 columns
 
 
 def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "Store") -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "S
 
 
 def show_log() -> None:
-    """Let the library's own messages, such as how far a long reading is, go to stderr."""
+    """Send the library's log messages, such as the progress of a long measurement, to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("howfar")
@@ -65,7 +65,7 @@ def show_log() -> None:
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Print each warning once, as one line on stderr, without the place in the source that raised it."""
+    """Print each warning once, as one line on stderr, without its source location."""
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -79,10 +79,10 @@ def one_line_warnings() -> Iterator[None]:
 
 
 def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> None:
-    """Print what a run has found, and the verdict; of several tasks one table across them.
+    """Print the results of a run and the verdict; for several tasks, one table across them.
 
     Args:
-        page: what was found.
+        page: the results.
         as_json: print the leaderboard as JSON, and nothing else.
         whole: print every table.
     """
@@ -105,11 +105,11 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
         for table in as_table(page.rows, costs):
             console.print(table)
     for sentence in verdict(page.groups, page.profiles, page.matrices):
-        console.print(written_out(sentence), markup=False, highlight=False)
+        console.print(escaped(sentence), markup=False, highlight=False)
 
 
-def watch(work: "Generator[Crafting, None, T]", label: str) -> "T":
-    """Show the progress of one piece of work and return its result."""
+def watch(work: "Generator[Work, None, T]", label: str) -> "T":
+    """Show the progress of a computation and return its result."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
@@ -126,7 +126,7 @@ def watch(work: "Generator[Crafting, None, T]", label: str) -> "T":
 
 
 def show_budget(budget: "Mapping[str, Any]") -> None:
-    """Print what protection costs the eye."""
+    """Print the size and visibility of the perturbation."""
     from howfar.score import psnr_text, ssim_text
 
     rows = [
@@ -138,7 +138,7 @@ def show_budget(budget: "Mapping[str, Any]") -> None:
 
 
 def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> None:
-    """Print UD, what it is made of, and the drop."""
+    """Print UD, its components, and the drop in test performance."""
     from howfar.report.numbers import ranged
 
     rows = [
@@ -175,19 +175,19 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
 
     table = Table(*(Column(Text(name)) for name in columns), header_style="bold")
     for row in rows:
-        table.add_row(*(Text(written_out(cell)) for cell in row))  # Text: brackets in names are no markup
+        table.add_row(*(Text(escaped(cell)) for cell in row))  # Text: brackets in names are not markup
     return table
 
 
 class _Show:
-    """Draws a table with a line below: again and again in its place on a terminal, once elsewhere."""
+    """Draws a table with a line below; on a terminal, repeated calls redraw it in place."""
 
     def __init__(self, console: "Console", live: "Live | None") -> None:
         self.console, self._live = console, live
 
     @property
     def live(self) -> bool:
-        """Whether it can be drawn again."""
+        """Whether it can be redrawn."""
         return self._live is not None
 
     def __call__(self, columns: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:
@@ -203,7 +203,7 @@ class _Show:
 
 @contextmanager
 def screen() -> Iterator[_Show]:
-    """Give a place to draw a table in that changes."""
+    """Yield a function that draws a table and, on a terminal, redraws it in place."""
     from rich.live import Live
 
     console = _console(sys.stdout)
@@ -220,24 +220,24 @@ def show_json(value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON; what is not finite is null, as JSON knows no infinity."""
+    """Return a value as JSON; non-finite numbers become null, since JSON has no infinity."""
     from howfar.score.estimate import to_json
 
     return json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def out(text: str) -> None:
-    """Print what was asked for."""
+    """Print to standard output."""
     sys.stdout.write(text + "\n")
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print what a person should know, on the error stream."""
-    _console(sys.stderr).print(written_out(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print a message to standard error."""
+    _console(sys.stderr).print(escaped(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it."""
+    """Return a duration in a readable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -251,7 +251,7 @@ def _remark(event: "Event", store: "Store", console: "Console") -> None:
 
 
 def _found(event: "Event", store: "Store") -> str:
-    """Return what a step has found: the error of a surrogate round by round, or the quality of a victim."""
+    """Return the result of a step: the error of a surrogate in each round, or the performance of a victim."""
     from howfar.report.numbers import shown, unit
 
     if record := store.find("protect", event.key):

@@ -1,8 +1,8 @@
-"""Files that are complete or not there, and what killed processes left of them.
+"""Atomic writes, and the removal of temporary files that killed processes left.
 
-A file is written under a temporary name that tells whose it is: the process number, the machine, and when the process
-was started. Another process that was given the same number later is told apart by its start, and another machine that
-shares the folder by its own mark, so that nothing is removed while somebody may be writing it.
+A file is written under a temporary name that identifies its owner: process id, machine, and start time of the process.
+The start time distinguishes a process that got the same id later, and the machine digest other machines that share the
+folder, so that no file is removed while a process may be writing it.
 """
 
 import functools
@@ -21,33 +21,33 @@ from pathlib import Path
 from howfar.errors import UsageError
 
 END = ".tmp"
-DEVICES, MEMORY = Path("/dev"), Path("/dev/shm")  # noqa: S108  # the latter is a file system in memory, for anything
+DEVICES, MEMORY = Path("/dev"), Path("/dev/shm")  # noqa: S108  # the latter is an in-memory file system
 LONG_NAME = 120  # bytes; file systems take 255
-UNTOUCHED = 3600.0  # seconds after which a file of an older version, which does not tell its machine, is nobody's
+UNTOUCHED = 3600.0  # seconds after which a file of an older version, whose name lacks the machine, has no owner
 OWNED = re.compile(r"\.(?P<pid>\d+)\.(?P<machine>[0-9a-f]{8})(?P<birth>[0-9a-f]{8})\.[0-9a-f]{8}(?:\.old)?\.tmp")
 HOSTED = re.compile(r"\.(?P<pid>\d+)\.[0-9a-f]{2,8}(?:\.old)?\.tmp")  # older versions: name.host.pid.digits.tmp
-UNKNOWN = 8 * "0"  # where the system does not show when a process was started
-NUMBERED = re.compile(  # older versions: name.pid.tmp, with these names
+UNKNOWN = 8 * "0"  # if the system does not report when a process was started
+NUMBERED = re.compile(  # older versions: name.pid.tmp, for these names
     r"\.(?:[0-9a-f]{12}|[0-9a-f]{20}\.draft|.+\.safetensors)\.(?P<pid>\d+)\.tmp"
 )
 
 
 @contextmanager
-def whole(path: Path, *, aside: Path | None = None, follow: bool = True) -> Iterator[Path]:
-    """Give a temporary name for a file, or a new folder, that gets its own name once the block ends without an error.
+def atomic_write(path: Path, *, aside: Path | None = None, follow: bool = True) -> Iterator[Path]:
+    """Yield a temporary path for a file or new folder, which is renamed to ``path`` when the block ends without error.
 
     Args:
-        path: the final name.
-        aside: folder of the same disk where the unfinished file lies. Its owner removes what killed processes leave
-            there, see ``left_in``. By default it is that of the final name, where what killed writers of the same file
-            left is removed first.
-        follow: whether a link is written through, to where it leads; otherwise the file takes its place.
+        path: the final path.
+        aside: folder on the same disk for the temporary file. Its owner removes files left by killed processes, see
+            ``left_in``. By default, that of the final path; files left there by killed writers of the same path are
+            removed first.
+        follow: write to the target of a symbolic link; otherwise replace the link.
 
     Raises:
-        OSError: if the file was not written or cannot be renamed; the unfinished one is removed.
-        UsageError: for a name of a device or pipe.
+        OSError: if the file was not written or cannot be renamed; the temporary file is removed.
+        UsageError: for a device or pipe.
     """
-    path = _meant(path) if follow or not path.is_symlink() else path
+    path = _resolved(path) if follow or not path.is_symlink() else path
     for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{END}") if aside is None else ():
         if is_left(left):
             remove(left)
@@ -59,8 +59,8 @@ def whole(path: Path, *, aside: Path | None = None, follow: bool = True) -> Iter
         remove(draft)
 
 
-def _meant(path: Path) -> Path:
-    """Return where a file is to be written: behind a link, to where it leads.
+def _resolved(path: Path) -> Path:
+    """Return the path to write to: the target of a symbolic link, else the path itself.
 
     Raises:
         UsageError: for a device, a pipe, or anything else that cannot be replaced by a file.
@@ -70,22 +70,22 @@ def _meant(path: Path) -> Path:
     found, folders = path.resolve(), Path(os.path.normpath(Path.cwd() / path)).parents
     device = DEVICES in folders and MEMORY not in folders
     if device or (found.exists() and not found.is_file()):
-        raise UsageError(f"{path} is no file that can be replaced. Give the name of a file.")
+        raise UsageError(f"{path} is not a file that can be replaced. Give the name of a file.")
     return found if path.is_symlink() else path
 
 
 def temporary(name: str) -> str:
-    """Return a new name for what becomes ``name``; it tells which process of which machine it belongs to."""
+    """Return a new temporary name for ``name`` that identifies this process and machine."""
     return f"{_prefix(Path(name))}{os.getpid()}.{this_process()}.{uuid.uuid4().hex[:8]}{END}"
 
 
 def left_in(folder: Path) -> Iterator[Path]:
-    """Yield the unfinished files and folders that gone processes of this machine left in a folder."""
+    """Yield the temporary files and folders that ended processes of this machine left in a folder."""
     yield from (path for path in sorted(folder.glob(f".*{END}")) if is_left(path))
 
 
 def is_left(path: Path) -> bool:
-    """Return whether an unfinished file belongs to a process of this machine that is gone; unknown names do not."""
+    """Return whether a temporary file belongs to an ended process of this machine; False for unknown names."""
     if owned := OWNED.search(path.name):
         return is_gone(int(owned["pid"]), owned["machine"] + owned["birth"])
     if hosted := HOSTED.search(path.name):
@@ -104,11 +104,11 @@ def remove(path: Path) -> None:
 
 
 def is_gone(pid: int, process: str = "") -> bool:
-    """Return whether a process of this machine is gone; False for those of other machines, which cannot be asked.
+    """Return whether a process of this machine has ended; False for processes of other machines.
 
     Args:
-        pid: its number.
-        process: what ``this_process`` returned there; older versions did not keep it, and the number alone is asked.
+        pid: its process id.
+        process: what ``this_process`` returned there; empty for files of older versions, where only the id is checked.
     """
     if process and process[:8] != _machine():
         return False
@@ -119,28 +119,28 @@ def is_gone(pid: int, process: str = "") -> bool:
 
 
 def this_process() -> str:
-    """Return 16 hexadecimal digits: 8 of this machine, the same after a restart, and 8 of the start of this process."""
+    """Return 16 hexadecimal digits: 8 for the machine, stable across restarts, and 8 for the start of this process."""
     return _machine() + _birth(os.getpid())
 
 
 @functools.cache
 def _machine() -> str:
-    """Return what tells machines, and containers on them, apart: their names alone may be equal."""
+    """Return a digest that identifies the machine or container; host names need not be unique."""
     try:
         identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         identity = ""
     try:
-        space = str(Path("/proc/self/ns/pid").readlink())  # of a container: numbers count within it
+        space = str(Path("/proc/self/ns/pid").readlink())  # process ids are per container
     except OSError:
         space = ""
     return _digits(socket.gethostname(), identity or str(uuid.getnode()), space)
 
 
 def _birth(pid: int) -> str:
-    """Return what tells a process from another one with its number: when it was started, as far as the system shows it.
+    """Return a digest of the start time of a process, which distinguishes processes with the same id.
 
-    Only Linux does, in ticks since the system was started, which no change of the clock moves.
+    Only Linux reports it, in ticks since boot, which changes of the clock do not affect.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

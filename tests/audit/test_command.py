@@ -93,7 +93,7 @@ def noise(count: int, side: int, classes: int = 2) -> Data:
     ],
 )  # fmt: skip
 def test_the_calibration_reaches_so_many_images_of_so_many_pixels(count: int, side: int, says: str) -> None:
-    found = _why_open(noise(count, side), labelled=True)
+    found = _why_open(noise(count, side), labeled=True)
     assert says in found
     assert bool(found) == bool(says)
 

@@ -16,7 +16,7 @@ from howfar.tasks import classification
 
 
 def clouds(count: int = 200, classes: int = 4, seed: int = 0) -> Data:
-    """Smooth images whose colour says a little about their class."""
+    """Smooth images whose color says a little about their class."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     coarse = rng.normal(128, 40, (count, 3, 4, 4)) + 10 * labels[:, None, None, None]

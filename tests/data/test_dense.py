@@ -62,7 +62,7 @@ def test_camvid_is_read_from_its_folder(tmp_path: Path) -> None:
     splits = DATASETS["camvid"](root=tmp_path, height=12, width=16)
     assert splits.train.targets["segment_semantic"].unique().tolist() == [0, 1, 255]
     (tmp_path / "trainannot" / "1.png").unlink()
-    with pytest.raises(HowfarError, match=r"trainannot/1.png is no readable image"):
+    with pytest.raises(HowfarError, match=r"trainannot/1.png is not a readable image"):
         DATASETS["camvid"](root=tmp_path)
     with pytest.raises(UsageError, match="no folders train"):
         DATASETS["camvid"](root=tmp_path / "train")

@@ -51,29 +51,29 @@ def test_an_empty_room_ends_at_its_walls() -> None:
 
 @pytest.mark.parametrize("yaw", [0.0, 0.7])
 def test_a_sphere_is_met_where_the_quadratic_says(yaw: float) -> None:
-    centre, radius = np.array([2.5, 3.0, 1.0]), 0.6
-    ball = Part("ellipsoid", tuple(centre.tolist()), (radius,) * 3, "plant", PLAIN, yaw)
+    center, radius = np.array([2.5, 3.0, 1.0]), 0.6
+    ball = Part("ellipsoid", tuple(center.tolist()), (radius,) * 3, "plant", PLAIN, yaw)
     origin, rays = np.array([1.0, 1.0, 1.5], np.float32), fan(2000)
     hits = Caster([ball], SIZE).nearest(origin, rays)
-    way = origin - centre
+    way = origin - center
     b, c = rays @ way, way @ way - radius**2
     met = (b * b - c > 1e-4) & (b < 0)
     assert met.sum() > 20
     assert (hits.part[met] == 0).all()
     assert np.allclose(hits.distance[met], -b[met] - np.sqrt(b[met] ** 2 - c), atol=1e-3)
-    outward = (origin + hits.distance[met, None] * rays[met] - centre) / radius
+    outward = (origin + hits.distance[met, None] * rays[met] - center) / radius
     assert np.allclose(hits.normal[met], outward, atol=5e-3)
 
 
 def test_a_turned_box_is_met_where_the_same_box_unturned_would_be() -> None:
-    yaw, centre = 0.6, np.array([2.0, 2.5, 0.8])
-    turned = Part("box", tuple(centre.tolist()), (0.5, 0.3, 0.4), "table", PLAIN, yaw)
-    straight = Part("box", tuple(centre.tolist()), (0.5, 0.3, 0.4), "table", PLAIN, 0.0)
+    yaw, center = 0.6, np.array([2.0, 2.5, 0.8])
+    turned = Part("box", tuple(center.tolist()), (0.5, 0.3, 0.4), "table", PLAIN, yaw)
+    straight = Part("box", tuple(center.tolist()), (0.5, 0.3, 0.4), "table", PLAIN, 0.0)
     c, s = math.cos(-yaw), math.sin(-yaw)
     back = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
     origin, rays = np.array([0.8, 0.9, 1.9], np.float32), fan(2000)
     one = Caster([turned], SIZE).nearest(origin, rays)
-    own = ((origin - centre) @ back.T + centre).astype(np.float32)
+    own = ((origin - center) @ back.T + center).astype(np.float32)
     other = Caster([straight], np.array([9, 9, 9], np.float32)).nearest(own, (rays @ back.T).astype(np.float32))
     met = one.part == 0
     assert met.sum() > 20
@@ -113,7 +113,7 @@ def test_targets_of_a_picture_agree_with_each_other() -> None:
         assert (view.depth_zbuffer <= view.depth_euclidean + 1e-4).all()
         assert view.depth_zbuffer.min() > 0
         assert set(np.unique(view.segment)) <= set(range(len(CLASSES)))
-        # Where the surface jumps by half a metre, depth does too.
+        # Where the surface jumps by half a meter, depth does too.
         inner = view.depth_euclidean
         jump = np.zeros_like(inner)
         for axis in (0, 1):
@@ -170,12 +170,12 @@ def test_every_kind_of_room_and_thing_occurs() -> None:
 
 
 def test_colour_says_nothing_of_the_kind_of_room() -> None:
-    """A linear model on the mean colour is no better than chance; a mean over many would show a hue of its own."""
+    """A linear model on the mean color is no better than chance; a mean over many would show a hue of its own."""
     from sklearn.linear_model import LogisticRegression
 
     found = drawn(16, 0, range(600))
-    colours, scenes = found["pixels"].float().mean((2, 3)).numpy(), found["class_scene"].numpy()
-    right = LogisticRegression(max_iter=500).fit(colours[:400], scenes[:400]).score(colours[400:], scenes[400:])
+    colors, scenes = found["pixels"].float().mean((2, 3)).numpy(), found["class_scene"].numpy()
+    right = LogisticRegression(max_iter=500).fit(colors[:400], scenes[:400]).score(colors[400:], scenes[400:])
     assert right < 0.3  # chance 0.17
 
 

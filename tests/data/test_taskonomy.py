@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from howfar.data import DATASETS, Splits
-from howfar.data.domains import METRES
+from howfar.data.domains import METERS
 from howfar.data.taskonomy import read_split, views
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import parse
@@ -51,7 +51,7 @@ def test_depth_is_metres_and_nothing_where_there_is_none(root: Path) -> None:
     assert depth.shape[1:] == (1, SIZE, SIZE)
     assert torch.isnan(depth[:, :, 0]).all()
     raw = Image.open(root / "depth_euclidean" / "allensville" / "point_0_view_0_domain_depth_euclidean.png")
-    true = torch.from_numpy(np.asarray(raw).astype(np.float32)[1:] * METRES)
+    true = torch.from_numpy(np.asarray(raw).astype(np.float32)[1:] * METERS)
     everything = torch.cat([depth, splits.test.targets["depth_euclidean"]]).float()
     assert any(torch.allclose(one[0, 1:], true, rtol=1e-3) for one in everything)
 
@@ -159,7 +159,7 @@ def test_published_splits_decide(root: Path, tmp_path: Path) -> None:
     splits = load(root, split=lists)
     assert len(splits.test) == 2
     lists.write_bytes(b"id,train,val,test\nallensville,1,0,0\n")
-    with pytest.raises(UsageError, match="nothing of building"):
+    with pytest.raises(UsageError, match="does not list building"):
         load(root, split=lists)
     lists.write_bytes(b"building,part\nallensville,train\n")
     with pytest.raises(HowfarError, match="lacks a column"):
@@ -192,12 +192,12 @@ def test_broken_files_are_named_or_left_out(root: Path) -> None:
     path = root / "depth_euclidean" / "beechwood" / "point_11_view_0_domain_depth_euclidean.png"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(HowfarError, match=r"point_11_view_0_domain_depth_euclidean.png is no readable image"):
+    with pytest.raises(HowfarError, match=r"point_11_view_0_domain_depth_euclidean.png is not a readable image"):
         load(root)
     splits = load(root, skip_broken=True)
     assert len(splits.train) + len(splits.test) == 5
     save(root, "depth_euclidean", "beechwood", 11, np.zeros((SIZE, SIZE, 3), np.uint8))
-    with pytest.raises(HowfarError, match="is no depth_euclidean"):
+    with pytest.raises(HowfarError, match="is not a valid depth_euclidean"):
         load(root)
     path.write_bytes(whole)
     splits = load(root)

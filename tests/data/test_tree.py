@@ -9,7 +9,7 @@ from PIL import Image
 
 from howfar.data import DATASETS
 from howfar.data.folder import left_out
-from howfar.data.tree import HIDDEN, LINK, LOST, OTHER, beside, labels_by_folder, parts_of, read_tree, summary
+from howfar.data.tree import HIDDEN, LINK, LOST, OTHER, labels_by_folder, parts_of, read_tree, summary, unlabeled
 from howfar.errors import UsageError
 from howfar.photos import photos_in
 from howfar.photos.pairs import pairs_of
@@ -42,7 +42,7 @@ def test_parts_of_a_set_are_no_classes_for_any_command(train: str, test: str, tm
     assert "24 photographs, 3 labels" in said
     assert {label for *_, label in pairs_of(root, root)} == {"a", "b", "c"}
     found = suspects(str(root), size=16)
-    assert found.labelled
+    assert found.labeled
     assert found.data.targets["label"].bincount().tolist() == [8, 8, 8]
 
 
@@ -53,7 +53,7 @@ def test_a_validation_set_beside_a_test_set_is_counted_and_left_out(tmp_path: Pa
     first = np.asarray(Image.open(root / "test" / "a" / "0.png")).transpose(2, 0, 1)
     assert np.array_equal(splits.test.pixels[0].numpy(), first)
     assert len(left_out(root)) == 12
-    assert summary(left_out(root)).startswith("left out: 12 in a validation set beside a test set (val/a/0.png, ")
+    assert summary(left_out(root)).startswith("left out: 12 in a validation set, as there is a test set (val/a/0.png, ")
     assert len(set(labels_by_folder(photos_in(root)).values())) == 3
 
 
@@ -64,9 +64,9 @@ def test_a_training_part_alone_is_split(tmp_path: Path) -> None:
 
 def test_what_looks_like_parts_and_may_be_classes_is_refused(tmp_path: Path) -> None:
     assert parts_of(["train", "car", "bus"]) == {}, "one vehicle among others"
-    with pytest.raises(UsageError, match="train and val look like parts of a data set, but extra"):
+    with pytest.raises(UsageError, match="train and val look like splits of a data set, but extra"):
         parts_of(["train", "val", "extra"])
-    with pytest.raises(UsageError, match="Train and train are the same part"):
+    with pytest.raises(UsageError, match="Train and train are the same split"):
         parts_of(["train", "Train"])
     with pytest.raises(UsageError, match="holds val but no train"):
         DATASETS["folder"](root=laid_out(tmp_path, "val"))
@@ -101,13 +101,13 @@ def test_links_other_files_and_strays_are_named(tmp_path: Path) -> None:
     assert "a/w.jfif" in tree.names
     assert set(read_tree(root, links=True).left_out) == {"loop", "a/gone.png", "a/q.gif"}
     assert DATASETS["folder"](root=root, size=8).classes == ("a", "b", "c"), "classes may be links"
-    assert left_out(root)["stray.png"] == "beside the subfolders of the classes"
+    assert left_out(root)["stray.png"] == "outside the class subfolders"
     assert labels_by_folder(tree.names) == {}
-    assert beside(tree.names) == "stray.png beside the subfolders: nothing says what it shows. Move it into one."
+    assert unlabeled(tree.names) == "stray.png outside the subfolders, so there are no labels. Move images into one."
     code, _, said = inside("protect", str(root), "-o", str(tmp_path / "out"))
     assert code == 2
     assert "needs labels" in said
-    assert "stray.png beside the subfolders" in said
+    assert "stray.png outside the subfolders" in said
 
 
 def test_plugins_of_data_sets_are_known_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data, Splits
-from howfar.defend import DEFENSES, Chain, Defense, Learner, as_seen, expanded
+from howfar.defend import DEFENSES, Chain, Defense, Learner, expanded, loss_inputs
 from howfar.defend.linear_probe import put_head
 from howfar.defend.orthogonal_projection import basis_of, fitted_weights
 from howfar.errors import UsageError
@@ -171,15 +171,15 @@ def test_dense_targets_move_with_their_images(name: str, channels: int) -> None:
 @pytest.mark.parametrize("name", ["randaugment", "ueraser:lite", "ueraser:max"])
 def test_places_that_move_in_have_no_answer(name: str) -> None:
     """A depth of 0 m would make the loss infinite; class 0 would be learned where there is nothing."""
-    metres = 1 + torch.rand(6, 1, 32, 32, generator=arrays.seeded(0))
+    meters = 1 + torch.rand(6, 1, 32, 32, generator=arrays.seeded(0))
     classes = torch.randint(1, 4, (6, 32, 32), generator=arrays.seeded(1))
-    for targets in (metres, classes):
+    for targets in (meters, classes):
         meant: list[Tensor] = []
         for number in range(8):
             images = torch.rand(6, 3, 32, 32, generator=arrays.seeded(number))
             chain(name).around(catch([], meant), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
         answers = torch.cat(meant)
-        known = answers.isfinite() if targets is metres else answers != arrays.VOID
+        known = answers.isfinite() if targets is meters else answers != arrays.VOID
         assert 0.5 < known.float().mean() < 1
         assert torch.isin(answers[known], targets).all()
 
@@ -303,12 +303,12 @@ def test_a_head_is_written_as_it_was_fitted() -> None:
         images, labels = arrays.unit_images(data.pixels), data.targets["label"].numpy()
         with torch.no_grad():
             seen = features(model, images).double().numpy()
-        centre, scale = seen.mean(0), seen.std(0) + 1e-8
-        fitted = LogisticRegression().fit((seen - centre) / scale, labels)
-        put_head(model, fitted.coef_, fitted.intercept_, fitted.classes_, (centre, scale))
+        center, scale = seen.mean(0), seen.std(0) + 1e-8
+        fitted = LogisticRegression().fit((seen - center) / scale, labels)
+        put_head(model, fitted.coef_, fitted.intercept_, fitted.classes_, (center, scale))
         with torch.no_grad():
             found = model(images).softmax(1)
-        assert np.allclose(found[:, :classes].numpy(), fitted.predict_proba((seen - centre) / scale), atol=1e-3)
+        assert np.allclose(found[:, :classes].numpy(), fitted.predict_proba((seen - center) / scale), atol=1e-3)
         assert found[:, classes].max() < 1e-6, "a class that no clean image shows"
 
 
@@ -330,7 +330,7 @@ def test_fine_tuning_starts_from_another_data_set_and_keeps_the_head(tmp_path: P
 def test_a_probe_sees_what_the_loss_is_made_of(name: str) -> None:
     data = make_data(24, (3, 16, 16))
     own, model, defense = learner(data), network(data, 3).eval(), chain(name)
-    seen = as_seen(defense, model, own.task, data, done=0.0, generator=arrays.seeded(0))
+    seen = loss_inputs(defense, model, own.task, data, done=0.0, generator=arrays.seeded(0))
     assert torch.equal(seen.ids, data.ids)
     if name == "none":
         assert seen is data
@@ -342,7 +342,7 @@ def test_a_probe_sees_what_the_loss_is_made_of(name: str) -> None:
     measured = [
         own.task.loss(model(arrays.unit_images(one.pixels)), one.targets["label"]).detach()
         for seed in range(20)
-        for one in [as_seen(defense, model, own.task, data, done=0.0, generator=arrays.seeded(seed))]
+        for one in [loss_inputs(defense, model, own.task, data, done=0.0, generator=arrays.seeded(seed))]
     ]
     spread = float(torch.stack(draws).mean(1).std())
     wanted, found = float(torch.stack(draws).mean()), float(torch.stack(measured).mean())

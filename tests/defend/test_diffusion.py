@@ -87,7 +87,7 @@ def test_what_cannot_be_loaded_says_why(checkpoint: Path, tmp_path: Path) -> Non
         purified(f"diffusion-purify[checkpoint={tmp_path}]", colored)
     with pytest.raises(UsageError, match="channels"):
         purified(f"diffusion-purify[checkpoint={checkpoint}]", gray)
-    with pytest.raises(UsageError, match="Take less"):
+    with pytest.raises(UsageError, match="Use less"):
         purified(f"diffusion-purify[checkpoint={checkpoint},time=1001]", colored)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(HowfarError, match="cannot be read"):

@@ -18,7 +18,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.defend import DEFENSES, Chain, Learner
 from howfar.defend.cutmix import rectangles
-from howfar.defend.diffusion_purify import _drawn_anew
+from howfar.defend.diffusion_purify import _purified
 from howfar.defend.orthogonal_projection import basis_of, fitted_weights
 from howfar.defend.sharpen_dct import _kernels
 from howfar.models import MODELS, build
@@ -94,7 +94,7 @@ def test_median_repeats_the_border(kernel: int) -> None:
 
 
 def test_gaussian_of_the_paper_is_the_released_one() -> None:
-    with pytest.warns(UserWarning, match="no defense"):
+    with pytest.warns(UserWarning, match="not a defense"):
         Chain.parse("gaussian[paper]", DEFENSES).build()
     assert parse("gaussian[paper]", DEFENSES, "defense").settings["sigma"] == 0.1
     assert parse("dfr[paper]", DEFENSES, "defense").settings["draws"] == 20
@@ -166,7 +166,7 @@ def test_diffusion_counts_its_steps_from_one() -> None:
             return type("Output", (), {"sample": torch.zeros_like(state)})
 
     images = torch.rand(2, 3, 8, 8, generator=arrays.seeded(0))
-    _drawn_anew(Net(), kept, images, 100, 5, arrays.seeded(1))
+    _purified(Net(), kept, images, 100, 5, arrays.seeded(1))
     noise = torch.randn(images.shape, generator=arrays.seeded(1))
     assert torch.allclose(states[0], kept[99].sqrt() * (2 * images - 1) + (1 - kept[99]).sqrt() * noise)
     assert asked == list(range(99, 0, -5))

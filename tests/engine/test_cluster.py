@@ -10,7 +10,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 ray = pytest.importorskip("ray", reason="needs howfar[ray]")
 
 from howfar import engine  # noqa: E402
-from howfar.engine import Site  # noqa: E402
+from howfar.engine import RunContext  # noqa: E402
 from howfar.engine.cluster import Cluster  # noqa: E402
 from howfar.engine.graph import Graph  # noqa: E402
 from howfar.store import Store  # noqa: E402
@@ -36,7 +36,7 @@ def test_a_lost_machine_costs_nothing_and_a_new_one_helps(tmp_path: Path, nodes:
     nodes.add_node(num_cpus=1)
     store, experiments = Store(tmp_path), cells("0-4")
     todo, _ = engine.plan(experiments, store)
-    pool = Cluster(Site(str(tmp_path), doing=doings.slow), nodes.address)
+    pool = Cluster(RunContext(str(tmp_path), work=doings.slow), nodes.address)
     ended: list[str] = []
     try:
         for event in engine.drive(pool, Graph(todo, {}), store):

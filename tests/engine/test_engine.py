@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from howfar import engine
-from howfar.engine import Event, Here, Pool, Processes, Site
-from howfar.engine.cell import finished
-from howfar.engine.elsewhere import LONGEST_SECONDS
+from howfar.engine import Event, InProcess, Pool, Processes, RunContext
+from howfar.engine.data_parallel import END, DataParallel, follow, steps_of
 from howfar.engine.graph import Graph
-from howfar.engine.together import END, Together, follow, steps_of
+from howfar.engine.other_runs import LONGEST_SECONDS
+from howfar.engine.worker import finished
 from howfar.errors import HowfarError
 from howfar.grid.estimate import memory
 from howfar.grid.experiment import Experiment
 from howfar.grid.suite import make_suite
-from howfar.store import Onlooker, Record, Store
-from howfar.train.team import Team
+from howfar.store import LeaseMonitor, Record, Store
+from howfar.train.process_group import ProcessGroup
 from tests.engine import doings
 
 
@@ -62,7 +62,7 @@ def test_long_steps_come_first_and_victims_after_their_set(tmp_path: Path) -> No
 
 def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0-3", "clean")
-    events = drive(Processes(Site(str(tmp_path), limit=15.0, doing=doings.faulty), 2), store, experiments)
+    events = drive(Processes(RunContext(str(tmp_path), limit=15.0, work=doings.faulty), 2), store, experiments)
     ends = {event.key: event for event in events}
     assert len(ends) == len(events)
     for experiment in experiments:
@@ -83,7 +83,7 @@ def test_a_fault_costs_its_own_step_and_nothing_else(tmp_path: Path) -> None:
     assert "a plug-in's fault" in ends[experiments[2].steps()[0].key].note
     store.sweep()
     assert not store.claims()
-    again = drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
+    again = drive(InProcess(RunContext(str(tmp_path), work=doings.nothing)), store, experiments)
     assert {event.key for event in again} == {key for key, event in ends.items() if event.status == "failed"}
 
 
@@ -92,7 +92,7 @@ def test_two_runs_share_a_store_and_no_step_is_done_twice(tmp_path: Path) -> Non
     ends: list[list[Event]] = [[], []]
 
     def one(number: int) -> None:
-        ends[number] = drive(Processes(Site(str(tmp_path), doing=doings.counts), 1), Store(tmp_path), experiments)
+        ends[number] = drive(Processes(RunContext(str(tmp_path), work=doings.counts), 1), Store(tmp_path), experiments)
 
     runs = [threading.Thread(target=one, args=(number,)) for number in range(2)]
     for run in runs:
@@ -132,11 +132,11 @@ def contents(store: Store, step: str, key: str) -> tuple[Any, ...]:
 
 def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
     store, experiments = Store(tmp_path), cells("0", "random")
-    drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
+    drive(InProcess(RunContext(str(tmp_path), work=doings.nothing)), store, experiments)
     victim = experiments[0].steps()[1]
     path = tmp_path / "victim" / victim.key / "record.json"
     path.write_text(path.read_text().replace("0.5", "0.7"))
-    events = drive(Here(Site(str(tmp_path), doing=doings.nothing)), store, experiments)
+    events = drive(InProcess(RunContext(str(tmp_path), work=doings.nothing)), store, experiments)
     assert [event.key for event in events] == [victim.key]
     assert store.find("victim", victim.key).result == {"quality": 0.5}  # type: ignore[union-attr]
 
@@ -147,11 +147,11 @@ def test_a_lease_is_held_by_one_and_taken_over_only_when_it_is_stale(tmp_path: P
     assert lease is not None
     assert store.claim("victim", "a" * 20, "a victim") is None
     path = store.slot("victim", "a" * 20)
-    onlooker = Onlooker(seconds=0.0)
-    onlooker.stale(path)
+    monitor = LeaseMonitor(seconds=0.0)
+    monitor.stale(path)
     assert [claim.label for claim in store.claims()] == ["a victim"]
-    assert Onlooker(seconds=60.0).stale(path) is None
-    stale = onlooker.stale(path)
+    assert LeaseMonitor(seconds=60.0).stale(path) is None
+    stale = monitor.stale(path)
     assert stale is not None
     assert path.break_(stale)
     successor = store.claim("victim", "a" * 20, "a victim")
@@ -181,9 +181,9 @@ def test_an_unreadable_lease_is_somebodys_until_it_is_stale(tmp_path: Path) -> N
     path.parent.mkdir()
     path.write_text("{")
     assert store.claim("victim", "a" * 20, "a victim") is None
-    onlooker = Onlooker(seconds=0.0)
-    onlooker.stale(slot)
-    stale = onlooker.stale(slot)
+    monitor = LeaseMonitor(seconds=0.0)
+    monitor.stale(slot)
+    stale = monitor.stale(slot)
     assert stale is not None
     assert slot.break_(stale)
     store.save(Record("victim", "a" * 20, {}, "done", {}, {}))
@@ -223,11 +223,11 @@ def test_a_step_of_another_run_is_waited_for_in_peace(tmp_path: Path, monkeypatc
         return finished(step, store)
 
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep, perf_counter=lambda: now[0])
-    monkeypatch.setattr("howfar.engine.here.time", clock)
-    monkeypatch.setattr("howfar.engine.elsewhere.time", clock)
-    monkeypatch.setattr("howfar.engine.elsewhere.finished", look)
-    monkeypatch.setattr(Onlooker, "frees", lambda self, slot: False)
-    events = list(engine.drive(Here(Site(str(tmp_path))), Graph([protect], {}), store))
+    monkeypatch.setattr("howfar.engine.in_process.time", clock)
+    monkeypatch.setattr("howfar.engine.other_runs.time", clock)
+    monkeypatch.setattr("howfar.engine.other_runs.finished", look)
+    monkeypatch.setattr(LeaseMonitor, "frees", lambda self, slot: False)
+    events = list(engine.drive(InProcess(RunContext(str(tmp_path))), Graph([protect], {}), store))
     lease.give_back()
     assert [event.status for event in events] == ["cached"]
     assert looks[0] <= 60 / LONGEST_SECONDS + 8, "it looked ever less often"
@@ -235,9 +235,9 @@ def test_a_step_of_another_run_is_waited_for_in_peace(tmp_path: Path, monkeypatc
 
 def test_a_pool_without_steps_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("howfar.engine.here.time.sleep", slept.append)
-    assert list(Here(Site(str(tmp_path))).events(0.2)) == []
-    assert list(Together(Site(str(tmp_path)), Team(2, 0, torch.device("cpu")), []).events(0.3)) == []
+    monkeypatch.setattr("howfar.engine.in_process.time.sleep", slept.append)
+    assert list(InProcess(RunContext(str(tmp_path))).events(0.2)) == []
+    assert list(DataParallel(RunContext(str(tmp_path)), ProcessGroup(2, 0, torch.device("cpu")), []).events(0.3)) == []
     assert slept == [0.2, 0.3]
 
 
@@ -248,20 +248,20 @@ def test_a_follower_that_alone_fails_ends_instead_of_letting_its_leader_wait(
     steps = steps_of(experiments)
     victim = next(step for step in steps if step.name == "victim")
     orders = iter([*(number for number in range(len(steps))), END] * 2)
-    monkeypatch.setattr(Team, "tell", lambda self, number: next(orders))
-    monkeypatch.setattr("howfar.engine.together.PATIENCE", 0.0)
-    monkeypatch.setattr("howfar.engine.together.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(ProcessGroup, "broadcast", lambda self, number: next(orders))
+    monkeypatch.setattr("howfar.engine.data_parallel.PATIENCE", 0.0)
+    monkeypatch.setattr("howfar.engine.data_parallel.POLL_SECONDS", 0.0)
 
     def broken(step: Any, store: Store, device: torch.device) -> Any:
         raise OSError("no such record here")
 
-    site, store = Site(str(tmp_path), doing=broken), Store(tmp_path)
-    member = Team(2, 1, torch.device("cpu"))
-    follow(experiments, site, member)  # the leader holds no lease any more: it failed in the same way
+    context, store = RunContext(str(tmp_path), work=broken), Store(tmp_path)
+    member = ProcessGroup(2, 1, torch.device("cpu"))
+    follow(experiments, context, member)  # the leader holds no lease any more: it failed in the same way
     lease = store.claim("victim", victim.key, "the leader")
     assert lease is not None
-    with pytest.raises(HowfarError, match=r"process 1 cannot train along.*no such record here"):
-        follow(experiments, site, member)
+    with pytest.raises(HowfarError, match=r"process 1 failed.*no such record here"):
+        follow(experiments, context, member)
     lease.give_back()
 
 

@@ -48,7 +48,7 @@ def test_a_protector_may_name_its_own_source_task() -> None:
     assert set(found.values()) == {1}
     with pytest.raises(UsageError, match="more than one source task"):
         make_suite("two-tasks", {"protectors": "ops@normal@class_scene"}).experiments()
-    with pytest.raises(UsageError, match="no source task behind the @"):
+    with pytest.raises(UsageError, match="no source task after the @"):
         make_suite("two-tasks", {"protectors": "ops@"}).experiments()
     with pytest.raises(UsageError, match="unknown task 'class_scne'"):
         make_suite("two-tasks", {"protectors": "ops@class_scne"}).experiments()

@@ -52,7 +52,7 @@ def test_colors_of_16_bits_are_refused_in_every_format(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 8 * 6 * 3).astype(">u2").tobytes()
     (tmp_path / "deep.ppm").write_bytes(b"P6\n# a comment\n8 6\n65535\n" + values)
     for name in ("deep.tif", "deep.ppm"):
-        with pytest.raises(HowfarError, match="colours of 16 bits"):
+        with pytest.raises(HowfarError, match="16 bits per channel"):
             upright(tmp_path / name)
 
 

@@ -22,7 +22,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
 from howfar.photos import (
     Encoding,
-    Order,
+    ProtectionJob,
     arranged,
     checked,
     labels_by_table,
@@ -66,8 +66,8 @@ def run(album: Path, output: Path, name: str = "lsp[eps=8/255]", kind: str = "pn
     spec = parse(name, PROTECTORS, "protector")
     names = photos_in(album)
     encoding = Encoding.parse(kind, options.pop("metadata", "keep"), opt_out=options.pop("opt_out", False))
-    order = Order(album, output, spec.label, spec.build(), encoding, **options)
-    work = protect_folder(arranged(names, encoding.suffix, labels_by_folder(names)), order, device=CPU, workers=2)
+    job = ProtectionJob(album, output, spec.label, spec.build(), encoding, **options)
+    work = protect_folder(arranged(names, encoding.suffix, labels_by_folder(names)), job, device=CPU, workers=2)
     while True:
         try:
             next(work)
@@ -169,9 +169,11 @@ def test_heic_is_read_with_all_that_belongs_to_it(tmp_path: Path) -> None:
         exif[0x010F] = "Maker"
         file = heif.from_pillow(scene(90, 61))
         file.save(album / label / "a.heic", quality=90, exif=exif.tobytes())
-    order = Order(album, tmp_path / "out", "lsp", PROTECTORS["lsp"](), Encoding.parse("png", "keep", opt_out=False))
+    job = ProtectionJob(
+        album, tmp_path / "out", "lsp", PROTECTORS["lsp"](), Encoding.parse("png", "keep", opt_out=False)
+    )
     names = photos_in(album)
-    work = protect_folder(arranged(names, ".png", labels_by_folder(names)), order, device=CPU, workers=1)
+    work = protect_folder(arranged(names, ".png", labels_by_folder(names)), job, device=CPU, workers=1)
     manifest = finished(work)
     assert manifest["counts"]["protected"] == 2
     written = Image.open(tmp_path / "out" / "cats" / "a.png")
@@ -204,11 +206,11 @@ def test_names_never_collide_and_labels_come_from_folders_or_a_table(tmp_path: P
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([["name", "label"], *([name, "cat"] for name in names)])
     assert set(labels_by_table(table, names).values()) == {"cat"}
-    with pytest.raises(HowfarError, match=r"says nothing of 1 photographs, the first one c.jpg"):
+    with pytest.raises(HowfarError, match=r"lacks 1 photographs, the first one c.jpg"):
         labels_by_table(table, [*names, "c.jpg"])
     with table.open("a", newline="") as file:
         csv.writer(file).writerow([names[0], "dog"])
-    with pytest.raises(HowfarError, match=r"says 'cat' and 'dog' of a/x.jpg"):
+    with pytest.raises(HowfarError, match=r"has labels 'cat' and 'dog' for a/x.jpg"):
         labels_by_table(table, names)
 
 
@@ -232,7 +234,7 @@ def test_a_broken_file_is_named_left_out_or_copied(album: Path, tmp_path: Path) 
     raw = bytearray((album / "dogs" / "deep.png").read_bytes())
     raw[24] = 16
     (album / "dogs" / "deep.png").write_bytes(raw)
-    with pytest.raises(HowfarError, match=r"broken.png is no readable image .*--broken skip"):
+    with pytest.raises(HowfarError, match=r"broken.png is not a readable image .*--broken skip"):
         run(album, tmp_path / "stop")
     skipped = run(album, tmp_path / "skip", broken="skip")
     assert skipped["counts"] == {"protected": 12, "unchanged": 0, "copied": 0, "skipped": 2}
@@ -245,13 +247,13 @@ def test_a_broken_file_is_named_left_out_or_copied(album: Path, tmp_path: Path) 
 
 def test_what_makes_no_sense_is_refused_before_any_work(album: Path, tmp_path: Path) -> None:
     for output in (album, album / "inside", album.parent):
-        with pytest.raises(UsageError, match="Originals are never touched"):
+        with pytest.raises(UsageError, match="Originals are never modified"):
             run(album, output)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(UsageError, match="other files"):
         run(album, tmp_path / "full")
-    with pytest.raises(UsageError, match="otherwise than by noise"):
+    with pytest.raises(UsageError, match="does not add noise"):
         run(album, tmp_path / "cuda", "cuda")
     for path in list(album.rglob("*.*")):
         path.rename(album / f"{path.parent.name} {path.name}")
@@ -454,12 +456,10 @@ def test_the_longest_of_names_can_be_written(album: Path, tmp_path: Path) -> Non
 
 def test_check_finds_what_changed(album: Path, tmp_path: Path) -> None:
     manifest = run(album, tmp_path / "out")
-    first, second = (tmp_path / "out" / entry["output"] for entry in manifest["photos"][:2])
-    first.unlink()
-    second.write_bytes(b"other")
-    assert [fault.partition(" is ")[2] for fault in checked(tmp_path / "out")] == [
-        "missing.", "not what was written: its digest differs.",
-    ]  # fmt: skip
+    first, second = (entry["output"] for entry in manifest["photos"][:2])
+    (tmp_path / "out" / first).unlink()
+    (tmp_path / "out" / second).write_bytes(b"other")
+    assert checked(tmp_path / "out") == [f"{first} is missing.", f"{second} was changed: its digest differs."]
     code, _, errors = inside("protect", "--check", str(tmp_path / "out"))
     assert code == 1
     assert "2 files" in errors
@@ -548,7 +548,7 @@ def test_unreadable_files_are_named(album: Path, tmp_path: Path) -> None:
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("root reads everything")
-    with pytest.raises(HowfarError, match="no readable image"):
+    with pytest.raises(HowfarError, match="not a readable image"):
         run(album, tmp_path / "out")
 
 
@@ -565,7 +565,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(album: Path, tmp_pat
             pairs_of(album, tmp_path / "out")
     manifest["photos"][0]["output"] = 5
     path.write_text(json.dumps(manifest))
-    with pytest.raises(HowfarError, match=r"is damaged \(it does not say name, output and status"):
+    with pytest.raises(HowfarError, match=r"is damaged \(it lacks name, output or status"):
         checked(tmp_path / "out")
 
 

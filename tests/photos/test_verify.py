@@ -138,7 +138,7 @@ def test_the_verdict_says_what_was_measured() -> None:
         (
             (0.2, -0.9, 1.3),
             2,
-            "Cannot tell, because the loss is not told apart from 0:",
+            "Cannot tell, because the loss cannot be distinguished from 0:",
             f"{MORE}, or more photographs.",
         ),
         ((0.2, None, None), 1, "Cannot tell from 1 seed:", f"{MORE}."),

@@ -134,7 +134,7 @@ def test_every_fault_is_found(
 
 def test_another_clean_set_is_noticed(clean: Data, protected: Data, tmp_path: Path) -> None:
     found = artifact.read(made(tmp_path / "a", protected, clean))
-    assert "clean images are not those" in " ".join(artifact.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
+    assert "clean images are not the ones" in " ".join(artifact.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
 
 
 def test_a_clean_set_of_another_size_is_named(clean: Data, protected: Data, tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def _arrays(change: Callable[[Tensors], Tensors]) -> Callable[[Path], None]:
     ("change", "says"),
     [
         (_manifest(digests={}), "'pixels' has no digest"),
-        (_manifest(images=5), "the manifest says 5 of 3×16×16; there are 30 of 3×16×16"),
-        (_manifest(shape=[1, 2]), "the manifest says 30 of 1×2"),
+        (_manifest(images=5), "the manifest lists 5 of 3×16×16; there are 30 of 3×16×16"),
+        (_manifest(shape=[1, 2]), "the manifest lists 30 of 1×2"),
         (_manifest(format=99), "format: Input should be 1"),
         (_manifest(settings={"eps": "big"}), "settings.eps: Input should be a valid number"),
         (_manifest(settings={"eps": float("inf")}), "settings.eps: Input should be a finite number"),
@@ -281,9 +281,7 @@ def test_the_subset_is_the_one_that_the_set_was_made_from(tmp_path: Path, capsys
     capsys.readouterr()
     assert call(["validate", str(folder), *whole, "--limit-train", "100"]) == 1
     said = capsys.readouterr().out
-    assert (
-        "105 images were protected, the clean set has 100. Give the --limit-train that the set was made with." in said
-    )
+    assert "but the clean set has 100. Give the --limit-train with which the set was generated." in said
 
 
 @pytest.mark.parametrize("command", ["validate", "export"])

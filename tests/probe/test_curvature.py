@@ -53,7 +53,7 @@ def exact(model: nn.Module, task: Task, data: Data, names: list[str]) -> np.ndar
     """Return the Hessian by forward-over-reverse differentiation of the flat weights."""
     model.eval()
     images = arrays.to_images(data.pixels, torch.device("cpu"))
-    target = data.answers(task.target)
+    target = data.targets_of(task.target)
     weights = dict(model.named_parameters())
     sizes = [weights[name].numel() for name in names]
 
@@ -109,39 +109,39 @@ def test_lanczos_finds_the_tridiagonal_form() -> None:
     drawn = torch.randn(7, 7, generator=arrays.seeded(0)).numpy()
     whole = drawn + drawn.T
     start = torch.randn(7, generator=arrays.seeded(1))
-    diagonal, beside, basis, _ = lanczos(Known(whole), start, 50)
+    diagonal, off_diagonal, basis, _ = lanczos(Known(whole), start, 50)
     rows = basis.double().numpy()
-    assert (len(diagonal), len(beside), basis.shape) == (7, 6, (7, 7))
+    assert (len(diagonal), len(off_diagonal), basis.shape) == (7, 6, (7, 7))
     assert rows @ rows.T == pytest.approx(np.eye(7), abs=1e-5)
-    form = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    form = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
     assert rows @ whole @ rows.T == pytest.approx(form, abs=1e-4)
     assert rows[0] == pytest.approx((start / start.norm()).numpy(), abs=1e-6)
-    assert tridiagonal_eigen(diagonal, beside)[0] == pytest.approx(np.linalg.eigvalsh(whole), abs=1e-4)
+    assert tridiagonal_eigen(diagonal, off_diagonal)[0] == pytest.approx(np.linalg.eigvalsh(whole), abs=1e-4)
     short = lanczos(Known(whole), start, 3)
     assert short[0] == pytest.approx(diagonal[:3], abs=1e-5)
-    assert short[1] == pytest.approx(beside[:2], abs=1e-5)
+    assert short[1] == pytest.approx(off_diagonal[:2], abs=1e-5)
     assert short[2].shape == (3, 7)
-    assert short[3] == pytest.approx(beside[2], abs=1e-5)
+    assert short[3] == pytest.approx(off_diagonal[2], abs=1e-5)
 
 
 def test_lanczos_ends_where_nothing_new_comes_or_the_largest_have_settled() -> None:
     start = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    diagonal, beside, basis, last = lanczos(Known(np.diag([4.0, 2.0, 1.0, 1.0])), start, 4)
-    assert (diagonal.tolist(), beside.tolist()) == (pytest.approx([3, 3]), pytest.approx([1]))
+    diagonal, off_diagonal, basis, last = lanczos(Known(np.diag([4.0, 2.0, 1.0, 1.0])), start, 4)
+    assert (diagonal.tolist(), off_diagonal.tolist()) == (pytest.approx([3, 3]), pytest.approx([1]))
     assert (basis.shape, last) == ((2, 4), 0)
     spread = Known(np.diag([100.0, -90.0, *np.linspace(1, 2, 58)]))
     everything = torch.ones(60)
     lengths = [len(lanczos(spread, everything, 60, settled=settled, top=1)[0]) for settled in (0.0, 1e-6, 1e-2)]
     assert 60 >= lengths[0] > lengths[1] > lengths[2]
     assert [len(lanczos(spread, everything, 60, settled=9.0, top=top)[0]) for top in (1, 4)] == [2, 5]
-    diagonal, beside, _, last = lanczos(spread, everything, 60, settled=1e-2, top=2)
-    values, rows = tridiagonal_eigen(diagonal, beside)
+    diagonal, off_diagonal, _, last = lanczos(spread, everything, 60, settled=1e-2, top=2)
+    values, rows = tridiagonal_eigen(diagonal, off_diagonal)
     chosen = np.abs(values).argsort()[::-1][:2]
     assert values[chosen] == pytest.approx([100, -90], rel=1e-3)
     assert (last * np.abs(rows[-1, chosen]) <= 1).all(), "a hundredth of the largest"
-    before = tridiagonal_eigen(diagonal[:-1], beside[:-1])
+    before = tridiagonal_eigen(diagonal[:-1], off_diagonal[:-1])
     chosen = np.abs(before[0]).argsort()[::-1][:2]
-    assert (beside[-1] * np.abs(before[1][-1, chosen]) > 1).any(), "and no step earlier"
+    assert (off_diagonal[-1] * np.abs(before[1][-1, chosen]) > 1).any(), "and no step earlier"
 
 
 def test_the_error_of_an_eigenvalue_is_that_of_the_sum_of_its_parts() -> None:

@@ -78,9 +78,9 @@ def test_a_tensor_may_leave_a_module_only_as_its_output(model: Model, images: Te
         flow.running += [0, 1]
         returned, hidden = images + 1, images + 2
         flow.running.pop()
-        flow.hand_over([returned], 1)
+        flow.to_caller([returned], 1)
         assert flow.of(returned + 1) == 0
-        with pytest.raises(NotReplayableError, match="Model hands on a tensor that it does not return"):
+        with pytest.raises(NotReplayableError, match="Model passes on a tensor that it does not return"):
             hidden + 1
         outer = images + 3
         flow.running.pop()
@@ -88,6 +88,6 @@ def test_a_tensor_may_leave_a_module_only_as_its_output(model: Model, images: Te
         assert flow.of(outer + 1) == 0, "the outer module depends on everything, so it always runs again"
         with pytest.raises(NotReplayableError):
             hidden + 1
-        flow.hand_over(hidden, 0)
+        flow.to_caller(hidden, 0)
         with pytest.raises(NotReplayableError):
             hidden + 1

@@ -17,7 +17,7 @@ from tests.conftest import make_data
 
 
 class Small(nn.Module):
-    """A convolution and a batch normalisation, used in the way that ``between`` says."""
+    """A convolution and a batch normalization, used in the way that ``between`` says."""
 
     def __init__(self, between: Callable[["Small", Tensor], Tensor], *, bias: bool = False) -> None:
         super().__init__()

@@ -215,7 +215,7 @@ def network(name: str, data: Data) -> nn.Module:
 
 
 class Undecided(nn.Module):
-    """Looks at its own values while it runs, which cannot be vectorised."""
+    """Looks at its own values while it runs, which cannot be vectorized."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,9 +17,9 @@ from howfar.models import MODELS, build
 from howfar.probe import (
     Plane,
     along,
-    bend,
     curvature,
     curve,
+    curve_coordinates,
     flat,
     landscape,
     layer_plane,
@@ -69,7 +69,7 @@ class Height:
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
         return target
 
-    def answer(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         return output
 
     def quality(self, output: Tensor, target: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def test_pca_is_that_of_scikit_learn() -> None:
         assert ours == pytest.approx(theirs * signs, abs=1e-4)
         residual = path.numpy() - truth.inverse_transform(theirs)
         share = (residual**2).sum() / ((path.numpy() - truth.mean_) ** 2).sum()
-        assert plane.missed(path) == pytest.approx(share, rel=1e-4)
+        assert plane.unexplained(path) == pytest.approx(share, rel=1e-4)
 
 
 def test_projection_on_slanted_axes_is_the_nearest_place() -> None:
@@ -298,7 +298,7 @@ def test_a_line_and_planes_of_weights_are_where_they_are_said_to_be() -> None:
     assert plane.axes.tolist() == [[0, 0, 0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0, 0]]
     assert plane.origin.tolist() == [1, -2, 0, 1, 2, 3, 4, 5]
     for number in (-1, 2):
-        with pytest.raises(UsageError, match=f"place has 2 weights, no number {number}"):
+        with pytest.raises(UsageError, match=f"place has 2 weights, so there is no number {number}"):
             weight_plane(model, ("place", number))
     layer = layer_plane(model, "other", torch.ones(1, 6, dtype=torch.float64))
     assert (layer.names, layer.origin.tolist(), layer.axes.dtype) == (("other",), [0, 1, 2, 3, 4, 5], torch.float32)
@@ -307,9 +307,9 @@ def test_a_line_and_planes_of_weights_are_where_they_are_said_to_be() -> None:
     between = line(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 8.0]), ["place"])
     assert between.at(0.5).tolist() == [2, 5]
     assert between.project(torch.tensor([[3.0, 8.0], [1.0, 2.0]])).tolist() == [[1], [0]]
-    assert between.missed(torch.tensor([[3.0, 8.0]])) == pytest.approx(0, abs=1e-9)
-    assert between.missed(torch.tensor([[4.0, 1.0]])) == pytest.approx(1), "at a right angle"
-    assert between.missed(torch.tensor([[1.0, 2.0]])) == 0, "where it starts"
+    assert between.unexplained(torch.tensor([[3.0, 8.0]])) == pytest.approx(0, abs=1e-9)
+    assert between.unexplained(torch.tensor([[4.0, 1.0]])) == pytest.approx(1), "at a right angle"
+    assert between.unexplained(torch.tensor([[1.0, 2.0]])) == 0, "where it starts"
 
 
 def test_paths_on_a_plane_have_coordinates_around_their_mean_or_an_origin() -> None:
@@ -346,7 +346,7 @@ def test_a_curve_joins_two_networks_over_lower_ground_than_the_line() -> None:
     start, end = flat(one), flat(other)
     plane = curve(one, TASK, DATA, start, end, steps=100, lr=0.1, generator=arrays.seeded(0))
     t = np.linspace(0, 1, 11)
-    bent = along(one, TASK, DATA, plane, bend(t))
+    bent = along(one, TASK, DATA, plane, curve_coordinates(t))
     straight = landscape(one, TASK, DATA, line(start, end, plane.names), t)
     assert bent.loss[[0, -1]] == pytest.approx(straight.loss[[0, -1]], rel=1e-4)
     assert bent.loss[1:-1].mean() < 0.9 * straight.loss[1:-1].mean()
@@ -395,7 +395,7 @@ def test_senseless_planes_are_refused() -> None:
         landscape(model, TASK, DATA, random_plane(model, generator=arrays.seeded(0)), [0.0])
     with pytest.raises(UsageError, match="no weight 'tail'"):
         weight_plane(model, ("tail", 0))
-    with pytest.raises(UsageError, match="three different moments"):
+    with pytest.raises(UsageError, match="three different checkpoints"):
         pca_plane([torch.zeros(2, 5)], ["w"])
-    with pytest.raises(UsageError, match="that the plane moves"):
+    with pytest.raises(UsageError, match="of the plane"):
         landscape(model, TASK, DATA, line(torch.zeros(3), torch.ones(3), ["other"]), [0.0])

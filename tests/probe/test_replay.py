@@ -188,7 +188,7 @@ def test_another_path_is_noticed_and_whole_passes_are_taken() -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         readings = sharpness(model, classification()(data), data)
-    assert any("whole pass" in str(warning.message) for warning in seen)
+    assert any("full forward pass" in str(warning.message) for warning in seen)
     assert all(reading.rise > 0 for reading in readings.values())
     replay = Replay(model, dict(model.named_parameters()))
     images = arrays.unit_images(data.pixels)

@@ -9,10 +9,10 @@ from howfar import arrays
 from howfar.data import Data, Splits, balanced
 from howfar.models import build
 from howfar.probe import sharpness
-from howfar.probe.modes import MOST_STEPS, _best, _settle
+from howfar.probe.modes import MOST_STEPS, _best, _until_settled
 from howfar.probe.search import CAREFUL, NEGLIGIBLE, SETTLED, Climb, Descent, Search, advance
 from howfar.probe.surface import Move, Point, Surface
-from howfar.probe.trust import KEPT, Seen, _curvature, _on_ball, lowest
+from howfar.probe.trust import KEPT, Sample, _curvature, _on_ball, lowest
 from howfar.tasks import Task
 from howfar.train import Recipe, train
 
@@ -25,14 +25,14 @@ from .test_sharpness import Flat, Squared
 def test_the_quadratic_is_minimised_on_the_ball_as_by_dense_search(seed: int) -> None:
     rng = np.random.default_rng(seed)
     half = rng.normal(size=(2, 2))
-    bent = half + half.T  # of any signs
+    hessian = half + half.T  # of any signs
     slope = rng.normal(size=2) * 0.5
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 801), np.linspace(-1, 1, 801)), -1).reshape(-1, 2)
     grid = grid[(grid**2).sum(1) <= 1]
-    value = grid @ slope + ((grid @ bent) * grid).sum(1) / 2
-    x = _on_ball(slope, bent, 1.0)
+    value = grid @ slope + ((grid @ hessian) * grid).sum(1) / 2
+    x = _on_ball(slope, hessian, 1.0)
     assert np.linalg.norm(x) <= 1 + 1e-6
-    assert x @ slope + x @ bent @ x / 2 <= value.min() + 1e-5
+    assert x @ slope + x @ hessian @ x / 2 <= value.min() + 1e-5
 
 
 def test_a_slope_without_any_downward_bend_in_it_still_leaves_the_saddle() -> None:
@@ -43,28 +43,28 @@ def test_a_slope_without_any_downward_bend_in_it_still_leaves_the_saddle() -> No
 def test_a_quadratic_is_minimised_in_as_many_steps_as_it_has_dimensions() -> None:
     generator = arrays.seeded(0)
     half = torch.randn(5, 5, generator=generator, dtype=torch.float64)
-    bent, slope = half @ half.T + torch.eye(5), torch.randn(5, generator=generator, dtype=torch.float64)
-    answer = -torch.linalg.solve(bent, slope)
-    here, others = Seen(torch.zeros(5, dtype=torch.float64), slope), []
+    hessian, slope = half @ half.T + torch.eye(5), torch.randn(5, generator=generator, dtype=torch.float64)
+    answer = -torch.linalg.solve(hessian, slope)
+    here, others = Sample(torch.zeros(5, dtype=torch.float64), slope), []
     for _ in range(8):
-        move, promised = lowest(here, others, radius=100.0, trust=200.0)
+        move, predicted = lowest(here, others, radius=100.0, trust=200.0)
         others.append(here)
-        here = Seen(move, slope + bent @ move)
+        here = Sample(move, slope + hessian @ move)
     assert torch.allclose(here.move, answer, atol=1e-6)
-    assert promised < 1e-9
+    assert predicted < 1e-9
 
 
 def test_a_place_seen_twice_does_no_harm() -> None:
-    here = Seen(torch.ones(3), torch.tensor([1.0, 0.0, 0.0]))
-    move, _ = lowest(here, [here, Seen(torch.zeros(3), torch.zeros(3))], radius=2.0, trust=1.0)
+    here = Sample(torch.ones(3), torch.tensor([1.0, 0.0, 0.0]))
+    move, _ = lowest(here, [here, Sample(torch.zeros(3), torch.zeros(3))], radius=2.0, trust=1.0)
     assert torch.isfinite(move).all()
 
 
 @pytest.mark.parametrize(
     ("slope", "bends", "answer"),
     [
-        ((-6, -16), (1, 3), (3, 4)),  # bent upwards, minimum outside: shifted by 1, 6 ÷ (1 + 1) and 16 ÷ (3 + 1)
-        ((-3, -4), (1, 2), (3, 2)),  # bent upwards, minimum inside: no shift
+        ((-6, -16), (1, 3), (3, 4)),  # convex, minimum outside: shifted by 1, 6 ÷ (1 + 1) and 16 ÷ (3 + 1)
+        ((-3, -4), (1, 2), (3, 2)),  # convex, minimum inside: no shift
         ((-6, -20), (-1, 2), (3, 4)),  # a saddle: shifted by 3
         ((-6, -20), (-1, -1), (5 * 6 / 436**0.5, 5 * 20 / 436**0.5)),  # along the slope to the edge
         ((0, -9), (-1, 2), (4, 3)),  # a saddle without any slope along the downward bend: shifted by 1
@@ -90,23 +90,23 @@ def test_curvature_is_that_of_the_moves_and_their_mean_elsewhere() -> None:
     assert down == pytest.approx(np.array([[-2.0, 1.0], [1.0, -0.5]])), "yyᵀ ÷ (s·y), as what bends down counts as flat"
 
 
-def at(*place: float, slope: Sequence[float]) -> Seen:
-    return Seen(torch.tensor(place), torch.tensor(slope))
+def at(*place: float, slope: Sequence[float]) -> Sample:
+    return Sample(torch.tensor(place), torch.tensor(slope))
 
 
 def test_the_promise_is_the_fall_of_the_quadratic() -> None:
     """The slope is 1 at 0, and 3 at 1: a bend of 2, and a minimum of −1/4 at −1/2."""
     here, other = at(0.0, 0.0, slope=[1.0, 0.0]), at(1.0, 0.0, slope=[3.0, 0.0])
     for radius, trust, end, fall in ((2.0, 4.0, -0.5, 0.25), (2.0, 0.25, -0.25, 0.1875), (0.25, 4.0, -0.25, 0.1875)):
-        move, promised = lowest(here, [other], radius=radius, trust=trust)
+        move, predicted = lowest(here, [other], radius=radius, trust=trust)
         assert move.tolist() == pytest.approx([end, 0.0], abs=1e-6)
-        assert promised == pytest.approx(fall, abs=1e-6)
-    move, promised = lowest(at(0.5, 0.0, slope=[2.0, 0.0]), [other], radius=2.0, trust=0.25)
+        assert predicted == pytest.approx(fall, abs=1e-6)
+    move, predicted = lowest(at(0.5, 0.0, slope=[2.0, 0.0]), [other], radius=2.0, trust=0.25)
     assert move.tolist() == pytest.approx([0.25, 0.0], abs=1e-6), "the trust counts from the best place"
-    assert promised == pytest.approx(0.25 * 2 - 0.25**2, abs=1e-6)
-    move, promised = lowest(at(0.5, 0.0, slope=[0.0, 1.0]), [], radius=0.5, trust=9.0)
+    assert predicted == pytest.approx(0.25 * 2 - 0.25**2, abs=1e-6)
+    move, predicted = lowest(at(0.5, 0.0, slope=[0.0, 1.0]), [], radius=0.5, trust=9.0)
     assert move.tolist() == pytest.approx([0.0, -0.5], abs=1e-6), "nothing is known of the bend: to the edge"
-    assert promised == pytest.approx(0.5, abs=1e-6)
+    assert predicted == pytest.approx(0.5, abs=1e-6)
 
 
 def test_the_quadratic_forgets_the_oldest_places() -> None:
@@ -128,26 +128,26 @@ def climb() -> Climb:
 
 def test_a_climb_goes_along_the_slope_to_the_edge_and_shorter_after_a_miss() -> None:
     search = climb()
-    assert (search.young, search.value) == (True, 0)
-    move, promised = search.proposal()
+    assert (search.undersampled, search.value) == (True, 0)
+    move, predicted = search.proposal()
     assert move.tolist() == pytest.approx([1.2, 1.6])
-    assert promised == pytest.approx(2 * 5 * 2), "twice slope times move"
-    search.accept(move, point(4.0, 0.0, 1.0), promised, last=False)
-    assert (search.first, search.value, search.points, search.young) == (3, 3, 1, False)
+    assert predicted == pytest.approx(2 * 5 * 2), "twice slope times move"
+    search.update(move, point(4.0, 0.0, 1.0), predicted, last=False)
+    assert (search.first, search.value, search.points, search.undersampled) == (3, 3, 1, False)
     assert search.precision == pytest.approx(3 * SETTLED)
-    move, promised = search.proposal()
+    move, predicted = search.proposal()
     assert move.tolist() == pytest.approx([0.0, 2.0])
-    assert promised == pytest.approx(2 * 0.4)
-    search.accept(move, point(3.0, 9.0, 9.0), promised, last=False)
+    assert predicted == pytest.approx(2 * 0.4)
+    search.update(move, point(3.0, 9.0, 9.0), predicted, last=False)
     assert (search.first, search.value, search.at.tolist()) == (3, 3, pytest.approx([1.2, 1.6]))
-    move, promised = search.proposal()
+    move, predicted = search.proposal()
     third = torch.tensor([0.8, 1.6 + 0.4 / 3])  # a third of the way from (1.2, 1.6) to (0, 2)
     expected = third * 2 / third.norm()
     assert move.tolist() == pytest.approx(expected.tolist())
-    assert promised == pytest.approx(2 * (float(expected[1]) - 1.6))
-    search.accept(move, point(2.0), promised, last=False)
+    assert predicted == pytest.approx(2 * (float(expected[1]) - 1.6))
+    search.update(move, point(2.0), predicted, last=False)
     assert search.short == pytest.approx(1 / 9)
-    search.accept(torch.tensor([2.0, 0.0]), point(5.0), 1.0, last=True)
+    search.update(torch.tensor([2.0, 0.0]), point(5.0), 1.0, last=True)
     assert (search.short, search.value, search.settled) == (1, 4, True)
     assert search.slope.tolist() == [0.0, 1.0], "no slope was asked for there: the last one stays"
 
@@ -155,57 +155,57 @@ def test_a_climb_goes_along_the_slope_to_the_edge_and_shorter_after_a_miss() -> 
 def test_a_search_without_slope_stays_and_one_with_an_opening_takes_it_first() -> None:
     still = Climb("w", 2.0, point(1.0), torch.zeros(2))
     assert still.precision == pytest.approx(SETTLED * 1e-12)
-    move, promised = still.proposal()
-    assert (move.tolist(), promised) == ([0.0, 0.0], 0.0)
+    move, predicted = still.proposal()
+    assert (move.tolist(), predicted) == ([0.0, 0.0], 0.0)
     narrow = Climb("w", 0.0, point(1.0), torch.ones(2))
     assert (narrow.proposal()[0].tolist(), narrow.proposal()[1]) == ([0.0, 0.0], 0.0)
     opened = Climb("w", 2.0, point(1.0), torch.tensor([3.0, 4.0]), opening=torch.tensor([0.0, -2.0]))
-    move, promised = opened.proposal()
-    assert (move.tolist(), promised) == ([0.0, -2.0], pytest.approx(10.0))
-    opened.accept(move, point(1.0), promised, last=False)
+    move, predicted = opened.proposal()
+    assert (move.tolist(), predicted) == ([0.0, -2.0], pytest.approx(10.0))
+    opened.update(move, point(1.0), predicted, last=False)
     assert opened.short == pytest.approx(1 / 3), "as high as the start is not higher"
     assert opened.proposal()[0].tolist() != [0.0, -2.0]
 
 
 @pytest.mark.parametrize(
-    ("rise", "share", "promised"),
+    ("rise", "share", "predicted"),
     [(6.0, 0.25, 0.25), (2.5, 1.0, 1.5), (1.0, 1.0, 3.0), (2.0, 1.0, 2.0), (4.0, 0.5, 0.5)],
 )
-def test_a_descent_begins_with_the_parabola_that_the_climb_found(rise: float, share: float, promised: float) -> None:
+def test_a_descent_begins_with_the_parabola_that_the_climb_found(rise: float, share: float, predicted: float) -> None:
     """A slope of 2 over a radius of 1; what the climb gained beyond 2 is half of the bend."""
     search = Descent("w", 1.0, point(9.0), torch.tensor([0.0, 2.0]), rise=rise)
     move, gain = search.proposal()
     assert move.tolist() == pytest.approx([0.0, -share])
-    assert gain == pytest.approx(promised)
+    assert gain == pytest.approx(predicted)
 
 
 def test_a_descent_trusts_its_quadratic_as_far_as_it_was_right() -> None:
     search = Descent("w", 1.0, point(9.0), torch.tensor([0.0, 2.0]), rise=6.0)
     assert search.trust == 2
     assert search.precision == pytest.approx(CAREFUL * SETTLED * NEGLIGIBLE * 6)
-    search.accept(torch.tensor([0.0, -0.25]), point(8.8, 0.0, 0.5), 0.25, last=False)
+    search.update(torch.tensor([0.0, -0.25]), point(8.8, 0.0, 0.5), 0.25, last=False)
     assert search.value == pytest.approx(0.2)
     assert search.trust == 2, "a step of 1/4 says nothing of farther ones"
     assert search.precision == pytest.approx(CAREFUL * SETTLED * NEGLIGIBLE * 6)
-    assert search.young
-    move, promised = search.proposal()
+    assert search.undersampled
+    move, predicted = search.proposal()
     assert move.tolist() == pytest.approx([0.0, -0.25 - 0.5 / 6], abs=1e-5), "the slope falls by 1.5 over 1/4: bend 6"
-    assert promised == pytest.approx(0.5**2 / 12, abs=1e-5)
-    search.accept(move, point(8.9, 0.0, 0.1), promised, last=False)
-    assert not search.young
-    assert search.trust == pytest.approx(0.5 / 6 / 3, abs=1e-5), "a third of a step that missed"
+    assert predicted == pytest.approx(0.5**2 / 12, abs=1e-5)
+    search.update(move, point(8.9, 0.0, 0.1), predicted, last=False)
+    assert not search.undersampled
+    assert search.trust == pytest.approx(0.5 / 6 / 3, abs=1e-5), "a third of a step that rejected"
     assert search.at.tolist() == [0.0, -0.25]
-    assert len(search.seen) == 3
-    search.accept(torch.tensor([0.0, -0.75]), point(7.0, 1.0, 0.0), 3.0, last=False)
+    assert len(search.samples) == 3
+    search.update(torch.tensor([0.0, -0.75]), point(7.0, 1.0, 0.0), 3.0, last=False)
     assert search.trust == pytest.approx(1.0), "twice a step that kept more than half of its promise"
-    search.accept(torch.tensor([0.0, 0.75]), point(6.0, 1.0, 0.0), 2.0, last=False)
+    search.update(torch.tensor([0.0, 0.75]), point(6.0, 1.0, 0.0), 2.0, last=False)
     assert search.trust == pytest.approx(1.0), "half is not more than half"
-    search.accept(torch.tensor([0.0, 0.5]), point(6.02), 0.01, last=True)
-    assert (search.settled, len(search.seen)) == (True, 5), "a loss below the precision of 0.03: nothing to learn"
+    search.update(torch.tensor([0.0, 0.5]), point(6.02), 0.01, last=True)
+    assert (search.settled, len(search.samples)) == (True, 5), "a loss below the precision of 0.03: nothing to learn"
     assert search.precision == pytest.approx(CAREFUL * SETTLED * 3)
-    search.accept(torch.tensor([0.0, 0.5]), point(6.5, 2.0, 2.0), 0.01, last=True)
+    search.update(torch.tensor([0.0, 0.5]), point(6.5, 2.0, 2.0), 0.01, last=True)
     assert not search.settled
-    assert [seen.gradient.tolist() for seen in search.seen] == [[2.0, 2.0]], (
+    assert [sample.gradient.tolist() for sample in search.samples] == [[2.0, 2.0]], (
         "the quadratic was wrong: all but this goes"
     )
 
@@ -223,15 +223,15 @@ class Told(Surface):
 
 def test_searches_take_one_step_together_on_tilted_losses() -> None:
     surface, searches = Told(), [climb(), Climb("v", 2.0, point(1.0), torch.tensor([1.0, 0.0]))]
-    tilt = {"w": torch.tensor([1.0, 1.0]), "v": torch.tensor([-1.0, 5.0])}
-    advance(surface, searches, images=2, tilt=tilt)
+    correction = {"w": torch.tensor([1.0, 1.0]), "v": torch.tensor([-1.0, 5.0])}
+    advance(surface, searches, images=2, correction=correction)
     (moves, images), *_ = surface.asked
     assert [(move.layer, move.gradient) for move in moves] == [("w", True), ("v", True)]
     assert images == 2
     assert [search.best.losses.tolist() for search in searches[:1]] == [pytest.approx([2.0 + 1.2 + 1.6] * 2)]
     assert searches[0].slope.tolist() == [2.0, 2.0]
     assert searches[0].best.qualities.tolist() == [2.0, 2.0]
-    assert searches[1].value == 0, "the tilt takes 2 off the loss"
+    assert searches[1].value == 0, "the correction takes 2 off the loss"
     advance(surface, searches, gradient=False)
     assert [move.gradient for move in surface.asked[1][0]] == [False, False]
     assert surface.asked[1][1] is None
@@ -240,7 +240,7 @@ def test_searches_take_one_step_together_on_tilted_losses() -> None:
 
 def test_a_search_that_can_gain_next_to_nothing_asks_for_no_slope_and_is_settled() -> None:
     surface, done = Told(), climb()
-    done.accept(torch.tensor([1.2, 1.6]), point(4.0, 3e-9, 4e-9), 1.0, last=False)
+    done.update(torch.tensor([1.2, 1.6]), point(4.0, 3e-9, 4e-9), 1.0, last=False)
     searches: list[Search] = [done, climb()]
     advance(surface, searches)
     assert [move.gradient for move in surface.asked[0][0]] == [False, True]
@@ -259,11 +259,11 @@ class Restless(Told):
 def test_searches_go_on_until_they_settle_or_have_taken_their_steps() -> None:
     surface, endless, done = Restless(), climb(), climb()
     done.settled = True
-    _settle(surface, [endless, done])
+    _until_settled(surface, [endless, done])
     assert (endless.points, endless.settled, done.points) == (MOST_STEPS, False, 0)
     assert {len(moves) for moves, _ in surface.asked} == {1}
     calm = climb()
-    _settle(Told(), [calm])
+    _until_settled(Told(), [calm])
     assert calm.settled
     assert 2 < calm.points < MOST_STEPS, "nothing is higher than its first step, and ever shorter ones promise less"
 

@@ -62,8 +62,8 @@ def test_what_a_half_finds_is_measured_on_itself_and_on_the_other() -> None:
         ends = []
         for half in halves:
             with Surface(model, task, half, named).opened() as surface:
-                start, slopes, tilt = surface.start()
-                rise, fall = (one["head.weight"] for one in fast(surface, start, slopes, 0.2, 2, tilt))
+                start, slopes, correction = surface.start()
+                rise, fall = (one["head.weight"] for one in fast(surface, start, slopes, 0.2, 2, correction))
             assert (side == "rise") == (rise.value >= fall.value)
             ends.append(rise if rise.value >= fall.value else fall)
 

@@ -55,8 +55,8 @@ def slopes_of(model: nn.Module, task: Task, images: Tensor, target: Tensor, *wei
 
 def test_parts_fill_whole_batches_and_lead_only_where_they_are_not_all(model: Two) -> None:
     surface = surface_of(model)
-    assert [surface.fair_part(images) for images in (1, 32, 33, 96, 97, 500)] == [32, 32, 64, 96, 100, 100]
-    assert [surface.lead(images) for images in (1, 33, 96, 97, 500)] == [32, 64, 96, 0, 0]
+    assert [surface.subset_size(images) for images in (1, 32, 33, 96, 97, 500)] == [32, 32, 64, 96, 100, 100]
+    assert [surface.proper_subset_size(images) for images in (1, 33, 96, 97, 500)] == [32, 64, 96, 0, 0]
 
 
 def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Two) -> None:
@@ -64,7 +64,7 @@ def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Tw
         images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
         assert targets.tolist() != DATA.targets["label"].tolist(), "in an order of its own"
         assert sorted(targets.tolist()) == sorted(DATA.targets["label"].tolist())
-        point, slopes, tilt = surface.start(64)
+        point, slopes, correction = surface.start(64)
         plain, none = surface.start()[1:]
         weights = model.first.weight, model.head.weight
         whole, leading = (slopes_of(model, TASK, images[:n], targets[:n], *weights) for n in (100, 64))
@@ -76,8 +76,8 @@ def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Tw
     for name, all_of_them, few in zip(slopes, whole, leading, strict=True):
         assert torch.allclose(slopes[name], all_of_them, atol=1e-6)
         assert torch.equal(slopes[name], plain[name])
-        assert torch.allclose(tilt[name], all_of_them - few, atol=1e-6)
-        assert float(tilt[name].abs().max()) > 1e-3
+        assert torch.allclose(correction[name], all_of_them - few, atol=1e-6)
+        assert float(correction[name].abs().max()) > 1e-3
     assert none == {}
 
 
@@ -86,11 +86,11 @@ def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
     model: Two, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second direction comes from 64 images, whose slope is tilted by what it lacks to that of all."""
-    monkeypatch.setattr(modes, "LEAD", 50)
+    monkeypatch.setattr(modes, "SUBSET", 50)
     with surface_of(model).opened() as surface:
         images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
-        start, slopes, tilt = surface.start(surface.lead(50))
-        rises, falls = modes.fast(surface, start, slopes, 0.1, steps, tilt)
+        start, slopes, correction = surface.start(surface.proper_subset_size(50))
+        rises, falls = modes.fast(surface, start, slopes, 0.1, steps, correction)
 
         def loss(weight: Tensor, move: Tensor, n: int = 100) -> tuple[float, Tensor]:
             kept = weight.clone()
@@ -107,7 +107,7 @@ def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
             here = loss(weight, none)[0]
             up = radius * slope / slope.norm()
             if steps == 2:
-                turned = loss(weight, up, 64)[1] + tilt[name]
+                turned = loss(weight, up, 64)[1] + correction[name]
                 up = radius * turned / turned.norm()
             rise = loss(weight, up)[0] - here
             assert rises[name].radius == pytest.approx(radius)
@@ -120,17 +120,17 @@ def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
 
 
 def test_a_descent_knows_what_those_on_few_images_have_seen(model: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "LEAD", 50)
+    monkeypatch.setattr(modes, "SUBSET", 50)
     with surface_of(model).opened() as surface:
-        start, slopes, tilt = surface.start(surface.lead(50))
+        start, slopes, correction = surface.start(surface.proper_subset_size(50))
         climbs = modes._climbs(surface, start, slopes, 0.1)
-        falls = modes._led_descents(surface, modes._descents(climbs, slopes, start), tilt, steps=3)
+        falls = modes._descents_on_subset(surface, modes._descents(climbs, slopes, start), correction, steps=3)
     for name, fall in falls.items():
         assert (fall.start, fall.points) == (start, 0)
         assert torch.equal(fall.slope, slopes[name])
         assert fall.opening is not None
         assert 0 < float(fall.opening.norm()) <= climbs[name].radius * (1 + 1e-5)
-        places = [seen.move for seen in fall.seen]
+        places = [sample.move for sample in fall.samples]
         assert len(places) >= 3, "the start of both, and what was tried but is not the best"
         assert not any(place is fall.opening for place in places), "the best comes anew, of all images"
 

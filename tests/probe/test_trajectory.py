@@ -11,7 +11,7 @@ from howfar import arrays
 from howfar.errors import HowfarError, UsageError
 from howfar.models import MODELS, build
 from howfar.probe import Trajectory, trajectory
-from howfar.probe.trajectory import following, is_moment
+from howfar.probe.trajectory import following, is_checkpoint
 from howfar.tasks import classification
 from howfar.train import Batch, Recipe, evaluate, train
 
@@ -103,8 +103,8 @@ def test_moments_lie_at_every_so_many_batches_or_at_the_ends_of_epochs() -> None
     for moment in range(3):
         part = slice(2 * moment, 2 * moment + 2)
         assert found.losses[moment + 1] == pytest.approx(sum(losses[part]) / sum(images[part]))
-    assert [step.number for step in seen if is_moment(step, 0)] == [3, 6]
-    assert [step.number for step in seen if is_moment(step, 4)] == [4]
+    assert [step.number for step in seen if is_checkpoint(step, 0)] == [3, 6]
+    assert [step.number for step in seen if is_checkpoint(step, 4)] == [4]
 
 
 def test_divergence_is_named() -> None:

@@ -166,7 +166,7 @@ def test_measured_channels_are_cut_by_their_quantiles_and_become_one_number() ->
     assert 430 < int(few.values.sum()) < 570, "half above the median"
     (three,) = coded(torch.rand(2, 3, 4, 4), "normal", levels=16, rng=np.random.default_rng(0))
     assert three.count == 3**3, "a third root of 16, rounded"
-    with pytest.raises(UsageError, match="'depth' says nothing"):
+    with pytest.raises(UsageError, match="'depth' has no value"):
         coded(torch.full((1, 1, 4, 4), torch.nan), "depth", levels=4, rng=np.random.default_rng(0))
 
 
@@ -208,7 +208,7 @@ def test_pixels_without_a_class_carry_nothing_and_cost_no_pattern() -> None:
     assert codes.count == 3
     assert (codes.values[0] == 3).all()
     assert torch.equal(codes.values[1], segments[1].long())
-    with pytest.raises(UsageError, match="says nothing"):
+    with pytest.raises(UsageError, match="has no value"):
         coded(segments[:1], "segment_semantic", levels=16, rng=rng)
 
 

@@ -99,7 +99,7 @@ def broken(path: Path, kind: str, steps: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("shape", "images are"), ("few", "fewer than 12 images and 3 classes"), ("large", "is no noise"),
+        ("shape", "images are"), ("few", "fewer than 12 images and 3 classes"), ("large", "is not noise"),
         ("nan", "not finite"), ("pickle", "cannot be read safely"), ("garbage", "cannot be read safely"),
     ],
 )  # fmt: skip
@@ -135,7 +135,7 @@ def test_images_in_any_numbers_are_the_same_images_or_refused(
 ) -> None:
     np.save(tmp_path / "a.npy", STRANGE[kind](images))
     assert torch.equal(taken(Imported(tmp_path / "a.npy", content="images"), data, task), steps[data.ids])
-    with pytest.raises(HowfarError, match=r"noise or images\? Name the content"):
+    with pytest.raises(HowfarError, match=r"noise or images\? Set content"):
         taken(Imported(tmp_path / "a.npy"), data, task)
 
 
@@ -156,8 +156,8 @@ def test_noise_in_any_numbers_is_the_same_noise(
         (lambda i: i.astype(np.complex64), {}, "torch.complex64, neither images nor noise"),
         (lambda i: i[:0], {}, "holds 0 entries"),
         (lambda i: (i / 255 - 0.5) / 0.25, {"content": "images"}, "Undo their normalization"),
-        (lambda i: i.astype(np.int64) * 2, {"content": "images"}, "images lie in 0 to 255"),
-        (lambda i: i / 160.0, {"content": "images"}, "Name the unit: 1 or 255"),
+        (lambda i: i.astype(np.int64) * 2, {"content": "images"}, "images are in .0, 255."),
+        (lambda i: i / 160.0, {"content": "images"}, "Set the unit"),
         (lambda i: i[:-1].astype(np.float32) - 128, {}, "neither one for each of 12 images nor for each of 3 classes"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_single_number_is_no_noise(data: Data, task: Task, tmp_path: Path) -> 
 
 def test_too_few_entries_for_the_ids(data: Data, task: Task, steps: torch.Tensor, tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", (steps[:-1] / 255).numpy())
-    with pytest.raises(HowfarError, match=r"11 entries, but there is an image 11"):
+    with pytest.raises(HowfarError, match=r"11 entries, but there is an image with id 11"):
         taken(Imported(tmp_path / "short.npy", rows="sample"), data, task)
 
 
@@ -228,5 +228,5 @@ def test_a_folder_with_a_gap_and_no_file_at_all(data: Data, task: Task, tmp_path
         Image.new("RGB", (4, 5)).save(tmp_path / "folder" / f"{number}.png")
     with pytest.raises(HowfarError, match="without gaps"):
         taken(Imported(tmp_path / "folder"), data, task)
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         taken(Imported(tmp_path / "none.npy"), data, task)

@@ -89,22 +89,22 @@ def test_ops_changes_one_pixel_the_same_in_all_images_of_a_class() -> None:
         members = data.targets["label"] == label
         places = changed[members].any(0).nonzero().flatten()
         assert len(places) == 1
-        colours = protected.pixels[members].flatten(2)[:, :, places[0]]
-        assert len(colours.unique(dim=0)) == 1
-        assert set(colours.flatten().tolist()) <= {0, 255}
+        colors = protected.pixels[members].flatten(2)[:, :, places[0]]
+        assert len(colors.unique(dim=0)) == 1
+        assert set(colors.flatten().tolist()) <= {0, 255}
     assert torch.equal(protected.pixels, protect("ops", data, seed=9).pixels), "OPS is deterministic"
 
 
 def test_ops_moments_agree_with_brute_force() -> None:
     data = make_data(100, (3, 6, 5), 1)
-    colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
-    fast = separation(data, torch.arange(100), colours)
+    colors = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    fast = separation(data, torch.arange(100), colors)
     x = data.pixels.double() / 255
     slow = torch.stack(
         [
             (distance.mean((0, 1)) / (distance.std((0, 1), correction=0) + 1e-6)).flatten()
-            for colour in colours
-            for distance in [(colour.double().view(1, 3, 1, 1) - x).abs()]
+            for color in colors
+            for distance in [(color.double().view(1, 3, 1, 1) - x).abs()]
         ]
     )
     assert torch.allclose(fast, slow, rtol=1e-9)

@@ -72,7 +72,7 @@ def test_ar_says_what_its_search_reached(monkeypatch: pytest.MonkeyPatch) -> Non
     notes = [step.note for step in work]
     assert draft.notes["response asked for"] == 10
     assert draft.notes["response reached"] >= 10
-    assert any(f"{draft.notes['response reached']:.1f} apart" in note for note in notes)
+    assert any(f"{draft.notes['response reached']:.1f}," in note for note in notes)
     monkeypatch.setattr(ar, "PATIENCE", 1)
     monkeypatch.setattr(ar, "PROPOSALS", 256)
     filters, reached = find_filters(3, 1, 0, least=30.0)
@@ -156,7 +156,7 @@ def test_cuda_filters_have_one_entry_of_1_and_others_up_to_the_blur() -> None:
     assert 0 <= float(others.min()) < 0.01 < 0.19 < float(others[:, :-1].max()) <= 0.2
     assert len(set(entries.flatten(1).argmax(1).tolist())) > 12, "at a random place"
     assert torch.equal(entries[3], PROTECTORS["cuda"](kernel=5, blur=0.2)._filter(7, 3)), "of seed and class alone"
-    with pytest.raises(UsageError, match="kernel = 4 has no middle"):
+    with pytest.raises(UsageError, match="kernel = 4 has no center"):
         protect("cuda", gray(4, (3, 8, 8), 2), kernel=4)
 
 
@@ -165,8 +165,8 @@ def test_pil_hides_the_image_from_a_linear_model_and_shows_the_class() -> None:
     data = data.with_pixels(torch.randint(40, 216, data.pixels.shape, generator=arrays.seeded(0), dtype=torch.uint8))
     noise = noise_of("pil", data).float()
     assert float(noise.abs().mean()) > 4, "most of the budget is used"
-    centres = torch.stack([noise[data.targets["label"] == label].mean(0).flatten() for label in range(3)])
-    scores = noise.flatten(1) @ (centres - centres.mean(0)).T
+    centers = torch.stack([noise[data.targets["label"] == label].mean(0).flatten() for label in range(3)])
+    scores = noise.flatten(1) @ (centers - centers.mean(0)).T
     assert float((scores.argmax(1) == data.targets["label"]).float().mean()) > 0.95
 
 

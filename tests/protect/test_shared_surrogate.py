@@ -14,9 +14,9 @@ from howfar.tasks import Task
 SMALL = "epochs=1,steps=2,surrogate=resnet8[width=2]"
 
 
-def crafted(protector: str, data: Data, task: Task, shelf: Path | None) -> torch.Tensor:
+def crafted(protector: str, data: Data, task: Task, surrogates: Path | None) -> torch.Tensor:
     method = parse(protector, PROTECTORS, "protector").build()
-    return method.protect(data, task, generator=arrays.seeded(0, "protect"), draft=Draft(shelf=shelf)).pixels
+    return method.protect(data, task, generator=arrays.seeded(0, "protect"), draft=Draft(surrogates=surrogates)).pixels
 
 
 @pytest.fixture

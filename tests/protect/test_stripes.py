@@ -42,7 +42,7 @@ def test_further_classes_get_larger_cells_until_there_are_no_more() -> None:
     orbits = [shifts(pattern) for pattern in found]
     assert all(not one & other for place, one in enumerate(orbits) for other in orbits[:place])
     assert striped(12, 1, rng).shape[0] == 12
-    with pytest.raises(UsageError, match="13 classes, and 12 patterns of 1 channel"):
+    with pytest.raises(UsageError, match="13 classes, but 12 patterns of 1 channel"):
         striped(13, 1, rng)
 
 

@@ -16,11 +16,11 @@ from howfar.models import MODELS, build
 from howfar.models.features import features, last_linear
 from howfar.protect import PROTECTORS, Draft
 from howfar.protect.contrastive import contrast
-from howfar.protect.dc import looked_ahead
+from howfar.protect.dc import lookahead_loss
 from howfar.protect.entf import nearest_other
 from howfar.protect.minmin import alternate, share
 from howfar.protect.ntga import BIAS_VARIANCE, WEIGHT_VARIANCE, tangent_kernel
-from howfar.protect.pue import _disturbed
+from howfar.protect.pue import _perturbed
 from howfar.protect.surrogate import new_surrogate
 from howfar.protect.transforms import contrastive_view, resized_crop_flip
 from howfar.protect.tue import separability
@@ -173,13 +173,13 @@ def test_dc_differentiates_through_the_step_of_the_classifier() -> None:
     images, target = arrays.unit_images(data.pixels).double() * 0.5 + 0.25, data.targets["label"]
     task, model = classification()(data), Smooth(16, 3).double()
     maker = Maker(torch.randn(1, 1, 4, 4, dtype=torch.float64))
-    (slope,) = torch.autograd.grad(looked_ahead(task, model, maker, images, target, lr=0.5), maker.strength)
+    (slope,) = torch.autograd.grad(lookahead_loss(task, model, maker, images, target, lr=0.5), maker.strength)
     values = []
     for shift in (1e-4, -1e-4):
         other = copy.deepcopy(maker)
         with torch.no_grad():
             other.strength += shift
-        values.append(float(looked_ahead(task, model, other, images, target, lr=0.5).detach()))
+        values.append(float(lookahead_loss(task, model, other, images, target, lr=0.5).detach()))
     assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-4)
     assert float(slope) != 0
 
@@ -198,9 +198,9 @@ def test_contrast_equals_its_definition() -> None:
 
 def test_separability_is_low_for_tight_and_distant_classes() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    centres = torch.tensor([[5.0, 0.0], [-5.0, 0.0]])[labels]
+    centers = torch.tensor([[5.0, 0.0], [-5.0, 0.0]])[labels]
     spread = torch.randn(6, 2, generator=arrays.seeded(0))
-    tight, loose = separability(centres + 0.1 * spread, labels), separability(centres + 3 * spread, labels)
+    tight, loose = separability(centers + 0.1 * spread, labels), separability(centers + 3 * spread, labels)
     assert float(tight) < 0.1 < float(loose)
     assert float(separability(spread, torch.zeros(6, dtype=torch.int64))) == 0
 
@@ -250,7 +250,7 @@ def test_nearest_other_centroid_is_never_the_own_one() -> None:
 def test_disturbed_surrogate_is_a_copy_at_the_stated_distance() -> None:
     model = build(MODELS["resnet8"](width=4), (3, 12, 12), 3, generator=arrays.seeded(0))
     before = copy.deepcopy(model.state_dict())
-    near = _disturbed(model, 0.25, arrays.seeded(0))
+    near = _perturbed(model, 0.25, arrays.seeded(0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     gap = (near.conv1.weight - model.conv1.weight).norm() / model.conv1.weight.norm()
     assert float(gap) == pytest.approx(0.25, rel=1e-4)

@@ -57,7 +57,7 @@ def test_large_classes_get_waves_of_8_pixels_and_pixels_of_none_nothing() -> Non
     spectrum = torch.fft.fft2(largest.float()).abs()
     down, across = divmod(int(spectrum.argmax()), SIDE)
     assert 2 in (min(down, SIDE - down), min(across, SIDE - across))
-    with pytest.raises(UsageError, match="126 classes, and 125 patterns"):
+    with pytest.raises(UsageError, match="126 classes, but 125 patterns"):
         waved(126, np.random.default_rng(0))
 
 

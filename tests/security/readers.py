@@ -199,7 +199,8 @@ def read_journal(path: Path) -> object:
     journal = Journal(own, digest)
     photos = [photo for photo in _photos() if photo.name in journal.entries]
     return [
-        (journal.why_again(photo, place / "in", place / "out", "noise"), journal.told(photo.name)) for photo in photos
+        (journal.why_again(photo, place / "in", place / "out", "noise"), journal.manifest_entry(photo.name))
+        for photo in photos
     ]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from howfar.commands.common import to_seconds
 from howfar.data import DATASETS
 from howfar.data.folder import counted, left_out
-from howfar.data.tree import beside, labels_by_folder, parts_of, read_tree, summary
+from howfar.data.tree import labels_by_folder, parts_of, read_tree, summary, unlabeled
 from howfar.defend import DEFENSES, Chain
 from howfar.grid.suite import make_suite, read_suite
 from howfar.models import MODELS
@@ -228,7 +228,7 @@ def read_folder(found: list[str]) -> object:
     if len(set(names.values())) < len(names):
         raise AssertionError(f"two files of one name: {names}")
     all_of(
-        lambda: labels_by_folder(tree.names), lambda: parts_of(found), lambda: beside(tree.names),
+        lambda: labels_by_folder(tree.names), lambda: parts_of(found), lambda: unlabeled(tree.names),
         lambda: summary(tree.left_out), lambda: left_out(root), lambda: counted(root, 0.2),
         lambda: DATASETS["folder"](root, size=8), lambda: pairs.pairs_of(root, root),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from howfar import arrays, engine
 from howfar.cli import main
 from howfar.errors import UsageError
 from howfar.grid.estimate import build_victim
-from howfar.grid.experiment import Experiment, Walk
+from howfar.grid.experiment import Experiment, TrajectoryOptions
 from howfar.grid.suite import make_suite
 from howfar.models.build import weights_of
 from howfar.report.curvatures import overview
@@ -48,7 +48,7 @@ def trained(model: str, folder: Path) -> Finished:
             "limit_train": 200, "limit_test": 100, "train": {"epochs": 3},
         },
     )  # fmt: skip
-    cells = [replace(cell, walk=Walk()) for cell in suite.experiments()]
+    cells = [replace(cell, trajectory=TrajectoryOptions()) for cell in suite.experiments()]
     store = Store(folder)
     assert not [e for e in engine.run(cells, store, workers=1, device=CPU) if e.status == "failed"]
     return store, cells

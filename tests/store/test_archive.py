@@ -128,7 +128,7 @@ def test_what_lies_in_the_wrong_place_or_is_damaged_is_not_packed(tmp_path: Path
     store = filled(tmp_path / "runs", 1.0, 2.0)
     first, second = store.keys("step")
     (store.root / "step" / first).rename(store.root / "step" / ("0" * 20))
-    with pytest.raises(HowfarError, match=f"{'0' * 20}/record.json is damaged .it lies where another record belongs"):
+    with pytest.raises(HowfarError, match=f"{'0' * 20}/record.json is damaged .it is in the place of another record"):
         list(finished(store, ["step"]))
     (store.root / "step" / ("0" * 20)).rename(store.root / "step" / first)
     path = store.root / "step" / second / "record.json"
@@ -142,7 +142,7 @@ def test_a_cut_file_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for end in range(0, len(whole), 7):
         path.write_bytes(whole[:end])
-        with pytest.raises(HowfarError, match=r"damaged|no packed store"):
+        with pytest.raises(HowfarError, match=r"damaged|not a packed store"):
             open_store(path, reading=True)
 
 
@@ -151,7 +151,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for place in range(0, len(whole), 5):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        with pytest.raises(HowfarError, match=r"damaged|no packed store"):
+        with pytest.raises(HowfarError, match=r"damaged|not a packed store"):
             open_store(path, reading=True)
 
 
@@ -160,22 +160,22 @@ FALSE: Mapping[str, tuple[list[bytes], dict[str, Any], str]] = {
     "too few records": ([LINE], {"records": 2}, "it holds 1 records, not 2"),
     "too many records": ([LINE], {"records": 0}, "it holds 1 records, not 0"),
     "no number": ([LINE], {"records": "1"}, "it holds 1 records, not 1"),
-    "another digest": ([LINE], {"sha256": "0" * 64}, "its content is not what was written"),
+    "another digest": ([LINE], {"sha256": "0" * 64}, "its content does not match its digest"),
     "twice the same": ([LINE, LINE], {}, "record 2: it is out of order"),
     "no seal": ([unsealed(LINE)], {}, "record 1: it has no seal"),
-    "a false seal": ([LINE.replace(b"1.0", b"2.0")], {}, "its content is not what was written"),
-    "another key": ([with_members(key="0" * 20)], {}, "its key does not follow from its spec"),
-    "another spec": ([with_members(spec={"value": 2.0})], {}, "its key does not follow from its spec"),
-    "a step that leads elsewhere": ([with_members(step="../step")], {}, "its step is no name of a step"),
-    "a hidden step": ([with_members(step=".leases")], {}, "its step is no name of a step"),
-    "a step that is none": ([with_members(step=["step"])], {}, "it is no record"),
-    "a key that leads elsewhere": ([with_members(key="../" + "0" * 17)], {}, "its key is no key"),
+    "a false seal": ([LINE.replace(b"1.0", b"2.0")], {}, "its content does not match its digest"),
+    "another key": ([with_members(key="0" * 20)], {}, "its key is not the hash of its spec"),
+    "another spec": ([with_members(spec={"value": 2.0})], {}, "its key is not the hash of its spec"),
+    "a step that leads elsewhere": ([with_members(step="../step")], {}, "its step is not the name of a step"),
+    "a hidden step": ([with_members(step=".leases")], {}, "its step is not the name of a step"),
+    "a step that is none": ([with_members(step=["step"])], {}, "it is not a record"),
+    "a key that leads elsewhere": ([with_members(key="../" + "0" * 17)], {}, "its key is invalid"),
     "a failure": ([with_members(status="failed")], {}, "it is not finished"),
-    "no record": ([sealed('{"step":"step"}').encode()], {}, "it is no record"),
+    "no record": ([sealed('{"step":"step"}').encode()], {}, "it is not a record"),
     "no JSON": ([b"x" * 99], {}, "is damaged"),
     "deep": ([b"[" * 99999], {}, "is damaged"),
     "another version": ([LINE], {"version": 2}, "version 2 of its format"),
-    "another format": ([LINE], {"format": "rows"}, "is no packed store"),
+    "another format": ([LINE], {"format": "rows"}, "is not a packed store"),
 }
 
 
@@ -194,7 +194,7 @@ def test_other_files_are_no_packed_stores(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for content in (b"", b"text", LINE, lzma.compress(b"text\n"), lzma.compress(LINE, format=lzma.FORMAT_ALONE)):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="is no packed store"):
+        with pytest.raises(UsageError, match="is not a packed store"):
             opened(str(path))
 
 
@@ -220,7 +220,7 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked_to_its_end(
     head = lines_of(path)[0]
     path.write_bytes(lzma.compress(head + b"\n" + bytes(40 << 20)))
     assert path.stat().st_size < 1 << 17
-    with pytest.raises(HowfarError, match="32 MiB a line"):
+    with pytest.raises(HowfarError, match="32 MiB per line"):
         open_store(path, reading=True)
 
 

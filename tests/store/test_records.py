@@ -136,7 +136,7 @@ def test_flipped_bits_of_arrays_are_found(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-7] ^= 1
     path.write_bytes(content)
-    with pytest.raises(HowfarError, match="not what was written"):
+    with pytest.raises(HowfarError, match="does not match its digest"):
         store.arrays("step", key)
 
 

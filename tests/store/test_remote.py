@@ -14,7 +14,7 @@ import torch
 
 from howfar.commands.store import opened
 from howfar.errors import HowfarError, UsageError
-from howfar.store import MARK, Onlooker, Record, Store, absolute, check, is_url, merge, open_store
+from howfar.store import MARK, LeaseMonitor, Record, Store, absolute, check, is_url, merge, open_store
 from howfar.store.objects import ObjectSlot
 from howfar.store.record import RECORD
 from howfar.store.remote import RemoteStore
@@ -53,7 +53,7 @@ def test_another_machine_finds_what_was_saved(url: str, tmp_path: Path, monkeypa
     store = remote(url)
     assert store.steps() == ["step"]
     assert store.find("step", saved.key) == saved
-    assert store.whole("step", saved.key)
+    assert store.complete("step", saved.key)
     assert torch.equal(store.arrays("step", saved.key)["x"], torch.arange(5))
     assert store.records("step") == [saved]
     assert [finding for finding in check(store) if finding.harm] == []
@@ -98,10 +98,10 @@ def test_a_lease_is_held_by_one_and_taken_over_only_when_it_is_stale(url: str) -
     assert lease is not None
     assert remote(url).claim("step", KEY, "a step") is None
     assert [claim.label for claim in remote(url).claims()] == ["a step"]
-    slot, onlooker = remote(url).slot("step", KEY), Onlooker(seconds=0.0)
-    onlooker.stale(slot)
-    assert not Onlooker(seconds=60.0).frees(slot)
-    stale = onlooker.stale(slot)
+    slot, monitor = remote(url).slot("step", KEY), LeaseMonitor(seconds=0.0)
+    monitor.stale(slot)
+    assert not LeaseMonitor(seconds=60.0).frees(slot)
+    stale = monitor.stale(slot)
     assert stale is not None
     assert slot.break_(stale)
     assert not slot.break_(stale), "of two who saw it, one broke it"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from howfar.report.leaderboard import title
-from howfar.spec import told_apart
+from howfar.spec import distinguishing_suffixes
 from howfar.store import Record, Store
 from howfar.tables import broken, collect, protection, victim
 from howfar.tables.controls import controls
@@ -191,7 +191,11 @@ def test_a_store_of_one_kind_has_bare_names() -> None:
 
 
 def test_many_differences_become_a_digest() -> None:
-    assert list(told_apart([("x", {"a": "\x1b[31m"}), ("x", {"a": 2})]).values()) == [" (a \\x1b[31m)", " (a 2)"]
-    found = told_apart([("x", {"a": 1, "b": 2, "c": 3, "d": 4}), ("x", {"a": 2, "b": 3, "c": 4, "d": 5})])
+    two = distinguishing_suffixes([("x", {"a": "\x1b[31m"}), ("x", {"a": 2})])
+    assert list(two.values()) == [
+        " (a \\x1b[31m)",
+        " (a 2)",
+    ]
+    found = distinguishing_suffixes([("x", {"a": 1, "b": 2, "c": 3, "d": 4}), ("x", {"a": 2, "b": 3, "c": 4, "d": 5})])
     assert len(set(found.values())) == 2
     assert all(len(text) == len(" (12345678)") for text in found.values())

@@ -58,13 +58,13 @@ IMPOSSIBLE: list[tuple[Change, str]] = [
     (lambda m: m["result"].update(epochs=[{}]), "epoch 1 has no accuracy"),
     (lambda m: m["result"].update(metric="furlongs"), "epoch 1 has no furlongs"),
     (lambda m: m["result"].update(quality=float("nan")), "expected value"),
-    (lambda m: m["spec"].pop("defense"), "it lacks defense.label|lies where another record belongs"),
-    (lambda m: m["spec"].update(seed="0"), "seed is '0', not a whole number|lies where another record belongs"),
+    (lambda m: m["spec"].pop("defense"), "it lacks defense.label|is in the place of another record"),
+    (lambda m: m["spec"].update(seed="0"), "seed is '0', not a whole number|is in the place of another record"),
     (lambda m: m.update(status="perfect"), "status is 'perfect'"),
-    (lambda m: m.update(step=None), "it is no record"),
+    (lambda m: m.update(step=None), "it is not a record"),
     (lambda m: m["result"].update(metric="\x1b[31m"), "metric is .*, not text without control characters"),
-    (lambda m: m.update(key="0" * 20), "lies where another record belongs"),
-    (lambda m: m.update(key="../../x"), "lies where another record belongs"),
+    (lambda m: m.update(key="0" * 20), "is in the place of another record"),
+    (lambda m: m.update(key="../../x"), "is in the place of another record"),
     (lambda m: m["made"].pop("wall_seconds"), "it lacks made.wall_seconds"),
     (lambda m: m["made"].update(threads="one"), "made.threads is 'one', not a whole number"),
     (lambda m: m["result"]["epochs"][0].update(alignment=3), "alignment is 3, not an object"),
@@ -164,7 +164,7 @@ def test_files_are_written_through_links_and_never_over_devices(runs: Path, tmp_
         before = Path(device).stat(follow_symlinks=False)
         code, _, said = inside("report", str(runs), "-o", device)
         assert code == 2
-        assert "no file that can be replaced" in said
+        assert "not a file that can be replaced" in said
         assert Path(device).stat(follow_symlinks=False).st_ino == before.st_ino
 
 

@@ -61,7 +61,7 @@ def uneven(data: Data) -> Data:
     gone = torch.from_numpy(rng.uniform(0, 1, (len(data), SIDE, SIDE))) < share
     dense = {name: values for name, values in data.targets.items() if values.ndim > 2}
     holes = {
-        name: torch.where(gone if values.ndim == 3 else gone[:, None], arrays.unanswered(values), values)
+        name: torch.where(gone if values.ndim == 3 else gone[:, None], arrays.missing_value(values), values)
         for name, values in dense.items()
     }
     return Data(data.pixels, {**data.targets, **holes}, data.ids)
@@ -258,7 +258,7 @@ def test_the_gain_of_a_constant_prediction_is_not_above_chance() -> None:
     joint = made("joint:segment_semantic+depth_euclidean", data)
     depth = torch.zeros(len(data), 1, SIDE, SIDE)
     output = {"segment_semantic": constant, "depth_euclidean": depth}
-    quality = joint.quality(output, data.answers(joint.target))
+    quality = joint.quality(output, data.targets_of(joint.target))
     assert float(quality.mean()) < 0.01, "no constant prediction is above chance"
 
 
@@ -273,7 +273,7 @@ def test_the_median_has_the_weights_of_the_images() -> None:
 def test_what_nothing_enters_is_unknown_and_not_perfect(name: str) -> None:
     data = scenes(4)
     task = made(name, data)
-    target = torch.full_like(data.targets[task.target], arrays.unanswered(data.targets[task.target]))
+    target = torch.full_like(data.targets[task.target], arrays.missing_value(data.targets[task.target]))
     output = outputs_like(task, 4)
     found = task.metrics(task.statistics(output, target))
     assert found
@@ -398,7 +398,7 @@ def test_denoising_adds_the_noise_it_says() -> None:
 def test_joint_losses_are_the_sum_of_single_ones() -> None:
     data = scenes(6)
     joint = made(JOINT, data)
-    answers = data.answers(joint.target)
+    answers = data.targets_of(joint.target)
     singles = {name: made(name, data) for name in JOINT.partition(":")[2].split("+")}
     output = {name: outputs_like(task, 6, seed) for seed, (name, task) in enumerate(singles.items())}
     total = sum(task.loss(output[name], data.targets[task.target]) for name, task in singles.items())

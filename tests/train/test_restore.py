@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.defend import DEFENSES, Chain, Learner, as_seen
-from howfar.defend.linear_probe import seen_features
+from howfar.defend import DEFENSES, Chain, Learner, loss_inputs
+from howfar.defend.linear_probe import head_inputs
 from howfar.models import MODELS, build, in_eval_mode
 from howfar.models.features import features, last_linear
 from howfar.models.heads import channels_of
@@ -91,7 +91,7 @@ BORROWERS: dict[str, Callable[[nn.Module], object]] = {
     "adversarial in L2": lambda model: adversarial(
         TASK, model, IMAGES, LABELS, arrays.seeded(0), eps=0.1, steps=2, norm="l2", inner=searched
     ),
-    "seen features": lambda model: seen_features(model, DATA, own()),
+    "seen features": lambda model: head_inputs(model, DATA, own()),
     "channels": lambda model: channels_of(model, DATA.shape),
     "as seen by at": lambda model: seen_with("at[steps=2]", model),
     "as seen by ueraser": lambda model: seen_with("ueraser:max[views=2]", model),
@@ -107,7 +107,7 @@ def searched(task: Any, model: nn.Module, images: Tensor, targets: Any, generato
 
 
 def seen_with(name: str, model: nn.Module) -> Data:
-    return as_seen(Chain.parse(name, DEFENSES).build(), model, TASK, DATA, done=0.0, generator=arrays.seeded(0))
+    return loss_inputs(Chain.parse(name, DEFENSES).build(), model, TASK, DATA, done=0.0, generator=arrays.seeded(0))
 
 
 @pytest.mark.parametrize("name", BORROWERS)

@@ -1,4 +1,4 @@
-"""Is a data set protected? Detectors, what they say together, and what changed if the originals are at hand."""
+"""Audit: detectors of protection, their combined verdict, and the difference from the originals if available."""
 
 from howfar.audit.calibration import Calibration, calibrated
 from howfar.audit.detect import DETECTORS, AuditResult, audit

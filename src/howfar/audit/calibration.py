@@ -1,4 +1,4 @@
-"""What the scores of detectors mean: learned from sets that are known to be clean, noisy or protected."""
+"""Calibration of detector scores on data sets that are known to be clean, noisy or protected."""
 
 import json
 import math
@@ -12,20 +12,20 @@ from pydantic import TypeAdapter
 
 from howfar.errors import HowfarError
 
-RATE = 0.05  # of clean sets that may be called protected
+RATE = 0.05  # allowed false-alarm rate on unprotected sets
 STRENGTH = 1.0  # inverse strength of the L2 penalty
-FLOOR = 0.4  # a smaller suspicion is none, however rare it is among unprotected sets
-LARGEST = 1e6  # of any number of a calibration
-LEAST = 0.03  # scale of a detector that hardly varies among unprotected sets
+FLOOR = 0.4  # lower bound of the threshold on the suspicion
+LARGEST = 1e6  # upper bound of all numbers in a calibration file
+LEAST = 0.03  # minimum scale of a detector
 
 
 @dataclass(frozen=True)
 class Case:
-    """A set of which the truth is known.
+    """A data set with known ground truth.
 
     Attributes:
-        base: the data set it was made from.
-        family: kind of protection; empty for clean and merely noisy sets.
+        base: the underlying data set.
+        family: kind of protection; empty for clean and noisy sets.
         scores: by detector.
     """
 
@@ -36,18 +36,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How to read scores.
+    """Parameters that turn scores into a verdict.
 
     Attributes:
         middle: median score of unprotected sets, by detector.
-        scale: half the width of the middle 80 % of unprotected sets, by detector.
-        thresholds: score that ``RATE`` of the unprotected sets exceed, by detector.
-        weights: of the standardised scores in the suspicion, by detector.
-        offset: of the suspicion, a logit.
-        threshold: suspicion above which a set is called protected.
-        families: weights and offset of every kind of protection, a multinomial logit.
-        false_alarms: share of unprotected sets called protected, each judged by a calibration without its base.
-        cases: number of sets it was learned from.
+        scale: half-width of the central 80 % of unprotected sets, by detector.
+        thresholds: score exceeded by ``RATE`` of the unprotected sets, by detector.
+        weights: of the standardized scores in the suspicion, by detector.
+        offset: intercept of the suspicion, a logit.
+        threshold: suspicion above which a set counts as protected.
+        families: weights and intercept of every kind of protection, a multinomial logit.
+        false_alarms: false-alarm rate on unprotected sets, with their base left out of the calibration.
+        cases: number of data sets used for fitting.
     """
 
     middle: dict[str, float]
@@ -61,11 +61,11 @@ class Calibration:
     cases: int
 
     def suspicion(self, scores: Mapping[str, float]) -> float:
-        """Return how much all scores together look like protection, 0 to 1."""
+        """Return the combined score for protection, from 0 to 1."""
         return 1 / (1 + math.exp(-self._sum(scores, self.weights, self.offset)))
 
     def family(self, scores: Mapping[str, float]) -> tuple[str, float]:
-        """Return the kind of protection that the scores look most like, and its probability among those known."""
+        """Return the most likely kind of protection, and its probability among known kinds."""
         logits = {name: self._sum(scores, weights, offset) for name, (weights, offset) in self.families.items()}
         best = max(logits, key=lambda name: logits[name])
         return best, 1 / sum(math.exp(value - logits[best]) for value in logits.values())
@@ -74,17 +74,17 @@ class Calibration:
         return offset + sum(weights[name] * self._standard(name, scores[name]) for name in weights)
 
     def _standard(self, name: str, score: float) -> float:
-        """Return how far a score lies above that of unprotected sets, on a scale that lets no detector drown others."""
+        """Return the log-scaled excess of a score over unprotected sets, so that no detector dominates."""
         return math.log1p(max((score - self.middle[name]) / self.scale[name], 0.0))
 
     def as_json(self) -> str:
-        """Return the text of its file."""
+        """Return the content of the calibration file."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
 @cache
 def calibrated() -> Calibration:
-    """Return the calibration that comes with the package.
+    """Return the calibration shipped with the package.
 
     Raises:
         HowfarError: if its file is damaged.
@@ -100,23 +100,23 @@ def calibrated() -> Calibration:
             *(each for each, _ in found.families.values()),
         ]
         if not found.families or any(set(table) != set(tables[0]) for table in tables):
-            raise ValueError("its parts name other detectors")
+            raise ValueError("its detectors are inconsistent")
         numbers = [
             *(value for table in tables for value in table.values()),
             *(each for _, each in found.families.values()),
         ]
         if not all(abs(value) < LARGEST for value in numbers) or min(found.scale.values()) <= 0:
-            raise ValueError("its numbers are none that scores give")
+            raise ValueError("its numbers are out of range")
         return found
     except (OSError, ValueError, RecursionError) as error:
         raise HowfarError(f"howfar's audit calibration is damaged ({error}). Install howfar again.") from error
 
 
 def fit(cases: Sequence[Case]) -> Calibration:
-    """Return the calibration that cases give; its false alarms are those of bases that were left out.
+    """Fit a calibration; its false-alarm rate is cross-validated over bases.
 
     Args:
-        cases: protected and unprotected sets of two bases or more.
+        cases: protected and unprotected sets of at least two bases.
     """
     whole = _fitted(cases)
     alarms = [

@@ -29,26 +29,26 @@ DETECTORS: Mapping[str, Detector] = {
     "fragile": fragile,
     "shifted": shifted,
 }
-CALIBRATED = 28, 32  # sides of the images that the calibration was made with, pixels
-FEWEST = 500  # images of the smallest sets that the calibration was made with
-LEAST = 8  # images a class
+CALIBRATED = 28, 32  # image sides of the calibration sets, pixels
+FEWEST = 500  # images in the smallest calibration sets
+LEAST = 8  # minimum number of images per class
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What the detectors say of a data set.
+    """Result of an audit.
 
     Attributes:
-        images: looked at.
+        images: number of images examined.
         classes: number of labels.
         scores: by detector; larger is more like protection.
-        above: detectors that alone would call it protected.
-        suspicion: of all together, 0 to 1.
-        protected: whether the suspicion is above the threshold; None is no verdict.
-        family: which kind of protection it looks most like.
-        sure: probability of that family, given that it is protected by one that is known.
-        false_alarms: how often clean sets are called protected, by the calibration.
-        why_open: why there is no verdict, and what would give one; empty where there is one.
+        above: detectors above their own threshold.
+        suspicion: combined score, 0 to 1.
+        protected: whether the suspicion is above the threshold; None if undecided.
+        family: most likely kind of protection.
+        sure: probability of that kind, given that the set is protected by a known one.
+        false_alarms: false-alarm rate of the calibration.
+        why_open: why the verdict is undecided, and how to get one; empty if decided.
     """
 
     images: int
@@ -64,39 +64,39 @@ class AuditResult:
 
 
 def scored(data: Data, *, seed: int = 0) -> Iterator[tuple[str, float]]:
-    """Yield the score of every detector on a labelled set of small images of one size.
+    """Yield the score of every detector on a labeled set of small images.
 
     Args:
-        data: images with a ``label`` each.
-        seed: of the halves and of training.
+        data: images with target ``label``.
+        seed: of the split and of training.
 
     Raises:
-        UsageError: if there is one class, or too few images of one.
+        UsageError: if there is only one class, or a class has too few images.
     """
     counts = data.targets["label"].bincount()
     if len(counts) < 2 or int(counts.min()) < LEAST:
-        raise UsageError(f"an audit needs two classes or more with at least {LEAST} images each.")
+        raise UsageError(f"an audit needs at least two classes with at least {LEAST} images each.")
     sample = Sample.of(data, seed=seed)
     for name, detector in DETECTORS.items():
         yield name, detector(sample)
 
 
 def audit(
-    data: Data, *, seed: int = 0, labelled: bool = True, calibration: Calibration | None = None
+    data: Data, *, seed: int = 0, labeled: bool = True, calibration: Calibration | None = None
 ) -> Generator[Progress, None, AuditResult]:
-    """Look for protection in a labelled set of small images, 32×32 best; yields progress, returns the finding.
+    """Test a labeled set of small images, preferably 32×32, for protection; yields progress, returns the finding.
 
     Args:
-        data: images with a ``label`` each; at most ``MOST`` are looked at.
-        seed: of the halves and of training.
-        labelled: whether labels are known; False if clusters stand in for them.
-        calibration: what scores mean; None takes the one that comes with the package.
+        data: images with target ``label``; at most ``MOST`` are examined.
+        seed: of the split and of training.
+        labeled: whether labels are given; False if they are clusters.
+        calibration: None takes the one shipped with the package.
 
     Raises:
-        UsageError: if there is one class, or too few images of one.
+        UsageError: if there is only one class, or a class has too few images.
     """
     known: Calibration = calibration or calibrated()
-    why_open = _why_open(data, labelled=labelled)
+    why_open = _why_open(data, labeled=labeled)
     scores: dict[str, float] = {}
     for name, score in scored(data, seed=seed):
         scores[name] = score
@@ -117,23 +117,23 @@ def audit(
     )
 
 
-def _why_open(data: Data, *, labelled: bool) -> str:
-    """Return why the calibration says nothing of these images; empty where it does."""
-    if not labelled:
+def _why_open(data: Data, *, labeled: bool) -> str:
+    """Return why the calibration does not apply to these images; empty if it does."""
+    if not labeled:
         return (
-            "labels are not known, and what pictures of a cluster share looks like noise that a class shares. Sort the "
-            "images into subfolders, or give --labels FILE.csv."
+            "labels are unknown, and common content of a cluster looks like class-wise noise. Sort the images into "
+            "subfolders, or give --labels FILE.csv."
         )
     if len(data) < FEWEST:
         return (
-            f"{len(data)} images are too few: the calibration was made with sets of {FEWEST} to {MOST}, and scores of "
-            f"smaller ones scatter more. Give {FEWEST} images or more."
+            f"{len(data)} images are too few: the calibration used sets of {FEWEST} to {MOST}, and scores of smaller "
+            f"sets vary more. Give at least {FEWEST} images."
         )
     low, high = CALIBRATED
     height, width = data.shape[1:]
     if not (low <= height <= high and low <= width <= high):
         return (
-            f"images of {height}×{width} lie outside the calibration, which was made at {low}×{low} and {high}×{high}: "
-            "clean digits of 8×8 score like protected images. Give images of that size or larger ones, at --size 32."
+            f"images of {height}×{width} are outside the calibration, which used {low}×{low} and {high}×{high}: clean "
+            "digits of 8×8 score like protected images. Give images of that size, or larger ones with --size 32."
         )
     return ""

@@ -1,4 +1,4 @@
-"""What was changed, where the originals are at hand."""
+"""Difference of suspect images from their originals."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from howfar.audit.noise import alike
 from howfar.data import Data
 from howfar.score import Visibility, visibility
 
-BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 1.0)}  # cycles a pixel, of the larger axis
+BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 1.0)}  # cycles per pixel, of the larger axis
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What lies between clean and suspected images.
+    """Difference of clean and suspect images.
 
     Attributes:
-        changed: share of the images that differ at all.
+        changed: share of changed images.
         budget: L∞ in 1/255, mean L2, share of pixels, PSNR in dB, SSIM; over all images.
         by_class: mean L2 norm of the change, images in [0, 1], by label.
-        largest: L∞ of every image, in 1/255: smallest, median and largest over the changed ones.
-        bands: share of the change's energy in each band of frequencies; the mean value of an image counts as low.
-        shared: how alike the mean changes of one class are in two halves, less how alike those of two classes are:
-            near 1 for noise that a class shares, near 0 for noise of every image's own.
+        largest: minimum, median and maximum L∞ over changed images, in 1/255.
+        bands: share of the energy of the change in each frequency band; the mean of an image counts as low.
+        shared: similarity of a class's mean change between two halves, minus that of different classes: near 1 for
+            class-wise noise, near 0 for sample-wise noise.
     """
 
     changed: float
@@ -34,10 +34,10 @@ class Difference:
 
 
 def difference(clean: Data, suspect: Data) -> Difference:
-    """Return what was changed.
+    """Return the difference of a suspect set from its originals.
 
     Args:
-        clean: the originals, with a ``label`` each.
+        clean: the originals, with target ``label``.
         suspect: the same images in the same order.
     """
     change = (suspect.pixels.numpy().astype(np.float64) - clean.pixels.numpy()) / 255

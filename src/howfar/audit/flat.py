@@ -1,6 +1,6 @@
-"""Marks of noise where images are flat: there, residuals are noise and little else.
+"""Noise in flat regions, where residuals contain little else.
 
-A sky, a wall or the ground of a digit shows what a budget of some 255ths hides elsewhere.
+Noise that is hidden by texture elsewhere is measurable on a sky, a wall or the background of a digit.
 """
 
 import numpy as np
@@ -11,28 +11,28 @@ from howfar.audit.sample import Sample, Values, labels_of, pixels_of
 from howfar.audit.separability import accuracy
 from howfar.data import Data
 
-RANGE = 16 / 255  # between neighbours after a median filter, at most: flat
-MOST = 32 / 255  # residuals are cut here
+RANGE = 16 / 255  # maximum difference between neighbors in a flat region, after a median filter
+MOST = 32 / 255  # residuals are clipped to it
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 
 
 def flat(sample: Sample) -> float:
-    """How alike mean residuals of one class are in flat places, less how alike those of two classes are: cosines."""
+    """Cosine of a class's mean residuals in flat regions between two halves, minus that of different classes."""
     (first, labels), (second, others) = ((_residuals(half), labels_of(half)) for half in sample.halves)
     return alike(first, labels, second, others)
 
 
 def texture(sample: Sample) -> float:
-    """Accuracy of a linear model on how residuals in flat places correlate with their neighbours: ÷ (1 − chance).
+    """Normalized accuracy of a linear model on local correlations of residuals in flat regions.
 
-    Autoregressive noise has correlations of its own for every class, whatever its place.
+    Autoregressive noise has class-specific correlations that do not depend on position.
     """
     halves = [(_correlations(_residuals(half)), labels_of(half)) for half in sample.halves]
     return (accuracy(halves[0], halves[1], sample.classes) - sample.chance) / (1 - sample.chance)
 
 
 def _residuals(data: Data) -> Values:
-    """Return what a median over 3×3 pixels takes away in flat places, 0 elsewhere."""
+    """Return the residuals of a 3×3 median filter in flat regions, 0 elsewhere."""
     images = pixels_of(data)
     window = (1, 1, 3, 3)
     smooth = median_filter(images, size=window, mode="nearest")
@@ -42,7 +42,7 @@ def _residuals(data: Data) -> Values:
 
 
 def _correlations(residuals: Values) -> Values:
-    """Return one row an image: correlation of its residuals with themselves at some lags, and between channels."""
+    """Return autocorrelations of the residuals at some lags and correlations between channels, one row per image."""
     energy = (residuals**2).sum((2, 3)) + 1e-4
     found = [(residuals * np.roll(residuals, lag, (2, 3))).sum((2, 3)) / energy for lag in LAGS]
     channels = residuals.shape[1]

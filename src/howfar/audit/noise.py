@@ -1,4 +1,4 @@
-"""Marks of noise: too much power at high frequencies, and residuals that images of one class share."""
+"""Signs of noise: excess power at high frequencies, and residuals shared by a class."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ from howfar.audit.sample import Sample, Values, labels_of, pixels_of, residual
 
 
 def spectrum(sample: Sample) -> float:
-    """By how much log power at the highest frequencies exceeds the power law of the middle ones, in nats.
+    """Excess of log power at the highest frequencies over a power law fitted to the middle ones, in nats.
 
-    Photographs follow a power law, and scaling down leaves less, not more, at the end.
+    Photographs follow a power law, and downscaling reduces the highest frequencies.
     """
     images = pixels_of(sample.data)
     around = images - images.mean((2, 3), keepdims=True)
@@ -22,16 +22,16 @@ def spectrum(sample: Sample) -> float:
 
 
 def shared(sample: Sample) -> float:
-    """How alike the mean residuals of one class are in two halves, less how alike those of two classes are: cosines.
+    """Cosine of a class's mean residuals between two halves, minus that of different classes.
 
-    Noise of one pattern a class survives the mean; what images show is blurred away.
+    Class-wise noise survives averaging, content does not.
     """
     first, second = sample.halves
     return alike(residual(pixels_of(first)), labels_of(first), residual(pixels_of(second)), labels_of(second))
 
 
 def one_pixel(sample: Sample) -> float:
-    """Largest share of the mean residual of a class that lies in a single pixel, mean over the classes."""
+    """Largest energy share of a single pixel in a class's mean residual, mean over classes."""
     labels = labels_of(sample.data)
     means = _means(residual(pixels_of(sample.data)), labels, np.unique(labels))
     energy = (means.reshape(len(means), sample.data.shape[0], -1) ** 2).sum(1)
@@ -39,7 +39,7 @@ def one_pixel(sample: Sample) -> float:
 
 
 def alike(one: Values, labels: NDArray[np.int64], other: Values, others: NDArray[np.int64]) -> float:
-    """Return the mean cosine between the mean patterns of one class in two sets, less that between two classes."""
+    """Return the mean cosine between a class's mean patterns in two sets, minus that between different classes."""
     known = np.intersect1d(labels, others)
     if len(known) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""The images under suspicion, small and in two halves, and what all detectors share."""
+"""The suspect images in two halves, and quantities shared by detectors."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,19 +16,19 @@ from howfar.tasks import classification
 from howfar.train import Recipe, evaluate, train
 
 Values = NDArray[np.float64]
-MOST = 2000  # images that are looked at
-QUALITY = 10  # of the JPEG that takes most protection away
+MOST = 2000  # maximum number of images
+QUALITY = 10  # of the JPEG that removes most protection
 EPOCHS = 8
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A small network after a few epochs on the first half.
+    """A small network trained on the first half for a few epochs.
 
     Attributes:
         model: the network.
         losses: mean training loss of every epoch, nats.
-        accuracy: on the second half, as it is.
+        accuracy: on the second half.
     """
 
     model: nn.Module
@@ -38,11 +38,11 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Images of one size with labels, split into two halves with as many of every class; nothing is known of them.
+    """Labeled images in two class-balanced halves.
 
     Attributes:
-        data: the images, ``label`` among the targets.
-        seed: of the halves and of training.
+        data: the images, with target ``label``.
+        seed: of the split and of training.
     """
 
     data: Data
@@ -50,7 +50,7 @@ class Sample:
 
     @classmethod
     def of(cls, data: Data, *, seed: int = 0) -> "Sample":
-        """Return at most ``MOST`` images of a set, as many of every class."""
+        """Return a class-balanced sample of at most ``MOST`` images."""
         return cls(balanced(data, MOST, seed=seed, target="label"), seed)
 
     @property
@@ -71,13 +71,13 @@ class Sample:
 
     @cached_property
     def purified(self) -> "Sample":
-        """The same images after a strong JPEG, which leaves what they show and takes most noise."""
+        """The same images after strong JPEG compression, which removes most noise and keeps content."""
         learner = Learner(classification()(self.data))
         return Sample(DEFENSES["jpeg"](quality=QUALITY).purify(self.data, learner), self.seed)
 
     @cached_property
     def trained(self) -> Trained:
-        """A small network that has learned the first half."""
+        """A small network trained on the first half."""
         first, second = self.halves
         task = classification()(self.data)
         generator = arrays.seeded(self.seed, "audit")
@@ -88,7 +88,7 @@ class Sample:
         losses = [epoch.loss for epoch in train(model, task, first, recipe, seed=self.seed)]
         return Trained(model, losses, evaluate(model, task, second)["accuracy"])
 
-    def judged(self, data: Data) -> float:
+    def evaluated(self, data: Data) -> float:
         """Return the accuracy of the trained network on changed images."""
         return evaluate(self.trained.model, classification()(self.data), data)["accuracy"]
 
@@ -104,7 +104,7 @@ def labels_of(data: Data) -> NDArray[np.int64]:
 
 
 def residual(images: Values) -> Values:
-    """Return what a median over 3×3 pixels takes away."""
+    """Return the residuals of a 3×3 median filter."""
     from scipy.ndimage import median_filter
 
     removed: Values = images - median_filter(images, size=(1, 1, 3, 3), mode="nearest")

@@ -39,24 +39,24 @@ class Audit(Common):
 
     def __call__(self) -> int:
         from howfar.audit import audit, difference
-        from howfar.data.tree import beside, summary
+        from howfar.data.tree import summary, unlabeled
         from howfar.photos.suspects import matched, suspects
 
         if not 16 <= self.size <= 256:
             raise UsageError(f"--size {self.size} makes no sense. Take 32.")
         labels = Path(self.labels) if self.labels else None
         found = suspects(self.suspect, size=self.size, labels=labels, seed=self.seed)
-        for sentence in (summary(found.left_out), beside(found.names) if labels is None else ""):
+        for sentence in (summary(found.left_out), unlabeled(found.names) if labels is None else ""):
             if sentence:
                 terminal.say(sentence)
         change = None
         if self.reference is not None:
             originals = suspects(self.reference, size=self.size, seed=self.seed)
             change = difference(*matched(originals, found))
-        finding = terminal.watch(audit(found.data, seed=self.seed, labelled=found.labelled), "audit")
+        finding = terminal.watch(audit(found.data, seed=self.seed, labeled=found.labeled), "audit")
         if self.json:
             changed = {**asdict(change), "budget": change.budget.record()} if change else None
-            about = {"labelled": found.labelled, "difference": changed}
+            about = {"labelled": found.labeled, "difference": changed}
             terminal.show_json({**asdict(finding), **about})
         else:
             self._tell(finding, change)

@@ -47,7 +47,7 @@ class _WithPaths(Grid):
             costs: returns the expected seconds of what is computed after training.
             check: refuses networks that lack what is wanted; asked about every victim before any is trained.
         """
-        from howfar.grid.experiment import Walk
+        from howfar.grid.experiment import TrajectoryOptions
 
         if self.every < 0 or self.images < 1:
             raise UsageError("--every counts batches and --images images. Take 0 or more, and 1 or more.")
@@ -56,7 +56,7 @@ class _WithPaths(Grid):
         if check is not None:
             for model in untrained(cells):
                 check(model)
-        cells = [replace(cell, walk=Walk(self.every, self.half)) for cell in cells]
+        cells = [replace(cell, trajectory=TrajectoryOptions(self.every, self.half)) for cell in cells]
         store = self.store()
         return (cells, store) if self.complete(cells, store, costs) else None
 

@@ -11,7 +11,7 @@ from howfar.commands.common import Common
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from howfar.photos import Order, Photo
+    from howfar.photos import Photo, ProtectionJob
 
 SIDES = "64,128,224"  # as in photos.noise
 CLUSTERS = 10  # that stand in for labels
@@ -70,24 +70,24 @@ class Protect(Common):
         from howfar import engine
         from howfar.photos import check, protect_folder
 
-        order, photos = self._order()
-        check(order, photos)
+        job, photos = self._job()
+        check(job, photos)
         device = engine.choose_device(self.device)
         labels = sorted({photo.label for photo in photos} - {""})
-        kinds = f"{order.clusters} clusters" if order.clusters else f"{len(labels) or 'no'} labels"
-        terminal.say(f"{len(photos)} photographs, {kinds}: {order.label}, written as {order.encoding.kind}")
+        kinds = f"{job.clusters} clusters" if job.clusters else f"{len(labels) or 'no'} labels"
+        terminal.say(f"{len(photos)} photographs, {kinds}: {job.label}, written as {job.encoding.kind}")
         if self.dry_run:
             if self.json:
                 terminal.show_json({photo.name: photo.output for photo in photos})
             return 0
         workers = max(engine.choose_workers(self.workers, engine.choose_device("cpu")), 1)
-        manifest = terminal.watch(protect_folder(photos, order, device=device, workers=workers), order.label)
+        manifest = terminal.watch(protect_folder(photos, job, device=device, workers=workers), job.label)
         self._tell(manifest)
         return 0
 
-    def _order(self) -> "tuple[Order, list[Photo]]":
+    def _job(self) -> "tuple[ProtectionJob, list[Photo]]":
         from howfar.data.tree import labels_by_folder, summary
-        from howfar.photos import Encoding, Order, arranged, labels_by_table, photographs
+        from howfar.photos import Encoding, ProtectionJob, arranged, labels_by_table, photographs
         from howfar.protect import PROTECTORS
         from howfar.spec import parse
 
@@ -109,7 +109,7 @@ class Protect(Common):
             given["eps"] = self.eps or STRENGTHS[self.strength or "mid"]
         spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
-        order = Order(
+        job = ProtectionJob(
             self.photos,
             self.output,
             spec.label,
@@ -120,7 +120,7 @@ class Protect(Common):
             clusters=clusters,
             sides=self._sides(),
         )
-        return order, arranged(names, encoding.suffix, labels)
+        return job, arranged(names, encoding.suffix, labels)
 
     def _refuse_twice(self, known: set[str]) -> None:
         """Refuse a setting that is given in two ways, or to a protector that has none."""

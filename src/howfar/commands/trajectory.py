@@ -32,7 +32,7 @@ class Trajectory(Grid):
     """False discovery rate."""
 
     def __call__(self) -> int:
-        from howfar.grid.experiment import Walk
+        from howfar.grid.experiment import TrajectoryOptions
 
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
@@ -41,7 +41,9 @@ class Trajectory(Grid):
         cells = self.experiments()
         refuse_several(cells, "defense", "task")
         experiments = [
-            replace(cell, walk=Walk(self.every, self.half, order)) for cell in cells for order in range(self.orders)
+            replace(cell, trajectory=TrajectoryOptions(self.every, self.half, order))
+            for cell in cells
+            for order in range(self.orders)
         ]
         store = self.store()
         if not self.complete(experiments, store):

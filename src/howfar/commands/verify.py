@@ -150,13 +150,13 @@ class Verify(Common):
         import torch
 
         from howfar.data import Data, halves
-        from howfar.data.tree import beside, images_of, summary
+        from howfar.data.tree import images_of, summary, unlabeled
         from howfar.photos import photographs
         from howfar.photos.pairs import pairs_of
 
         pairs = pairs_of(self.photos, self.protected)
         tree = photographs(self.photos)
-        for sentence in (summary(images_of(tree.left_out)), beside(tree.names)):
+        for sentence in (summary(images_of(tree.left_out)), unlabeled(tree.names)):
             if sentence:
                 terminal.say(sentence)
         if len(pairs) < LEAST:
@@ -177,14 +177,16 @@ class Verify(Common):
         import numpy as np
 
         from howfar import arrays
-        from howfar.photos.pairs import WAYS, seen
+        from howfar.photos.pairs import WAYS, read_images
 
         folder, workers = root / "seen", arrays.cores()
         data, copies = folder / "originals.npz", {way: folder / f"{way}.npy" for way in self._ways}
         if self.dry_run:
             return data, copies
         folder.mkdir(parents=True, exist_ok=True)
-        originals = seen([self.photos / name for name, *_ in chosen.pairs], self.size, WAYS["as-is"], workers=workers)
+        originals = read_images(
+            [self.photos / name for name, *_ in chosen.pairs], self.size, WAYS["as-is"], workers=workers
+        )
         labels = (("y", np.array(chosen.labels)),) if chosen.labelled else ()
         table = {
             f"{kind}_{part}": values[places]
@@ -194,7 +196,7 @@ class Verify(Common):
         np.savez(data, **table)
         for way, path in copies.items():
             files = [self.protected / chosen.pairs[place][1] for place in chosen.train]
-            np.save(path, seen(files, self.size, WAYS[way], workers=workers))
+            np.save(path, read_images(files, self.size, WAYS[way], workers=workers))
         return data, copies
 
     def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labelled: bool) -> list[Grid]:

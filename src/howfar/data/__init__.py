@@ -1,4 +1,4 @@
-"""Step 1, files -> Data: one loader a file, all of them named in ``DATASETS``."""
+"""Step 1, files -> Data: one loader per file, all of them listed in ``DATASETS``."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from howfar.data.clusters import clustered
 from howfar.data.digits import digits
 from howfar.data.folder import folder
 from howfar.data.idx import fashion_mnist, mnist
+from howfar.data.memory_map import read_splits, write_splits
 from howfar.data.npz import npz
 from howfar.data.rooms import rooms
-from howfar.data.shelf import read_splits, write_splits
 from howfar.data.subset import balanced, halves, held_back
 from howfar.data.svhn import svhn
 from howfar.data.taskonomy import taskonomy
@@ -37,7 +37,7 @@ def source(text: str) -> Spec[Splits]:
     """Return a data set by name, for commands that take folders as well.
 
     Raises:
-        UsageError: for what is neither, and as ``parse``.
+        UsageError: if it is neither a folder nor a data set, and as ``parse``.
     """
     if not text.partition(":")[0].partition("[")[0].strip():
         raise UsageError("no folder or data set was named. See howfar list datasets.")

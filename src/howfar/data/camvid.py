@@ -1,4 +1,4 @@
-"""CamVid: road scenes with a class for every pixel."""
+"""CamVid: road scenes with per-pixel classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ from howfar.spec import LARGEST_SIDE
 
 BOX, NEAREST = Image.Resampling.BOX, Image.Resampling.NEAREST  # images are averaged, classes are not
 VOID = 11  # of the eleven-class version
-SIZE = (96, 128)  # of what is read from a folder
+SIZE = (96, 128)  # of images read from a folder
 
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
@@ -30,13 +30,13 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 def camvid(root: Path, height: Side | None = None, width: Side | None = None) -> Splits:
     """CamVid, 367 + 233 road scenes in 11 classes (Brostow et al. 2009; SegNet's selection).
 
-    Target ``segment_semantic``. The validation images are left alone.
+    Target ``segment_semantic``. The validation images are not used.
 
     Args:
         root: an ``.npz`` with x_train, seg_train, x_test and seg_test, or SegNet's folder with ``train``,
             ``trainannot``, ``test`` and ``testannot``.
-        height: to which images and classes are brought; None is 96 for a folder, and leaves an archive as it is.
-        width: likewise; None is 128 for a folder.
+        height: resize images and class maps to this height; None is 96 for a folder and keeps an archive's size.
+        width: the same for the width; None is 128 for a folder.
 
     Raises:
         HowfarError: if files are missing or cannot be read.
@@ -54,7 +54,7 @@ def camvid(root: Path, height: Side | None = None, width: Side | None = None) ->
         ]
         if missing:
             raise HowfarError(
-                f"{root} lacks {', '.join(missing)}, so it is no CamVid. Take npz:{root.name} for others."
+                f"{root} lacks {', '.join(missing)}, so it is not CamVid. Use npz:{root.name} for other archives."
             )
         train, test = (_members(root, table, part, size) for part in ("train", "test"))
     first = _data(root, *train, first_id=0)
@@ -64,16 +64,16 @@ def camvid(root: Path, height: Side | None = None, width: Side | None = None) ->
 def _members(
     root: Path, table: Mapping[str, NDArray[Any]], part: str, size: tuple[int, int] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return images and classes of a part of an archive, checked before they are resized."""
+    """Return images and class maps of one split of an archive, checked and resized."""
     images, classes = table[f"x_{part}"], table[f"seg_{part}"]
     pixels = to_pixels(images, f"{root}: x_{part}")
     if not np.issubdtype(classes.dtype, np.integer) or classes.shape != (len(pixels), *pixels.shape[2:]):
         raise HowfarError(
             f"{root}: {len(pixels)} images of {tuple(pixels.shape[2:])}, but seg_{part} is {classes.dtype} of shape "
-            f"{classes.shape}. Give a whole number for every pixel."
+            f"{classes.shape}. Give an integer for every pixel."
         )
     if classes.min() < 0:
-        raise HowfarError(f"{root}: seg_{part} has class {classes.min()}. Count classes from 0, with {VOID} for none.")
+        raise HowfarError(f"{root}: seg_{part} has class {classes.min()}. Number classes from 0, with {VOID} for none.")
     classes = classes.clip(max=VOID).astype(np.uint8)
     if size is None:
         return images, classes
@@ -88,12 +88,12 @@ def _data(root: Path, images: NDArray[np.uint8], classes: NDArray[np.uint8], *, 
 
 
 def _resized(images: NDArray[np.uint8], size: tuple[int, int], way: Image.Resampling) -> NDArray[np.uint8]:
-    """Return images or maps of classes of another size."""
+    """Return resized images or class maps."""
     return np.stack([np.asarray(Image.fromarray(image).resize(size[::-1], way), np.uint8) for image in images])
 
 
 def images_of(root: Path, part: str) -> list[Path]:
-    """Return the images of a part of SegNet's folder, sorted."""
+    """Return the image files of one split of SegNet's folder, sorted."""
     return sorted(path for path in (root / part).glob("*.png") if not is_hidden(path.name))
 
 
@@ -106,7 +106,7 @@ def _folder(root: Path, part: str, size: tuple[int, int]) -> tuple[NDArray[np.ui
         label = root / f"{part}annot" / path.name
         image, map_ = read_rgb(path)[0], read_picture(label)
         if map_.mode not in ("L", "P"):
-            raise HowfarError(f"{label} is in mode {map_.mode}, no map of classes. Remove it with its twin.")
+            raise HowfarError(f"{label} is in mode {map_.mode}, which is not a class map. Remove it and its image.")
         images.append(np.asarray(image.resize(size[::-1], Image.Resampling.BOX), np.uint8))
         classes.append(np.asarray(map_.resize(size[::-1], Image.Resampling.NEAREST), np.uint8))
     if not images:

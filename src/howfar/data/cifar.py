@@ -26,7 +26,7 @@ def cifar10(root: Path | None = None, download: bool = False) -> Splits:
 
     Args:
         root: a folder that holds ``cifar-10-batches-py``, the ``.tar.gz`` or ``cifar10.npz``, or one of these.
-        download: fetch the archive where it is missing.
+        download: download the archive if it is missing.
     """
     source = _locate("cifar10", root, "cifar-10-batches-py", CIFAR10_URL, CIFAR10_HASH, download)
     if source.suffix == ".npz":
@@ -42,7 +42,7 @@ def cifar100(root: Path | None = None, download: bool = False) -> Splits:
 
     Args:
         root: a folder that holds ``cifar-100-python``, the ``.tar.gz`` or ``cifar100.npz``, or one of these.
-        download: fetch the archive where it is missing.
+        download: download the archive if it is missing.
     """
     source = _locate("cifar100", root, "cifar-100-python", CIFAR100_URL, CIFAR100_HASH, download)
     if source.suffix == ".npz":
@@ -74,30 +74,31 @@ def _batch(source: Path, folder: str, name: str) -> dict[str, Any]:
 
 
 def read_batch(raw: bytes, where: str) -> dict[str, Any]:
-    """Read one official batch, a pickled dictionary, without running anything that the file names.
+    """Read one official batch, a pickled dictionary, without running any code from the file.
 
     Args:
         raw: the file's bytes.
-        where: the file's name, for errors.
+        where: name of the file, for errors.
 
     Raises:
-        HowfarError: if the file is broken or asks for anything but arrays, lists, numbers and text.
+        HowfarError: if the file is broken or contains anything but arrays, lists, numbers and text.
     """
     try:
         content = _Reader(io.BytesIO(raw), encoding="latin1").load()
         if not isinstance(content, dict):
-            raise HowfarError(f"is no CIFAR batch: it holds a {type(content).__name__}. Fetch it again.")
+            raise HowfarError(f"is not a CIFAR batch: it holds a {type(content).__name__}. Fetch it again.")
         return {key: value.built() if isinstance(value, _Array) else value for key, value in content.items()}
     except HowfarError as error:
         raise HowfarError(f"{where} {error}") from None
     except Exception as error:  # unpicklers fail in many ways
-        raise HowfarError(f"{where} is no CIFAR batch or is cut short ({error}). Fetch it again.") from None
+        raise HowfarError(f"{where} is not a CIFAR batch or is cut short ({error}). Fetch it again.") from None
 
 
 class _Reader(pickle.Unpickler):
-    """Admits what stands for an array of bytes, and nothing else; NumPy itself does not see the file's content.
+    """Unpickler that builds placeholders for byte arrays and rejects everything else.
 
-    NumPy's own objects believe the state they are given: a few wrong bytes in a batch killed the process.
+    NumPy never sees the content, because its own objects trust the state they are given: a few wrong bytes in a batch
+    crash the process.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -111,17 +112,17 @@ class _Reader(pickle.Unpickler):
 
 
 class _Type:
-    """Stands for a kind of number."""
+    """Placeholder for a dtype."""
 
     def __init__(self, code: object, *_: object) -> None:
         self.code = code
 
     def __setstate__(self, _: object) -> None:
-        """Take no notice of the byte order: bytes have none."""
+        """Ignore the byte order, which bytes do not have."""
 
 
 class _Array:
-    """Stands for an array until all of it was read."""
+    """Placeholder for an array until the file is read."""
 
     def __setstate__(self, state: Any) -> None:
         _, self.shape, self.kind, self.by_columns, self.raw = state
@@ -136,7 +137,7 @@ class _Array:
 
 def _reconstruct(kind: object, *_: object) -> _Array:
     if kind is not _Array:
-        raise HowfarError("rebuilds something that is no array. Do not trust this file.")
+        raise HowfarError("rebuilds something that is not an array. Do not trust this file.")
     return _Array()
 
 

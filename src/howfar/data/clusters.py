@@ -1,4 +1,4 @@
-"""Labels for images that have none: clusters of colours and edges, coarsely by place."""
+"""Labels for unlabeled images: clusters of colors and edges on a coarse grid."""
 
 import numpy as np
 import torch
@@ -9,20 +9,19 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.arrays import Pixels
 
-GRID = 4  # places along each axis
+GRID = 4  # cells along each axis
 DIRECTIONS = 4  # of edges
 
 
 def clustered(pixels: Pixels, count: int, *, seed: int = 0) -> Tensor:
-    """Return a cluster an image, int64 (n,): k-means on mean colours and edge strengths of 4×4 places, standardised.
+    """Return one cluster per image, int64 (n,): k-means on standardized mean colors and edge strengths of 4×4 cells.
 
-    They follow light and layout more than what images show: noise and tests that build on them are weaker than with
-    labels.
+    Clusters follow light and layout more than content, so noise and tests based on them are weaker than with labels.
 
     Args:
         pixels: images of one size.
-        count: number of clusters, at most.
-        seed: of the first centres.
+        count: maximum number of clusters.
+        seed: of the initial centers.
     """
     from sklearn.cluster import KMeans
 

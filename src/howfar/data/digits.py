@@ -8,7 +8,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from howfar.data.subset import halves
-from howfar.data.types import Splits, labelled
+from howfar.data.types import Splits, labeled
 from howfar.spec import LARGEST_SIDE
 
 
@@ -24,5 +24,5 @@ def digits(size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 16) -> Splits:
     small = torch.from_numpy(bunch.images.astype(np.float32))[:, None] * (255 / 16)
     large = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
     pixels = large.round().clamp(0, 255).to(torch.uint8)
-    train, test = halves(labelled(pixels, torch.from_numpy(bunch.target)), 0.25)
+    train, test = halves(labeled(pixels, torch.from_numpy(bunch.target)), 0.25)
     return Splits(train, test, classes=tuple("0123456789"), flip=False)

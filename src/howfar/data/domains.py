@@ -1,4 +1,4 @@
-"""How the files of each domain of Taskonomy are encoded."""
+"""Encodings of Taskonomy's domains."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from howfar import arrays
 from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError
 
-METRES = 1 / 512  # of a step of depth
+METERS = 1 / 512  # per depth level
 NO_DEPTH = 65535
 
 Pixel = NDArray[Any]
@@ -24,14 +24,14 @@ Pixel = NDArray[Any]
 
 @dataclass(frozen=True)
 class Domain:
-    """How one kind of target lies on disk.
+    """Encoding of one kind of target.
 
     Attributes:
-        decode: values as read, (height, width) or (height, width, 3), or a vector -> the target, channels first.
-        depth: bits of a pixel: 16, or 8.
-        channels: 3, or 1 where only the first of them counts.
-        smooth: whether places between two pixels may be averaged when the size changes.
-        geometric: whether a place without a surface has no value, whatever the file holds there.
+        decode: from values as read, (height, width) or (height, width, 3), or a vector, to the target, channels first.
+        depth: bits per channel: 16 or 8.
+        channels: 3, or 1 if only the first one is used.
+        smooth: whether values may be averaged when the size changes.
+        geometric: whether pixels without a surface have no value, whatever the file holds there.
     """
 
     decode: Callable[[Pixel], Tensor]
@@ -41,7 +41,7 @@ class Domain:
     geometric: bool = False
 
     def fits(self, values: Pixel) -> bool:
-        """Return whether an image can be one of these."""
+        """Return whether an image may have this encoding."""
         wide = values.dtype in (np.uint16, np.int32)
         return wide == (self.depth == 16) and (
             values.ndim == 3 and values.shape[2] >= 3 if self.channels == 3 else True
@@ -49,14 +49,14 @@ class Domain:
 
 
 def _depth(values: Pixel) -> Tensor:
-    metres = torch.from_numpy(values.astype(np.float32)) * METRES
-    metres[torch.from_numpy(values >= NO_DEPTH)] = float("nan")
-    metres[metres <= 0] = float("nan")
-    return metres.half()[None]
+    meters = torch.from_numpy(values.astype(np.float32)) * METERS
+    meters[torch.from_numpy(values >= NO_DEPTH)] = float("nan")
+    meters[meters <= 0] = float("nan")
+    return meters.half()[None]
 
 
 def _normal(values: Pixel) -> Tensor:
-    """Axes of the files point right, down and away from the camera, ours right, up and towards it."""
+    """Convert normals from (right, down, away from the camera) to (right, up, toward the camera)."""
     vectors = torch.from_numpy(values[..., :3].astype(np.float32)).permute(2, 0, 1) * (2 / 255) - 1
     vectors[1:] *= -1
     vectors[:, torch.from_numpy((values[..., :3] == 128).all(-1))] = float("nan")
@@ -73,7 +73,7 @@ def _first_channel(values: Pixel) -> Tensor:
 
 
 def _classes(values: Pixel) -> Tensor:
-    """0 is uncertain and becomes void; the others count from 0."""
+    """Map 0 (uncertain) to void, and number the other classes from 0."""
     return torch.from_numpy(np.where(values == 0, arrays.VOID, values - 1).astype(np.uint8))
 
 
@@ -86,7 +86,7 @@ def _scene(values: Pixel) -> Tensor:
 
 
 def _objects(values: Pixel) -> Tensor:
-    """ImageNet's logits become probabilities."""
+    """Convert ImageNet logits to probabilities."""
     return torch.from_numpy(values.astype(np.float32)).softmax(0)
 
 
@@ -121,16 +121,16 @@ def _vector(path: Path) -> Pixel:
 
 
 def decoded(name: str, path: Path, size: int, surface: Tensor | None = None) -> Tensor:
-    """Return one file at the wanted size, as its domain says.
+    """Return one decoded file at the given size.
 
     Args:
         name: of the domain, or ``rgb``.
         path: of the file.
-        size: side of the square that is cut out and made smaller.
-        surface: where the view has one; see ``surface_of``.
+        size: side of the result; the center square is cropped and resized.
+        surface: mask of pixels with a surface; see ``surface_of``.
 
     Raises:
-        HowfarError: for a file that cannot be read, or is none of its domain.
+        HowfarError: if the file cannot be read or does not have the encoding of its domain.
     """
     domain = DOMAINS.get(name)
     if path.suffix == ".npy":
@@ -146,13 +146,13 @@ def decoded(name: str, path: Path, size: int, surface: Tensor | None = None) -> 
 
 
 def surface_of(paths: Iterable[Path]) -> Tensor | None:
-    """Return where a view has a surface, (side, side): its mask is not 0 and no depth is 65535.
+    """Return the mask of pixels with a surface, (side, side): the file mask is not 0 and no depth is 65535.
 
     Args:
-        paths: its mask and depths, as far as there are any.
+        paths: mask and depth files of the view, as far as they exist.
 
     Raises:
-        HowfarError: for a file that cannot be read.
+        HowfarError: if a file cannot be read.
     """
     known: Tensor | None = None
     for path in paths:
@@ -165,7 +165,7 @@ def surface_of(paths: Iterable[Path]) -> Tensor | None:
 
 
 def _resized(known: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Return a mask at the size of another map of the view, its nearest pixels."""
+    """Return a mask resized to another map of the view by nearest neighbors."""
     return known if known.shape == size else functional.interpolate(known[None, None].float(), size)[0, 0] > 0.5
 
 
@@ -179,15 +179,16 @@ def _pixels(name: str, path: Path, domain: Domain) -> Pixel:
     values: Pixel = np.asarray(_square(read_picture(path)))
     if not domain.fits(values):
         raise HowfarError(
-            f"{path} is no {name}: its pixels are {values.dtype} of shape {values.shape}. Repair or remove it."
+            f"{path} is not a valid {name} image: its pixels are {values.dtype} of shape {values.shape}. "
+            "Repair or remove it."
         )
     return values
 
 
 def _shrunk(values: Tensor, size: int, *, smooth: bool) -> Tensor:
-    """Return a map at another size: averaged, or its nearest pixel where a mean of two values is none.
+    """Return a map at another size: averaged, or by nearest neighbors where values cannot be averaged.
 
-    A mean is over the places that have a value, and there is none where fewer than half of them do.
+    A mean is over the pixels that have a value, and is missing if fewer than half of them do.
     """
     one = values[None, None] if values.ndim == 2 else values[None]
     if smooth and size < values.shape[-1]:

@@ -1,4 +1,4 @@
-"""A folder of images, one subfolder a class; or ``train/`` and ``test/`` with such subfolders each."""
+"""A folder of images with one subfolder per class, or ``train/`` and ``test/`` with such subfolders."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import LARGEST_SIDE
 
-BESIDE, UNUSED = "beside the subfolders of the classes", "in a validation set beside a test set"
+OUTSIDE, UNUSED = "outside the class subfolders", "in a validation set, as there is a test set"
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a folder is laid out.
+    """Layout of a folder.
 
     Attributes:
-        classes: their names; empty where the images have none.
-        train: images to train on, class by class.
-        test: images to test with; None where nobody took some apart.
-        left_out: why other images are passed over, by name.
+        classes: names of the classes; empty if there are none.
+        train: training images, class by class.
+        test: test images, class by class; None if there is no test folder.
+        left_out: reasons why other images are skipped, by name.
     """
 
     classes: list[str]
@@ -40,20 +40,22 @@ class _Layout:
 def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Splits:
     """Your own images: one subfolder per class, or ``train/`` and ``test/`` with one subfolder per class each.
 
-    ``val/``, ``valid/`` or ``validation/`` is the test set where there is no ``test/``. Without subfolders the images
-    have no classes; tasks that need none remain, such as ``edge_texture``. Hidden files are passed over.
+    ``val/``, ``valid/`` or ``validation/`` is the test set if there is no ``test/``. Without subfolders the images have
+    no classes, and only tasks that need none can be used, such as ``edge_texture``. Hidden files are skipped.
 
     Args:
         root: the folder.
-        size: resize to this side in pixels (shorter side, then centre crop); 0 takes images as they are.
-        test_share: share of each class kept as clean test images where there is no ``test/``.
-        flip: whether learners may mirror the images.
+        size: resize the shorter side to this many pixels, then center-crop; 0 keeps images as they are.
+        test_share: share of each class for the clean test set if there is no ``test/``.
+        flip: whether images may be mirrored in training.
 
     Raises:
-        UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or broken image.
+        UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or a broken image.
     """
     if not 0 <= size <= LARGEST_SIDE:
-        raise UsageError(f"size = {size} is no side. Take 1 to {LARGEST_SIDE} pixels, or 0 for images as they are.")
+        raise UsageError(
+            f"size = {size} is not a valid size. Use 1 to {LARGEST_SIDE} pixels, or 0 to keep images as they are."
+        )
     found = _laid_out(Path(root), test_share)
     train = _read(found.train, size, first_id=0)
     if found.test is None:
@@ -71,7 +73,7 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
 
 
 def counted(root: Path, test_share: float) -> tuple[Path, list[str], int, int]:
-    """Return the first image of a folder, its classes, and how many images train and test; reads none of them.
+    """Return the first image of a folder, its classes, and the numbers of training and test images; reads no image.
 
     Raises:
         UsageError: if the folder cannot be used; HowfarError: for an empty class.
@@ -85,16 +87,16 @@ def counted(root: Path, test_share: float) -> tuple[Path, list[str], int, int]:
 
 
 def left_out(root: Path) -> dict[str, str]:
-    """Return the images below a folder that are passed over, and why; raises as ``folder``."""
+    """Return the images in a folder that are skipped, with the reason; raises as ``folder``."""
     return _laid_out(root, 0.5).left_out
 
 
 def _laid_out(root: Path, test_share: float) -> _Layout:
-    """Return how a folder is laid out; refuse what cannot be used."""
+    """Return the layout of a folder, or raise an error if it cannot be used."""
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder. Give a folder with one subfolder of images a class.")
+        raise UsageError(f"{root} is not a folder. Give a folder with one subfolder of images per class.")
     if not 0 < test_share < 1:
-        raise UsageError(f"test_share = {test_share} is no share. Take a number between 0 and 1, such as 0.2.")
+        raise UsageError(f"test_share = {test_share} is not a valid share. Use a number between 0 and 1, such as 0.2.")
     tree = read_tree(root, links=True)
     left = images_of(tree.left_out)
     parts = {part: name for name, part in parts_of(name for name in tree.folders if "/" not in name).items()}
@@ -108,24 +110,24 @@ def _laid_out(root: Path, test_share: float) -> _Layout:
     train = f"{parts['training']}/" if parts else ""
     classes = _classes(tree, train)
     if len(classes) == 1:
-        raise UsageError(f"{root} holds one class, which cannot be told from others. Make a subfolder each, or none.")
+        raise UsageError(f"{root} holds only one class. Make one subfolder per class, or none at all.")
     if tested and _classes(tree, f"{tested}/") != classes:
         raise HowfarError(f"{root}: {train} and {tested}/ have different subfolders. Give both the same classes.")
     sides = [train, *([f"{tested}/"] if tested else [])]
     members = [_members(root, tree, side, classes) for side in sides]
     used = {path.relative_to(root).as_posix() for side in members for one in side for path in one}
-    left |= {name: BESIDE for name in tree.names if name not in used and name not in left}
+    left |= {name: OUTSIDE for name in tree.names if name not in used and name not in left}
     return _Layout(classes, members[0], members[1] if tested else None, left)
 
 
 def _classes(tree: Tree, inside: str) -> list[str]:
-    """Return the folders directly below one, sorted."""
+    """Return the direct subfolders, sorted."""
     below = [name.removeprefix(inside) for name in tree.folders if name.startswith(inside)]
     return sorted(name for name in below if name and "/" not in name)
 
 
 def _members(root: Path, tree: Tree, inside: str, classes: list[str]) -> list[list[Path]]:
-    """Return the images of every class, sorted; of a folder without classes all of them."""
+    """Return the images of every class, sorted; all images if there are no classes."""
     found = []
     for place in [f"{inside}{name}/" for name in classes] or [inside]:
         members = [PurePosixPath(name) for name in tree.names if name.startswith(place)]
@@ -136,7 +138,7 @@ def _members(root: Path, tree: Tree, inside: str, classes: list[str]) -> list[li
 
 
 def _read(members: list[list[Path]], size: int, *, first_id: int) -> Data:
-    """Return the images of all classes, labelled by their number."""
+    """Return the images of all classes, labeled by class index."""
     paths = [path for one in members for path in one]
     labels = [label for label, one in enumerate(members) for _ in one]
     first, _ = decoded(paths[0], size)
@@ -147,7 +149,7 @@ def _read(members: list[list[Path]], size: int, *, first_id: int) -> Data:
         if image.shape != first.shape:
             raise UsageError(
                 f"{paths[index]} is {image.shape[2]}×{image.shape[1]}, but {paths[0]} is "
-                f"{first.shape[2]}×{first.shape[1]}. Give them one size, as in folder:PATH[size=32]."
+                f"{first.shape[2]}×{first.shape[1]}. Resize them to one size, as in folder:PATH[size=32]."
             )
         pixels[index] = torch.from_numpy(image)
         return gray
@@ -160,7 +162,7 @@ def _read(members: list[list[Path]], size: int, *, first_id: int) -> Data:
 
 
 def decoded(path: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
-    """Return one image, upright, as (3, height, width), and whether the file is gray."""
+    """Return one image, rotated upright, as (3, height, width), and whether the file is grayscale."""
     image, gray = read_rgb(path)
     if size:
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""MNIST and its relatives: IDX files, gzipped or not, or an ``.npz``."""
+"""MNIST and Fashion-MNIST from IDX files, gzipped or not, or from an ``.npz``."""
 
 import gzip
 import math
@@ -41,7 +41,7 @@ def mnist(root: Path | None = None, download: bool = False) -> Splits:
 
     Args:
         root: a folder with the four IDX files or ``mnist.npz``, or that file.
-        download: fetch the files where they are missing.
+        download: download missing files.
     """
     return _load("mnist", root, download, MNIST_URL, MNIST_HASHES, tuple("0123456789"))
 
@@ -50,8 +50,8 @@ def fashion_mnist(root: Path | None = None, download: bool = False) -> Splits:
     """Fashion-MNIST, 60,000 + 10,000 articles of clothing of 28×28 (Xiao et al. 2017, arXiv:1708.07747).
 
     Args:
-        root: a folder with the four IDX files; else Debian's ``dataset-fashion-mnist`` is looked for.
-        download: fetch the files where they are missing.
+        root: a folder with the four IDX files; None also looks for Debian's package ``dataset-fashion-mnist``.
+        download: download missing files.
     """
     if root is None and DEBIAN_FASHION.is_dir():
         root = DEBIAN_FASHION
@@ -94,7 +94,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes, gzipped or not.
 
     Raises:
-        HowfarError: if it is something else or cut short.
+        HowfarError: if it is another kind of file or truncated.
     """
     try:
         with path.open("rb") as file:
@@ -105,7 +105,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
                 raise ValueError("no IDX file of unsigned bytes")
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
             refuse_bomb(path, path.stat().st_size, math.prod(shape))
-            raw = file.read(math.prod(shape) + 1)  # one more would be too much
+            raw = file.read(math.prod(shape) + 1)  # one more, to detect trailing bytes
         return np.frombuffer(raw, np.uint8).reshape(shape).copy()
     except (struct.error, ValueError, EOFError, OSError, OverflowError, MemoryError, zlib.error) as error:
         raise HowfarError(f"{path} is broken ({error}). Delete it and fetch it again.") from None

@@ -1,4 +1,4 @@
-"""Targets that an image itself gives: edges, keypoints, segments. Taskonomy computes them from the image as well."""
+"""Targets computed from the image, as in Taskonomy: edges, keypoints, segments."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ BATCH = 256
 
 
 def edge_texture(pixels: Pixels) -> Tensor:
-    """Return edges as Canny has them before thinning: size of the blurred image's gradient, (n, 1, h, w), from 0.
+    """Return Canny edges before thinning: gradient magnitude of the blurred image, (n, 1, h, w), non-negative.
 
     Canny, A Computational Approach to Edge Detection, PAMI 1986.
     """
@@ -29,9 +29,9 @@ def edge_texture(pixels: Pixels) -> Tensor:
 
 
 def keypoints2d(pixels: Pixels) -> Tensor:
-    """Return how much each place looks like a blob: √ of the positive determinant of the Hessian, (n, 1, h, w).
+    """Return the blob response: √ of the positive determinant of the Hessian, (n, 1, h, w).
 
-    The detector of SURF (Bay et al., ECCV 2006), which Taskonomy takes, without its box filters.
+    The detector of SURF (Bay et al., ECCV 2006), as in Taskonomy, without box filters.
     """
     from kornia.filters import gaussian_blur2d, spatial_gradient
 
@@ -45,9 +45,9 @@ def keypoints2d(pixels: Pixels) -> Tensor:
 
 
 def segment_unsup2d(pixels: Pixels) -> Tensor:
-    """Return segments of like colour, numbered by brightness, (n, 1, h, w) in [0, 1].
+    """Return segments of similar color, ranked by brightness, (n, 1, h, w) in [0, 1].
 
-    Felzenszwalb and Huttenlocher, IJCV 2004. Their own numbers mean nothing across images; those by brightness do.
+    Felzenszwalb and Huttenlocher, IJCV 2004. Ranks are comparable across images, unlike the algorithm's own numbers.
     """
     require("skimage", "tasks", "segment_unsup2d")
     from skimage.segmentation import felzenszwalb
@@ -67,6 +67,6 @@ def segment_unsup2d(pixels: Pixels) -> Tensor:
 def _mapped(pixels: Pixels, change: Callable[[Images], Images]) -> Tensor:
     parts = []
     for part in arrays.chunks(len(pixels), BATCH):
-        gray = pixels[part].double().mean(1, keepdim=True) / 255  # half is left, so it is the same on all processors
+        gray = pixels[part].double().mean(1, keepdim=True) / 255  # float64, then float16: equal on all processors
         parts.append(change(gray).half())
     return torch.cat(parts)

@@ -16,8 +16,7 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
 NEEDED = ("x_train", "x_test")
-FEW = 2  # images that stand for an archive in an outline
-
+FEW = 2  # images of an archive in an outline
 MOST_CLASSES = 100_000
 
 
@@ -26,32 +25,32 @@ def npz(root: Path, flip: bool = True) -> Splits:
 
     Args:
         root: the file. Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels. ``y`` holds
-            classes, (n,); ``y_train_NAME`` classes, (n,), classes of pixels, (n, h, w), or real numbers for pixels,
-            (n, h, w) or (n, h, w, c); ``seg_train`` is short for ``y_train_segment_semantic``. 255 means no class, NaN
-            no number.
-        flip: whether learners may mirror the images.
+            classes, (n,). ``y_train_NAME`` holds classes, (n,), per-pixel classes, (n, h, w), or per-pixel real values,
+            (n, h, w) or (n, h, w, c). ``seg_train`` is short for ``y_train_segment_semantic``. 255 means no class, NaN
+            no value.
+        flip: whether images may be mirrored in training.
 
     Raises:
-        UsageError: where the file is missing; HowfarError: where it is broken or lacks an array.
+        UsageError: if the file is missing; HowfarError: if it is broken or lacks an array.
     """
     return read_npz(Path(root), flip=flip)
 
 
 def read_npz(path: Path, *, flip: bool) -> Splits:
-    """Read one archive; pickled arrays are refused."""
+    """Read one archive; pickled arrays are rejected."""
     return _splits(path, read_arrays(path), flip=flip)
 
 
 def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int]:
-    """Return a few images of an archive, and how many there are for training and for testing; reads no others.
+    """Return a few images of an archive and the numbers of training and test images, without reading the rest.
 
-    The first images stand for all; of classes, the smallest and the largest.
+    The sample holds the first images, and the smallest and the largest class.
 
     Raises:
-        UsageError: where the file is missing; HowfarError: where it is broken or lacks an array.
+        UsageError: if the file is missing; HowfarError: if it is broken or lacks an array.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
+        raise UsageError(f"{path} is not a file. Give the path of an .npz archive.")
     table: dict[str, NDArray[Any]] = {}
     counts: dict[str, int] = {}
     try:
@@ -60,22 +59,22 @@ def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int]:
                 key = name.removesuffix(".npy")
                 counts[key], table[key] = _head(members, name)
     except Exception as error:  # archives and array headers fail in many ways
-        raise HowfarError(f"{path} is no readable .npz archive ({error}). Save it anew with numpy.savez.") from None
+        raise HowfarError(f"{path} is not a readable .npz archive ({error}). Save it again with numpy.savez.") from None
     splits = _splits(path, table, flip=flip)
     return splits, counts["x_train"], counts["x_test"]
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
-    """Return the number of rows of an array in an archive, and its first two; of classes, smallest and largest."""
+    """Return the number of rows of an array in an archive, and its first two (smallest and largest for classes)."""
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_columns, kind = header(file)
         if kind.hasobject or not shape:
-            raise ValueError("it holds something else than arrays of numbers")
+            raise ValueError("it holds something other than arrays of numbers")
         flat = len(shape) == 1
         if by_columns and not flat:
-            raise ValueError("an array lies column by column")
+            raise ValueError("an array is in Fortran order")
         rows = shape[0] if flat else min(shape[0], FEW)
         raw = file.read(rows * math.prod(shape[1:]) * kind.itemsize)
     values = np.frombuffer(raw, kind).reshape(rows, *shape[1:])
@@ -91,7 +90,9 @@ def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits
     train = _part(path, table, "train", first_id=0)
     test = _part(path, table, "test", first_id=len(train))
     if train.shape != test.shape:
-        raise HowfarError(f"{path}: training images are {train.shape}, test images {test.shape}. Make them equal.")
+        raise HowfarError(
+            f"{path}: training images are {train.shape}, test images {test.shape}. Resize them to one size."
+        )
     listed = table.get("classes", np.array([]))
     if listed.ndim != 1:
         raise HowfarError(f"{path}: classes has the shape {listed.shape}. Give a list with a name for every class.")
@@ -103,21 +104,21 @@ def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an archive; pickled ones are refused."""
+    """Return the arrays of an archive; pickled ones are rejected."""
     if not path.is_file():
-        raise UsageError(f"{path} is no file. Give the path of an .npz archive.")
+        raise UsageError(f"{path} is not a file. Give the path of an .npz archive.")
     try:
         with zipfile.ZipFile(path) as members:
             refuse_bomb(path, path.stat().st_size, sum(member.file_size for member in members.infolist()))
         with np.load(path, allow_pickle=False) as archive:
             table = {name: archive[name] for name in archive.files}
         if not all(isinstance(values, np.ndarray) for values in table.values()):
-            raise ValueError("it holds something else than arrays")
+            raise ValueError("it holds something other than arrays")
         return table
     except HowfarError:
         raise
     except Exception as error:  # archives and array headers fail in many ways
-        raise HowfarError(f"{path} is no readable .npz archive ({error}). Save it anew with numpy.savez.") from None
+        raise HowfarError(f"{path} is not a readable .npz archive ({error}). Save it again with numpy.savez.") from None
 
 
 def _part(path: Path, table: dict[str, NDArray[Any]], part: str, *, first_id: int) -> Data:
@@ -133,12 +134,12 @@ def _part(path: Path, table: dict[str, NDArray[Any]], part: str, *, first_id: in
 
 
 def _target(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
-    """Return classes, one an image, or numbers, one or several a pixel, channels first."""
+    """Return one class per image, or one or several numbers per pixel, channels first."""
     if np.issubdtype(values.dtype, np.integer) and values.ndim == 1:
         if (values < 0).any():
-            raise HowfarError(f"{where} must hold whole numbers from 0, one per image. Convert it.")
+            raise HowfarError(f"{where} must hold integers from 0, one per image. Convert it.")
         if values.size and int(values.max()) >= MOST_CLASSES:
-            raise HowfarError(f"{where} goes up to {int(values.max())}; classes count from 0. Number them anew.")
+            raise HowfarError(f"{where} goes up to {int(values.max())}. Number classes consecutively from 0.")
         return torch.from_numpy(values.astype(np.int64))
     if np.issubdtype(values.dtype, np.integer) and values.shape[1:] == pixels.shape[2:]:
         return _segments(values, pixels, where)
@@ -150,21 +151,19 @@ def _target(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
         if maps.ndim == 4 and maps.shape[2:] == pixels.shape[2:]:
             return maps
     raise HowfarError(
-        f"{where} must hold whole numbers from 0, one per image or pixel, or real numbers for every pixel. Convert it."
+        f"{where} must hold integers from 0, one per image or pixel, or real numbers for every pixel. Convert it."
     )
 
 
 def _segments(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
-    whole = np.issubdtype(values.dtype, np.integer) and values.shape == (len(pixels), *pixels.shape[2:])
-    if not whole or values.min() < 0 or values.max() > arrays.VOID:
-        raise HowfarError(
-            f"{where} must hold a class from 0 to 254 for every pixel, 255 where there is none. Convert it."
-        )
+    is_map = np.issubdtype(values.dtype, np.integer) and values.shape == (len(pixels), *pixels.shape[2:])
+    if not is_map or values.min() < 0 or values.max() > arrays.VOID:
+        raise HowfarError(f"{where} must hold a class from 0 to 254 for every pixel, or 255 for none. Convert it.")
     return torch.from_numpy(values.astype(np.uint8))
 
 
 def to_pixels(values: NDArray[Any], where: str) -> Tensor:
-    """Return uint8 images of any usual layout as (n, channels, height, width)."""
+    """Return uint8 images in any supported layout as (n, channels, height, width)."""
     if values.dtype != np.uint8 or values.ndim not in (3, 4) or 0 in values.shape:
         raise HowfarError(f"{where} must be uint8 images, (n, h, w), (n, h, w, c) or (n, c, h, w). Convert it.")
     if values.ndim == 3:
@@ -172,5 +171,5 @@ def to_pixels(values: NDArray[Any], where: str) -> Tensor:
     elif values.shape[-1] in (1, 3):
         values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
     if values.shape[1] not in (1, 3):
-        raise HowfarError(f"{where} has {values.shape[1]} channels. Only 1 and 3 can be used.")
+        raise HowfarError(f"{where} has {values.shape[1]} channels. Use 1 or 3.")
     return torch.from_numpy(values)

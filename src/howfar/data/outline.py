@@ -1,4 +1,4 @@
-"""What a data set holds, told from its settings, file names and file headers: for dry runs, which load nothing."""
+"""Size and shape of a data set from settings, file names and file headers, for dry runs that load no data."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -29,14 +29,14 @@ FEW = 4  # images of a sample
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """What a data set holds, without the data.
+    """Size and shape of a data set.
 
     Attributes:
-        sample: a few images with the true shape, the true kinds of targets and the first and last class of each. The
-            pixels need not be the data set's own.
+        sample: a few images with the true shape, the true types of targets and the first and last class of each. The
+            pixels may be random.
         train: number of training images.
         test: number of test images.
-        note: what is estimated; empty where nothing is.
+        note: sentence on what is estimated; empty if nothing is.
     """
 
     sample: Splits
@@ -46,7 +46,7 @@ class Outline:
 
 
 def outline(dataset: Spec[Splits]) -> Outline:
-    """Return what a data set holds; a plug-in's, which nothing is known of, is loaded."""
+    """Return the outline of a data set; data sets of plug-ins are loaded."""
     if dataset.name in OUTLINES and dataset.factory.__module__.startswith("howfar."):
         return Spec(dataset.name, dataset.settings, dataset.label, OUTLINES[dataset.name]).build()
     splits = dataset.build()
@@ -60,9 +60,9 @@ def blank(
 
     Args:
         shape: channels, height and width.
-        targets: number of classes by the name of the target.
-        classes: their names.
-        flip: whether learners may mirror the images.
+        targets: number of classes, by name of the target.
+        classes: names of the classes.
+        flip: whether images may be mirrored in training.
     """
     pixels: Pixels = torch.randint(0, 256, (FEW, *shape), dtype=torch.uint8, generator=arrays.seeded(0, "outline"))
     labels = {name: _ends(count) for name, count in targets.items()}
@@ -71,7 +71,7 @@ def blank(
 
 
 def _ends(count: int) -> Tensor:
-    """Return the first and the last of so many classes, in turns."""
+    """Return the first and the last class, alternating."""
     return torch.tensor([0, max(count - 1, 0)] * (FEW // 2))
 
 
@@ -92,7 +92,7 @@ def _rooms(
 def _published(
     name: str, shape: tuple[int, int, int], targets: Mapping[str, int], counts: tuple[int, int], *, flip: bool
 ) -> Callable[..., Outline]:
-    """Return the outline of a public set, whose size is known; an archive of another size is looked into."""
+    """Return the outline of a public data set of known size; the size of an ``.npz`` is read from the file."""
 
     def outlined(root: Path | None = None, download: bool = False) -> Outline:
         found = files.find(root, name, [f"{name}.npz", f"{name}_sample.npz"], download=download)
@@ -133,7 +133,7 @@ def _folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = Tru
     image, gray = decoded(first, size)
     shape = (1 if gray else 3, image.shape[1], image.shape[2])
     targets = {"label": len(classes)} if classes else {}
-    note = "the images' shape is that of the first one." if not size or gray else ""
+    note = "the image shape is taken from the first image." if not size or gray else ""
     return Outline(blank(shape, targets, classes, flip=flip), train, test, note)
 
 
@@ -142,7 +142,7 @@ def _taskonomy(
     skip_broken: bool = False, flip: bool = True,
 ) -> Outline:  # fmt: skip
     splits, train, test, estimated = counted_views(root, tuple(domains), size, split, test_share, flip=flip)
-    note = "the number of views is estimated from a part of the buildings." if estimated else ""
+    note = "the number of views is estimated from some of the buildings." if estimated else ""
     return Outline(splits, train, test, note)
 
 

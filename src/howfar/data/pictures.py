@@ -1,4 +1,4 @@
-"""Image files from outside: only formats that decode without running anything, and no more pixels than can be meant."""
+"""Untrusted image files: only formats that decode without running code, and a limited number of pixels."""
 
 from pathlib import Path
 
@@ -7,29 +7,29 @@ from PIL import Image, ImageOps
 
 from howfar.errors import HowfarError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF")  # not EPS: Pillow hands it to Ghostscript
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF")  # not EPS, which Pillow passes to Ghostscript
 LARGEST = 100_000_000  # pixels
-BITS = 0x0102  # a tag of TIFF
-INNER = {0x8769, 0x8825}  # groups of tags: EXIF's own, GPS
-TAGS = INNER | {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}  # what is no layout
+BITS = 0x0102  # TIFF tag BitsPerSample
+INNER = {0x8769, 0x8825}  # sub-IFDs: EXIF, GPS
+TAGS = INNER | {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}  # tags other than layout
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_picture(
     path: Path, *, upright: bool = False, least: int = 0
 ) -> Image.Image:  # fmt: skip
-    """Return the (first) image in a file, decoded, in the mode it has.
+    """Return the (first) image in a file, decoded, in its own mode.
 
-    Its ``info`` says the number of ``frames``, the ``format``, and the ``bits`` of a color; ``exif`` is there for TIFF
-    too, and ``dropped`` says that it could not be read and was left out.
+    Its ``info`` holds the number of ``frames``, the ``format``, and the ``bits`` per channel. ``exif`` is set for TIFF,
+    too, and ``dropped`` is set if EXIF could not be read and was removed.
 
     Args:
         path: of the file.
-        upright: turn it as its EXIF orientation says.
-        least: if above 0, a smaller version will do, with sides of so many pixels at least.
+        upright: apply the EXIF orientation.
+        least: if above 0, allow a reduced version with sides of at least this many pixels.
 
     Raises:
-        HowfarError: for what is no such image, is cut short, or would not fit into memory.
+        HowfarError: if the file is not a supported image, is truncated, or is too large.
     """
     formats = _formats(path)
     try:
@@ -41,25 +41,25 @@ def read_picture(
             frames = getattr(raw, "n_frames", 1)
             raw.load()
             raw.info |= {"frames": frames, "format": raw.format, "bits": _bits(raw)}
-            _mend_exif(raw)
+            _repair_exif(raw)
             return ImageOps.exif_transpose(raw) if upright else raw.copy()
     except Exception as error:  # decoders fail in many ways
-        raise HowfarError(f"{path} is no readable image ({error}). Repair or remove it.") from None
+        raise HowfarError(f"{path} is not a readable image ({error}). Repair or remove it.") from None
 
 
 def _bits(image: Image.Image) -> int:
-    """Return how many bits of a color a file holds; Pillow reads 8 of more, without a word."""
+    """Return the bits per channel of a file; Pillow silently reduces more than 8 to 8."""
     found = getattr(image, "tag_v2", {}).get(BITS) or image.info.get("bit_depth") or 8
     return int(max(found)) if isinstance(found, tuple | list) else int(found)
 
 
-def _mend_exif(image: Image.Image) -> None:
-    """Put the EXIF of a TIFF where other formats have it, and leave out what cannot be read or written again."""
+def _repair_exif(image: Image.Image) -> None:
+    """Move the EXIF of a TIFF to where other formats have it, and drop EXIF that cannot be read or written."""
     try:
-        if image.format != "TIFF" and image.info.get("exif"):  # what Pillow has read before raises nothing any more
-            whole = Image.Exif()
-            whole.load(image.info["exif"])
-            whole.tobytes()
+        if image.format != "TIFF" and image.info.get("exif"):  # reload: Pillow reports errors only once
+            exif = Image.Exif()
+            exif.load(image.info["exif"])
+            exif.tobytes()
         found = image.getexif()
         if image.format == "TIFF":
             kept = Image.Exif()
@@ -67,14 +67,14 @@ def _mend_exif(image: Image.Image) -> None:
                 kept[tag] = found.get_ifd(tag) if tag in INNER else found[tag]
             if len(kept):
                 image.info["exif"] = kept.tobytes()
-    except Exception:  # it may be anything at all
+    except Exception:  # malformed EXIF fails in many ways
         for name in ("exif", "Raw profile type exif"):
             image.info.pop(name, None)
         image.info["dropped"] = "EXIF"
 
 
 def _formats(path: Path) -> tuple[str, ...]:
-    """Return the formats that a file may have; HEIF is read where its reader is installed."""
+    """Return the allowed formats of a file; HEIF needs its reader installed."""
     if path.suffix.lower() not in (".heic", ".heif"):
         return FORMATS
     try:
@@ -86,21 +86,21 @@ def _formats(path: Path) -> tuple[str, ...]:
 
 
 def read_rgb(path: Path) -> tuple[Image.Image, bool]:
-    """Return an image upright, in 8-bit RGB, and whether its file is gray.
+    """Return an image rotated upright, in 8-bit RGB, and whether its file is grayscale.
 
-    16 bits become 8 by their share of the full scale; transparency is dropped.
+    16-bit values are scaled to 8 bits; transparency is dropped.
 
     Raises:
-        HowfarError: as ``read_picture``, and for modes that do not say what is white.
+        HowfarError: as ``read_picture``, and for modes without a defined white level.
     """
     image = read_picture(path, upright=True)
     gray = image.mode in GRAY
     if gray and image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise HowfarError(f"{path} has more than 16 bits a pixel. Save it with 8 or 16.")
+            raise HowfarError(f"{path} has more than 16 bits per pixel. Save it with 8 or 16.")
         image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
     try:
         return image.convert("RGB"), gray
     except ValueError:
-        raise HowfarError(f"{path} is in mode {image.mode}, which has no one meaning in RGB. Convert it.") from None
+        raise HowfarError(f"{path} is in mode {image.mode}, which has no unique RGB conversion. Convert it.") from None

@@ -1,4 +1,4 @@
-"""A memory-mapped cache of rows that are read one by one, and an interrupted reading that goes on."""
+"""A memory-mapped cache of rows that can be filled in several runs."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.errors import HowfarError
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
-PIECE = 256  # rows that are read between two marks
+PIECE = 256  # rows between two updates of the marks
 
 
 class Rows:
-    """One memory-mapped array a column, and a mark for every row: 0 to do, 1 there, 2 broken.
+    """One memory-mapped array per column, and a mark for every row: 0 missing, 1 complete, 2 broken.
 
     Args:
         folder: of this selection of views.
@@ -36,24 +36,24 @@ class Rows:
         self.open: dict[str, NDArray[Any]] = {}
 
     def missing(self) -> Iterator[list[int]]:
-        """Yield rows to do, some at a time; broken ones are tried anew."""
+        """Yield chunks of rows to read, including broken ones."""
         todo = np.flatnonzero(self.marks != 1).tolist()
         for part in arrays.chunks(len(todo), PIECE):
             yield todo[part]
 
     def write(self, row: int, values: Mapping[str, Tensor]) -> None:
-        """Keep one row."""
+        """Write one row."""
         for name, value in values.items():
             array = value.numpy()
             with self.lock:
                 if name not in self.open:
                     self.open[name] = self._open(name, (self.count, *array.shape), array.dtype)
             if self.open[name].shape[1:] != array.shape:
-                raise HowfarError(f"a file of {name} has another length than the others.")
+                raise HowfarError(f"a file of {name} has a different length than the others.")
             self.open[name][row] = array
 
     def mark(self, rows: Iterable[int], faults: Mapping[int, str]) -> None:
-        """Note, once they are on disk, which rows are there."""
+        """Flush the rows to disk, then mark them."""
         for array in self.open.values():
             array.flush()  # type: ignore[attr-defined]
         for row in rows:
@@ -61,7 +61,7 @@ class Rows:
         self.marks.flush()
 
     def columns(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Return all columns, and the rows that are not broken."""
+        """Return all columns, and the indices of complete rows."""
         found = {
             path.stem: torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
             for path in sorted(self.folder.glob("*.npy"))
@@ -73,6 +73,6 @@ class Rows:
         path = self.folder / f"{name}.npy"
         if path.is_file():
             return np.load(path, mmap_mode="r+", allow_pickle=False)
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             np.lib.format.open_memmap(draft, mode="w+", dtype=dtype, shape=shape).flush()
         return np.load(path, mmap_mode="r+", allow_pickle=False)

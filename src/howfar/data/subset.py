@@ -1,4 +1,4 @@
-"""Class-balanced subsets and splits: seeded, and the same whatever the order of the images."""
+"""Class-balanced subsets and splits: seeded and independent of the order of the images."""
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from howfar.errors import HowfarError, UsageError
 
 
 def balanced(data: Data, limit: int | None, *, seed: int = 0, target: str | None = None) -> Data:
-    """Return ``limit`` images, as evenly spread over the classes as the data allow.
+    """Return a subset of ``limit`` images, balanced over the classes as far as possible.
 
     Args:
-        data: any set; without classes images are drawn at random.
-        limit: how many images; None or more than there are: all of them.
-        seed: which images.
-        target: the classes to balance; None takes the data's own. Where it is no class, the data's own count.
+        data: any set; without classes, images are drawn at random.
+        limit: number of images; None or more than available takes all.
+        seed: of the choice.
+        target: name of the classes to balance; None, or a target that is not a class, selects ``data.classes``.
 
     Raises:
         UsageError: if ``limit`` is smaller than the number of classes.
@@ -28,18 +28,18 @@ def balanced(data: Data, limit: int | None, *, seed: int = 0, target: str | None
         return data.take(_shuffled(data, torch.arange(len(data)), seed)[:limit].sort().values)
     count = len(labels.unique())
     if limit < count:
-        raise UsageError(f"{limit} images cannot hold {count} classes. Take at least {count}.")
+        raise UsageError(f"{limit} images cannot hold {count} classes. Use at least {count}.")
     ranks = torch.empty(len(data), dtype=torch.int64)
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         ranks[_shuffled(data, members, seed)] = torch.arange(len(members))
-    # Rank first, label second: every class gives its first image before any gives its second.
+    # By rank, then label: the first image of every class precedes the second of any.
     order = np.lexsort((data.ids.numpy(), labels.numpy(), ranks.numpy()))
     return data.take(torch.from_numpy(order[:limit].copy()).sort().values)
 
 
 def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") -> tuple[Data, Data]:
-    """Split off ``share`` of every class: returns (the rest, the share).
+    """Split off ``share`` of every class; returns (rest, share).
 
     Raises:
         HowfarError: if a class has fewer than two images.
@@ -50,7 +50,7 @@ def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") ->
         members = (labels == label).nonzero().flatten()
         if len(members) < 2:
             raise HowfarError(
-                f"class {int(label)} has one image only, so it cannot serve in training and test. Add images to it."
+                f"class {int(label)} has only one image, so it cannot be in training and test set. Add images to it."
             )
         count = min(max(round(share * len(members)), 1), len(members) - 1)
         inside[_shuffled(data, members, seed)[:count]] = True
@@ -60,15 +60,15 @@ def halves(data: Data, share: float, *, seed: int = 0, target: str = "label") ->
 def held_back(
     data: Data, limit: int | None, count: int, *, target: str | None = None
 ) -> tuple[Data, Data | None, Data | None]:
-    """Return a training set, and two disjoint halves of ``count`` images that are kept back from it.
+    """Return a training set, and two disjoint halves of ``count`` held-out images.
 
-    The training set is the one that ``balanced`` gives, as long as enough other images are left.
+    The training set is that of ``balanced`` if enough other images remain.
 
     Args:
         data: all training images.
-        limit: size of the training set; None takes all that is left.
-        count: images to keep back, but never more than a fifth of all; odd ones count for the second half. None are
-            kept back where that is too few to show every class in both halves.
+        limit: size of the training set; None takes all remaining images.
+        count: number of images to hold out, at most a fifth of all; if odd, the second half is larger. None are held
+            out if they are too few for every class to be in both halves.
         target: as in ``balanced``.
     """
     count = min(count, len(data) // 5)
@@ -85,7 +85,7 @@ def held_back(
 
 
 def _labels(data: Data, target: str | None) -> Tensor | None:
-    """Return the classes to balance; None where there are none."""
+    """Return the classes to balance; None if there are none."""
     for name in (target, data.classes):
         if name in data.targets and data.targets[name].ndim == 1 and not data.targets[name].is_floating_point():
             return data.targets[name]

@@ -22,7 +22,7 @@ def svhn(root: Path | None = None, download: bool = False) -> Splits:
 
     Args:
         root: a folder with ``train_32x32.mat`` and ``test_32x32.mat`` or ``svhn.npz``, or that file.
-        download: fetch the files where they are missing.
+        download: download missing files.
     """
     found = files.find(root, "svhn", ["svhn.npz", *HASHES], download=download)
     if found is not None and found.suffix == ".npz":
@@ -35,7 +35,7 @@ def svhn(root: Path | None = None, download: bool = False) -> Splits:
         if not (folder / file).exists() and not download:
             raise files.missing("svhn", root, file)
         path = folder / file if (folder / file).exists() else files.fetch(URL + file, checksum, folder)
-        files.check(path, checksum)  # SciPy's reader may crash on a file of which a few bytes are wrong
+        files.check(path, checksum)  # SciPy's reader may crash on corrupt files
         parts.append(_read(path, first_id=len(parts[0]) if parts else 0))
     return Splits(parts[0], parts[1], classes=tuple("0123456789"), flip=False)
 
@@ -48,7 +48,7 @@ def _read(path: Path, first_id: int) -> Data:
         pixels = np.ascontiguousarray(table["X"].transpose(3, 2, 0, 1))
         labels = table["y"].flatten().astype(np.int64) % 10  # the files call the digit zero "10"
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise HowfarError(f"{path} is no readable SVHN file ({error}). Delete it and fetch it again.") from None
+        raise HowfarError(f"{path} is not a readable SVHN file ({error}). Delete it and fetch it again.") from None
     return Data(
         pixels=torch.from_numpy(pixels),
         targets={"label": torch.from_numpy(labels)},

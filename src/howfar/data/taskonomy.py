@@ -1,7 +1,7 @@
-"""Taskonomy's layout on disk: ``ROOT/<domain>/<building>/point_<P>_view_<V>_domain_<name>.png``, and no other order.
+"""Taskonomy's layout on disk: ``ROOT/<domain>/<building>/point_<P>_view_<V>_domain_<name>.png``.
 
-Zamir et al., Taskonomy, CVPR 2018; Omnidata (Eftekhar et al., ICCV 2021) keeps the layout. Buildings are the unit of
-the splits, so that no place is learned and tested.
+Zamir et al., Taskonomy, CVPR 2018; Omnidata (Eftekhar et al., ICCV 2021) has the same layout. Splits are by building,
+so that no location is in both training and test set.
 """
 
 import csv
@@ -26,11 +26,11 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import LARGEST_SIDE, Joined
 
-VERSION = 2  # 2: no values where there is no surface; normals point up and towards the camera
+VERSION = 2  # 2: no values without a surface; normals point up and toward the camera
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"point_(\d+)_view_(\d+)_domain_\w+\.(?:png|npy)")
-LISTED = 50_000  # files that are listed for an outline, before the rest is estimated
-FLAT = ""  # building of a root that has no such level
+LISTED = 50_000  # files to list for an outline before the rest is estimated
+FLAT = ""  # building of a root without this level
 
 
 View = tuple[str, int, int]  # building, point, view
@@ -45,24 +45,24 @@ def taskonomy(
     skip_broken: bool = False,
     flip: bool = True,
 ) -> Splits:
-    """Taskonomy and Omnidata, as their tools lay them out; targets under Taskonomy's names.
+    """Taskonomy and Omnidata, as downloaded by their tools; targets have Taskonomy's names.
 
-    Views that lack one of the wanted domains are left out. Where a view's ``mask_valid`` is 0 or its depth 65535, there
-    is no surface, and every domain that depends on geometry is NaN, whatever its own file holds. What was read is kept
-    beside the data sets' cache, memory-mapped, and an interrupted reading goes on where it stopped.
+    Views that lack a requested domain are left out. Pixels with ``mask_valid`` 0 or depth 65535 have no surface, and
+    every geometric domain is NaN there, whatever its own file holds. Decoded views are cached in a memory-mapped file
+    in the data folder, and an interrupted run resumes there.
 
     Args:
         root: the folder that holds ``rgb`` and the other domains.
-        domains: targets to read, joined by ``+``; none takes all that the folder has.
-        size: side of the images in pixels; they are made square by cutting the longer side.
+        domains: targets to read, joined by ``+``; empty takes all in the folder.
+        size: side of the images in pixels, after a center crop to a square.
         split: CSV of buildings with columns id, train, val and test, as published; None splits the buildings by
-            ``test_share``, or the points where there is one building.
-        test_share: share of buildings for testing where nobody says which.
-        skip_broken: leave out views with a broken or missing file, and say how many, instead of stopping.
-        flip: whether learners may mirror the images.
+            ``test_share``, or the points if there is only one building.
+        test_share: share of buildings for testing if there is no ``split``.
+        skip_broken: leave out views with a broken file and report their number, instead of stopping.
+        flip: whether images may be mirrored in training.
 
     Raises:
-        UsageError: if nothing is there; HowfarError: for a broken file, which is named.
+        UsageError: if there are no views; HowfarError: for a broken file, which is named.
     """
     wanted = _wanted(root, domains)
     found = views(root, wanted)
@@ -77,10 +77,12 @@ def taskonomy(
 def counted(
     root: Path, domains: tuple[str, ...], size: int, split: Path | None, test_share: float, *, flip: bool
 ) -> tuple[Splits, int, int, bool]:
-    """Return a few views, about how many train and test, and whether that is estimated; lists a part of the folders.
+    """Return a few views, the numbers of training and test views, and whether they are estimated.
+
+    Lists only some of the folders if there are many files.
 
     Raises:
-        UsageError: if nothing is there.
+        UsageError: if there are no views.
     """
     wanted = _wanted(root, domains)
     base = root / "rgb"
@@ -104,7 +106,7 @@ def counted(
 
 
 def _test_count(counts: dict[str, int], split: Path | None, share: float) -> int:
-    """Return how many views test, as ``_test_views`` chooses them, from the number of views of every building."""
+    """Return the number of test views, chosen as in ``_test_views``, from the number of views per building."""
     if split is not None:
         flags = read_split(split)
         return sum(count for name, count in counts.items() if flags.get(name) == "test")
@@ -115,7 +117,7 @@ def _test_count(counts: dict[str, int], split: Path | None, share: float) -> int
 
 
 def _few(tables: dict[str, dict[View, Path]], chosen: list[View], size: int) -> Data:
-    """Return views read from their files."""
+    """Return the decoded views."""
     columns = {
         name: torch.stack([decoded(name, table[view], size) for view in chosen]) for name, table in tables.items()
     }
@@ -130,7 +132,9 @@ def views(root: Path, domains: Iterable[str]) -> list[View]:
 
 def _wanted(root: Path, domains: tuple[str, ...]) -> tuple[str, ...]:
     if not (root / "rgb").is_dir():
-        raise UsageError(f"{root} has no folder rgb, so it is not laid out like Taskonomy. Give the folder above rgb.")
+        raise UsageError(
+            f"{root} has no folder rgb, so it does not have Taskonomy's layout. Give the folder that contains rgb."
+        )
     here = tuple(name for name in DOMAINS if (root / name).is_dir())
     for name in domains:
         if name not in DOMAINS:
@@ -138,7 +142,7 @@ def _wanted(root: Path, domains: tuple[str, ...]) -> tuple[str, ...]:
         if name not in here:
             raise UsageError(f"{root} has no folder {name}. It has: {', '.join(here) or 'none'}.")
     if not (domains or here):
-        raise UsageError(f"{root} has images but no target that is known: {', '.join(DOMAINS)}.")
+        raise UsageError(f"{root} has images but no known target. Known: {', '.join(DOMAINS)}.")
     return domains or here
 
 
@@ -163,9 +167,7 @@ def _test_views(found: list[View], split: Path | None, share: float) -> set[View
         flags = read_split(split)
         unknown = [building for building in buildings if building not in flags]
         if unknown:
-            raise UsageError(
-                f"{split} says nothing of building '{unknown[0]}'. Take the list that belongs to the data."
-            )
+            raise UsageError(f"{split} does not list building '{unknown[0]}'. Use the split that belongs to the data.")
         chosen = {view for view in found if flags[view[0]] == "test"}
     elif len(buildings) > 1:
         last = set(sorted(buildings, key=_draw)[: max(round(share * len(buildings)), 1)])
@@ -180,10 +182,10 @@ def _test_views(found: list[View], split: Path | None, share: float) -> set[View
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """Return ``train``, ``val`` or ``test`` for every building of a published list, whatever its line ends.
+    """Return ``train``, ``val`` or ``test`` for every building of a published split, with any line endings.
 
     Raises:
-        HowfarError: if the file is no such list.
+        HowfarError: if the file is not such a list.
     """
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
@@ -194,13 +196,15 @@ def read_split(path: Path) -> dict[str, str]:
     for row in rows:
         parts = [part for part in ("train", "val", "test") if (row.get(part) or "").strip() == "1"]
         if not row.get("id") or not parts:
-            raise HowfarError(f"{path} lacks a column id, train, val or test, or a building has no part. Mend it.")
+            raise HowfarError(
+                f"{path} lacks a column id, train, val or test, or a building is in no split. Correct it."
+            )
         found[str(row["id"]).strip()] = parts[0]
     return found
 
 
 def _read(root: Path, chosen: list[View], domains: tuple[str, ...], size: int, skip_broken: bool) -> Data:
-    """Return views, memory-mapped from the cache; what it lacks is read into it first."""
+    """Return views, memory-mapped from the cache, after reading missing ones into it."""
     tables = {name: _files(root, name) for name in ("rgb", *domains)}
     masks = {name: _files(root, name) for name in (MASK, *DEPTHS) if (root / name).is_dir()}
     stamps = {
@@ -224,14 +228,14 @@ def _read(root: Path, chosen: list[View], domains: tuple[str, ...], size: int, s
         with ThreadPoolExecutor(arrays.cores()) as pool:
             list(pool.map(fill, rows))
         if faults and not skip_broken:
-            raise HowfarError(f"{faults[min(faults)]} Or leave such files out with skip_broken=true.")
+            raise HowfarError(f"{faults[min(faults)]} To leave out broken files, set skip_broken=true.")
         cache.mark(rows, faults)
         LOG.info("read %d of %d views of %s", int((cache.marks == 1).sum()), len(chosen), root.name)
     columns, good = cache.columns()
     if not len(good):
         raise HowfarError(f"{root}: all {len(chosen)} views are broken. Repair them.")
     if len(good) < len(chosen):
-        LOG.warning("left out %d of %d views of %s, which are broken", len(chosen) - len(good), len(chosen), root.name)
+        LOG.warning("left out %d of %d views of %s with broken files", len(chosen) - len(good), len(chosen), root.name)
     pixels = columns.pop("rgb")
     data = Data(pixels, columns, torch.tensor([_identity(view) for view in chosen]))
     return data if len(good) == len(chosen) else data.take(good)
@@ -243,10 +247,10 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _draw(text: str) -> bytes:
-    """Return what orders names as if by chance, the same on every machine."""
+    """Return a sort key that shuffles names in the same way on every machine."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def _identity(view: View) -> int:
-    """Return the id of a view, which depends on its name alone."""
+    """Return the id of a view, which depends only on its name."""
     return int.from_bytes(_draw(arrays.canonical(list(view)))[:8], "little") >> 1

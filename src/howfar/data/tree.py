@@ -1,4 +1,4 @@
-"""Images in a folder and what their subfolders say: the one reader of ``folder:``, protect, verify and audit."""
+"""Images in a folder tree and their labels by subfolder, for ``folder:``, protect, verify and audit."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,17 +15,17 @@ PARTS = {
     "validation": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 HIDDEN, LINK, LOST, OTHER = "hidden", "linked and not followed", "no file", "of other kinds"
-TOLD = 2  # names of each kind
+LISTED = 2  # names per reason in a summary
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below a folder.
+    """Content of a folder tree.
 
     Attributes:
         names: of all images, with ``/``, sorted.
-        folders: of all subfolders that are read, empty ones too.
-        left_out: why everything else is passed over, by name.
+        folders: of all subfolders that are read, including empty ones.
+        left_out: reasons why everything else is skipped, by name.
     """
 
     names: list[str] = field(default_factory=list)
@@ -34,25 +34,25 @@ class Tree:
 
 
 def read_tree(folder: Path, *, links: bool = False) -> Tree:
-    """Return the images below a folder. Hidden files and macOS's ``__MACOSX`` are passed over.
+    """Return the images in a folder tree. Hidden files and macOS's ``__MACOSX`` are skipped.
 
     Args:
-        folder: where to look.
-        links: whether links to folders are followed; one that leads back is not.
+        folder: root of the tree.
+        links: whether to follow links to folders, except cycles.
 
     Raises:
         UsageError: if there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder. Give the folder that holds your images.")
+        raise UsageError(f"{folder} is not a folder. Give the folder that holds your images.")
     tree = Tree()
-    _walk(folder, "", tree, (folder.resolve(),) if links else None)
+    _scan(folder, "", tree, (folder.resolve(),) if links else None)
     tree.names.sort()
     return tree
 
 
-def _walk(root: Path, inside: str, tree: Tree, chain: tuple[Path, ...] | None, *, hidden: bool = False) -> None:
-    """Note what lies in a folder below ``root``; ``chain`` holds the folders that lead here, None if no link may."""
+def _scan(root: Path, inside: str, tree: Tree, chain: tuple[Path, ...] | None, *, hidden: bool = False) -> None:
+    """Add the content of a subfolder; ``chain`` holds its resolved parents, None if links are not followed."""
     for entry in sorted(os.scandir(root / inside), key=lambda entry: entry.name):
         name = f"{inside}{entry.name}"
         within = hidden or is_hidden(entry.name)
@@ -66,9 +66,9 @@ def _walk(root: Path, inside: str, tree: Tree, chain: tuple[Path, ...] | None, *
                 continue
             if not within:
                 tree.folders.append(name)
-            _walk(root, f"{name}/", tree, further, hidden=within)
+            _scan(root, f"{name}/", tree, further, hidden=within)
         elif within:
-            if image:  # what else is hidden is nobody's picture
+            if image:  # other hidden files are not reported
                 tree.left_out[name] = HIDDEN
         elif not entry.is_file():
             tree.left_out[name] = LOST
@@ -79,53 +79,53 @@ def _walk(root: Path, inside: str, tree: Tree, chain: tuple[Path, ...] | None, *
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name is of a hidden file or folder, or of macOS's leftovers in archives."""
+    """Return whether a name is that of a hidden file or folder, or of macOS metadata in archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def images_of(left_out: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the files that are passed over that may be images."""
+    """Return the skipped files that may be images."""
     return {name: why for name, why in left_out.items() if why != OTHER}
 
 
 def summary(left_out: Mapping[str, str]) -> str:
-    """Return a sentence that counts what was passed over, kind by kind, with the first names; empty if nothing was."""
+    """Return a sentence with the number and first names of skipped files by reason; empty if there are none."""
     kinds: dict[str, list[str]] = {}
     for name, why in left_out.items():
         kinds.setdefault(why, []).append(name)
     texts = [
-        f"{len(names)} {why} ({', '.join(names[:TOLD])}{', …' if len(names) > TOLD else ''})"
+        f"{len(names)} {why} ({', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''})"
         for why, names in sorted(kinds.items())
     ]
     return f"left out: {'; '.join(texts)}" if texts else ""
 
 
 def parts_of(folders: Iterable[str]) -> dict[str, str]:
-    """Return which part of a data set each of the first folders is, by name; empty where they are classes.
+    """Return the split (training, validation, test) of each top-level folder; empty if the folders are classes.
 
-    All of them must be parts: ``train`` beside ``car`` is a class.
+    All of them must be splits: with a sibling ``car``, ``train`` is a class.
 
     Raises:
-        UsageError: if two look like parts and another one does not, or two are the same part.
+        UsageError: if two look like splits and another one does not, or two are the same split.
     """
     names = sorted(set(folders))
     found = {name: PARTS[name.casefold()] for name in names if name.casefold() in PARTS}
     others = [name for name in names if name not in found]
     if len(set(found.values())) < len(found):
-        raise UsageError(f"{' and '.join(found)} are the same part of a data set. Put their images into one folder.")
+        raise UsageError(f"{' and '.join(found)} are the same split of a data set. Merge them into one folder.")
     if others and len(found) > 1:
         raise UsageError(
-            f"{' and '.join(found)} look like parts of a data set, but {others[0]} beside them does not. Move it "
-            "elsewhere, or rename them if they are classes."
+            f"{' and '.join(found)} look like splits of a data set, but {others[0]} does not. Move it elsewhere, or "
+            "rename them if they are classes."
         )
     return {} if others else found
 
 
 def labels_by_folder(names: Sequence[str]) -> dict[str, str]:
-    """Return what images show: the first folder of each, or the one below ``train``, ``val`` and ``test``.
+    """Return labels by subfolder: the top-level folder of each image, or the one in ``train``, ``val`` or ``test``.
 
     Returns:
-        labels by name; empty if all images lie in one folder, or some beside the others' folders (see ``beside``).
+        labels by name; empty if all images are in one folder, or some are outside the subfolders (see ``unlabeled``).
 
     Raises:
         UsageError: as ``parts_of``.
@@ -134,16 +134,16 @@ def labels_by_folder(names: Sequence[str]) -> dict[str, str]:
     return found if len(found) == len(names) and len(set(found.values())) > 1 else {}
 
 
-def beside(names: Sequence[str]) -> str:
-    """Return a sentence that names images beside the folders of others, which take all labels away; empty without."""
+def unlabeled(names: Sequence[str]) -> str:
+    """Return a warning about images outside the class subfolders, which disable labels; empty if there are none."""
     inside = _inside(names)
     found = [name for name in names if not inside[name]] if any(inside.values()) else []
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{found[0]}{more} beside the subfolders: nothing says what it shows. Move it into one." if found else ""
+    return f"{found[0]}{more} outside the subfolders, so there are no labels. Move images into one." if found else ""
 
 
 def _inside(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the folders of each image below the part of the data set that it is in."""
+    """Return the folders of each image below its split."""
     paths = {name: PurePosixPath(name).parts[:-1] for name in names}
     parts = parts_of(path[0] for path in paths.values() if path)
     return {name: path[1:] if path and path[0] in parts else path for name, path in paths.items()}

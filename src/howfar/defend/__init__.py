@@ -1,4 +1,4 @@
-"""Step 3a, what a learner does against protection: one defense a file, all of them named in ``DEFENSES``."""
+"""Step 3a, defenses of the learner: one per file, all of them listed in ``DEFENSES``."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,19 +20,19 @@ from howfar.defend.gaussian import gaussian
 from howfar.defend.gray import gray
 from howfar.defend.jpeg import jpeg
 from howfar.defend.linear_probe import linear_probe
+from howfar.defend.loss_inputs import loss_inputs
 from howfar.defend.median import median
 from howfar.defend.mixup import mixup
 from howfar.defend.orthogonal_projection import orthogonal_projection
 from howfar.defend.randaugment import randaugment
 from howfar.defend.resize import resize
-from howfar.defend.seen import as_seen
 from howfar.defend.sharpen_dct import sharpen_dct
 from howfar.defend.transfer import transfer
 from howfar.defend.ueraser import ueraser
 
 DEFENSES: dict[str, Callable[..., Defense]] = {
     "none": none,
-    # on the images, once
+    # purifiers
     "gray": gray,
     "bdr": bdr,
     "jpeg": jpeg,
@@ -49,7 +49,7 @@ DEFENSES: dict[str, Callable[..., Defense]] = {
     "sharpen-dct": sharpen_dct,
     "at": at,
     "ueraser": ueraser,
-    # with a few clean images, or others
+    # with clean or other images
     "early-stop": early_stop,
     "denoise": denoise,
     "adaptive": adaptive,
@@ -61,7 +61,7 @@ DEFENSES: dict[str, Callable[..., Defense]] = {
     "clean-only": clean_only,
 }
 
-# Ensembles for the worst case: the cheapest sets that reach what all defenses reach; see docs/defenses.md.
+# Ensembles for the worst case: the cheapest sets as effective as all defenses together; see docs/defenses.md.
 ENSEMBLES: dict[str, tuple[str, ...]] = {
     "standard-v1": ("none", "jpeg", "orthogonal-projection:momentum", "dfr"),
 }
@@ -69,10 +69,10 @@ WORST = "standard-v1"
 
 
 def expanded(names: Iterable[str]) -> dict[str, bool]:
-    """Return names of defenses with ensembles spelled out; ``worst`` is the newest one.
+    """Return defenses with ensembles expanded; ``worst`` is the newest ensemble.
 
     Returns:
-        for every defense, whether it was named itself; the others are there because an ensemble was.
+        for every defense, whether it was named explicitly rather than by an ensemble.
     """
     found: dict[str, bool] = {}
     for name in names:
@@ -82,4 +82,4 @@ def expanded(names: Iterable[str]) -> dict[str, bool]:
     return found
 
 
-__all__ = ["DEFENSES", "ENSEMBLES", "WORST", "Chain", "Defense", "Learner", "as_seen", "chained", "expanded"]
+__all__ = ["DEFENSES", "ENSEMBLES", "WORST", "Chain", "Defense", "Learner", "chained", "expanded", "loss_inputs"]

@@ -1,4 +1,4 @@
-"""A learner that knows the method."""
+"""Adaptive denoising."""
 
 from functools import partial
 from typing import Annotated
@@ -11,21 +11,21 @@ from howfar import arrays
 from howfar.arrays import Images
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
-from howfar.defend.denoiser import BATCH, denoised, learned_denoiser
+from howfar.defend.denoiser import BATCH, denoised, train_denoiser
 from howfar.errors import UsageError
 
 VERSION = 1
 
 
 def adaptive(copies: Annotated[int, Field(ge=1)] = 4, steps: Annotated[int, Field(ge=1)] = 400) -> Defense:
-    """Adaptive learner: knows the method but not its seed, protects its own clean images and learns to denoise them.
+    """Adaptive learner: protects its own clean images with the known method, and trains a denoiser on the pairs.
 
-    Every copy of the clean images is protected with another seed; a small U-Net learns from the pairs what such noise
-    looks like, and cleans the training images once.
+    The learner knows the method but not the seed. Every copy of the clean images is protected with another seed; a
+    small U-Net is trained on the pairs and denoises the training images once.
 
     Args:
-        copies: how often the clean images are protected.
-        steps: batches of 64 that the U-Net learns.
+        copies: number of protected copies of the clean images.
+        steps: training steps of the U-Net with batches of 64.
     """
     return Defense(purify=partial(_purify, copies=copies, steps=steps), needs_clean=True)
 
@@ -33,7 +33,7 @@ def adaptive(copies: Annotated[int, Field(ge=1)] = 4, steps: Annotated[int, Fiel
 def _purify(data: Data, learner: Learner, *, copies: int, steps: int) -> Data:
     few, method = learner.few, learner.method
     if method is None:
-        raise UsageError("adaptive: nobody said how the images were protected. Give Learner(method=...).")
+        raise UsageError("adaptive: the protection method is unknown. Give Learner(method=...).")
     protected = [
         method.protect(few, learner.task, generator=learner.generator("method", str(copy)), device=learner.device)
         for copy in range(copies)
@@ -45,4 +45,4 @@ def _purify(data: Data, learner: Learner, *, copies: int, steps: int) -> Data:
         noisy, clean = (arrays.to_images(one.pixels[chosen], learner.device) for one in (protected[copy], few))
         return noisy, clean
 
-    return denoised(data, learned_denoiser(pairs, data.shape, learner, steps=steps), learner.device)
+    return denoised(data, train_denoiser(pairs, data.shape, learner, steps=steps), learner.device)

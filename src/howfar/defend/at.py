@@ -19,14 +19,14 @@ def at(
 ) -> Defense:
     """Adversarial training: the loss on worst-case images within eps (Madry et al., ICLR 2018, arXiv:1706.06083).
 
-    As in APBench: PGD in eval mode, from normal noise with the standard deviation of one step (2/255), then a training
-    step on what it finds. Differs from APBench: the start is projected; a step is 2.5·eps/steps for every eps, where
-    APBench keeps 2/255, with which its L2 attack never gets further than 0.09.
+    As in APBench: PGD in eval mode, from Gaussian noise with the standard deviation of one step (2/255), then a
+    training step on the result. Differs from APBench: the start is projected; a step is 2.5·eps/steps for every eps,
+    whereas APBench keeps 2/255, which limits its L2 attack to 0.09.
 
     Args:
         norm: of the ball.
         eps: its radius, images in [0, 1]; 8/255 is for L∞, 0.5 or 1 for L2.
-        steps: of PGD, each of 2.5·eps/steps; an epoch costs steps + 1 plain ones.
+        steps: of PGD, each of 2.5·eps/steps; an epoch costs as much as steps + 1 plain ones.
     """
     return Defense(around=partial(_around, norm=norm, eps=eps, steps=steps), passes=1.0 + steps)
 

@@ -15,7 +15,7 @@ def bdr(bits: Annotated[int, Field(ge=1, le=8)] = 2) -> Defense:
     """Bit-depth reduction: keeps the highest bits of every pixel (Liu et al., ICML 2023, arXiv:2301.13838).
 
     Args:
-        bits: how many; 8 changes nothing.
+        bits: number of bits to keep; 8 changes nothing.
     """
     return Defense(purify=partial(_reduce, bits=bits))
 

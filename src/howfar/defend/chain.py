@@ -1,4 +1,4 @@
-"""Defenses one after the other, as a person writes them: ``jpeg:75+cutout``."""
+"""Sequences of defenses, written as ``jpeg:75+cutout``."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,8 @@ class Chain:
     """One or more defenses with their settings, before they are built.
 
     Attributes:
-        parts: the first one is nearest to the raw images.
-        optional: whether it is left out where it cannot run, as members of an ensemble are; others are an error there.
+        parts: the first one is applied to the raw images.
+        optional: whether to leave it out if it cannot run, as for members of an ensemble; otherwise that is an error.
     """
 
     parts: tuple[Spec[Defense], ...]
@@ -34,11 +34,11 @@ class Chain:
 
     @property
     def label(self) -> str:
-        """The shortest text that parses to this very chain."""
+        """The shortest text that parses to this chain."""
         return "+".join(part.label for part in self.parts)
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies the result."""
+        """Return the settings that identify the result."""
         keys = [part.key() for part in self.parts]
         return keys[0] if len(keys) == 1 else {"name": "+".join(part.name for part in self.parts), "parts": keys}
 

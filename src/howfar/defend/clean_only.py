@@ -1,4 +1,4 @@
-"""The learner's own clean images alone."""
+"""Training on the learner's clean images only."""
 
 import torch
 
@@ -9,15 +9,15 @@ VERSION = 1
 
 
 def clean_only() -> Defense:
-    """Baseline for defenses that use clean images: trains on the learner's few clean images alone.
+    """Baseline for defenses that use clean images: trains only on the learner's clean images.
 
-    They are repeated to the size of the training set, so that training takes as many steps.
+    They are repeated to the size of the training set, so that the number of steps is the same.
     """
-    return Defense(purify=few_again, needs_clean=True)
+    return Defense(purify=repeated_clean, needs_clean=True)
 
 
-def few_again(data: Data, learner: Learner) -> Data:
-    """Return the learner's clean images, as often as there are protected ones."""
+def repeated_clean(data: Data, learner: Learner) -> Data:
+    """Return the learner's clean images, repeated to the number of protected ones."""
     few = learner.few
     again = torch.arange(max(len(data), len(few))) % len(few)
     return Data(

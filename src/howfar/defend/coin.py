@@ -18,9 +18,8 @@ VERSION = 2
 def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
     """COIN: resamples every pixel from a random nearby position per batch (Li et al., AAAI 2025, arXiv:2311.18403).
 
-    Made against noise that multiplies, such as CUDA. Values between pixels are interpolated; what is beyond a border
-    comes from the opposite one, as SciPy's ``wrap`` has it. A dense target comes from the nearest pixel. Differs from
-    the released code: values are not rounded down to 8 bits.
+    Designed against multiplicative noise such as CUDA. Bilinear interpolation with SciPy's ``wrap`` at the border;
+    dense targets take the nearest pixel. Differs from the released code: values are not rounded down to 8 bits.
 
     Args:
         distance: largest displacement along each axis, in pixels.
@@ -50,13 +49,13 @@ def _displace(
 
 
 def _wrapped(places: Tensor, size: int) -> Tensor:
-    """Return places inside [0, size − 1]; the first and the last pixel count as one, as in SciPy's ``wrap``."""
+    """Return positions wrapped into [0, size − 1] with period size − 1, as in SciPy's ``wrap``."""
     period = max(size - 1, 1)
     return torch.where((places < 0) | (places > size - 1), places % period, places)
 
 
 def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the values at these places, (n, height, width) each; one beyond the last place is never weighted."""
+    """Return the values at these positions, (n, height, width) each; one past the last has weight 0."""
     n, channels, height, width = images.shape
     flat = (rows.long() % height) * width + columns.long() % width
     source = images.permute(0, 2, 3, 1).reshape(n, -1, channels)

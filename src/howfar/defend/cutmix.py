@@ -20,12 +20,12 @@ VERSION = 2
 def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
     """CutMix: pastes a random rectangle of another image into every image (Yun et al., ICCV 2019, arXiv:1905.04899).
 
-    The loss mixes the two targets by area. A dense target is pasted with the rectangle instead. Differs from the
-    released code: every image of a batch gets a rectangle of its own, as in APBench.
+    The loss mixes the two targets by area; dense targets are pasted with the rectangle instead. Differs from the
+    released code: every image of a batch has its own rectangle, as in APBench.
 
     Args:
-        alpha: of the beta distribution that the area is drawn from.
-        share: of the images that are mixed (1 in APBench; the authors mix half of the batches of CIFAR images).
+        alpha: parameter of the beta distribution of the area.
+        share: share of mixed images (1 in APBench; the authors mix half of the batches on CIFAR).
     """
     return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True, mixes=True)
 
@@ -49,14 +49,14 @@ def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:
 
 
 def rectangles(size: tuple[int, ...], area: Tensor, generator: Generator) -> Tensor:
-    """Return True inside one random rectangle an image, (n, height, width).
+    """Return a mask with one random rectangle per image, (n, height, width).
 
-    As in the released code, a side is an even number of pixels, rounded down, and rectangles are cut at the border.
+    As in the released code, sides are rounded down to an even number of pixels, and rectangles are cut at the border.
 
     Args:
         size: height and width.
-        area: wanted share of the image, (n,).
-        generator: of the places.
+        area: of the rectangle as a share of the image, (n,).
+        generator: of the positions.
     """
     inside = []
     for length in size:

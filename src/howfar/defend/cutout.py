@@ -28,13 +28,13 @@ def _cut(task: Task, images: Images, targets: Targets, generator: Generator, *, 
 
 
 def _holes(images: Images, size: int, generator: Generator) -> Tensor:
-    """Return 0 inside each image's square and 1 outside; squares may reach over the border."""
+    """Return 0 inside each image's square and 1 outside; squares may extend past the border."""
     n, _, height, width = images.shape
     side = size or min(height, width) // 2
     inside = []
     for length in (height, width):
-        centre = torch.randint(length, (n, 1), generator=generator)
-        offset = torch.arange(length) - centre + side // 2
+        center = torch.randint(length, (n, 1), generator=generator)
+        offset = torch.arange(length) - center + side // 2
         inside.append((offset >= 0) & (offset < side))
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return (~hole).to(images.device, images.dtype)

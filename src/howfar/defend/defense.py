@@ -1,4 +1,4 @@
-"""A defense: what a learner does to the images, in every batch, and to the network before and after training."""
+"""The defense: purification of the images, a loss wrapper for every batch, changes of the network."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,16 +20,16 @@ from howfar.train import Around, Loss, Recipe, unchanged
 
 @dataclass(frozen=True)
 class Learner:
-    """What a learner knows and has besides the images it trains on.
+    """Resources of a learner besides its training images.
 
     Attributes:
         task: what it learns.
-        recipe: how it trains.
-        seed: of its own randomness.
-        device: where it works.
-        clean: a few clean images with targets, none of which anybody protected; None if it has none.
-        method: how the images were protected, which only ``adaptive`` looks at (the seed stays unknown).
-        given: the protected images as they came; only ``transfer`` looks back at them.
+        recipe: training recipe.
+        seed: of its randomness.
+        device: of its computations.
+        clean: a few clean images with targets; None if it has none.
+        method: the protector, used only by ``adaptive`` (the seed is unknown).
+        given: the protected images before purification, used only by ``transfer``.
     """
 
     task: Task
@@ -48,11 +48,11 @@ class Learner:
             UsageError: if there are none.
         """
         if self.clean is None or not len(self.clean):
-            raise UsageError("this defense needs clean images, and none are held back. Give --set held_out=1000.")
+            raise UsageError("this defense needs clean images, and none are held out. Give --set held_out=1000.")
         return self.clean
 
     def generator(self, *names: str) -> Generator:
-        """Return randomness of its own."""
+        """Return a generator for one purpose."""
         return arrays.seeded(self.seed, "learner", *names)
 
 
@@ -62,17 +62,17 @@ View = Callable[[Task, Images, Targets, Generator], tuple[Images, Targets]]
 Make = TypeVar("Make", bound=Callable[..., "Defense"])
 
 
-def as_they_are(data: Data, learner: Learner) -> Data:
+def identity(data: Data, learner: Learner) -> Data:
     """Return the images unchanged."""
     return data
 
 
 def nothing(model: nn.Module, data: Data, learner: Learner) -> None:
-    """Leave the network as it is."""
+    """Do not change the network."""
 
 
 def published(**settings: object) -> Callable[[Make], Make]:
-    """Mark an entry of the defenses' table with the published settings that are not its defaults: ``name[paper]``."""
+    """Mark an entry of ``DEFENSES`` with published settings that differ from its defaults, for ``name[paper]``."""
 
     def marked(make: Make) -> Make:
         vars(make)["published"] = settings
@@ -83,21 +83,21 @@ def published(**settings: object) -> Callable[[Make], Make]:
 
 @dataclass(frozen=True)
 class Defense:
-    """What a learner does against protection.
+    """A defense of the learner.
 
     Attributes:
-        purify: applied once to the whole training set.
-        fits: whether ``purify`` learns from that set, so that what it does to an image depends on all others.
-        around: what becomes of the loss in every batch; mixes, views and adversaries live here.
-        before: changes the network in place before it is trained.
-        after: changes it in place once it is.
-        selects: take the network of the epoch that does best on clean validation images, not the last one.
-        needs_clean: whether it takes a few clean images.
-        needs_labels: whether it takes one class an image.
-        moves_targets: whether it mixes targets or moves them with the images, which takes a single one.
-        mixes: whether the loss has two targets an image. The paper's release reports no training loss then, and takes
-            the loss of one more pass for the baseline of SAL.
-        passes: about how many training passes an epoch takes, for estimates; plain training takes one.
+        purify: applied once to the training set.
+        fits: whether ``purify`` is fitted to that set, so that its effect on an image depends on all others.
+        around: wrapper around the loss in every batch, for mixing, augmentation and adversarial training.
+        before: modifies the network in place before training.
+        after: modifies it in place after training.
+        selects: use the epoch with the best result on clean validation images instead of the last one.
+        needs_clean: whether it needs clean images.
+        needs_labels: whether it needs one class per image.
+        moves_targets: whether it mixes targets or transforms them with the images, which supports a single target only.
+        mixes: whether the loss has two targets per image. The paper's released code then has no training loss, and
+            takes the loss of one more pass as the baseline of SAL.
+        passes: cost of an epoch in training passes, for estimates; plain training takes one.
 
     Example:
         >>> from howfar import DATASETS, DEFENSES
@@ -108,7 +108,7 @@ class Defense:
         Data(100 images of 1×16×16; targets: label)
     """
 
-    purify: Purify = as_they_are
+    purify: Purify = identity
     around: Around = unchanged
     before: Change = nothing
     after: Change = nothing
@@ -127,10 +127,10 @@ def none() -> Defense:
 
 
 def chained(parts: Sequence[Defense]) -> Defense:
-    """Return all of them, the first one nearest to the raw images."""
+    """Return the composition of defenses, the first one applied to the raw images."""
 
     def purify(data: Data, learner: Learner) -> Data:
-        return reduce(lambda seen, part: part.purify(seen, learner), parts, data)
+        return reduce(lambda so_far, part: part.purify(so_far, learner), parts, data)
 
     def around(inner: Loss, done: float) -> Loss:
         return reduce(lambda loss, part: part.around(loss, done), reversed(parts), inner)
@@ -158,10 +158,10 @@ def chained(parts: Sequence[Defense]) -> Defense:
 
 
 def image_by_image(change: Callable[[Images], Images]) -> Purify:
-    """Return a purifier from what happens to images in [0, 1]; the result is rounded to 8 bits.
+    """Return a purifier from a function of images in [0, 1]; the result is rounded to 8 bits.
 
     Args:
-        change: returns as many images of the same shape.
+        change: returns images of the same shape.
     """
 
     def purify(data: Data, learner: Learner) -> Data:
@@ -176,14 +176,14 @@ def image_by_image(change: Callable[[Images], Images]) -> Purify:
 
 
 def each_batch(view: View) -> Around:
-    """Return what shows the network another view of every image in every batch."""
+    """Return a loss wrapper that transforms images and targets in every batch."""
 
     def around(inner: Loss, done: float) -> Loss:
         def loss(
             task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
         ) -> PerExample:  # fmt: skip
-            seen, meant = view(task, images, targets, generator)
-            return inner(task, model, seen, meant, generator)
+            changed, moved = view(task, images, targets, generator)
+            return inner(task, model, changed, moved, generator)
 
         return loss
 
@@ -191,5 +191,5 @@ def each_batch(view: View) -> Around:
 
 
 def is_dense(targets: Targets) -> bool:
-    """Return whether there is a target for every pixel."""
+    """Return whether the target is dense."""
     return isinstance(targets, torch.Tensor) and targets.ndim > 2

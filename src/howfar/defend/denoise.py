@@ -1,4 +1,4 @@
-"""A denoiser from the learner's own clean images."""
+"""Denoising with a network trained on the learner's clean images."""
 
 from functools import partial
 from typing import Annotated
@@ -12,21 +12,21 @@ from howfar import arrays
 from howfar.arrays import Images
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
-from howfar.defend.denoiser import BATCH, denoised, learned_denoiser
+from howfar.defend.denoiser import BATCH, denoised, train_denoiser
 from howfar.spec import Eps
 
 VERSION = 1
-CELLS = (1, 2, 4, 8)  # sides of the squares in which random noise is constant, in pixels
+CELLS = (1, 2, 4, 8)  # sides of squares of constant random noise, in pixels
 
 
 def denoise(eps: Eps = 8 / 255, steps: Annotated[int, Field(ge=1)] = 400) -> Defense:
     """Denoising: a small U-Net, trained on a few clean images, denoises the training images once.
 
-    It has never seen the protector's noise, but noise of the same size that is constant on squares of 1 to 8 pixels.
+    It is trained without the protector's noise, on noise of the same size that is constant on squares of 1 to 8 pixels.
 
     Args:
-        eps: largest noise of a pixel.
-        steps: batches of 64 that the U-Net learns.
+        eps: L∞ radius of the noise.
+        steps: training steps of the U-Net with batches of 64.
     """
     return Defense(purify=partial(_purify, eps=eps, steps=steps), needs_clean=True)
 
@@ -39,7 +39,7 @@ def _purify(data: Data, learner: Learner, *, eps: float, steps: int) -> Data:
         clean = arrays.to_images(few.pixels[chosen], learner.device)
         return (clean + random_noise(clean, eps, generator)).clamp(0, 1), clean
 
-    return denoised(data, learned_denoiser(pairs, data.shape, learner, steps=steps), learner.device)
+    return denoised(data, train_denoiser(pairs, data.shape, learner, steps=steps), learner.device)
 
 
 def random_noise(images: Images, eps: float, generator: Generator) -> Tensor:

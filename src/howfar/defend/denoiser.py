@@ -1,4 +1,4 @@
-"""A small network that takes noise off images: what ``denoise`` and ``adaptive`` train."""
+"""The denoising network of ``denoise`` and ``adaptive``."""
 
 from collections.abc import Callable
 
@@ -12,20 +12,20 @@ from howfar.defend.defense import Learner
 from howfar.protect.unet import noise_net
 
 WIDTH = 16
-LARGEST = 32 / 255  # of what is taken off a pixel
+LARGEST = 32 / 255  # maximum change of a pixel
 BATCH = 64
 
 Pairs = Callable[[Generator], tuple[Images, Images]]  # noisy and clean images of a batch, on the learner's device
 
 
-def learned_denoiser(pairs: Pairs, shape: tuple[int, int, int], learner: Learner, *, steps: int) -> nn.Module:
-    """Return a U-Net that predicts the noise in an image, trained on pairs by the mean absolute error.
+def train_denoiser(pairs: Pairs, shape: tuple[int, int, int], learner: Learner, *, steps: int) -> nn.Module:
+    """Train a U-Net to predict the noise in an image, with the mean absolute error.
 
     Args:
         pairs: returns a batch.
         shape: of an image.
-        learner: whose randomness and device are used.
-        steps: of Adam, the learning rate falling to zero along a cosine.
+        learner: provides randomness and device.
+        steps: Adam steps, with a cosine schedule to zero.
     """
     generator = learner.generator("denoiser")
     net = noise_net(shape, WIDTH, LARGEST, generator=generator).to(learner.device)
@@ -42,7 +42,7 @@ def learned_denoiser(pairs: Pairs, shape: tuple[int, int, int], learner: Learner
 
 
 def denoised(data: Data, net: nn.Module, device: torch.device) -> Data:
-    """Return the images with the predicted noise taken off."""
+    """Return the images minus the predicted noise."""
     pixels: Pixels = arrays.empty_pixels(data.pixels.shape)
     for part in arrays.chunks(len(data), 512):
         images = arrays.to_images(data.pixels[part], device)

@@ -11,7 +11,7 @@ from torch import nn
 from howfar import arrays
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner, published
-from howfar.defend.linear_probe import Labels, Values, put_head, seen_features
+from howfar.defend.linear_probe import Labels, Values, head_inputs, put_head
 
 VERSION = 1
 STRENGTHS = (1.0, 0.1, 0.01)  # scikit-learn's C, the strongest penalty last
@@ -21,53 +21,53 @@ STRENGTHS = (1.0, 0.1, 0.01)  # scikit-learn's C, the strongest penalty last
 def dfr(draws: Annotated[int, Field(ge=1)] = 5) -> Defense:
     """Deep feature reweighting, DFR: a sparse head fitted to a few clean images (ICLR 2023, arXiv:2204.02937).
 
-    On standardized features of the frozen network, an L1-regularized logistic regression, averaged over class-balanced
-    draws of the clean images; its strength is chosen on one half of them for the other.
+    An L1-regularized logistic regression on standardized features of the frozen network, averaged over class-balanced
+    draws of the clean images; its strength is selected by fitting on one half of them and testing on the other.
 
     Differs from the released code, whose groups are classes with and without a spurious feature: the regression is
-    multinomial, not one class against the rest; features are standardized by the clean images, not by the training
-    set; the strength is chosen by mean accuracy out of 3 values, not by the worst group's out of 7.
+    multinomial, not one-vs-rest; features are standardized by the clean images, not by the training set; the strength
+    is selected by mean accuracy from 3 values, not by worst-group accuracy from 7.
 
     Args:
-        draws: how many regressions are averaged (20 in the released code).
+        draws: number of averaged regressions (20 in the released code).
     """
     return Defense(after=partial(_refit, draws=draws), needs_clean=True, needs_labels=True)
 
 
 def _refit(model: nn.Module, data: Data, learner: Learner, *, draws: int) -> None:
-    seen, labels = seen_features(model, learner.few, learner)
-    centre, scale = seen.mean(0), seen.std(0) + 1e-8
-    seen = (seen - centre) / scale
+    inputs, labels = head_inputs(model, learner.few, learner)
+    center, scale = inputs.mean(0), inputs.std(0) + 1e-8
+    inputs = (inputs - center) / scale
     random = np.random.default_rng(arrays.draw_seed(learner.generator("dfr")))
-    strength = _strength(seen, labels, random)
+    strength = _strength(inputs, labels, random)
     chosen = [_balanced(labels, random) for _ in range(draws)]
-    fitted = [_fit(strength, seen[places], labels[places]) for places in chosen]
+    fitted = [_fit(strength, inputs[places], labels[places]) for places in chosen]
     weights = np.mean([one.coef_ for one in fitted], axis=0)
     biases = np.mean([one.intercept_ for one in fitted], axis=0)
-    put_head(model, weights, biases, np.unique(labels), (centre, scale))
+    put_head(model, weights, biases, np.unique(labels), (center, scale))
 
 
-def _strength(seen: Values, labels: Labels, random: np.random.Generator) -> float:
-    """Return the C that predicts the other half best."""
+def _strength(inputs: Values, labels: Labels, random: np.random.Generator) -> float:
+    """Return the C with the best accuracy on the other half."""
     chosen = np.concatenate([random.permutation(np.flatnonzero(labels == label))[::2] for label in np.unique(labels)])
     other = np.setdiff1d(np.arange(len(labels)), chosen)
     if not len(other):
         return STRENGTHS[0]
-    fitted = {c: _fit(c, seen[chosen], labels[chosen]) for c in STRENGTHS}
-    return max(STRENGTHS, key=lambda c: float(fitted[c].score(seen[other], labels[other])))
+    fitted = {c: _fit(c, inputs[chosen], labels[chosen]) for c in STRENGTHS}
+    return max(STRENGTHS, key=lambda c: float(fitted[c].score(inputs[other], labels[other])))
 
 
 def _balanced(labels: Labels, random: np.random.Generator) -> Labels:
-    """Return places of as many images of every class, drawn without replacement."""
+    """Return indices of a class-balanced sample, drawn without replacement."""
     least = np.unique(labels, return_counts=True)[1].min()
     return np.concatenate([random.permutation(np.flatnonzero(labels == label))[:least] for label in np.unique(labels)])
 
 
-def _fit(strength: float, seen: Values, labels: Labels) -> Any:
+def _fit(strength: float, inputs: Values, labels: Labels) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     regression = LogisticRegression(C=strength, l1_ratio=1.0, solver="saga", max_iter=300, tol=1e-3, random_state=0)
-    with warnings.catch_warnings():  # the weakest penalty may be stopped early: a penalty of its own
+    with warnings.catch_warnings():  # with the weakest penalty it may stop early, which also regularizes
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return regression.fit(seen, labels)
+        return regression.fit(inputs, labels)

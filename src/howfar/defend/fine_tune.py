@@ -1,4 +1,4 @@
-"""A backbone that was trained on other images."""
+"""Fine-tuning of a pre-trained network."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import DATASETS, Data
 from howfar.defend.defense import Defense, Learner
-from howfar.models.build import beside
+from howfar.models.build import with_shared_backbone
 from howfar.models.features import last_linear
 from howfar.models.heads import backbone_of
 from howfar.spec import parse
@@ -23,8 +23,8 @@ def fine_tune(data: str, limit: int = 4000) -> Defense:
     """Fine-tuning: the network is pre-trained on another data set.
 
     Args:
-        data: an entry of the data sets' table, e.g. ``cifar100``; its images are brought to the same size and channels.
-        limit: at most that many of its training images, class-balanced.
+        data: an entry of ``DATASETS``, e.g. ``cifar100``; its images are converted to the same size and channels.
+        limit: maximum number of its training images, class-balanced.
     """
     return Defense(before=partial(_pretrain, other=data, limit=limit))
 
@@ -36,7 +36,7 @@ def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, lim
     known = fitted(balanced(splits.train, min(limit, len(splits.train))), data.shape)
     task = classification()(known)
     if backbone_of(model) is not model:
-        other_network = beside(model, data.shape, task.outputs, generator=learner.generator("head"))
+        other_network = with_shared_backbone(model, data.shape, task.outputs, generator=learner.generator("head"))
         list(train(other_network, task, known, learner.recipe, seed=learner.seed))
         return
     head = last_linear(model)
@@ -60,7 +60,7 @@ def _put(head: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> No
 
 
 def fitted(data: Data, shape: tuple[int, int, int]) -> Data:
-    """Return images of another size or number of channels: resized, gray repeated, or color averaged."""
+    """Return images at another size and number of channels: resized, and converted by way of grayscale."""
     channels, height, width = shape
     pixels = arrays.empty_pixels((len(data), *shape))
     for part in arrays.chunks(len(data), 1024):

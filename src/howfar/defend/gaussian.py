@@ -13,7 +13,7 @@ from howfar.errors import UsageError
 from howfar.spec import Number
 
 VERSION = 1
-IDENTITY = 0.9  # weight of the center from which a kernel changes next to nothing
+IDENTITY = 0.9  # center weight above which a kernel is nearly the identity
 
 
 @published(sigma=0.1)
@@ -23,20 +23,20 @@ def gaussian(
     """Gaussian blur of every training image, once (Liu et al., ICML 2023, arXiv:2301.13838).
 
     Differs from the released code: σ is 1. The released σ = 0.1 (``gaussian[paper]``) changes nothing, as its kernel
-    of 3 pixels has the weights 2e-22, 1, 2e-22.
+    has the weights 2e-22, 1, 2e-22.
 
     Args:
-        sigma: standard deviation in pixels; below about 0.5 a warning says that this is no blur.
+        sigma: standard deviation in pixels; below about 0.5 there is a warning that this is not a blur.
         kernel: side of the kernel in pixels, odd.
     """
     if kernel % 2 == 0:
-        raise UsageError(f"gaussian: a kernel of {kernel} pixels has no center. Take an odd number.")
+        raise UsageError(f"gaussian: a kernel of {kernel} pixels has no center. Use an odd number.")
     weights = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * sigma**2))
     center = float((weights / weights.sum()).max()) ** 2
     if center > IDENTITY:
         warnings.warn(
-            f"gaussian[sigma={sigma:g}] leaves {100 * center:.0f} % of every pixel where it is: no defense. "
-            "Take sigma=1 or more.",
+            f"gaussian[sigma={sigma:g}] keeps {100 * center:.0f} % of every pixel's weight, which is not a defense. "
+            "Use sigma=1 or more.",
             stacklevel=2,
         )
     return Defense(purify=image_by_image(partial(_blur, sigma=sigma, kernel=kernel)))

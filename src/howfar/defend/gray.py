@@ -13,7 +13,7 @@ RED, GREEN, BLUE = 19595, 38470, 7471  # ITU-R BT.601 in parts of 65,536, as in 
 def gray() -> Defense:
     """Grayscale: the luminance of every training image in all channels (Liu et al., ICML 2023, arXiv:2301.13838).
 
-    Rounded as Pillow does. Images of one channel stay as they are.
+    Rounded as in Pillow. Images with one channel are unchanged.
     """
     return Defense(purify=_luminance)
 

@@ -20,7 +20,7 @@ def jpeg(quality: Annotated[int, Field(ge=1, le=95)] = 10) -> Defense:
     """JPEG compression of every training image, once (Liu et al., ICML 2023, arXiv:2301.13838).
 
     Args:
-        quality: Pillow's scale, 1 to 95; the published defense takes 10.
+        quality: Pillow's scale, 1 to 95 (published: 10).
     """
     return Defense(purify=partial(_compress, quality=quality))
 
@@ -30,7 +30,7 @@ def _compress(data: Data, learner: Learner, *, quality: int) -> Data:
 
 
 def compressed(pixels: Pixels, quality: int) -> Pixels:
-    """Return images compressed one by one and decoded again.
+    """Return images after JPEG compression and decoding, one by one.
 
     Args:
         pixels: (n, channels, height, width) with 1 or 3 channels, on the CPU.

@@ -1,4 +1,4 @@
-"""A new head for a network that learned protected images."""
+"""Linear probe on a network trained on protected images."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ Labels = NDArray[np.int64]
 def linear_probe() -> Defense:
     """Linear probe: a new head on the frozen network, fitted to a few clean images by logistic regression.
 
-    Shows whether the features that were learned from protected images serve after all.
+    Tests whether features learned from protected images are useful.
     """
     return Defense(after=_probe, needs_clean=True, needs_labels=True)
 
@@ -27,14 +27,14 @@ def linear_probe() -> Defense:
 def _probe(model: nn.Module, data: Data, learner: Learner) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    seen, labels = seen_features(model, learner.few, learner)
-    centre, scale = seen.mean(0), seen.std(0) + 1e-8
-    fitted = LogisticRegression(max_iter=2000).fit((seen - centre) / scale, labels)
-    put_head(model, fitted.coef_, fitted.intercept_, fitted.classes_, (centre, scale))
+    inputs, labels = head_inputs(model, learner.few, learner)
+    center, scale = inputs.mean(0), inputs.std(0) + 1e-8
+    fitted = LogisticRegression(max_iter=2000).fit((inputs - center) / scale, labels)
+    put_head(model, fitted.coef_, fitted.intercept_, fitted.classes_, (center, scale))
 
 
-def seen_features(model: nn.Module, data: Data, learner: Learner) -> tuple[Values, Labels]:
-    """Return what the head of the network sees in eval mode, (n, features), and the labels."""
+def head_inputs(model: nn.Module, data: Data, learner: Learner) -> tuple[Values, Labels]:
+    """Return the inputs of the network's head in eval mode, (n, features), and the labels."""
     with in_eval_mode(model), torch.no_grad():
         found = [
             features(model, arrays.to_images(data.pixels[part], learner.device)).cpu().double()
@@ -46,21 +46,21 @@ def seen_features(model: nn.Module, data: Data, learner: Learner) -> tuple[Value
 def put_head(
     model: nn.Module, weights: Values, biases: Values, classes: Labels, standard: tuple[Values, Values]
 ) -> None:
-    """Write a logistic regression on standardised features into the head; classes it never saw become unlikely.
+    """Set the head to a logistic regression on standardized features; classes not in the fit get a low score.
 
     Args:
-        model: its head changes in place.
+        model: its head is modified in place.
         weights: (classes or 1, features).
         biases: (classes or 1,).
-        classes: their numbers.
-        standard: centre and scale of the features.
+        classes: indices of the classes in the fit.
+        standard: mean and standard deviation of the features.
     """
-    centre, scale = standard
+    center, scale = standard
     if len(classes) == 2:  # scikit-learn keeps one row for two classes
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
     head = last_linear(model)
     rows = torch.from_numpy(weights / scale)
-    shift = torch.from_numpy(biases) - rows @ torch.from_numpy(centre)
+    shift = torch.from_numpy(biases) - rows @ torch.from_numpy(center)
     places = torch.from_numpy(classes)
 
     def filled(values: Tensor, like: Tensor, missing: float) -> Tensor:

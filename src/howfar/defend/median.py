@@ -16,14 +16,14 @@ VERSION = 2
 def median(kernel: Annotated[int, Field(ge=3)] = 3) -> Defense:
     """Median filter over every training image, once (Liu et al., ICML 2023, arXiv:2301.13838).
 
-    The border is repeated outwards, as OpenCV does. The released code hands OpenCV arrays with channels first, so that
-    it filters along the wrong axes; this does what its paper describes.
+    Replicated border, as in OpenCV. The released code passes channels-first arrays to OpenCV and so filters along the
+    wrong axes; this implementation follows the paper.
 
     Args:
         kernel: side of the window in pixels, odd.
     """
     if kernel % 2 == 0:
-        raise UsageError(f"median: a window of {kernel} pixels has no center. Take an odd number.")
+        raise UsageError(f"median: a window of {kernel} pixels has no center. Use an odd number.")
     return Defense(purify=image_by_image(partial(_filter, kernel=kernel)))
 
 

@@ -21,11 +21,11 @@ VERSION = 1
 def mixup(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number, Field(gt=0, le=1)] = 1.0) -> Defense:
     """Mixup: averages images and losses in random pairs (Zhang et al., ICLR 2018, arXiv:1710.09412).
 
-    Differs from the released code: every image of a batch gets a weight of its own, as in APBench.
+    Differs from the released code: every image of a batch has its own weight, as in APBench.
 
     Args:
-        alpha: of the beta distribution that the weight is drawn from.
-        share: of the images that are mixed (1 as published and in APBench).
+        alpha: parameter of the beta distribution of the weight.
+        share: share of mixed images (1 as published and in APBench).
     """
     return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True, mixes=True)
 
@@ -44,26 +44,26 @@ def _around(inner: Loss, done: float, *, alpha: float, share: float) -> Loss:
 
 
 def shares(count: int, alpha: float, share: float, generator: Generator) -> Tensor:
-    """Return how much of every image stays its own, (n,): from a beta distribution, 1 for those that are left alone."""
+    """Return the weight of every image in its mixture, (n,): beta-distributed, or 1 if it is not mixed."""
     drawn = np.random.default_rng(arrays.draw_seed(generator)).beta(alpha, alpha, count)
     left = torch.rand(count, generator=generator) >= share
     return torch.where(left, torch.ones(count), torch.from_numpy(drawn).float())
 
 
 class _Once(nn.Module):
-    """A network that does not compute the same images twice in a row."""
+    """A network that caches the output of its last input."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
-        self._seen: tuple[Tensor, bool, Tensor] | None = None
+        self._last: tuple[Tensor, bool, Tensor] | None = None
 
     def forward(self, images: Images) -> Tensor:
-        same = self._seen is not None and self._seen[0] is images and self._seen[1] == self.model.training
-        if self._seen is None or not same:
-            self._seen = images, self.model.training, self.model(images)
-        return self._seen[2]
+        same = self._last is not None and self._last[0] is images and self._last[1] == self.model.training
+        if self._last is None or not same:
+            self._last = images, self.model.training, self.model(images)
+        return self._last[2]
 
 
 def mixed_loss(

@@ -13,8 +13,8 @@ from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
 
 VERSION = 2
-ROUNDS = 25  # of alternating projections between the subspace and the range of pixels
-LEAST = 1e-3  # singular value of a direction that counts, as a share of the largest
+ROUNDS = 25  # of alternating projections onto the subspace and the pixel range
+LEAST = 1e-3  # relative threshold of singular values
 
 Fit = Literal["released", "momentum"]
 
@@ -26,20 +26,20 @@ def orthogonal_projection(
 ) -> Defense:
     """Orthogonal projection: removes linear shortcuts (Sandoval-Segura et al., NeurIPS 2023, arXiv:2305.19254).
 
-    A logistic regression without bias learns the raw pixels; Q is an orthonormal basis of its weights, one a class.
-    Every training image x becomes x − Q Qᵀ (x − m), m the mean image: along Q, all images are then alike. Test images
-    stay as they are.
+    A logistic regression without bias is fitted to raw pixels; Q is an orthonormal basis of its class weights. Every
+    training image x becomes x − Q Qᵀ (x − m), where m is the mean image, so that all images are equal along Q. Test
+    images do not change.
 
-    Differs from the released code: there m is left out, so that images get darker and may leave [0, 1], which 8 bits
-    cannot hold. Clipping would put part of the removed directions back, so clipping and projection take turns until
-    both hold (Boyle and Dykstra 1986). There the batches follow the order of the files, which is random on CIFAR; as
-    folders are sorted by class, one random order is drawn here. There the victim trains with CutMix on half of the
-    batches, rotation, shear and color jitter; add ``+cutmix[share=0.5]``. Any size, any number of classes.
+    Differs from the released code: there m is omitted, so that images become darker and may leave [0, 1], which 8 bits
+    cannot represent. Clipping would restore part of the removed directions, so clipping and projection alternate until
+    both constraints hold (Boyle and Dykstra 1986). There the batches follow the order of the files, which is random on
+    CIFAR; as folders are sorted by class, one random order is drawn here. There the victim is trained with CutMix on
+    half of the batches, rotation, shear and color jitter; add ``+cutmix[share=0.5]``. Any size, any number of classes.
 
     Args:
         fit: ``released`` is plain SGD from PyTorch's default initialization, with the same batches in every epoch.
-            ``momentum`` (0.9, from zero, batches drawn anew in every epoch) fits better and removes more.
-        epochs: of SGD at 0.1, divided by ten after a half and after three quarters, as published.
+            ``momentum`` (0.9, from zero, new batches in every epoch) fits better and removes more.
+        epochs: of SGD at 0.1, divided by ten after one half and after three quarters, as published.
         batch_size: of SGD.
     """
     return Defense(
@@ -64,10 +64,10 @@ def fitted_weights(data: Data, learner: Learner, *, fit: Fit, epochs: int, batch
     """Return the weights of a logistic regression without bias on raw pixels, (classes, values).
 
     Args:
-        data: what it learns.
-        learner: gives task, randomness and device.
-        fit: how; see ``orthogonal_projection``.
-        epochs: passes over the data.
+        data: the training images.
+        learner: provides task, randomness and device.
+        fit: see ``orthogonal_projection``.
+        epochs: number of epochs.
         batch_size: of SGD.
     """
     task, device = learner.task, learner.device
@@ -95,10 +95,10 @@ def fitted_weights(data: Data, learner: Learner, *, fit: Fit, epochs: int, batch
 
 
 def basis_of(weights: Tensor) -> Tensor:
-    """Return an orthonormal basis of what the rows span, (values, directions).
+    """Return an orthonormal basis of the span of the rows, (values, directions).
 
-    Rows count alike, whatever their length, as in the released code. A direction counts if its singular value is more
-    than ``LEAST`` of the largest: weights that start at zero add up to zero, so one direction is rounding noise.
+    Rows are normalized first, as in the released code. Directions with a relative singular value up to ``LEAST`` are
+    dropped: weights initialized at zero add up to zero, so one direction is rounding noise.
 
     Args:
         weights: (classes, values).
@@ -110,7 +110,7 @@ def basis_of(weights: Tensor) -> Tensor:
 
 
 def without(images: Tensor, basis: Tensor, mean: Tensor) -> Tensor:
-    """Return the nearest values in [0, 1] that differ from the mean in no direction of the basis (Dykstra).
+    """Return the nearest values in [0, 1] that equal the mean along the basis (Dykstra's algorithm).
 
     Args:
         images: (n, values).

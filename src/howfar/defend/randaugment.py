@@ -11,7 +11,7 @@ from howfar.defend.augmented import augmented
 from howfar.defend.defense import Defense, each_batch
 from howfar.tasks import Task
 
-VERSION = 2  # 2: directions turn with the images
+VERSION = 2  # 2: directions are transformed with the images
 
 
 def randaugment(
@@ -19,14 +19,14 @@ def randaugment(
 ) -> Defense:
     """RandAugment: random operations, sampled for every batch (Cubuk et al., NeurIPS 2020, arXiv:1909.13719).
 
-    Kornia's, which draws the operations once a batch and their signs once an image. Differs from the RandAugment in the
-    released code of OPS: there two of 15 operations are drawn with replacement for every image, and each is applied
-    with probability 0.5, at a magnitude drawn from 1 to 9 on a scale to 9. Here all ``operations`` are applied, without
-    repetition, at one magnitude, and ``solarize_add`` stands in for Cutout.
+    Kornia's implementation, which draws the operations once per batch and their signs once per image. Differs from the
+    RandAugment in the released code of OPS: there two of 15 operations are drawn with replacement for every image, and
+    each is applied with probability 0.5, at a magnitude drawn from 1 to 9 on a scale to 9. Here all ``operations`` are
+    applied, without repetition, at one magnitude, and ``solarize_add`` replaces Cutout.
 
     Args:
-        operations: how many, one after the other.
-        magnitude: of all of them, on a scale to 30.
+        operations: number of operations.
+        magnitude: of all operations, on a scale to 30.
     """
     return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)), moves_targets=True)
 

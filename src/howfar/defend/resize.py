@@ -1,4 +1,4 @@
-"""Down and up again."""
+"""Downscaling and upscaling."""
 
 from functools import partial
 from typing import Annotated
@@ -17,12 +17,12 @@ def resize(factor: Annotated[Number, Field(gt=0, le=1)] = 0.5) -> Defense:
     """Resizing: every training image is downscaled and upscaled once, as upload pipelines do.
 
     Args:
-        factor: of height and width; at least one pixel stays.
+        factor: of height and width, at least to one pixel.
     """
-    return Defense(purify=image_by_image(partial(_there_and_back, factor=factor)))
+    return Defense(purify=image_by_image(partial(_resize, factor=factor)))
 
 
-def _there_and_back(images: Images, *, factor: float) -> Images:
+def _resize(images: Images, *, factor: float) -> Images:
     size = [max(round(length * factor), 1) for length in images.shape[-2:]]
     small = functional.interpolate(images, size, mode="bilinear", antialias=True)
     return functional.interpolate(small, images.shape[-2:], mode="bilinear", antialias=True)

@@ -23,16 +23,16 @@ def sharpen_dct(
 ) -> Defense:
     """Random sharpening and frequency filtering, in every batch (Kim and Sandoval-Segura 2024, arXiv:2411.01742).
 
-    Made against CUDA. Every image is convolved with a 3×3 kernel of its own, the same for all channels: a center c
-    from N(``center``, 0.1), and for the four pixels beside it minus a draw from N((c − 1)/4, 0.1). Of its cosine
-    transform the lowest frequencies are kept.
+    Designed against CUDA. Every image is convolved with its own 3×3 kernel, the same for all channels: a center weight
+    c from N(``center``, 0.1), and the negative of draws from N((c − 1)/4, 0.1) for the four adjacent pixels. Then only
+    the lowest frequencies of its cosine transform are kept.
 
-    Differs from the released code: the border is repeated outwards, where images get two pixels smaller; cropping and
-    flipping come before, not after.
+    Differs from the released code: the border is replicated, whereas there images become two pixels smaller; cropping
+    and flipping come before, not after.
 
     Args:
-        center: mean weight of the pixel itself.
-        keep: share of the rows and of the columns of the cosine transform, lowest frequencies first: 0.3 keeps 9 % of
+        center: mean center weight.
+        keep: share of the rows and columns of the cosine transform to keep, lowest frequencies first: 0.3 keeps 9 % of
             all frequencies.
     """
     return Defense(around=each_batch(partial(_restore, center=center, keep=keep)))
@@ -53,16 +53,16 @@ def _restore(
 def _kernels(count: int, center: float, generator: Generator) -> Tensor:
     """Return random sharpening kernels, (count, 1, 3, 3)."""
     own = center + SPREAD * torch.randn(count, 1, generator=generator)
-    beside = (own - 1) / 4 + SPREAD * torch.randn(count, 4, generator=generator)
+    adjacent = (own - 1) / 4 + SPREAD * torch.randn(count, 4, generator=generator)
     kernels = torch.zeros(count, 9)
     kernels[:, 4:5] = own
-    kernels[:, [1, 3, 5, 7]] = -beside
+    kernels[:, [1, 3, 5, 7]] = -adjacent
     return kernels.view(count, 1, 3, 3)
 
 
 @cache
 def _lowest(size: int, keep: float) -> Tensor:
-    """Return the lowest rows of the orthonormal cosine transform (DCT-II), (frequencies, size); one at least."""
+    """Return the lowest rows of the orthonormal cosine transform (DCT-II), (frequencies, size); at least one."""
     count = max(int(size * keep + 1e-9), 1)
     from scipy.fft import dct
 

@@ -1,4 +1,4 @@
-"""Do features survive? A backbone that has learned another task from the protected images, and stays as it is."""
+"""Transfer of a frozen backbone that was trained on another task of the protected images."""
 
 from functools import partial
 from types import MethodType
@@ -6,10 +6,10 @@ from types import MethodType
 from torch import nn
 
 from howfar.data import Data
-from howfar.defend.clean_only import few_again
+from howfar.defend.clean_only import repeated_clean
 from howfar.defend.defense import Defense, Learner
 from howfar.errors import UsageError
-from howfar.models.build import beside
+from howfar.models.build import with_shared_backbone
 from howfar.models.heads import OWN, backbone_of
 from howfar.spec import parse
 from howfar.tasks import TASKS
@@ -21,28 +21,28 @@ VERSION = 1
 def transfer(task: str) -> Defense:
     """Transfer: trains another task on the protected images, then only the head on a few clean ones.
 
-    The backbone is frozen in between. Says whether features survive protection; beside it belongs ``clean-only``, which
-    has no features to begin with.
+    The backbone is then frozen. Tests whether features survive protection; compare with ``clean-only``, which has no
+    pre-trained features.
 
     Args:
-        task: what the backbone learns, an entry of the tasks' table, e.g. ``class_scene``.
+        task: task of the backbone, an entry of ``TASKS``, e.g. ``class_scene``.
     """
-    return Defense(purify=few_again, before=partial(_learn, source=task), needs_clean=True)
+    return Defense(purify=repeated_clean, before=partial(_learn, source=task), needs_clean=True)
 
 
 def _learn(model: nn.Module, data: Data, learner: Learner, *, source: str) -> None:
     if learner.given is None:
-        raise UsageError("transfer needs the protected images themselves. Run it by howfar bench.")
+        raise UsageError("transfer needs the protected images. Run it with howfar bench.")
     task = parse(source, TASKS, "task").build()(learner.given)
-    teacher = beside(model, data.shape, task.outputs, generator=learner.generator("head"))
+    teacher = with_shared_backbone(model, data.shape, task.outputs, generator=learner.generator("head"))
     list(train(teacher, task, task.prepare(learner.given), learner.recipe, seed=learner.seed))
     backbone = backbone_of(model)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name.partition(".")[0] in OWN)
     backbone.eval()
-    backbone.train = MethodType(_stay, backbone)
+    backbone.train = MethodType(_keep_mode, backbone)
 
 
-def _stay(self: nn.Module, mode: bool = True) -> nn.Module:
-    """Leave batch normalisations at what they have seen."""
+def _keep_mode(self: nn.Module, mode: bool = True) -> nn.Module:
+    """Keep the mode, so that batch statistics stay frozen."""
     return self

@@ -17,18 +17,18 @@ from howfar.tasks import Task
 from howfar.train import Loss
 
 VERSION = 2
-FIRST = 0.25  # share of the training in which `standard` looks for the worst view
+FIRST = 0.25  # share of training in which `standard` takes the worst view
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a view is made.
+    """Parameters of a random view.
 
     Attributes:
-        plasma: probability of plasma brightness, and that of plasma contrast, for each image.
-        jpeg: before the other changes, after them, or not at all.
-        apart: whether the views of a batch pass the network one after the other. Each set of views then has a
-            TrivialAugment operation and batch statistics of its own; in one pass all views share them.
+        plasma: probability of plasma brightness, and of plasma contrast, for each image.
+        jpeg: before the other transforms, after them, or not at all.
+        apart: whether the views of a batch take separate passes. Each set of views then has its own TrivialAugment
+            operation and batch statistics; in one pass all views share them.
     """
 
     plasma: float
@@ -52,24 +52,24 @@ def ueraser(
 ) -> Defense:
     """UEraser: the worst of several strongly augmented views (Qin et al., ICCV 2023 workshops, arXiv:2303.15127).
 
-    A view is plasma brightness, plasma contrast, channel shuffle, and TrivialAugment (kornia's). All views of all
-    images pass the network in training mode; of every image, the view with the largest loss is learned.
+    A view consists of plasma brightness, plasma contrast, channel shuffle and TrivialAugment (kornia's). All views pass
+    through the network in training mode, and the largest loss over the views of an image is minimized.
 
-    Differs from the released code: JPEG compresses image by image, where the release tiles a batch into one picture
-    and darkens what it reads back by half a level of 255.
+    Differs from the released code: JPEG is applied image by image, whereas the released code tiles a batch into one
+    image and darkens the result by half a level of 255.
 
     Args:
         mode: ``lite`` takes a single view, ``max`` always the worst of several, ``standard`` the worst in the first
-            quarter of the training and then a single one.
-        views: how many are compared.
+            quarter of training and then a single one.
+        views: number of views.
         policy: ``released`` is the authors' library: plasma for half of the images, all views in one pass.
-            ``released-jpeg`` adds JPEG of quality 10 after the rest, the authors' choice against TAP and AR.
-            ``apbench`` (and the authors' scripts) has plasma for all images and a pass for every view;
-            ``apbench-jpeg``, its choice against TAP and AR, compresses first, with a quality from 10 to 99 drawn for
-            every batch, and has plasma for 80 %.
+            ``released-jpeg`` adds JPEG at quality 10 after the rest, the authors' choice against TAP and AR.
+            ``apbench`` (and the authors' scripts) has plasma for all images and one pass per view;
+            ``apbench-jpeg``, its choice against TAP and AR, compresses first, at a quality from 10 to 99 drawn per
+            batch, and has plasma for 80 %.
     """
     count = {"lite": 1.0, "standard": 1 + FIRST * (views - 1), "max": float(views)}[mode]
-    # A view costs half a pass to make and a pass to learn.
+    # Computing a view costs half a pass, training on it a pass.
     return Defense(
         around=partial(_around, mode=mode, views=views, policy=POLICIES[policy]),
         moves_targets=True,
@@ -84,8 +84,10 @@ def _around(inner: Loss, done: float, *, mode: str, views: int, policy: Policy) 
     def loss(
         task: Task, model: nn.Module, images: Images, targets: Targets, generator: Generator
     ) -> PerExample:  # fmt: skip
-        many, meant = _repeated(images, together), pytree.tree_map(partial(_repeated, count=together), targets)
-        losses = [inner(task, model, *_view(task, many, meant, generator, policy), generator) for _ in range(passes)]
+        repeated, labels = _repeated(images, together), pytree.tree_map(partial(_repeated, count=together), targets)
+        losses = [
+            inner(task, model, *_view(task, repeated, labels, generator, policy), generator) for _ in range(passes)
+        ]
         return torch.cat(losses).view(count, -1).amax(0)
 
     return loss
@@ -107,12 +109,12 @@ def _view(task: Task, images: Images, targets: Targets, generator: Generator, po
     ]
     if policy.jpeg == "before":
         images = _decoded(images, quality=int(torch.randint(10, 100, (1,), generator=generator)))
-    seen, meant = augmented(steps, task, images, targets, generator)
-    return (_decoded(seen, quality=10) if policy.jpeg == "after" else seen), meant
+    views, labels = augmented(steps, task, images, targets, generator)
+    return (_decoded(views, quality=10) if policy.jpeg == "after" else views), labels
 
 
 def _decoded(images: Images, *, quality: int) -> Images:
-    """Return images after JPEG; gradients pass as if nothing had happened, as in the released code."""
+    """Return images after JPEG, with straight-through gradients as in the released code."""
     pixels = (images.detach() * 255).round().to(torch.uint8).cpu()
     decoded = compressed(pixels, quality).to(images) / 255
     return images + (decoded - images).detach()

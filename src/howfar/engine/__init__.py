@@ -1,7 +1,7 @@
-"""Where cells run: in this process, in worker processes, or on a Ray cluster; the same bytes from all of them.
+"""Execution of grids: in this process, in worker processes, or on a Ray cluster, with identical results.
 
-A grid is a graph: protected sets are made once, and victims wait for theirs. Long steps come first. Several runs may
-share one store: a step that one of them is at work on is left to it.
+A grid is a graph: every protected set is crafted once, before the victims that need it. Long steps are scheduled first.
+Several runs can share one store: a step claimed by one run is skipped by the others.
 """
 
 import shutil
@@ -10,25 +10,25 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from howfar import arrays, steps
-from howfar.engine.cell import REPORT_SECONDS, Site
-from howfar.engine.elsewhere import Elsewhere
+from howfar.engine.data_parallel import DataParallel, follow, steps_of
 from howfar.engine.event import Event
 from howfar.engine.graph import Graph, plan
-from howfar.engine.here import Here
+from howfar.engine.in_process import InProcess
+from howfar.engine.other_runs import OtherRuns
 from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
-from howfar.engine.together import Together, follow, steps_of
+from howfar.engine.worker import REPORT_SECONDS, RunContext
 from howfar.errors import UsageError
-from howfar.grid.experiment import Experiment, Step, shelve
+from howfar.grid.experiment import Experiment, Step, write_memory_maps
 from howfar.store import Store
-from howfar.train.team import team
+from howfar.train.process_group import process_group
 
 __all__ = [
     "Event",
-    "Here",
+    "InProcess",
     "Pool",
     "Processes",
-    "Site",
+    "RunContext",
     "choose_device",
     "choose_workers",
     "drive",
@@ -42,7 +42,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device for ``auto``, ``cpu``, ``cuda`` or ``mps`` (Apple's GPUs, which ``auto`` never takes).
 
     Raises:
-        UsageError: if a GPU is asked for where none is.
+        UsageError: if a requested GPU is not available.
     """
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -50,20 +50,20 @@ def choose_device(name: str) -> torch.device:
     if name not in here:
         raise UsageError(f"unknown device '{name}'. Choose auto, cpu, cuda or mps.")
     if not here[name]:
-        raise UsageError(f"no GPU that PyTorch can use as '{name}' is here. Take --device cpu, or see howfar doctor.")
+        raise UsageError(f"PyTorch finds no '{name}' GPU on this machine. Use --device cpu, or see howfar doctor.")
     return torch.device(name)
 
 
 def choose_workers(wanted: int | None, device: torch.device) -> int:
-    """Return how many processes work at a time: as many as wanted, else one a core, or one on a GPU.
+    """Return the number of worker processes: as requested, else one per core, or one on a GPU.
 
     Raises:
-        UsageError: for fewer than none.
+        UsageError: for a negative number.
     """
     if wanted is None:
         return arrays.cores() if device.type == "cpu" else 1
     if wanted < 0:
-        raise UsageError(f"--workers {wanted} makes no sense. Take 1 or more, or 0 for this process itself.")
+        raise UsageError(f"--workers {wanted} is negative. Use 1 or more, or 0 to run in this process.")
     return wanted
 
 
@@ -72,48 +72,50 @@ def run(
     seconds: Mapping[str, float] | None = None, limit: float | None = None, ray: str | None = None,
     memory: Mapping[str, int] | None = None,
 ) -> Iterator[Event]:  # fmt: skip
-    """Run all experiments that the store lacks; yields events as they come.
+    """Run all experiments that are not in the store; yields events.
 
-    A step that fails is recorded and the rest goes on. Closing the iterator (Ctrl-C) stops the workers; what is
-    finished stays in the store. A script that calls this needs Python's usual ``if __name__ == "__main__":``, as
-    workers import it. Processes that ``accelerate launch`` started together train every victim together: the first one
-    yields the events, the others yield none and keep nothing.
+    A failed step is recorded, and the others continue. Closing the iterator (Ctrl-C) stops the workers; finished steps
+    stay in the store. A script that calls this needs ``if __name__ == "__main__":``, as workers import it. Processes
+    started by ``accelerate launch`` train every victim in parallel: the leader yields the events, the followers yield
+    none and write nothing.
 
     Args:
         experiments: the grid.
-        store: where records go.
-        workers: processes; each gets an equal share of the cores, and no more threads than PyTorch has here. 0 works
-            in this process.
-        device: where tensors live.
-        seconds: that steps are expected to take, by key; None judges by passes over the images.
-        limit: seconds that a step may take in a worker; it fails then.
-        ray: address of a Ray cluster to work on instead, or ``auto``; on GPUs ``workers`` steps share one.
-        memory: bytes that steps are known to need, by key: on a cluster each starts where there is room.
+        store: destination of the records.
+        workers: number of processes; each gets an equal share of the cores, and at most as many threads as PyTorch uses
+            here. 0 runs in this process.
+        device: of the tensors.
+        seconds: expected duration of steps, by key; None estimates it from passes over the images.
+        limit: time limit of a step in seconds; it fails if it takes longer.
+        ray: address of a Ray cluster to use instead, or ``auto``; on GPUs, ``workers`` steps share one GPU.
+        memory: memory that steps need in bytes, by key; on a cluster, steps are scheduled within each node's memory.
     """
-    fellows = team(device.type)
-    if fellows is not None and fellows.rank > 0:
-        follow(experiments, Site(store.place, str(device)), fellows)
+    peers = process_group(device.type)
+    if peers is not None and peers.rank > 0:
+        follow(experiments, RunContext(store.place, str(device)), peers)
         return
     store.sweep()
     todo, ready = plan(experiments, store)
     for step in ready:
         yield Event("cached", step.label, step.key, 1.0)
-    if not todo and fellows is None:
+    if not todo and peers is None:
         return
     graph = Graph(todo, {step.key: _passes(step) for step in todo} if seconds is None else seconds)
     scratch = store.scratch()
     pool: Pool | None = None
     try:
-        alone = fellows is not None or (ray is None and workers < 2)
-        site = Site(store.place, str(device), limit, shelf={} if alone else shelve(experiments, scratch))
-        if fellows is not None:
-            pool = Together(site, fellows, steps_of(experiments))
+        alone = peers is not None or (ray is None and workers < 2)
+        context = RunContext(
+            store.place, str(device), limit, memory_maps={} if alone else write_memory_maps(experiments, scratch)
+        )
+        if peers is not None:
+            pool = DataParallel(context, peers, steps_of(experiments))
         elif ray is not None:
             from howfar.engine.cluster import Cluster
 
-            pool = Cluster(site, ray, sharing=max(workers, 1), memory=memory)
+            pool = Cluster(context, ray, sharing=max(workers, 1), memory=memory)
         else:
-            pool = Processes(site, workers) if workers else Here(site)
+            pool = Processes(context, workers) if workers else InProcess(context)
         yield from drive(pool, graph, store)
     finally:
         if pool is not None:
@@ -123,14 +125,14 @@ def run(
 
 
 def is_follower(device: torch.device) -> bool:
-    """Return whether this process trains along with another one, which keeps and tells what comes out."""
-    fellows = team(device.type)
-    return fellows is not None and fellows.rank > 0
+    """Return whether this process is a follower in data-parallel training, whose leader saves and reports results."""
+    peers = process_group(device.type)
+    return peers is not None and peers.rank > 0
 
 
 def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
-    """Hand out steps as they become ready until all are over; yields what happens."""
-    elsewhere = Elsewhere(store)
+    """Submit steps as they become ready until all have ended; yields events."""
+    elsewhere = OtherRuns(store)
     while graph:
         while pool.room and (step := graph.next()) is not None:
             pool.submit(step)
@@ -151,7 +153,7 @@ def drive(pool: Pool, graph: Graph, store: Store) -> Iterator[Event]:
 
 
 def _over(event: Event, graph: Graph, store: Store) -> Iterator[Event]:
-    """Cross off a step that has ended, and record what failed."""
+    """Remove an ended step from the graph, and record failures."""
     failed = event.status == "failed"
     if failed:
         steps.failed(graph.step(event.key), store, event.note)
@@ -163,7 +165,7 @@ def _over(event: Event, graph: Graph, store: Store) -> Iterator[Event]:
 
 
 def _passes(step: Step) -> float:
-    """Return about how many passes over the images a step takes."""
+    """Return the approximate number of passes over the images of a step."""
     experiment = step.experiment
     if step.name == "protect":
         return experiment.protector.build().passes

@@ -1,24 +1,24 @@
-"""What a run tells while it goes on."""
+"""Events of a run."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Status = Literal["cached", "running", "done", "failed", "elsewhere"]
-LONGEST = 300  # characters of a note on its way from a worker: a message must fit into one write of a pipe
+LONGEST = 300  # characters of a note from a worker, so that a message fits into one atomic write to a pipe
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a step.
+    """An event of a step.
 
     Attributes:
-        status: ``cached`` (it was in the store), ``running``, ``done``, ``failed``, or ``elsewhere`` (another run of
-            the same store is at work on it).
+        status: ``cached`` (it was in the store), ``running``, ``done``, ``failed``, or ``elsewhere`` (another run with
+            the same store holds it).
         step: its label.
         key: its key in the store.
-        share: how much of it is done, 0 to 1.
-        note: what a person would like to read; of a failed step the error.
-        seconds: wall time of a step that is done.
+        share: progress, 0 to 1.
+        note: text for progress displays; the error of a failed step.
+        seconds: wall time of a finished step.
     """
 
     status: Status
@@ -29,5 +29,5 @@ class Event:
     seconds: float = 0.0
 
     def brief(self) -> dict[str, Any]:
-        """Return the event as JSON that is never long."""
+        """Return the event as short JSON."""
         return {**asdict(self), "step": self.step[:LONGEST], "note": self.note[:LONGEST]}

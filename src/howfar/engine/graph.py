@@ -1,22 +1,19 @@
-"""Which steps are to do, what each waits for, and which one should come next."""
+"""The graph of steps: pending steps, dependencies, and priorities."""
 
 import heapq
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from howfar.engine.cell import finished
+from howfar.engine.worker import finished
 from howfar.grid.experiment import Experiment, Step
 from howfar.store import Store
 
-RETRIES = 1  # a step whose worker died is tried so often again: the others may have taken the memory
+RETRIES = 1  # of a step whose worker died, as others may have used the memory
 
 
 def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], list[Step]]:
-    """Return the steps that are to do, each once, and those that the store has already.
-
-    What cannot be read any more is to do again.
-    """
+    """Return the distinct steps to run, and those already in the store; damaged records are run again."""
     todo: dict[str, Step] = {}
     ready: dict[str, Step] = {}
     for experiment in experiments:
@@ -30,15 +27,14 @@ def plan(experiments: Iterable[Experiment], store: Store) -> tuple[list[Step], l
 
 
 class Graph:
-    """Steps in an order in which each has what it needs, long ones first."""
+    """Steps in topological order, long ones first."""
 
     def __init__(self, steps: Iterable[Step], seconds: Mapping[str, float]) -> None:
-        """Take the steps to do.
+        """Build the graph.
 
         Args:
-            steps: in any order.
-            seconds: that each is expected to take, by key; those of a protected set include the longest victim that
-                waits for it.
+            steps: the steps to run, in any order.
+            seconds: expected duration of steps, by key; the priority of a protected set includes its longest victim.
         """
         self._steps = {step.key: step for step in steps}
         self._waiting: dict[str, list[Step]] = defaultdict(list)
@@ -56,28 +52,28 @@ class Graph:
                 self._push(step)
 
     def __len__(self) -> int:
-        """Return the number of steps that are not over."""
+        """Return the number of steps that have not ended."""
         return len(self._steps)
 
     def next(self) -> Step | None:
-        """Return the step that should be started next; None if all the others wait for something."""
+        """Return the next step to start; None if all others wait for a dependency."""
         return heapq.heappop(self._heap)[2] if self._heap else None
 
     def again(self, step: Step) -> None:
-        """Put back a step that was started and did not end."""
+        """Requeue a step that was started but did not end."""
         self._push(step)
 
     def may_retry(self, key: str) -> bool:
-        """Note that a worker died over a step, and return whether it may be tried again."""
+        """Record that a worker died while running a step, and return whether to retry it."""
         self._deaths[key] += 1
         return self._deaths[key] <= RETRIES
 
     def step(self, key: str) -> Step:
-        """Return a step that is not over."""
+        """Return a step that has not ended."""
         return self._steps[key]
 
     def over(self, key: str, *, failed: bool) -> Iterator[Step]:
-        """Cross off a step, and with a failed one all that waited for it; yields those."""
+        """Remove a step, and if it failed all steps that depend on it; yields those."""
         del self._steps[key]
         for step in self._waiting.pop(key, []):
             if failed:
@@ -87,5 +83,5 @@ class Graph:
                 self._push(step)
 
     def _push(self, step: Step) -> None:
-        # The number keeps the order of the grid among equals.
+        # The number keeps the order of the grid among equal weights.
         heapq.heappush(self._heap, (-self._weight[step.key], next(self._count), step))

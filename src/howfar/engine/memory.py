@@ -1,4 +1,4 @@
-"""How a process that trains deals with freed memory."""
+"""Memory allocation in training processes."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ MOST = 2**31 - 1  # bytes
 
 
 def keep_freed() -> bool:
-    """Keep freed memory for the next tensors instead of handing it back; returns whether the C library can.
+    """Keep freed memory for later tensors instead of returning it to the system; returns whether the C library can.
 
-    glibc maps every large tensor anew, and first use of a fresh page is slow: a third of training at 224×224. Memory
-    in use stays at its peak.
+    glibc maps new pages for every large tensor, whose first use takes a third of the training time at 224×224. The
+    resident size stays at its peak.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and all(mallopt(kind, MOST) for kind in (MMAP_THRESHOLD, TRIM_THRESHOLD))

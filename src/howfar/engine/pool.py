@@ -1,4 +1,4 @@
-"""What all places have in common where steps are done."""
+"""The interface of execution back ends."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from howfar.engine.event import Event
 from howfar.grid.experiment import Step
 
-DIED = "the worker died"  # how the note of a failed step begins that may be tried again
+DIED = "the worker died"  # start of the note of a failed step that may be retried
 
 
 class Pool(ABC):
-    """Does steps somewhere."""
+    """An execution back end."""
 
     @property
     @abstractmethod
     def room(self) -> bool:
-        """Whether it takes another step."""
+        """Whether it accepts another step."""
 
     @abstractmethod
     def submit(self, step: Step) -> None:
-        """Take a step."""
+        """Submit a step."""
 
     @abstractmethod
     def events(self, seconds: float) -> Iterator[Event]:
-        """Wait for so long at most, and yield what happened; with nothing to do it waits the whole time."""
+        """Wait for at most ``seconds``, and yield events; without steps, wait the whole time."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop everything."""
+        """Stop all steps."""

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, each with its share of the cores. One that dies loses the step it was at."""
+"""Execution in worker processes of this machine. A worker that dies loses only its current step."""
 
 import contextlib
 import json
@@ -15,45 +15,46 @@ from typing import Any
 import torch
 
 from howfar import arrays
-from howfar.engine.cell import Site, do
 from howfar.engine.event import Event
 from howfar.engine.memory import keep_freed
 from howfar.engine.pool import DIED, Pool
+from howfar.engine.worker import RunContext, do
 from howfar.grid.experiment import Step
 
-AHEAD = 2  # steps that are handed out for every worker: the next one lies ready when one ends
+AHEAD = 2  # submitted steps per worker, so that the next one is ready when one ends
 
 
 class Processes(Pool):
     """A pool of processes on this machine."""
 
-    def __init__(self, site: Site, workers: int) -> None:
-        """Start nothing yet: a worker starts with its first step.
+    def __init__(self, context: RunContext, workers: int) -> None:
+        """Create the pool; workers start with their first step.
 
         Args:
-            site: where steps are done.
-            workers: how many; each gets an equal share of the cores, and no more threads than PyTorch has here.
+            context: settings of the run.
+            workers: number of workers; each gets an equal share of the cores, and at most as many threads as PyTorch
+                uses here.
         """
-        context = multiprocessing.get_context("spawn")
-        self.site, self.workers = site, workers
-        self._reports, self._sender = context.Pipe(duplex=False)
+        spawn = multiprocessing.get_context("spawn")
+        self.context, self.workers = context, workers
+        self._reports, self._sender = spawn.Pipe(duplex=False)
         threads = max(min(arrays.cores() // workers, torch.get_num_threads()), 1)
         from pebble import ProcessPool
 
-        self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=context)
+        self._pool = ProcessPool(workers, initializer=_start, initargs=(self._sender, threads), context=spawn)
         self._running: dict[Any, Step] = {}
 
     @property
     def room(self) -> bool:
-        """Whether it takes another step."""
+        """Whether it accepts another step."""
         return len(self._running) < AHEAD * self.workers
 
     def submit(self, step: Step) -> None:
-        """Take a step."""
-        self._running[self._pool.schedule(_work, args=(step, self.site), timeout=self.site.limit)] = step
+        """Submit a step."""
+        self._running[self._pool.schedule(_work, args=(step, self.context), timeout=self.context.limit)] = step
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Wait for so long at most, and yield what happened."""
+        """Wait for at most ``seconds``, and yield events."""
         if not self._running:
             time.sleep(seconds)
         finished, _ = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED)
@@ -63,7 +64,7 @@ class Processes(Pool):
             yield self._ended(future, self._running.pop(future))
 
     def close(self) -> None:
-        """Stop the workers, and what they are at."""
+        """Stop the workers and their steps."""
         self._pool.stop()
         self._pool.join()
         self._sender.close()
@@ -75,7 +76,7 @@ class Processes(Pool):
         try:
             event: Event = future.result()
         except TimeoutError:
-            note = f"it took longer than {self.site.limit:g} s and was ended. Give it more with --time-limit."
+            note = f"it took longer than {self.context.limit:g} s and was ended. Give it more with --time-limit."
             return Event("failed", step.label, step.key, note=note)
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
@@ -90,7 +91,7 @@ _sender: Connection | None = None  # the worker's end of the pipe
 def _start(sender: Connection, threads: int) -> None:
     global _sender
     _sender = sender
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which stops the workers
     torch.set_num_threads(threads)
     keep_freed()
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -103,15 +104,14 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(step: Step, site: Site) -> Event:
-    return do(step, site, _tell)
+def _work(step: Step, context: RunContext) -> Event:
+    return do(step, context, _report)
 
 
-def _tell(event: Event) -> None:
+def _report(event: Event) -> None:
     """Send progress to the parent.
 
-    A short message is one write, and whole or not there even if the worker is killed in the middle: no lock that a dead
-    worker could hold.
+    A short message is one atomic write, so no lock is needed that a killed worker could hold.
     """
     if _sender is not None:
         with contextlib.suppress(OSError):

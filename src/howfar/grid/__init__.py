@@ -1,1 +1,1 @@
-"""Which cells a benchmark has, in which order data, protection and training follow, and how long it will take."""
+"""The cells of a benchmark: experiments, suites, presets and time estimates."""

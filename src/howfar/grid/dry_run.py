@@ -1,4 +1,4 @@
-"""What a run would do, told without loading the data: sketches of data sets, and digests that earlier runs noted."""
+"""Dry runs without loading data: sketches of data sets, and digests recorded by earlier runs."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +17,12 @@ NOT_COMPARED = "steps that {place} already holds are counted as well: the data w
 def sketched(
     experiments: Sequence[Experiment], store: Store | None = None, known: Outline | None = None
 ) -> list[Experiment]:
-    """Return experiments whose data are sketched instead of loaded.
+    """Return experiments with sketches instead of loaded data.
 
     Args:
         experiments: the cells.
-        store: where an earlier run has noted the digests of the data; with them, finished steps are recognized.
-        known: what the data set holds, where the caller knows; None asks the data set.
+        store: may hold the digests of the data from an earlier run, with which finished steps are recognized.
+        known: outline of the data set, if the caller has it; None determines it.
     """
     made: dict[Any, Sketch] = {}
     for experiment in experiments:
@@ -33,7 +33,7 @@ def sketched(
 
 
 def note_data(experiments: Iterable[Experiment], store: Store) -> None:
-    """Note the digests of all data sets of a grid in the store, so that a dry run need not load them."""
+    """Record the digests of all data sets of a grid, so that later dry runs need not load them."""
     for experiment in {experiment.choices[0]: experiment for experiment in experiments}.values():
         spec = _spec(experiment)
         key = store.key("data", spec)
@@ -43,14 +43,14 @@ def note_data(experiments: Iterable[Experiment], store: Store) -> None:
 
 
 def notes_of(experiments: Iterable[Experiment]) -> list[str]:
-    """Return what is estimated or not known in a dry run, as sentences."""
+    """Return sentences on what is estimated or unknown in a dry run."""
     return list(dict.fromkeys(note for e in experiments if e.sketch is not None for note in e.sketch.notes))
 
 
 def _sketch(experiment: Experiment, store: Store | None, known: Outline) -> Sketch:
     splits, test = known.sample, min(known.test, experiment.limit_test or known.test)
     held = min(experiment.held_out, known.train // 5)
-    if held >= 2 * max(len(splits.classes), 1):  # as ``held_back`` decides
+    if held >= 2 * max(len(splits.classes), 1):  # as in ``held_back``
         splits = replace(splits, clean=splits.train, validation=splits.train)
     else:
         held = 0
@@ -59,14 +59,14 @@ def _sketch(experiment: Experiment, store: Store | None, known: Outline) -> Sket
     if store is not None:
         spec = _spec(experiment)
         record = store.find("data", store.key("data", spec))
-        digests = _noted(record) if record is not None else None
+        digests = _recorded(record) if record is not None else None
         if digests is None and next(iter(store.records("protect", damaged=True)), None) is not None:
             notes.append(NOT_COMPARED.format(place=store.place))
     return Sketch(splits, train, test, digests, tuple(notes))
 
 
-def _noted(record: Record) -> dict[str, str] | None:
-    """Return the digests that an earlier run has noted; None for a note without them."""
+def _recorded(record: Record) -> dict[str, str] | None:
+    """Return the digests recorded by an earlier run; None if they are missing or invalid."""
     digests = record.result.get("digests")
     if not isinstance(digests, Mapping) or not {"train", "test"} <= digests.keys():
         return None
@@ -74,7 +74,7 @@ def _noted(record: Record) -> dict[str, str] | None:
 
 
 def _spec(experiment: Experiment) -> dict[str, Any]:
-    """Return what determines which data an experiment loads: no path is in it, and files count by size and time."""
+    """Return a key of the data of an experiment, in which files are identified by size and time, not by path."""
     label, *limits = experiment.choices[0]
     version = experiment.dataset.key()["version"] if experiment.dataset.name == "rooms" else 1
     root = experiment.dataset.settings.get("root")
@@ -83,7 +83,7 @@ def _spec(experiment: Experiment) -> dict[str, Any]:
 
 
 def _stamps(root: Path) -> list[list[Any]]:
-    """Return names, sizes and times of a file, or of a folder and what is directly in it."""
+    """Return names, sizes and times of a file, or of a folder and its direct content."""
     paths = [root, *sorted(root.iterdir())] if root.is_dir() else [root]
     found = []
     for path in paths:

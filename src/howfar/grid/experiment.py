@@ -1,4 +1,4 @@
-"""One cell of a benchmark: the only file that knows the order data, protect, defend, train, probe, score."""
+"""One cell of a benchmark, and its steps: data, protect, defend, train, probe, score."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from howfar.errors import UsageError
 from howfar.models import Architecture
 from howfar.probe import Probe
 from howfar.probe.alignment import VERSION as ALIGNMENT_VERSION
-from howfar.probe.trajectory import VERSION as WALK_VERSION
+from howfar.probe.trajectory import VERSION as TRAJECTORY_VERSION
 from howfar.protect import Protector
 from howfar.spec import Spec, parse
 from howfar.store import Store
@@ -21,19 +21,19 @@ from howfar.train import Recipe
 from howfar.train.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
-UNKNOWN = "not loaded"  # in place of a digest: no finished step has a key with it
-LARGE = 32 * 2**20  # bytes of images from which a data set is laid ready for other processes
-_Choice = tuple[str, int | None, int | None, int]  # data set, training and test images, images held out
+UNKNOWN = "not loaded"  # placeholder of a digest, with which no step has a key
+LARGE = 32 * 2**20  # bytes of images above which a data set is memory-mapped by workers
+_Choice = tuple[str, int | None, int | None, int]  # data set, limits of training and test images, held-out images
 
 
 @dataclass(frozen=True)
-class Walk:
-    """That a victim's weights are kept while it learns.
+class TrajectoryOptions:
+    """Settings of a victim's trajectory.
 
     Attributes:
-        every: batches between two moments; 0 takes the ends of epochs.
-        half: keep them in half precision.
-        order: another one brings the batches in another order, from the same initial weights; 0 is the victim's own.
+        every: batches between checkpoints; 0 takes the ends of epochs.
+        half: keep weights in half precision.
+        order: index of the batch order, with the same initial weights; 0 is the victim's own.
     """
 
     every: int = 0
@@ -43,14 +43,14 @@ class Walk:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """What is known of the data of an experiment that are not loaded, for a dry run.
+    """Stand-in for the data of an experiment in a dry run.
 
     Attributes:
-        splits: a few images with the true shape and the true kinds of targets.
+        splits: a few images with the true shape and types of targets.
         train: number of training images.
         test: number of test images.
-        digests: of the parts of the data, where an earlier run has noted them; None where none has.
-        notes: what is estimated or not known, as sentences.
+        digests: of the splits, if recorded by an earlier run; else None.
+        notes: sentences on what is estimated or unknown.
     """
 
     splits: Splits
@@ -62,28 +62,28 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What one victim learns from one protected set under one defense. Every field but ``sketch`` is part of its key.
+    """Training of one victim on one protected set under one defense. Every field but ``sketch`` is part of its key.
 
     Attributes:
-        dataset: where the images come from.
-        limit_train: class-balanced subset of the training images; None takes all.
-        limit_test: the same of the test images.
-        source_task: what the protection is crafted against.
-        task: what the victim learns.
-        protector: who changes the training images.
-        defense: what the learner does against it.
+        dataset: source of the images.
+        limit_train: size of a class-balanced subset of the training images; None takes all.
+        limit_test: the same for the test images.
+        source_task: the task that the protection is crafted against.
+        task: the target task, which the victim learns.
+        protector: protects the training images.
+        defense: of the learner.
         model: the victim.
-        recipe: how it is trained.
+        recipe: training recipe.
         seed: of the noise, the initial weights and the batches.
-        held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
-            fifth of all.
-        probe: how SAL is measured.
-        alignment: number of training images on which gradients are compared with those of their clean originals
-            (``probe.alignment``) after every epoch; 0 leaves it out.
-        variants: other ways to measure SAL at the same moments, for an ablation.
-        test_dataset: where the clean test images come from; None takes the data set's own.
-        walk: keep the weights in place of measuring SAL.
-        sketch: stands for the data in a dry run; None loads them.
+        held_out: number of clean images held out from training, half for the learner's own use, half for model
+            selection; at most a fifth of all.
+        probe: settings of SAL.
+        alignment: number of training images for learning alignment (``probe.alignment``) after every epoch; 0 disables
+            it.
+        variants: other probe settings after the same epochs, for an ablation.
+        test_dataset: source of the clean test images; None takes the data set's own.
+        trajectory: save the weights instead of measuring SAL.
+        sketch: stand-in for the data in a dry run; None loads them.
     """
 
     dataset: Spec[Splits]
@@ -101,18 +101,18 @@ class Experiment:
     alignment: int = 0
     variants: tuple[Probe, ...] = ()
     test_dataset: Spec[Splits] | None = None
-    walk: Walk | None = None
+    trajectory: TrajectoryOptions | None = None
     sketch: Sketch | None = field(default=None, compare=False, repr=False)
 
     @property
     def choices(self) -> list[_Choice]:
-        """What is to be loaded: the data set, and the one for the tests where that is another."""
+        """The data sets to load: that of the experiment, and a separate test data set if there is one."""
         sets = [self.dataset, *([self.test_dataset] if self.test_dataset else [])]
         return [(one.label, self.limit_train, self.limit_test, self.held_out) for one in sets]
 
     @property
     def splits(self) -> Splits:
-        """The data, loaded once per process; of a dry run, its sketch."""
+        """The data, loaded once per process; in a dry run, its sketch."""
         if self.sketch is not None:
             return self.sketch.splits
         own, *others = (_load(*choice) for choice in self.choices)
@@ -134,16 +134,16 @@ class Experiment:
         return len(self.splits.train), len(self.splits.test)
 
     def source(self) -> tuple[Data, Task]:
-        """Return the clean training images with what the protection is crafted against, and the source task.
+        """Return the clean training images with the targets of the source task, and the source task.
 
         Raises:
-            UsageError: if the task makes images of its own.
+            UsageError: if the task changes the images.
         """
         clean = self.splits.train
         task = self.source_task.build()(clean)
         data = task.prepare(clean)
         if data.pixels is not clean.pixels:
-            raise UsageError(f"'{self.source_task.label}' changes the images itself. Take another source task.")
+            raise UsageError(f"'{self.source_task.label}' changes the images. Choose another source task.")
         return data, task
 
     def protect_spec(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Experiment:
         }
 
     def victim_spec(self) -> dict[str, Any]:
-        """Return everything that determines what the victim learns and what is measured on it."""
+        """Return everything that determines the training and the measurements of the victim."""
         digests = self._digests_of(self.choices[-1])
         kept = {name: digests[name] for name in ("clean", "validation") if name in digests}
         return {
@@ -168,13 +168,17 @@ class Experiment:
             "defense": {"label": self.defense.label, **self.defense.key()},
             "model": {"label": self.model.label, **self.model.key()},
             "recipe": {**self.recipe.key(), "version": TRAIN_VERSION},
-            **({"walk": {**asdict(self.walk), "version": WALK_VERSION}} if self.walk else {"probe": self.probe.key()}),
+            **(
+                {"walk": {**asdict(self.trajectory), "version": TRAJECTORY_VERSION}}
+                if self.trajectory
+                else {"probe": self.probe.key()}
+            ),
             **({"alignment": {"images": self.alignment, "version": ALIGNMENT_VERSION}} if self.alignment else {}),
             **({"variants": [self._variant(variant) for variant in self.variants]} if self.variants else {}),
         }
 
     def _variant(self, variant: Probe) -> dict[str, Any]:
-        """Return what identifies a way to measure; the released baseline is another one where targets are mixed."""
+        """Return the key of a variant; with mixed targets, the released baseline is a different one."""
         other = variant.baseline and self.defense.build().mixes
         return {**variant.key(), **({"baseline": "one more pass"} if other else {})}
 
@@ -184,23 +188,23 @@ class Experiment:
         return self.sketch.digests or {"train": UNKNOWN, "test": UNKNOWN}
 
     def steps(self) -> "tuple[Step, Step]":
-        """Return the two steps of the experiment in their order."""
+        """Return the two steps of the experiment in order."""
         protect = Store.key("protect", self.protect_spec())
-        name = "trajectory" if self.walk else "ablation" if self.variants else "victim"
+        name = "trajectory" if self.trajectory else "ablation" if self.variants else "victim"
         victim = Store.key(name, self.victim_spec())
         return Step("protect", self, protect, needs=None), Step(name, self, victim, needs=protect)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A piece of work that the store keeps.
+    """A unit of work whose result is stored.
 
     Attributes:
-        name: ``protect``, ``victim``, ``ablation`` for a victim that is probed in several ways, or ``trajectory`` for
-            one whose weights are kept.
-        experiment: what it is part of.
+        name: ``protect``, ``victim``, ``ablation`` for a victim with several probes, or ``trajectory`` for one whose
+            weights are saved.
+        experiment: the experiment of the step.
         key: in the store.
-        needs: key of the protected set that must be there first.
+        needs: key of the protected set that it depends on.
     """
 
     name: str
@@ -220,35 +224,35 @@ class Step:
         if self.name == "protect":
             return f"protect {e.protector.label} seed {e.seed}"
         task = "" if e.task.label == "classification" else f" learns {e.task.label}"
-        order = f" order {e.walk.order}" if e.walk else ""
+        order = f" order {e.trajectory.order}" if e.trajectory else ""
         return f"{e.model.label}{task} on {e.protector.label} / {e.defense.label} seed {e.seed}{order}"
 
 
 def _title(dataset: Spec[Splits]) -> str:
-    """Return a data set's name without its place: moving the files changes no key, and no path gets on the page."""
+    """Return a data set's name without its path, so that keys and pages do not depend on the path."""
     root = dataset.settings.get("root")
     return f"{dataset.name}:{Path(root).name}" if root and dataset.name in ("folder", "npz") else dataset.name
 
 
 @dataclass(frozen=True)
-class Shelved:
-    """A data set that lies ready for other processes.
+class MemoryMap:
+    """A data set in a file for memory mapping.
 
     Attributes:
-        path: the file to be mapped.
-        digests: of its parts.
+        path: the file.
+        digests: of its splits.
     """
 
     path: Path
     digests: dict[str, str]
 
 
-Shelf = dict[_Choice, Shelved]
+MemoryMaps = dict[_Choice, MemoryMap]
 
 
-def shelve(experiments: Iterable[Experiment], folder: Path) -> Shelf:
-    """Write the larger data sets of a grid to a folder, so that a machine holds each once however many work on it."""
-    shelf: Shelf = {}
+def write_memory_maps(experiments: Iterable[Experiment], folder: Path) -> MemoryMaps:
+    """Write the larger data sets of a grid to memory-mapped files, of which workers share one copy per machine."""
+    maps: MemoryMaps = {}
     for choice in {choice for experiment in experiments for choice in experiment.choices}:
         splits = _load(*choice)
         parts = (splits.train, splits.test, splits.clean, splits.validation)
@@ -256,33 +260,33 @@ def shelve(experiments: Iterable[Experiment], folder: Path) -> Shelf:
             digests = _digests(*choice)
             path = folder / f"{Store.key('data', {'choice': list(choice), 'digests': digests})}.safetensors"
             write_splits(splits, path)
-            shelf[choice] = Shelved(path, digests)
-    return shelf
+            maps[choice] = MemoryMap(path, digests)
+    return maps
 
 
-def take_from(shelf: Shelf) -> None:
-    """Let this process map what lies ready instead of loading it."""
-    if shelf == _shelf:
+def use_memory_maps(maps: MemoryMaps) -> None:
+    """Use memory-mapped data sets in this process instead of loading them."""
+    if maps == _memory_maps:
         return
-    _shelf.clear()
-    _shelf.update(shelf)
+    _memory_maps.clear()
+    _memory_maps.update(maps)
     _load.cache_clear()
     _digests.cache_clear()
 
 
-_shelf: Shelf = {}
+_memory_maps: MemoryMaps = {}
 
 
 def digests_of(choice: _Choice) -> dict[str, str]:
-    """Return the digests of the parts of a data set, loaded where it is not yet."""
+    """Return the digests of the splits of a data set, loading it if necessary."""
     return _digests(*choice)
 
 
 @functools.lru_cache(maxsize=2)
 def _load(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> Splits:
-    shelved = _shelf.get((label, limit_train, limit_test, held_out))
-    if shelved is not None and shelved.path.exists():
-        return read_splits(shelved.path)
+    mapped = _memory_maps.get((label, limit_train, limit_test, held_out))
+    if mapped is not None and mapped.path.exists():
+        return read_splits(mapped.path)
     splits = parse(label, DATASETS, "dataset").build()
     splits = replace(splits, test=balanced(splits.test, limit_test))
     if not held_out:
@@ -293,9 +297,9 @@ def _load(label: str, limit_train: int | None, limit_test: int | None, held_out:
 
 @functools.lru_cache(maxsize=2)
 def _digests(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> dict[str, str]:
-    shelved = _shelf.get((label, limit_train, limit_test, held_out))
-    if shelved is not None:
-        return shelved.digests
+    mapped = _memory_maps.get((label, limit_train, limit_test, held_out))
+    if mapped is not None:
+        return mapped.digests
     splits = _load(label, limit_train, limit_test, held_out)
     parts = {"train": splits.train, "test": splits.test, "clean": splits.clean, "validation": splits.validation}
     return {name: part.digest()[:20] for name, part in parts.items() if part is not None}

@@ -1,4 +1,4 @@
-"""Benchmarks with a name: what ``howfar bench --suite NAME`` runs."""
+"""Presets of ``howfar bench --suite NAME``."""
 
 from typing import Any
 
@@ -16,20 +16,20 @@ TWO_TASKS: dict[str, Any] = {
     "dense_models": ("unet:24-48-96",),
     "probe_images": 0,
     "alignment_images": 48,
-    # Batches of 500 images, the recipe's own, would be 40 steps in all.
+    # The recipe's batches of 500 images would give only 40 steps.
     "train": {"airbench": {"epochs": 10, "batch_size": 100}, "unet": {"epochs": 8}},
 }
 
 SUITES: dict[str, dict[str, Any]] = {
-    # Is it unlearnable for what it was not crafted against? Two tasks, each with a network that learns it in seconds.
-    # SAL and UD take twice as long as the training of so few images: --set probe_images=32 adds them.
+    # Do other tasks remain learnable? Two tasks, each with a network that is trained in seconds. SAL and UD would take
+    # twice as long as training on so few images; --set probe_images=32 adds them.
     "two-tasks": {
         "dataset": "rooms[size=32,train=2000,test=400]",
         "protectors": ("random", "em", "ops", "lsp[eps=8/255]", "stripes@segment_semantic"),
         **TWO_TASKS,
         "seeds": (0, 1),
     },
-    # The same question in a minute: fewer rooms and protectors, and one seed, which decides nothing.
+    # The same in a minute: fewer rooms and protectors, and one seed, which cannot decide anything.
     "quick": {
         "dataset": "rooms[size=32,train=1000,test=400]",
         "protectors": ("ops", "stripes@segment_semantic"),
@@ -37,7 +37,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "seeds": (0,),
     },
     "digits": {
-        # Digits are nearly black and white, so that 8/255 hides little: noise is twice as strong here.
+        # Digits are nearly black and white, so noise needs twice the usual strength.
         "dataset": "digits",
         "protectors": ("random", "random:class", "em", "em:class", "lsp[eps=32/255]", "ops"),
         "defenses": ("none", "jpeg"),
@@ -49,7 +49,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0},
     },
-    # All of CIFAR-10 with a victim that learns it in minutes on one core; augmentation as in the papers.
+    # All of CIFAR-10 with a victim that is trained in minutes on one core; augmentation as in the papers.
     "standard": {
         "dataset": "cifar10",
         "protectors": ("random", "random:class", "em", "em:class", "tap", "lsp", "ar", "ops", "pil"),
@@ -60,8 +60,8 @@ SUITES: dict[str, dict[str, Any]] = {
         "held_out": 1000,
         "train": {"epochs": 4},
     },
-    # Positive controls: noise of growing strength, and a growing share of protected images; PIL, as it is effective
-    # and crafted in seconds.
+    # Positive controls: increasing noise, and an increasing share of protected images; with PIL, which is effective and
+    # crafted in seconds.
     "controls": {
         "dataset": "cifar10",
         "protectors": (
@@ -77,7 +77,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
-    # The same with three tasks more and a seed more: the table of docs/crosstask.md.
+    # The same with four more tasks and one more seed: the table of docs/crosstask.md.
     "crosstask": {
         "dataset": "rooms[size=32,train=1500,test=500]",
         "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
@@ -97,7 +97,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
-    # The matrix of the field, protectors × defenses, at the published size: for a GPU. docs/defenses.md has it small.
+    # Protectors × defenses at the published size, for a GPU. docs/defenses.md has a small version.
     "cifar10-core": {
         "dataset": "cifar10",
         "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
@@ -112,7 +112,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 60, "batch_size": 128, "lr": 0.1},
     },
-    # The benchmark of the paper: for a GPU. --dataset cifar100, or a folder with a subset of ImageNet, for the others.
+    # The benchmark of the paper, for a GPU; also with --dataset cifar100 or a folder with a subset of ImageNet.
     "paper": {
         "dataset": "cifar10",
         "protectors": PAPER,
@@ -123,7 +123,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "probe_images": 512,
         "recipe": "paper",
     },
-    # The same with a network that is trained in seconds on a GPU, and in minutes on a core.
+    # The same with a network that is trained in seconds on a GPU and in minutes on a core.
     "paper-fast": {
         "dataset": "cifar10",
         "protectors": PAPER,

@@ -1,4 +1,4 @@
-"""From a request (preset, TOML file, flags) to the experiments of a benchmark."""
+"""Suites: from presets, TOML files and flags to the experiments of a benchmark."""
 
 import math
 import re
@@ -42,12 +42,12 @@ def _seeds(value: object) -> object:
     for part in split_list(value):
         found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part, re.ASCII)
         if found is None:
-            raise UsageError(f"seeds '{value}': '{part}' is no seed. Write whole numbers from 0, e.g. 0-4 or 0,7.")
+            raise UsageError(f"seeds '{value}': '{part}' is not a seed. Write whole numbers from 0, e.g. 0-4 or 0,7.")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
             raise UsageError(f"seeds '{value}': {part} counts down, so it names none. Write {last}-{first}.")
         if last - first >= MOST_SEEDS or last > LAST_SEED:
-            raise UsageError(f"seeds '{value}': {part} is too much. Take {MOST_SEEDS} seeds at most, below 2**63.")
+            raise UsageError(f"seeds '{value}': {part} is too much. Use at most {MOST_SEEDS} seeds, below 2**63.")
         seeds += range(first, last + 1)
     return seeds
 
@@ -75,9 +75,9 @@ def _points(value: object) -> object:
 LISTS = {
     "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
     "tasks": "classification", "source_tasks": "classification", "seeds": "0-2",
-}  # keys that name something, with an example  # fmt: skip
-HELD_OUT = 1000  # images, where a defense needs clean ones and nobody says how many
-Labelled = TypeVar("Labelled", bound=Spec[Any] | Chain)
+}  # keys with lists of names, with an example  # fmt: skip
+HELD_OUT = 1000  # default number of held-out images if a defense needs clean ones
+Labeled = TypeVar("Labeled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
@@ -86,33 +86,33 @@ Until = Annotated[Annotated[float, Field(gt=0, le=100)] | None, BeforeValidator(
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark as a person asks for it. These are the keys of ``--config suite.toml``.
+    """A benchmark request. These are the keys of ``--config suite.toml``.
 
     Attributes:
         dataset: e.g. ``cifar10`` or ``folder:photos[size=32]``.
         data_root: folder or file of the data set; None takes ``~/.cache/howfar``.
-        download: fetch the data set where it is missing.
-        limit_train: class-balanced subset of the training images; None takes all.
-        limit_test: the same of the test images.
-        held_out: clean images kept back from training, half for the learner's own use, half to choose by; at most a
-            fifth of all. None keeps back 1,000 if a defense needs clean images, else none.
-        tasks: what victims learn, a victim each; ``joint[tasks=a+b]`` is one victim that learns several.
-        source_tasks: what the protection is crafted against. Protectors that know of no target are crafted once.
-        protectors: ``clean`` is always added, as the baseline of all others. ``ops@class_scene`` is crafted against
-            that task alone, whatever ``source_tasks`` says.
-        defenses: what learners do against protection; ``worst`` stands for the newest ensemble.
+        download: download the data set if it is missing.
+        limit_train: size of a class-balanced subset of the training images; None takes all.
+        limit_test: the same for the test images.
+        held_out: number of clean images held out from training, half for the learner's own use, half for model
+            selection; at most a fifth of all. None holds out 1,000 if a defense needs clean images, else none.
+        tasks: target tasks, with one victim each; ``joint[tasks=a+b]`` is one multi-task victim.
+        source_tasks: tasks that the protection is crafted against. Label-free protectors are crafted once.
+        protectors: ``clean`` is always added as the baseline. ``ops@class_scene`` is crafted only against that task,
+            whatever ``source_tasks`` is.
+        defenses: of the learner; ``worst`` is the newest ensemble.
         models: the victims.
-        dense_models: the victims of tasks with an output for every pixel; None takes ``models`` for these too.
-        seeds: of noise, weights and batches; a cell each.
-        until: add seeds in their order, two at first, until the drop or the retention of a row is known to ± so many
+        dense_models: the victims of dense tasks; None takes ``models``.
+        seeds: of noise, weights and batches; one cell per seed.
+        until: add seeds in order, starting with two, until the drop or the retention of a row is known to ± this many
             points or it is decided whether its protection holds; None runs all seeds.
-        eps: for every protector with an L∞ radius that does not set its own; None leaves each its default.
-        recipe: how victims are trained, by name; ``own`` takes each network's own (``RECIPES``).
-        train: fields of the recipe that differ, for every victim; a table under the name of a network holds for that
-            network alone, as in ``{"epochs": 10, "unet": {"epochs": 8}}``.
-        probe_images: size of the probe set for SAL; 0 leaves SAL and UD out.
+        eps: for every protector with an L∞ radius that does not set its own; None keeps the defaults.
+        recipe: name of the training recipe; ``own`` takes each network's default (``RECIPES``).
+        train: fields of the recipe to override; a table under the name of a network applies only to that network, as in
+            ``{"epochs": 10, "unet": {"epochs": 8}}``.
+        probe_images: size of the probe set for SAL; 0 disables SAL and UD.
         radius: of SAL.
-        alignment_images: on which gradients are compared with those of their clean originals; 0 leaves it out.
+        alignment_images: number of images for learning alignment; 0 disables it.
     """
 
     dataset: str
@@ -137,20 +137,20 @@ class Suite:
     alignment_images: ProbeImages = 192
 
     def recipe_of(self, model: Spec[Architecture]) -> Recipe:
-        """Return how a victim is trained.
+        """Return the recipe of a victim.
 
         Raises:
-            UsageError: for an unknown recipe or setting, or a value that makes no sense.
+            UsageError: for an unknown recipe or setting, or an invalid value.
         """
         shared = {key: value for key, value in self.train.items() if not isinstance(value, Mapping)}
         own = self.train.get(model.name, {})
         return recipe_for(model.name, self.recipe, {**shared, **(own if isinstance(own, Mapping) else {})})
 
     def experiments(self) -> list[Experiment]:
-        """Return the grid, every name checked.
+        """Return the grid, after checking all names.
 
         Raises:
-            UsageError: for an unknown name or a setting that makes no sense.
+            UsageError: for an unknown name or an invalid setting.
         """
         dataset = parse(
             self.dataset, DATASETS, "dataset",
@@ -193,13 +193,13 @@ class Suite:
 
 
 def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable[[Data], Task]] | None]:
-    """Return a protector, and the task that ``NAME@TASK`` crafts it against."""
+    """Return the protector and source task of ``NAME@TASK``."""
     parts = split_list(text, at="@")
     if not parts or ("@" in text and len(parts) == 1):
-        raise UsageError(f"'{text}' names no source task behind the @. Write ops@class_scene, or leave the @ out.")
+        raise UsageError(f"'{text}' names no source task after the @. Write ops@class_scene, or remove the @.")
     if len(parts) > 2:
         raise UsageError(
-            f"'{text}' names more than one source task. Write one entry a task: ops@class_scene,ops@normal."
+            f"'{text}' names more than one source task. Write one entry per task: ops@class_scene,ops@normal."
         )
     return _protector(parts[0], eps), parse(parts[1], TASKS, "task") if len(parts) == 2 else None
 
@@ -207,34 +207,34 @@ def _aimed(text: str, eps: float | None) -> tuple[Spec[Protector], Spec[Callable
 def _protector(text: str, eps: float | None) -> Spec[Protector]:
     found = parse(text, PROTECTORS, "protector")
     if eps is None or getattr(found.factory, "norm", None) != "L∞":
-        return found  # another norm's radius is another number
+        return found  # a radius in another norm
     return parse(text, PROTECTORS, "protector", eps=eps)
 
 
 def read_suite(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file with a suite's keys, and optionally ``suite = "digits"`` to start from.
+    """Return the content of a TOML file with the keys of a suite, and optionally a preset (``suite = "digits"``).
 
     Raises:
-        UsageError: if the file is missing or no TOML.
+        UsageError: if the file is missing or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist. Give a TOML file with the keys of a suite.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path} is no TOML file ({error}). Mend it.") from None
+        raise UsageError(f"{path} is not valid TOML ({error}). Correct it.") from None
 
 
 def make_suite(
     name: str | None, *layers: Mapping[str, Any], settings: Iterable[str] = (), single: Iterable[str] = ()
 ) -> Suite:
-    """Return a suite from a preset, overlaid by mappings and by ``key=value`` settings, the last one winning.
+    """Return a suite from a preset, overridden by mappings and ``key=value`` settings in order.
 
     Args:
-        name: a key of ``SUITES``; None takes the first one made for the data set, ``standard`` where there is none.
-        layers: nested mappings with a suite's keys, such as a TOML file or flags.
+        name: a key of ``SUITES``; None takes the first one for the data set, or ``standard``.
+        layers: nested mappings with keys of a suite, such as a TOML file or flags.
         settings: e.g. ``"train.lr=0.1"``.
-        single: keys of which the first value of the preset alone is taken, such as ``models``.
+        single: keys for which only the first value of the preset is used, such as ``models``.
 
     Raises:
         UsageError: for an unknown key (with the nearest known one) or a bad value.
@@ -248,9 +248,9 @@ def make_suite(
     merged: dict[str, Any] = dict(SUITES[named])
     merged |= {key: merged[key][:1] for key in single if key in merged}
     known = {entry.name for entry in fields(Suite)}
-    if any("recipe" in layer for layer in over):  # the settings of the preset belong to its own recipe
+    if any("recipe" in layer for layer in over):  # settings of the preset apply to its own recipe
         merged["train"] = {}
-    if any("models" in layer for layer in over):  # whoever names victims means them for every task
+    if any("models" in layer for layer in over):  # named victims apply to every task
         merged.pop("dense_models", None)
     for layer in over:
         for key, value in layer.items():
@@ -263,8 +263,8 @@ def make_suite(
     for key, example in LISTS.items():
         if isinstance(merged.get(key), str | list | tuple) and not _names(merged[key]):
             raise UsageError(
-                f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name one or more, e.g. {example}, or "
-                f"leave the flag out for those of the suite '{named}'."
+                f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name at least one, e.g. {example}, or "
+                f"omit the flag to use those of the suite '{named}'."
             )
     try:
         suite = TypeAdapter(Suite).validate_python(merged)
@@ -279,7 +279,7 @@ def make_suite(
 
 
 def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of recipes; what is set for all networks replaces what single ones had."""
+    """Return merged recipe settings; those for all networks override those of single networks."""
     shared = {key for key, value in over.items() if not isinstance(value, Mapping)}
     merged: dict[str, Any] = {
         key: {name: inner for name, inner in value.items() if name not in shared}
@@ -298,11 +298,13 @@ def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 def _settings(train: object) -> Mapping[str, object]:
     if isinstance(train, Mapping):
         return train
-    raise UsageError(f"train = {train!r} is wrong: it takes settings. Write train.lr=0.1, or a table [train] in TOML.")
+    raise UsageError(
+        f"train = {train!r} is wrong: it must be settings. Write train.lr=0.1, or a table [train] in TOML."
+    )
 
 
 def _suite_of(dataset: str) -> str:
-    """Return the first suite made for a data set, whatever its settings."""
+    """Return the first suite for a data set, ignoring its settings."""
     names = ((suite, re.split(r"[:\[]", keys["dataset"])[0]) for suite, keys in SUITES.items())
     return next((suite for suite, name in names if name == re.split(r"[:\[]", dataset)[0]), "standard")
 
@@ -317,34 +319,34 @@ def _nested(text: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _unique(specs: Iterable[Labelled]) -> list[Labelled]:
+def _unique(specs: Iterable[Labeled]) -> list[Labeled]:
     return list({spec.label: spec for spec in specs}.values())
 
 
 def check_data(experiments: list[Experiment]) -> None:
-    """Load the data and build the tasks once, so that bad input is refused before any work starts.
+    """Load the data and build the tasks once, to detect errors before any step is run.
 
     Raises:
-        HowfarError: whatever the data set or a task has to say, or a defense that cannot run.
+        HowfarError: for errors of the data set or a task, or a defense that cannot run.
     """
     for fault in _faults(experiments, _checked_tasks(experiments)):
-        raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+        raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.fix}")
 
 
 def runnable(experiments: list[Experiment]) -> tuple[list[Experiment], dict[str, str]]:
-    """Return the experiments without those of an ensemble's defenses that cannot run.
+    """Return the experiments without members of ensembles that cannot run.
 
     Returns:
-        the experiments that can run, and by the label of every defense that cannot, with all tasks or with some, what
-        it lacks, as the rest of a sentence.
+        the experiments that can run, and for every defense that cannot run with some task, the reason as the rest of a
+        sentence, by label.
 
     Raises:
-        HowfarError: as ``check_data``, for defenses that were named themselves.
+        HowfarError: as ``check_data``, for explicitly named defenses.
     """
     faults = list(_faults(experiments, _checked_tasks(experiments)))
     for fault in faults:
         if not fault.chain.optional:
-            raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.cure}")
+            raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.fix}")
     gone = {(fault.chain.label, fault.task) for fault in faults}
     kept = [e for e in experiments if (e.defense.label, e.task.label) not in gone]
     reasons: dict[str, list[str]] = {}
@@ -355,59 +357,59 @@ def runnable(experiments: list[Experiment]) -> tuple[list[Experiment], dict[str,
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why a defense cannot run with a task.
+    """Reason why a defense cannot run with a task.
 
     Attributes:
         chain: the defense.
         task: label of the task.
-        reason: what it lacks, as the rest of a sentence.
-        cure: what to do.
+        reason: as the rest of a sentence.
+        fix: what to do.
     """
 
     chain: Chain
     task: str
     reason: str
-    cure: str
+    fix: str
 
 
 def _checked_tasks(experiments: list[Experiment]) -> dict[str, Task]:
-    """Return the tasks by their labels, once data and source tasks are known to serve."""
+    """Return the tasks by label, after validating data and source tasks."""
     splits = experiments[0].splits
     makers = {maker.label: maker for e in experiments for maker in (e.source_task, e.task)}
     tasks = {label: maker.build()(splits.train) for label, maker in makers.items()}
     for name in {e.source_task.label for e in experiments}:
-        target = tasks[name].prepare(splits.train).answers(tasks[name].target)
+        target = tasks[name].prepare(splits.train).targets_of(tasks[name].target)
         for protector in {e.protector.label: e.protector for e in experiments if e.source_task.label == name}.values():
             if not protector.build().takes(target):
                 raise UsageError(f"'{protector.label}' cannot be crafted against '{name}': see howfar list protectors.")
     for task in tasks.values():
-        labels = task.prepare(splits.test).answers(task.target)
+        labels = task.prepare(splits.test).targets_of(task.target)
         if isinstance(labels, Tensor) and labels.ndim == 1 and int(labels.max()) >= int(task.outputs):
             raise HowfarError(
-                f"the test set has class {int(labels.max())}, which no training image shows. Add images of it."
+                f"the test set has class {int(labels.max())}, which the training set lacks. Add images of it."
             )
     return tasks
 
 
 def _faults(experiments: list[Experiment], tasks: Mapping[str, Task]) -> Iterator[_Fault]:
-    """Yield the pairs of defense and task that cannot run."""
+    """Yield the combinations of defense and task that cannot run."""
     splits = experiments[0].splits
     cells = {(e.defense.label, e.task.label): e for e in experiments}
     for (_, name), experiment in cells.items():
         defense, held = experiment.defense.build(), experiment.held_out
         if _needs_clean(defense) and splits.clean is None:
-            few = f"{experiment.counts[0]} training images are too few to keep any back"
-            reason = "needs clean images, and " + (few if held else "none are held back")
-            cure = "Add images, or leave it out." if held else "Give --set held_out=1000."
-            yield _Fault(experiment.defense, name, reason, cure)
+            few = f"{experiment.counts[0]} training images are too few to hold any out"
+            reason = "needs clean images, and " + (few if held else "none are held out")
+            fix = "Add images, or remove the defense." if held else "Give --set held_out=1000."
+            yield _Fault(experiment.defense, name, reason, fix)
             continue
         target = splits.train.targets.get(tasks[name].target)
         if defense.needs_labels and (target is None or target.ndim > 1 or target.is_floating_point()):
-            reason = f"needs one class an image, which '{name}' has not"
-            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+            reason = f"needs one class per image, which '{name}' does not have"
+            yield _Fault(experiment.defense, name, reason, "Remove one of them.")
         elif defense.moves_targets and isinstance(tasks[name].outputs, Heads):
-            reason = f"mixes or moves targets, which it cannot for several at once ('{name}')"
-            yield _Fault(experiment.defense, name, reason, "Leave one of them out.")
+            reason = f"mixes or moves targets, which it cannot do for several targets ('{name}')"
+            yield _Fault(experiment.defense, name, reason, "Remove one of them.")
 
 
 def _needs_clean(defense: Defense) -> bool:

@@ -1,4 +1,4 @@
-"""Networks by name. An entry of ``MODELS`` takes sizes such as the width and returns an ``Architecture``."""
+"""Networks by name. An entry of ``MODELS`` takes sizes such as the width, and returns an ``Architecture``."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A convolutional network that learns CIFAR-10 in seconds."""
+"""The network of airbench, which is trained on CIFAR-10 in seconds."""
 
 import re
 from functools import partial
@@ -13,9 +13,9 @@ from howfar.models.whitening import Whitening
 
 VERSION = 1
 SIZES = {"small": (32, 64, 64), "medium": (32, 128, 128), "full": (64, 256, 256)}
-SCALE = 9.0  # by which features are divided before the head
-MOMENTUM = 0.4  # of the running statistics: trainings have few steps
-LEAST = 14  # pixels: below, pooling rounds up, so that something is left to pool
+SCALE = 9.0  # divisor of the features before the head
+MOMENTUM = 0.4  # of the running statistics, as there are few training steps
+LEAST = 14  # pixels: for smaller images, pooling rounds sizes up
 
 
 def _known(size: str) -> str:
@@ -37,7 +37,7 @@ def widths(size: str) -> tuple[int, ...]:
     """Return the channels of the three groups.
 
     Raises:
-        ValueError: for another text than a name or three positive numbers.
+        ValueError: if it is neither a name nor three positive numbers.
     """
     if size in SIZES:
         return SIZES[size]
@@ -58,7 +58,7 @@ class Group(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs, momentum=MOMENTUM)
 
     def start_weights(self) -> None:
-        """Let as many outputs as there are inputs begin as copies of them."""
+        """Initialize the first outputs as copies of the inputs."""
         for conv in (self.conv1, self.conv2):
             nn.init.dirac_(conv.weight[: conv.in_channels].detach())
 

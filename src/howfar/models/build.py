@@ -1,4 +1,4 @@
-"""From an architecture to a network with seeded weights, without touching PyTorch's global randomness."""
+"""Construction of networks with seeded weights, independent of PyTorch's global generator."""
 
 import math
 from collections.abc import Callable, Collection
@@ -16,38 +16,38 @@ from howfar.models.heads import Only, Several, backbone_of, channels_of, with_he
 Size = Annotated[int, Field(ge=1)]  # of a network: channels, heads, sides
 Shape = tuple[int, int, int]  # channels, height, width of one image
 Kind = Literal["weights", "biases", "norms", "tokens"]  # of parameters
-PAPER: tuple[Kind, ...] = ("weights",)  # the kind that the paper calls layers
+PAPER: tuple[Kind, ...] = ("weights",)  # the layers of the paper
 Architecture = Callable[[Shape, int], nn.Module]  # image shape, number of outputs -> network
 
 
 @runtime_checkable
-class SeesImages(Protocol):
-    """A part of a network that looks at the training images once, before it is trained."""
+class FitsImages(Protocol):
+    """A module that is fitted to the training images once, before training."""
 
     def fit_images(self, data: Data) -> None:
-        """Take what is needed from the images as the learner has them; does nothing when called again."""
+        """Fit the module to the learner's images; later calls have no effect."""
         ...
 
 
 @runtime_checkable
-class StartsElsewhere(Protocol):
-    """A part of a network whose initial weights are not PyTorch's."""
+class StartsWeights(Protocol):
+    """A module with an initialization of its own."""
 
     def start_weights(self) -> None:
-        """Change the weights, which PyTorch's rules have set already."""
+        """Modify the weights after PyTorch's default initialization."""
         ...
 
 
 def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
-    """Return a network in training mode, its weights drawn from ``generator`` by PyTorch's default rules.
+    """Return a network in training mode, with weights drawn from ``generator`` by PyTorch's default rules.
 
-    A part with a method ``start_weights`` changes them then.
+    Modules with a method ``start_weights`` then modify them.
 
     Args:
         architecture: an entry of ``MODELS``, called with its sizes.
         shape: channels, height and width of an image.
-        outputs: how many numbers the network returns, for an image or for every pixel; of several heads by name.
-        generator: where the initial weights come from.
+        outputs: number of outputs per image or per pixel, or ``Heads`` by name.
+        generator: of the initial weights.
 
     Raises:
         UsageError: for images below 8×8 pixels, or with other than 1 or 3 channels.
@@ -55,38 +55,38 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
     channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < 8:
         raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")
-    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator: leave it as it was
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
         if isinstance(outputs, int) and not isinstance(outputs, PerPixel):
             model = architecture(shape, outputs)
         else:
             model = with_heads(architecture(shape, 1), shape, outputs)
     for module in model.modules():
-        _initialise(module, generator)
+        _initialize(module, generator)
     for module in model.modules():
-        if isinstance(module, StartsElsewhere):
+        if isinstance(module, StartsWeights):
             module.start_weights()
     return channels_last(model)
 
 
 def fit_images(model: nn.Module, data: Data) -> None:
-    """Show the training images to the parts of a network that look at them before training; others have none.
+    """Fit modules such as whitening layers to the training images.
 
-    ``train`` does this first. Whoever trains by other means calls it once the network is built.
+    ``train`` does this first. Call it before other training loops.
 
     Args:
-        model: changes in place, unless it has seen images before.
-        data: as the learner has them: protected and purified.
+        model: modified in place, unless it was fitted before.
+        data: the learner's training images, protected and purified.
     """
     for module in model.modules():
-        if isinstance(module, SeesImages):
+        if isinstance(module, FitsImages):
             module.fit_images(data)
 
 
-def beside(model: nn.Module, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
-    """Return a network on the very backbone of another one, with heads of its own.
+def with_shared_backbone(model: nn.Module, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
+    """Return a network with new heads on the shared backbone of another one.
 
     Args:
-        model: any network of ours.
+        model: any network of ``MODELS``.
         shape: channels, height and width of an image.
         outputs: of the new heads.
         generator: of their weights.
@@ -96,13 +96,13 @@ def beside(model: nn.Module, shape: Shape, outputs: Outputs, *, generator: Gener
     with torch.random.fork_rng(devices=[]):
         found = Several(backbone, channels_of(backbone, shape), heads)
     for module in found.heads.modules():
-        _initialise(module, generator)
+        _initialize(module, generator)
     found.to(next(model.parameters()).device)
     return found if isinstance(outputs, Heads) else Only(found)
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Lay out the weights of all convolutions channels-last, which is faster on CPUs and GPUs; returns ``model``."""
+    """Convert convolution weights to channels-last, which is faster on CPUs and GPUs; returns ``model``."""
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -110,14 +110,14 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def weight_names(model: nn.Module, include: Collection[Kind] = PAPER) -> list[str]:
-    """Return the layers that SAL counts, as in ``named_parameters``: by default every convolution and linear weight.
+    """Return the names of the layers for SAL, as in ``named_parameters``: by default convolution and linear weights.
 
-    A weight that two modules share counts once.
+    Shared weights count once.
 
     Args:
         model: any network.
         include: ``weights`` of convolutions and linear layers (the paper's choice), their ``biases``, scale and shift
-            of normalisation (``norms``), and all else, such as class token and positions (``tokens``).
+            of normalization (``norms``), and others, such as class token and positions (``tokens``).
 
     Raises:
         UsageError: for an unknown kind.
@@ -144,7 +144,7 @@ def weights_of(model: nn.Module, include: Collection[Kind] = PAPER) -> dict[str,
     return {name: weight for name, weight in model.named_parameters() if name in names}
 
 
-def _initialise(module: nn.Module, generator: Generator) -> None:
+def _initialize(module: nn.Module, generator: Generator) -> None:
     own = dict(module.named_parameters(recurse=False))
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
@@ -152,7 +152,7 @@ def _initialise(module: nn.Module, generator: Generator) -> None:
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
-        module.reset_parameters()  # constants: draws nothing
+        module.reset_parameters()  # constants, no random draws
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
     else:

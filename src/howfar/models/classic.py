@@ -15,7 +15,7 @@ def linear(inputs: Annotated[int, Field(ge=0)] = 0) -> Architecture:
     """Linear classifier (softmax regression) on the pixels.
 
     Args:
-        inputs: average-pool the image to about this many inputs first, at most; 0 takes every pixel.
+        inputs: average-pool the image to at most about this many inputs first; 0 takes every pixel.
             The paper's linear model has 12: a 2×2 grid of three channels, or a 3×4 grid of one.
     """
     return lambda shape, outputs: Linear(shape, outputs, inputs)
@@ -48,7 +48,7 @@ class Linear(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Two convolutions and three linear layers; images under 12 pixels keep their border in the second one."""
+    """Two convolutions and three linear layers; the second convolution is padded for images under 12 pixels."""
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()

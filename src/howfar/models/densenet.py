@@ -16,13 +16,13 @@ def densenet121(growth: Size = 32) -> Architecture:
     """DenseNet-121 for small images (Huang et al., CVPR 2017, arXiv:1608.06993).
 
     Args:
-        growth: channels that every layer adds (published: 32).
+        growth: channels added by every layer (published: 32).
     """
     return partial(DenseNet, growth=growth)
 
 
 class Dense(nn.Module):
-    """1×1 and 3×3 convolution, both pre-activated; the output joins the input."""
+    """1×1 and 3×3 convolution, both pre-activated; the output is concatenated with the input."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()

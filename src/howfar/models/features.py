@@ -1,4 +1,4 @@
-"""What a network has made of an image before its last layer."""
+"""Penultimate features."""
 
 from torch import Tensor, nn
 
@@ -11,11 +11,11 @@ def last_linear(model: nn.Module) -> nn.Linear:
 
 
 def features(model: nn.Module, images: Images) -> Tensor:
-    """Return what the head of a network sees, (n, features)."""
-    seen: list[Tensor] = []
-    hook = last_linear(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    """Return the inputs of a network's head, (n, features)."""
+    found: list[Tensor] = []
+    hook = last_linear(model).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     try:
         model(images)
     finally:
         hook.remove()
-    return seen[0].float()
+    return found[0].float()

@@ -1,4 +1,4 @@
-"""Heads for dense tasks and for several tasks at once, on the stages of any backbone."""
+"""Heads for dense and joint tasks, on the feature maps of any backbone."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from howfar.arrays import UNCERTAINTY, Heads, Outputs, PerPixel
 from howfar.models.modes import in_eval_mode
 
 VERSION = 1
-WIDEST = 64  # channels of a decoder, at most
-OWN = ("head", "fc1", "fc2", "fc3")  # what a backbone's own output needs beyond its feature maps
+WIDEST = 64  # maximum number of channels of a decoder
+OWN = ("head", "fc1", "fc2", "fc3")  # modules of a backbone's own head
 
 
 def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> nn.Module:
-    """Return the backbone with a dense head, or several heads, in place of its own.
+    """Return the backbone with a dense head, or several heads, instead of its own.
 
     Args:
-        backbone: offers ``pyramid(images)``, feature maps from the finest to the coarsest. One with
-            ``add_decoder`` brings its own decoder for dense heads, and its ``decoded`` says whether it has.
+        backbone: has a method ``pyramid(images)`` for feature maps from the finest to the coarsest. One with
+            ``add_decoder`` has its own decoder for dense heads; its ``decoded`` is True once it is added.
         shape: channels, height and width of an image.
         outputs: ``PerPixel``, or ``Heads`` by name.
     """
@@ -32,7 +32,7 @@ def with_heads(backbone: Any, shape: tuple[int, int, int], outputs: Outputs) -> 
 
 
 def without_head(backbone: nn.Module) -> nn.Module:
-    """Return the network without the layers of its own output, which are removed in place."""
+    """Return the network after removing its own head in place."""
     for name in OWN:
         if hasattr(backbone, name):
             delattr(backbone, name)
@@ -40,19 +40,19 @@ def without_head(backbone: nn.Module) -> nn.Module:
 
 
 def channels_of(backbone: nn.Module, shape: tuple[int, int, int]) -> list[int]:
-    """Return the number of channels of every stage, from a look at an empty image; nothing is changed."""
+    """Return the number of channels of every stage, from a forward pass of a zero image."""
     device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
     with in_eval_mode(backbone), torch.no_grad():
         return [level.shape[1] for level in _pyramid(backbone, torch.zeros(1, *shape, device=device))]
 
 
 def backbone_of(model: Any) -> Any:
-    """Return what a network shares with others of its kind: all but the heads of dense and joint ones."""
+    """Return the backbone of a network with dense or joint heads; other networks themselves."""
     return model.backbone if isinstance(model, Dense | Several) else model
 
 
 class Only(nn.Module):
-    """A network of one head that returns its tensor alone."""
+    """A network with one head that returns a tensor instead of a dictionary."""
 
     def __init__(self, several: nn.Module) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ def _pyramid(backbone: Any, images: Tensor) -> list[Tensor]:
 
 
 class Decoder(nn.Module):
-    """From the coarsest map up to every pixel, each finer stage joining in: a light U-Net (Ronneberger et al. 2015).
+    """A light U-Net decoder from the coarsest to the finest map, with skip connections (Ronneberger et al. 2015).
 
-    At the finest stage there is no convolution wider than a pixel, so that a head costs little beside the backbone.
+    The finest stage has only 1×1 convolutions, so that a head is cheap compared with the backbone.
     """
 
     def __init__(self, channels: list[int], outputs: int) -> None:
@@ -94,7 +94,7 @@ class Decoder(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """A convolution of one pixel on the finest map, for networks with a decoder of their own."""
+    """A 1×1 convolution on the finest map, for networks with their own decoder."""
 
     def __init__(self, channels: list[int], outputs: int) -> None:
         super().__init__()
@@ -109,15 +109,15 @@ def _enlarged(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _head(backbone: Any, channels: list[int], outputs: int) -> nn.Module:
-    """Return the head for a task: pooled, or dense by the backbone's own decoder or by one of ours."""
+    """Return the head for a task: pooled, pointwise on the backbone's own decoder, or with a decoder."""
     if not isinstance(outputs, PerPixel):
         return Pooled(channels, outputs)
-    own = getattr(backbone, "decoded", False) and outputs.skips  # a decoder of its own looks at finer stages
+    own = getattr(backbone, "decoded", False) and outputs.skips  # its own decoder uses finer stages
     return Pointwise(channels, outputs) if own else Decoder(channels, outputs)
 
 
 class Pooled(nn.Module):
-    """Mean over the coarsest map, then a linear layer."""
+    """Global average pooling of the coarsest map, then a linear layer."""
 
     def __init__(self, channels: list[int], outputs: int) -> None:
         super().__init__()
@@ -143,11 +143,11 @@ class Dense(nn.Module):
 
 
 class Several(nn.Module):
-    """A backbone with a head for every task; returns a tensor a task, by name.
+    """A backbone with one head per task; returns one tensor per task, by name.
 
-    ``uniform`` adds the losses up. ``uncertainty`` learns a weight for each (Kendall et al., CVPR 2018, section 3.2).
-    ``gradients`` lets every task pull equally hard at the shared features: its gradient there is scaled to the mean
-    norm over tasks (GradNorm with equal rates, Chen et al., ICML 2018, solved anew in every batch).
+    ``uniform`` adds the losses. ``uncertainty`` learns a weight for each (Kendall et al., CVPR 2018, section 3.2).
+    ``gradients`` scales every task's gradient at the shared features to the mean norm over tasks (GradNorm with equal
+    rates, Chen et al., ICML 2018, solved in every batch).
     """
 
     def __init__(self, backbone: Any, channels: list[int], outputs: Heads) -> None:
@@ -170,7 +170,7 @@ class Several(nn.Module):
 
 
 class _Equal(torch.autograd.Function):
-    """The same features for every task; backwards, gradients of equal norm."""
+    """Identity for every task in the forward pass, gradients of equal norm in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, count: int, *levels: Tensor) -> Any:

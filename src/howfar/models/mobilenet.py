@@ -8,7 +8,7 @@ from torch.nn import functional
 from howfar.models.build import Architecture, Shape, Size
 
 VERSION = 1
-# expansion, channels at width 32, blocks, stride of the first one; two strides fewer than at 224×224, as usual here
+# expansion, channels at width 32, blocks, stride of the first block; two strides fewer than at 224×224, as is usual
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 LAST = 1280
 
@@ -17,13 +17,13 @@ def mobilenetv2(width: Size = 32) -> Architecture:
     """MobileNetV2 for small images (Sandler et al., CVPR 2018, arXiv:1801.04381).
 
     Args:
-        width: channels of the first convolution; all others are in proportion (published: 32).
+        width: channels of the first convolution; all others scale with it (published: 32).
     """
     return partial(MobileNet, width=width)
 
 
 class Inverted(nn.Module):
-    """Widen, one 3×3 convolution a channel, narrow; a shortcut where the shape stays."""
+    """Expansion, depthwise 3×3 convolution, projection; a shortcut if the shape is unchanged."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()

@@ -8,10 +8,10 @@ from torch import nn
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Keep a network in eval mode for a while; then every module gets back the mode it had, whatever happens.
+    """Put a network into eval mode for a block, then restore the mode of every module.
 
-    ``model.train(was_training)`` would not do: it gives all modules the mode of the outermost one, and so thaws a
-    batch normalization that was frozen.
+    ``model.train(was_training)`` would set all modules to the mode of the outermost one, and so unfreeze frozen batch
+    normalizations.
 
     Args:
         model: any network.

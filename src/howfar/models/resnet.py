@@ -55,8 +55,9 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 class Subsample(nn.Module):
     """Every ``stride``-th row and column.
 
-    In front of a 1×1 convolution this is its stride. PyTorch's own (oneDNN, seen in 2.13) writes past its memory
-    for channels-last input, fewer than 16 channels and a batch that its threads cannot share evenly.
+    Before a 1×1 convolution this is equivalent to its stride. PyTorch's strided 1×1 convolution (oneDNN, in 2.13)
+    writes out of bounds for channels-last input with fewer than 16 channels and a batch that threads cannot share
+    evenly.
     """
 
     def __init__(self, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""A U-Net for dense tasks, on an encoder of its own or on any network."""
+"""A U-Net for dense tasks, with its own encoder or on any network."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ VERSION = 1
 
 def _levels(widths: str) -> str:
     if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", widths):
-        raise ValueError("write two or more numbers of channels, one a level, such as 32-64-128-128")
+        raise ValueError("write two or more numbers of channels, one per level, such as 32-64-128-128")
     return widths
 
 
@@ -39,12 +39,12 @@ def unet(
 ) -> Architecture:
     """U-Net with additive skips, for dense tasks (Ronneberger et al., MICCAI 2015, arXiv:1505.04597).
 
-    Several dense tasks share encoder and decoder, and each has a last convolution of its own.
+    Joint dense tasks share encoder and decoder, and each has its own last convolution.
 
     Args:
         widths: channels of every level, from the finest to the coarsest; each level halves height and width.
-        backbone: a network whose stages take the place of the encoder, such as ``resnet8[width=16]``; the decoder has
-            the channels of its stages then, and ``widths`` is not used.
+        backbone: a network used as the encoder, such as ``resnet8[width=16]``; the decoder then has the channels of its
+            stages, and ``widths`` is not used.
     """
 
     def architecture(shape: Shape, outputs: int) -> nn.Module:
@@ -68,7 +68,7 @@ class Stage(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """One stage a level, with 2×2 max-pooling between levels."""
+    """One stage per level, with 2×2 max-pooling between levels."""
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the coarsest level up: a 1×1 convolution to the channels of the finer one, enlarged and added; a stage."""
+    """From the coarsest level up: 1×1 convolution, upsampling, addition of the finer level, and a stage."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -101,9 +101,9 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """An encoder, with a decoder once a dense head asks for it.
+    """An encoder, with a decoder if there is a dense head.
 
-    Dense heads read the finest level of the decoder, all others the coarsest level of the encoder.
+    Dense heads use the finest level of the decoder, others the coarsest level of the encoder.
     """
 
     def __init__(self, encoder: Any, widths: Sequence[int], outputs: int) -> None:
@@ -114,11 +114,11 @@ class UNet(nn.Module):
 
     @property
     def decoded(self) -> bool:
-        """Whether the maps of ``pyramid`` need no further decoder."""
+        """Whether ``pyramid`` returns decoded maps."""
         return self.decoder is not None
 
     def add_decoder(self) -> None:
-        """Take on the decoder, which networks of whole images would never use."""
+        """Add the decoder, which image-level tasks do not need."""
         self.decoder = Decoder(self.widths)
 
     def pyramid(self, images: Tensor) -> list[Tensor]:

@@ -48,12 +48,12 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches, a class token, learned positions, blocks, linear head on the class token."""
+    """Patches, a class token, learned position embeddings, blocks, and a linear head on the class token."""
 
     def __init__(self, shape: Shape, outputs: int, width: int, depth: int, heads: int, patch: int) -> None:
         super().__init__()
         if width % heads:
-            raise UsageError(f"vit-small: {heads} heads do not divide a width of {width}. Take a divisor of it.")
+            raise UsageError(f"vit-small: {heads} heads do not divide a width of {width}. Use a divisor of it.")
         channels, height, breadth = shape
         count = math.ceil(height / patch) * math.ceil(breadth / patch)
         self.patch = patch

@@ -1,4 +1,4 @@
-"""A fixed first layer that is fitted to the training images before a network learns them."""
+"""A whitening layer, fitted to the training images before training."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from howfar import arrays
 from howfar.data import Data
 
 SIDE = 2  # of a patch, pixels
-IMAGES = 5000  # from which the statistics of patches are taken, at most
-FLOOR = 5e-4  # added to every variance, relative to their mean: faint directions are not blown up without limit
-DIGITS = 2.0**-20  # weights are rounded to this, below which processors may differ
+IMAGES = 5000  # maximum number of images for the patch statistics
+FLOOR = 5e-4  # added to every variance, relative to their mean, to limit the gain of weak directions
+DIGITS = 2.0**-20  # rounding of the weights, below which processors may differ
 
 
 class Whitening(nn.Module):
     """Convolution with 2×2 patches onto their principal components, each of unit variance, and their negatives.
 
-    Only the bias is learned. The weights are a buffer, so neither optimizers nor SAL see them; like all buffers, they
-    are saved and loaded with the network. Until ``fit_images`` is called every filter shows one pixel of the patch.
+    Only the bias is trained. The weights are a buffer, which optimizers and SAL ignore, and which is saved and loaded
+    with the network. Before ``fit_images``, every filter selects one pixel of the patch.
     """
 
     weight: Tensor
@@ -34,13 +34,13 @@ class Whitening(nn.Module):
         self.bias = nn.Parameter(torch.zeros(2 * size))
 
     def start_weights(self) -> None:
-        """Begin without a bias."""
+        """Initialize the bias with zeros."""
         nn.init.zeros_(self.bias)
 
     def fit_images(self, data: Data) -> None:
-        """Whiten the patches of these images; a layer that has been fitted stays as it is.
+        """Fit the layer to the patches of these images; a fitted layer does not change.
 
-        The statistics are sums of whole numbers, so they are exact and do not depend on the order of the images.
+        The statistics are sums of integers, so they are exact and do not depend on the order of the images.
         """
         if self.fitted:
             return
@@ -55,14 +55,14 @@ class Whitening(nn.Module):
 
 
 def principal_components(data: Data) -> tuple[Tensor, Tensor]:
-    """Return what whitens the patches of the images, and the mean patch; pixels are in [0, 1].
+    """Return the whitening matrix of the image patches, and the mean patch; pixels are in [0, 1].
 
     Args:
-        data: those with the lowest ids are used, 5,000 at most.
+        data: at most 5,000 images with the lowest ids are used.
 
     Returns:
-        One row a component, (channels·4, channels·4) in float64, by falling variance, and the mean, (channels·4,).
-        In each row the first of the large entries is positive.
+        One row per component, (channels·4, channels·4) in float64, by descending variance, and the mean, (channels·4,).
+        In each row the first large entry is positive.
     """
     pixels = data.pixels[data.ids.argsort()[:IMAGES]]
     size = pixels.shape[1] * SIDE**2

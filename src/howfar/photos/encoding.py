@@ -1,4 +1,4 @@
-"""How a protected photograph becomes a file again, with what belonged to the original one."""
+"""Encoding of protected photographs, with the metadata of the original."""
 
 import io
 import struct
@@ -26,13 +26,13 @@ PACKET = (
 
 @dataclass(frozen=True)
 class Encoding:
-    """How protected photographs are written.
+    """Output format of protected photographs.
 
     Attributes:
-        kind: ``png`` and ``webp`` lose nothing, ``tiff`` neither; ``jpeg`` does.
+        kind: ``png``, ``webp`` and ``tiff`` are lossless, ``jpeg`` is not.
         quality: of JPEG.
-        metadata: what becomes of EXIF and XMP; the colour profile stays.
-        opt_out: whether XMP shall say that data mining is prohibited (IPTC/PLUS).
+        metadata: what to keep of EXIF and XMP; the color profile is always kept.
+        opt_out: add the XMP statement that data mining is prohibited (IPTC/PLUS).
     """
 
     kind: Literal["png", "webp", "tiff", "jpeg"] = "png"
@@ -42,7 +42,7 @@ class Encoding:
 
     @property
     def suffix(self) -> str:
-        """The end of the files' names."""
+        """File suffix."""
         return {"png": ".png", "webp": ".webp", "tiff": ".tif", "jpeg": ".jpg"}[self.kind]
 
     @classmethod
@@ -59,15 +59,15 @@ class Encoding:
         chosen: Any = kinds[kind]
         number = int(quality) if quality else 95
         if not 1 <= number <= 100:
-            raise HowfarError(f"quality {number} makes no sense. Take 1 to 100.")
+            raise HowfarError(f"quality {number} is out of range. Use 1 to 100.")
         return cls(chosen, number, metadata, opt_out)
 
 
 def encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> bytes:
-    """Return the file of a changed photograph, with what belonged to the original one.
+    """Return the encoded photograph, with the metadata of the original.
 
     Raises:
-        HowfarError: if the format cannot hold it, such as WebP more than 16,383 pixels a side.
+        HowfarError: if the format does not support it, such as WebP above 16,383 pixels per side.
     """
     try:
         return _encoded(image, original, encoding)
@@ -81,7 +81,7 @@ def _encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> b
     if image.mode == "CMYK" and encoding.kind in ("png", "webp"):
         image, profile = _in_rgb(image, profile)
     space = SPACES.get(image.mode, b"RGB ") if encoding.kind != "webp" else b"RGB "
-    # One for other colors would show wrong ones; without None, Pillow takes that of the image.
+    # A profile of another color space would give wrong colors; None stops Pillow from taking the image's own.
     extra["icc_profile"] = profile if profile[16:20] == space else None
     exif = _exif(original, encoding.metadata)
     if exif:
@@ -94,7 +94,7 @@ def _encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> b
         text = PngInfo()
         if xmp:
             text.add_itxt("XML:com.adobe.xmp", xmp)
-        # Noise holds nothing for deflate to find: runs alone (Z_RLE) make files a sixth smaller, and sooner.
+        # Noise has no matches for deflate: Z_RLE makes files a sixth smaller, and is faster.
         image.save(file, "PNG", compress_level=1, compress_type=RUNS, pnginfo=text, **extra)
         return file.getvalue()
     if xmp:
@@ -108,7 +108,7 @@ def _encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> b
         tags.load(extra.pop("exif", b""))
         if xmp:
             tags[XMP] = extra.pop("xmp")
-        image.save(file, "TIFF", exif=tags, **extra)  # raw: Pillow cannot compress a TIFF that has a GPS part
+        image.save(file, "TIFF", exif=tags, **extra)  # uncompressed: Pillow cannot compress a TIFF with a GPS IFD
     else:
         flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
         flat.save(file, "JPEG", quality=encoding.quality, subsampling=0, **extra)
@@ -116,7 +116,7 @@ def _encoded(image: Image.Image, original: Image.Image, encoding: Encoding) -> b
 
 
 def _in_rgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
-    """Return a CMYK photograph in sRGB and the profile to write: by its own profile, or plainly where that is none."""
+    """Return a CMYK photograph in sRGB and its profile, converted by its own profile if that is valid."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         found = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
@@ -126,14 +126,14 @@ def _in_rgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
 
 
 def decoded(content: bytes, like: Image.Image) -> Image.Image:
-    """Return what an encoded photograph looks like when it is read again, in the mode of another one."""
+    """Return the decoded photograph, in the mode of another one."""
     image = Image.open(io.BytesIO(content))
     image.load()
     return image if image.mode == like.mode else image.convert(like.mode)
 
 
 def _exif(original: Image.Image, metadata: Metadata) -> bytes:
-    """Return the EXIF data that stay; the photograph stands upright by now, so its orientation goes."""
+    """Return the EXIF data to keep, without the orientation, which is already applied."""
     if metadata == "strip-all" or not original.info.get("exif"):
         return b""
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Photographs in, protected photographs out: every file is written once, whole, and noted; a kill loses nothing."""
+"""Protect a folder of photographs: files are written atomically and recorded in a journal, so that runs can resume."""
 
 import json
 import os
@@ -17,70 +17,74 @@ from howfar import arrays
 from howfar.data import clustered
 from howfar.errors import HowfarError, require
 from howfar.photos.encoding import decoded, encoded
+from howfar.photos.job import ProtectionJob, check
 from howfar.photos.journal import Journal, stamp
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import MANIFEST, NOTES, SOURCE, digest_of, summary
-from howfar.photos.noise import Plates, crafted, together
-from howfar.photos.order import Order, check
-from howfar.photos.picture import changed, glimpse, is_gray, keep_times, measured, upright
+from howfar.photos.noise import NoiseSet, craft, together
+from howfar.photos.picture import changed, is_gray, keep_times, measured, thumbnails, upright
 from howfar.protect import Draft, Progress
 from howfar.store import write_text
 from howfar.store.writing import sweep, write_bytes
 
-OTHERWISE = "Or leave such files out with --broken skip, or copy them with --broken copy."
-AHEAD = 2  # photographs a worker may be ahead of what is noted: bounds the memory
+HINT = "Or leave such files out with --broken skip, or copy them with --broken copy."
+AHEAD = 2  # photographs per worker in flight: bounds the memory
 
 
 def protect_folder(
-    photos: Sequence[Photo], order: Order, *, device: torch.device, workers: int
+    photos: Sequence[Photo], job: ProtectionJob, *, device: torch.device, workers: int
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Protect all photographs of a folder; yields progress, returns the manifest, which is written too.
+    """Protect all photographs of a folder; yields progress, writes and returns the manifest.
 
-    An interrupted run goes on where it stopped. A photograph that was edited since, one whose copy was changed, and one
-    whose noise is another because other photographs changed are protected again; ``redone`` in the manifest names them.
+    An interrupted run resumes. A photograph is protected again if it was edited, its copy was changed, or its noise
+    changed because other photographs did; ``redone`` in the manifest lists these.
 
     Args:
-        photos: what to protect.
-        order: how.
-        device: where a surrogate is trained.
-        workers: photographs at a time.
+        photos: photographs to protect.
+        job: settings.
+        device: of surrogates.
+        workers: number of threads.
 
     Raises:
-        HowfarError: for a photograph that cannot be protected, if ``broken`` says stop.
-        UsageError: for an output begun with other settings.
+        HowfarError: if a photograph cannot be protected and ``broken`` is ``stop``.
+        UsageError: if the output folder was begun with other settings.
     """
     require("skimage", "photos", "the protection of photographs")
-    check(order, photos)
-    notes = order.output / NOTES
+    check(job, photos)
+    notes = job.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)
     sweep(notes)
-    journal = Journal(notes / "journal.jsonl", order.digest(photos))
-    write_bytes(notes / SOURCE, os.fsencode(_way_to(order.source, order.output)), aside=notes)
-    small, faults = yield from _looked_at(photos, order, workers)
+    journal = Journal(notes / "journal.jsonl", job.digest(photos))
+    write_bytes(notes / SOURCE, os.fsencode(_relative(job.source, job.output)), aside=notes)
+    small, faults = yield from _thumbnails(photos, job, workers)
     whole = [photo for photo in photos if photo.name not in faults]
     labels = [photo.label for photo in whole]
-    if order.clusters:
-        labels = [f"cluster {number}" for number in clustered(small[0], order.clusters, seed=order.seed).tolist()]
-    plates = yield from _plates(small, labels, order, device)
-    del small  # large, and no longer needed
+    if job.clusters:
+        labels = [f"cluster {number}" for number in clustered(small[0], job.clusters, seed=job.seed).tolist()]
+    noises = yield from _crafted(small, labels, job, device)
+    del small  # large
     places = {photo.name: place for place, photo in enumerate(whole)}
-    again = _todo(photos, order, journal, plates, places)
+    again = _todo(photos, job, journal, noises, places)
     left = [photo for photo in photos if photo.name in again]
     done = len(photos) - len(left)
     with ThreadPoolExecutor(workers) as pool:
-        for entry in _in_order(pool, left, order, plates, places, faults, window=AHEAD * workers):
-            _retract(journal.entries.get(entry["name"]), entry, order.output)
+        for entry in _in_order(pool, left, job, noises, places, faults, window=AHEAD * workers):
+            _remove_old_copy(journal.entries.get(entry["name"]), entry, job.output)
             journal.add(entry)
             done += 1
             yield Progress(done, len(photos), entry["name"])
     redone = {name: reason for name, reason in again.items() if reason}
-    manifest = {**order.described(), **summary([journal.told(photo.name) for photo in photos]), "redone": redone}
-    write_text(order.output / MANIFEST, json.dumps(manifest, indent=1) + "\n", aside=notes)
+    manifest = {
+        **job.description(),
+        **summary([journal.manifest_entry(photo.name) for photo in photos]),
+        "redone": redone,
+    }
+    write_text(job.output / MANIFEST, json.dumps(manifest, indent=1) + "\n", aside=notes)
     return manifest
 
 
-def _way_to(source: Path, output: Path) -> str:
-    """Return the path from the protected folder to the originals, which names no more folders than it must."""
+def _relative(source: Path, output: Path) -> str:
+    """Return the relative path from the protected folder to the originals, if there is one."""
     try:
         return os.path.relpath(source.resolve(), output.resolve())
     except ValueError:  # on another drive
@@ -88,25 +92,25 @@ def _way_to(source: Path, output: Path) -> str:
 
 
 def _todo(
-    photos: Sequence[Photo], order: Order, journal: Journal, plates: Plates, places: Mapping[str, int]
+    photos: Sequence[Photo], job: ProtectionJob, journal: Journal, noises: NoiseSet, places: Mapping[str, int]
 ) -> dict[str, str]:
-    """Return the photographs to protect, and why where they were protected before."""
+    """Return the photographs to protect, with the reason if they were protected before."""
     found = {}
     for photo in photos:
-        noise = _noise_of(photo, order, plates, places)
-        reason = journal.why_again(photo, order.source, order.output, noise)
+        noise = _noise_of(photo, job, noises, places)
+        reason = journal.why_again(photo, job.source, job.output, noise)
         if reason is not None:
             found[photo.name] = reason
     return found
 
 
-def _noise_of(photo: Photo, order: Order, plates: Plates, places: Mapping[str, int]) -> str:
-    """Return a digest of the noise of a photograph; of one that is left out, what becomes of it."""
-    return plates.digest(places[photo.name]) if photo.name in places else order.broken
+def _noise_of(photo: Photo, job: ProtectionJob, noises: NoiseSet, places: Mapping[str, int]) -> str:
+    """Return a digest of the noise of a photograph; for an unreadable one, the value of ``broken``."""
+    return noises.digest(places[photo.name]) if photo.name in places else job.broken
 
 
-def _retract(before: Mapping[str, Any] | None, now: Mapping[str, Any], output: Path) -> None:
-    """Remove the earlier copy of a photograph that has none any more, or one of another name."""
+def _remove_old_copy(before: Mapping[str, Any] | None, now: Mapping[str, Any], output: Path) -> None:
+    """Remove the earlier copy of a photograph if it is now skipped or renamed."""
     if before is None or before["status"] == "skipped":
         return
     copy = output / before["output"]
@@ -115,116 +119,116 @@ def _retract(before: Mapping[str, Any] | None, now: Mapping[str, Any], output: P
         copy.unlink()
 
 
-def _looked_at(
-    photos: Sequence[Photo], order: Order, workers: int
+def _thumbnails(
+    photos: Sequence[Photo], job: ProtectionJob, workers: int
 ) -> Generator[Progress, None, tuple[list[torch.Tensor], dict[str, str]]]:
-    """Return small versions of the photographs that can be protected, size by size, and why the others cannot."""
-    small = [arrays.empty_pixels((len(photos), 3, side, side)) for side in order.sides]
+    """Return thumbnails of the readable photographs, size by size, and the errors of the others."""
+    small = [arrays.empty_pixels((len(photos), 3, side, side)) for side in job.sides]
     faults, count = dict[str, str](), 0
 
-    def look(photo: Photo) -> list[NDArray[np.uint8]] | str:
+    def read(photo: Photo) -> list[NDArray[np.uint8]] | str:
         try:
-            return glimpse(order.source / photo.name, order.sides)
+            return thumbnails(job.source / photo.name, job.sides)
         except HowfarError as error:
             return str(error)
 
     with ThreadPoolExecutor(workers) as pool:
-        for number, (photo, seen) in enumerate(zip(photos, pool.map(look, photos), strict=True)):
-            if isinstance(seen, str):
-                if order.broken == "stop":
+        for number, (photo, found) in enumerate(zip(photos, pool.map(read, photos), strict=True)):
+            if isinstance(found, str):
+                if job.broken == "stop":
                     pool.shutdown(cancel_futures=True)
-                    raise HowfarError(f"{seen} {OTHERWISE}")
-                faults[photo.name] = seen
+                    raise HowfarError(f"{found} {HINT}")
+                faults[photo.name] = found
             else:
-                for pixels, square in zip(small, seen, strict=True):
+                for pixels, square in zip(small, found, strict=True):
                     pixels[count] = torch.from_numpy(square)
                 count += 1
             if number % 20 == 0:
-                yield Progress(number, len(photos), "looking at all photographs")
+                yield Progress(number, len(photos), "reading all photographs")
     if not count:
         raise HowfarError("none of the photographs can be protected.")
     return [pixels[:count] for pixels in small], faults
 
 
-def _plates(
-    small: Sequence[torch.Tensor], labels: Sequence[str], order: Order, device: torch.device
-) -> Generator[Progress, None, Plates]:
-    """Return the noise of all photographs, crafted size by size."""
-    after, notes = [], order.output / NOTES
-    paths = {  # a draft belongs to these photographs: noise that was begun for others is begun anew
+def _crafted(
+    small: Sequence[torch.Tensor], labels: Sequence[str], job: ProtectionJob, device: torch.device
+) -> Generator[Progress, None, NoiseSet]:
+    """Craft the noise of all photographs, size by size."""
+    after, notes = [], job.output / NOTES
+    paths = {  # drafts of other photographs are discarded
         side: notes / f"crafting-{side}-{arrays.digest(before)[:16]}.draft"
-        for side, before in zip(order.sides, small, strict=True)
+        for side, before in zip(job.sides, small, strict=True)
     }
     for path in set(notes.glob("crafting-*.draft")) - set(paths.values()):
         path.unlink()
-    for side, before in zip(order.sides, small, strict=True):
+    for side, before in zip(job.sides, small, strict=True):
         draft = Draft(paths[side])
-        work = crafted(before, labels, order.protector, seed=order.seed, device=device, draft=draft)
+        work = craft(before, labels, job.protector, seed=job.seed, device=device, draft=draft)
         after.append((yield from work))
         draft.discard()
     return together(small, after)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, photos: Sequence[Photo], order: Order, plates: Plates, places: Mapping[str, int],
+    pool: ThreadPoolExecutor, photos: Sequence[Photo], job: ProtectionJob, noises: NoiseSet, places: Mapping[str, int],
     faults: Mapping[str, str], *, window: int,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yield what was done with each photograph, with no more than ``window`` of them under way."""
-    under_way: deque[Future[dict[str, Any]]] = deque()
+    """Yield the journal entry of each photograph in order, with at most ``window`` of them in flight."""
+    pending: deque[Future[dict[str, Any]]] = deque()
     for photo in photos:
         if photo.name in faults:
-            under_way.append(pool.submit(_left_out, photo, order, faults[photo.name]))
+            pending.append(pool.submit(_left_out, photo, job, faults[photo.name]))
         else:
-            under_way.append(pool.submit(_protected, photo, order, plates, places[photo.name]))
-        if len(under_way) >= window:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
+            pending.append(pool.submit(_protected, photo, job, noises, places[photo.name]))
+        if len(pending) >= window:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
-def _protected(photo: Photo, order: Order, plates: Plates, place: int) -> dict[str, Any]:
-    source = order.source / photo.name
+def _protected(photo: Photo, job: ProtectionJob, noises: NoiseSet, place: int) -> dict[str, Any]:
+    source = job.source / photo.name
     try:
-        # Before the pixels are read: if the file is edited meanwhile, the next run sees that it is another one.
+        # Before the pixels are read, so that the next run detects an edit in the meantime.
         stamped, before = stamp(source), digest_of(source.read_bytes())
         image = upright(source)
-        after = changed(image, plates.enlarged(place, image.width, image.height, gray=is_gray(image)))
-        content = encoded(after, image, order.encoding)
-    except (HowfarError, OSError) as error:  # the fault of this file alone
+        after = changed(image, noises.enlarged(place, image.width, image.height, gray=is_gray(image)))
+        content = encoded(after, image, job.encoding)
+    except (HowfarError, OSError) as error:  # an error of this file only
         fault = str(error) if photo.name in str(error) else f"{source}: {error}"
-        if order.broken == "stop":
-            raise HowfarError(f"{fault} {OTHERWISE}") from None
-        return {**_left_out(photo, order, fault), "noise": plates.digest(place)}
-    if order.encoding.kind == "jpeg":
+        if job.broken == "stop":
+            raise HowfarError(f"{fault} {HINT}") from None
+        return {**_left_out(photo, job, fault), "noise": noises.digest(place)}
+    if job.encoding.kind == "jpeg":
         after = decoded(content, image)
-    change = measured(image, after, with_ssim=place % max(len(plates) // order.ssim_photos, 1) == 0)
-    stamps = {"source": stamped, "copy": _write(order, photo, photo.output, content)}
+    change = measured(image, after, with_ssim=place % max(len(noises) // job.ssim_photos, 1) == 0)
+    stamps = {"source": stamped, "copy": _write(job, photo, photo.output, content)}
     return {
         "name": photo.name, "output": photo.output, "label": photo.label,
-        "status": "unchanged" if plates.empty(place) else "protected",
+        "status": "unchanged" if noises.empty(place) else "protected",
         "before": before, "after": digest_of(content), **asdict(change),
-        "noise": plates.digest(place), "stamps": stamps, "notes": image.info["notes"],
+        "noise": noises.digest(place), "stamps": stamps, "notes": image.info["notes"],
     }  # fmt: skip
 
 
-def _left_out(photo: Photo, order: Order, fault: str) -> dict[str, Any]:
-    source = order.source / photo.name
+def _left_out(photo: Photo, job: ProtectionJob, fault: str) -> dict[str, Any]:
+    source = job.source / photo.name
     entry = {
         "name": photo.name, "output": photo.name, "label": photo.label, "status": "skipped", "why": fault,
-        "noise": order.broken, "stamps": {"source": stamp(source)},
+        "noise": job.broken, "stamps": {"source": stamp(source)},
     }  # fmt: skip
-    if order.broken == "skip":
+    if job.broken == "skip":
         return entry
     content = source.read_bytes()
-    stamps = {"source": stamp(source), "copy": _write(order, photo, photo.name, content)}
+    stamps = {"source": stamp(source), "copy": _write(job, photo, photo.name, content)}
     digest = digest_of(content)
     return {**entry, "status": "copied", "before": digest, "after": digest, "stamps": stamps}
 
 
-def _write(order: Order, photo: Photo, name: str, content: bytes) -> list[int]:
-    """Write a file with the times of its original; returns its stamp."""
-    output = order.output / name
+def _write(job: ProtectionJob, photo: Photo, name: str, content: bytes) -> list[int]:
+    """Write a file with the timestamps of its original; returns its stamp."""
+    output = job.output / name
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(output, content, aside=order.output / NOTES)
-    keep_times(order.source / photo.name, output)
+    write_bytes(output, content, aside=job.output / NOTES)
+    keep_times(job.source / photo.name, output)
     return stamp(output)

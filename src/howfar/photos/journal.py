@@ -1,4 +1,4 @@
-"""What was done with each photograph, noted as it is done, so that a killed run goes on."""
+"""Journal of finished photographs, from which an interrupted run resumes."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from howfar.errors import UsageError
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import STATES, digest_of, is_inside
 
-LOCAL = ("noise", "stamps")  # what the journal keeps of a photograph besides what the manifest says
+LOCAL = ("noise", "stamps")  # fields of journal entries that are not in the manifest
 EDITED = "the photograph was edited"
 CHANGED = "its copy was changed"
 OTHER_NOISE = "its noise changed because other photographs did"
@@ -18,7 +18,7 @@ OLDER = "it was protected by an older version"
 
 
 class Journal:
-    """One line for every finished photograph; a line cut off by a kill, or damaged, counts for nothing."""
+    """One line per finished photograph; truncated or damaged lines are ignored."""
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
@@ -36,18 +36,18 @@ class Journal:
             self._append(None)
 
     def why_again(self, photo: Photo, source: Path, output: Path, noise: str) -> str | None:
-        """Return why a photograph has to be protected again; None if it is finished and nothing has changed since.
+        """Return why a photograph has to be protected again; None if it is finished and unchanged.
 
-        A file with the noted size and time counts as the same; otherwise its digest decides.
+        A file with the recorded size and time counts as unchanged; otherwise its digest is compared.
 
         Args:
             photo: one of the photographs.
             source: the folder of originals.
             output: the folder of protected copies.
-            noise: digest of the noise that the photograph gets.
+            noise: digest of the current noise of the photograph.
 
         Returns:
-            None, an empty string where the work was never finished, or a reason for a person to read.
+            None, an empty string if it was never finished, or a reason to report.
         """
         entry = self.entries.get(photo.name)
         if entry is None:
@@ -65,12 +65,12 @@ class Journal:
             return ""
         return None if _same(copy, entry["stamps"]["copy"], entry["after"]) else CHANGED
 
-    def told(self, name: str) -> dict[str, Any]:
-        """Return what the manifest says of a photograph."""
+    def manifest_entry(self, name: str) -> dict[str, Any]:
+        """Return the manifest entry of a photograph."""
         return {key: value for key, value in self.entries[name].items() if key not in LOCAL}
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Note a finished photograph."""
+        """Record a finished photograph."""
         self.entries[entry["name"]] = entry
         self._append(entry)
 
@@ -80,7 +80,7 @@ class Journal:
 
 
 def stamp(path: Path) -> list[int]:
-    """Return size and time of the last change of a file, bytes and nanoseconds."""
+    """Return size in bytes and modification time in nanoseconds of a file."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 
@@ -101,12 +101,12 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def _is_sound(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry says what is needed to go on from it, and names files below its folders alone."""
+    """Return whether an entry has all required fields, and names only files inside the folders."""
     names = [entry.get("name"), entry.get("output")]
     if not all(isinstance(name, str) and is_inside(name) for name in names) or entry.get("status") not in STATES:
         return False
     if "noise" not in entry:
-        return True  # an older version, whose photographs are protected again
+        return True  # written by an older version: protect again
     stamps, texts = (
         entry.get("stamps"),
         ("noise", "why") if entry["status"] == "skipped" else ("noise", "before", "after"),

@@ -1,4 +1,4 @@
-"""A folder of photographs: what is in it, what each is called when it comes out, and what it shows."""
+"""Photographs of a folder with their output names and labels."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ class Photo:
     """One photograph.
 
     Attributes:
-        name: path below the folder, with ``/``.
-        output: the same below the folder of the protected ones.
-        label: what it shows; empty where nobody says.
+        name: path relative to the folder, with ``/``.
+        output: path relative to the output folder.
+        label: class label; empty if unknown.
     """
 
     name: str
@@ -26,16 +26,16 @@ class Photo:
 
 
 def photos_in(folder: Path) -> list[str]:
-    """Return the names of all photographs below a folder, sorted; hidden files and linked folders are passed over.
+    """Return the names of all photographs in a folder tree, sorted; hidden files and linked folders are skipped.
 
     Raises:
-        UsageError: if there is no such folder, or no photograph in it.
+        UsageError: if the folder does not exist or has no photographs.
     """
     return photographs(folder).names
 
 
 def photographs(folder: Path) -> Tree:
-    """Return the same, with what is passed over; raises as ``photos_in``."""
+    """Return the same with skipped files; raises as ``photos_in``."""
     tree = read_tree(folder)
     if not tree.names:
         raise UsageError(f"{folder} holds no photograph ({' '.join(SUFFIXES)}). Give another folder.")
@@ -43,23 +43,23 @@ def photographs(folder: Path) -> Tree:
 
 
 def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> list[Photo]:
-    """Return the photographs with the names they get.
+    """Return the photographs with their output names.
 
-    A name keeps all but its suffix, and more where two would become one (``howfar.naming.with_suffix``).
+    Only the suffix changes, except for name clashes (``howfar.naming.with_suffix``).
 
     Args:
         names: of the photographs.
-        suffix: of the files to be written, with its dot; empty keeps every file's own.
-        labels: what each shows, by name.
+        suffix: of the output files, with its dot; empty keeps every file's own.
+        labels: by name.
     """
     return [Photo(name, output, labels.get(name, "")) for name, output in with_suffix(names, suffix).items()]
 
 
 def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return what photographs show by a CSV of two columns, name and label; a header is passed over.
+    """Return the labels from a CSV with two columns, name and label; a header is ignored.
 
     Raises:
-        HowfarError: if it cannot be read, says nothing of some photograph, or two things of one.
+        HowfarError: if it cannot be read, lacks a photograph, or has two labels for one.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -69,11 +69,11 @@ def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     for name, label in ((PurePosixPath(row[0].replace("\\", "/")).as_posix(), row[1].strip()) for row in rows):
         if known.setdefault(name, label) != label:
-            raise HowfarError(f"{path} says '{known[name]}' and '{label}' of {name}. Keep one of the lines.")
+            raise HowfarError(f"{path} has labels '{known[name]}' and '{label}' for {name}. Keep one of the lines.")
     missing = [name for name in names if not known.get(name)]
     if missing:
         raise HowfarError(
-            f"{path} says nothing of {len(missing)} photographs, the first one {missing[0]}. Add them, by their "
-            "names below the folder."
+            f"{path} lacks {len(missing)} photographs, the first one {missing[0]}. Add them, with paths relative to "
+            "the folder."
         )
     return {name: known[name] for name in names}

@@ -1,4 +1,4 @@
-"""``manifest.json``: what was done with every photograph, and whether it still is so."""
+"""``manifest.json``: the record of all protected photographs, and its verification."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from howfar.errors import HowfarError, UsageError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-NOTES, SOURCE = ".howfar", "source"  # the folder of notes, and the file in it that says where the originals are
+NOTES, SOURCE = ".howfar", "source"  # folder of internal files, and the file in it with the path of the originals
 STATES = ("protected", "unchanged", "copied", "skipped")
 
 
@@ -22,28 +22,28 @@ def digest_of(content: bytes) -> str:
 
 
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the entries of all photographs, and above them what they come to.
+    """Return the manifest with all entries and their summary.
 
-    L∞, PSNR and SSIM are over the protected ones; None where there are none, and of PSNR where nothing changed.
+    L∞, PSNR and SSIM are over protected photographs; None if there are none. PSNR is also None without any change.
     """
     changes = [entry for entry in entries if entry["status"] == "protected"]
-    seen = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
+    ssims = [entry["ssim"] for entry in changes if entry["ssim"] is not None]
     square = sum(entry["square"] for entry in changes) / max(len(changes), 1)
     return {
         "format": FORMAT,
         "counts": {status: sum(entry["status"] == status for entry in entries) for status in STATES},
         "linf": max((entry["linf"] for entry in changes), default=None),
         "psnr": None if square == 0 else round(10 * math.log10(255.0**2 / square), 2),
-        "ssim": sum(seen) / len(seen) if seen else None,
+        "ssim": sum(ssims) / len(ssims) if ssims else None,
         "photos": list(entries),
     }
 
 
 def entries_of(folder: Path) -> list[dict[str, Any]]:
-    """Return what the manifest of a protected folder says of every photograph: ``name``, ``output``, ``status``.
+    """Return the manifest entries of a protected folder, each with ``name``, ``output`` and ``status``.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is no manifest.
         HowfarError: if it is damaged, or names a file outside the folder.
     """
     path = folder / MANIFEST
@@ -51,9 +51,9 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
         whole = json.loads(path.read_text(encoding="utf-8"))
         found = whole.get("photos") if isinstance(whole, dict) else None
         if not isinstance(found, list) or not all(_is_entry(entry) for entry in found):
-            raise ValueError("it does not say name, output and status of every photograph")
+            raise ValueError("it lacks name, output or status of a photograph")
     except FileNotFoundError:
-        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar protect finished.") from None
+        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder written by howfar protect.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise HowfarError(f"{path} is damaged ({error}). Protect the photographs again.") from None
     for name in (entry[key] for entry in found for key in ("name", "output")):
@@ -67,26 +67,25 @@ def _is_entry(entry: Any) -> bool:
 
 
 def is_inside(name: str) -> bool:
-    """Return whether a name leads to a file below the folder that it is looked for in."""
+    """Return whether a relative path stays inside its folder."""
     return not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
 
 
 def originals_of(folder: Path) -> Path | None:
-    """Return the folder of originals that a protected folder was made from; None where it is not there any more."""
+    """Return the folder of originals of a protected folder; None if it no longer exists."""
     try:
         place = folder / os.fsdecode((folder / NOTES / SOURCE).read_bytes())
         return place.resolve() if place.is_dir() else None
-    except (OSError, ValueError):  # no note, or none that can be a path
+    except (OSError, ValueError):  # missing or invalid
         return None
 
 
 def checked(folder: Path, originals: Path | None = None) -> list[str]:
-    """Return a sentence for everything in a protected folder that is not as its manifest says.
+    """Return one sentence per difference between a protected folder and its manifest.
 
     Args:
-        folder: of the protected copies.
-        originals: the photographs they were made from; those that are still there must be the same files. None
-            compares with no original.
+        folder: the protected copies.
+        originals: the folder of originals, which must be unchanged where they still exist; None does not check them.
 
     Raises:
         HowfarError: as ``entries_of``.
@@ -102,5 +101,5 @@ def checked(folder: Path, originals: Path | None = None) -> list[str]:
         if not (folder / name).is_file():
             faults.append(f"{name} is missing.")
         elif digest_of((folder / name).read_bytes()) != entry.get("after"):
-            faults.append(f"{name} is not what was written: its digest differs.")
+            faults.append(f"{name} was changed: its digest differs.")
     return faults

@@ -1,9 +1,9 @@
-"""Noise for photographs of any size: crafted on small versions of all of them, enlarged to each.
+"""Noise for photographs of any size: crafted on thumbnails and upscaled.
 
-Learners see photographs at 32 to 224 pixels, whatever their size: noise that shall reach them is coarse. Crafted on
-small versions, it is as fine as those, and any protector whose change is noise can make it. Too fine noise is lost on
-the way to a learner's size, and a learner does not find what is too coarse: small versions of several sizes take turns
-in the squares of a board. Learners see the middle square of a photograph, so the small versions show that.
+Learners resize photographs to 32 to 224 pixels, which removes finer noise. So noise is crafted on thumbnails, which any
+additive protector supports. Noise that is too fine is lost in resizing, and noise that is too coarse is not learned:
+thumbnails of several sizes alternate in the squares of a checkerboard. Learners crop the center square, so the
+thumbnails show that.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from howfar.photos.picture import REST
 from howfar.protect import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
-SIDES = (64, 128, 224)  # of the small versions, pixels: those of learners, and half of the first
-BOARD = 8  # squares along each side of the small versions
+SIDES = (64, 128, 224)  # of the thumbnails, pixels
+BOARD = 8  # squares along each side of the checkerboard
 
 
 @dataclass(frozen=True)
-class Plates:
-    """Noise of all photographs at a small size.
+class NoiseSet:
+    """Noise of all photographs at thumbnail size.
 
     Attributes:
-        values: uint8, (n, 3, side, side), in 1/255 above ``REST``.
-        limit: largest change, which enlargement keeps to.
+        values: uint8, (n, 3, side, side), in 1/255, with an offset of ``REST``.
+        limit: largest change, to which upscaled noise is clipped.
     """
 
     values: Tensor
@@ -45,22 +45,22 @@ class Plates:
         return len(self.values)
 
     def empty(self, place: int) -> bool:
-        """Return whether a photograph gets no noise, as it is not in the share that is protected."""
+        """Return whether a photograph has no noise, because it is not in the protected share."""
         return bool((self.values[place] == REST).all())
 
     def digest(self, place: int) -> str:
-        """Return a digest of all that decides the noise of one photograph."""
+        """Return a digest of the noise of one photograph."""
         content = f"{self.limit}\0".encode() + self.values[place].contiguous().numpy().tobytes()
         return hashlib.sha256(content).hexdigest()[:20]
 
     def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Image.Image:
-        """Return the noise of one photograph at its own size, above ``REST``; of a gray one, that of its luminance.
+        """Return the noise of one photograph at its own size, with an offset of ``REST``; in grayscale if ``gray``.
 
-        It lies on the middle square of the photograph, and mirrored beyond.
+        Noise covers the center square and is mirrored beyond it.
         """
         length = min(width, height)
         small = self.values[place, None].contiguous(memory_format=torch.channels_last)
-        # In 8 bits, channels last, this is ten times as fast as Pillow, and the same.
+        # In 8 bits and channels last, this is ten times as fast as Pillow with the same result.
         large = functional.interpolate(small, (length, length), mode="bicubic", antialias=True)
         square = large[0].permute(1, 2, 0).clamp(REST - self.limit, REST + self.limit).numpy()
         beyond = [((extent - length) // 2, (extent - length + 1) // 2) for extent in (height, width)]
@@ -68,12 +68,12 @@ class Plates:
         return noise.convert("L") if gray else noise
 
 
-def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
-    """Put the noise of all sizes into the squares of a board, at the largest size; more than ±127 is cut off.
+def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> NoiseSet:
+    """Combine the noise of all sizes in a checkerboard at the largest size, clipped to ±127.
 
     Args:
-        before: small versions of all photographs, uint8, (n, 3, side, side), size by size.
-        after: the same protected; the largest gives its memory away.
+        before: thumbnails of all photographs, uint8, (n, 3, side, side), size by size.
+        after: protected thumbnails; the memory of the largest ones is reused.
     """
     sides = [pixels.shape[3] for pixels in before]
     side, limit = max(sides), 0
@@ -90,50 +90,50 @@ def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> Plates:
                 large = functional.interpolate(large, (side, side), mode="bicubic")
             whole = torch.where(turns == turn, large, whole)
         values[part] = whole.clamp_(REST - limit, REST + limit)
-    return Plates(values, limit)
+    return NoiseSet(values, limit)
 
 
 def check_noise(protector: Protector, labels: Sequence[str]) -> None:
-    """Refuse a protector that cannot protect photographs.
+    """Raise an error if a protector does not support photographs.
 
     Args:
-        protector: to be asked.
-        labels: what each photograph shows; empty strings where nobody says.
+        protector: the protector.
+        labels: of the photographs; empty strings if unknown.
 
     Raises:
-        UsageError: if it filters instead of adding noise, or needs labels where there are none.
+        UsageError: if it does not add noise, or needs labels that are missing.
     """
     if protector.norm not in ("L∞", "L2"):
         raise UsageError(
-            f"{type(protector).__name__} changes images otherwise than by noise, so it cannot be enlarged. Choose "
-            "carriers, em:class or another one that adds noise."
+            f"{type(protector).__name__} does not add noise, so it cannot be upscaled. Choose carriers, em:class "
+            "or another additive protector."
         )
     if protector.uses_labels and (len(set(labels)) < 2 or "" in labels):
         raise UsageError("this protector needs labels: subfolders, --labels FILE.csv, or --labels clusters.")
 
 
-def crafted(
+def craft(
     pixels: Pixels, labels: Sequence[str], protector: Protector, *, seed: int, device: torch.device, draft: Draft
 ) -> Generator[Progress, None, Pixels]:  # fmt: skip
-    """Protect small versions of all photographs.
+    """Protect thumbnails of all photographs.
 
     Args:
-        pixels: small versions of all photographs, of one size.
-        labels: what each shows; empty strings where nobody says.
-        protector: whose change is noise.
+        pixels: thumbnails of one size.
+        labels: of the photographs; empty strings if unknown.
+        protector: an additive protector.
         seed: of all randomness.
-        device: where a surrogate is trained.
-        draft: keeps the state of long work.
+        device: of surrogates.
+        draft: keeps the state of long computations.
 
     Raises:
-        UsageError: if the protector filters instead of adding noise, or needs labels where there are none.
+        UsageError: if the protector does not add noise, or needs labels that are missing.
     """
     check_noise(protector, labels)
     names = sorted(set(labels))
     index = {name: number for number, name in enumerate(names)}
     targets = {"label": torch.tensor([index[label] for label in labels])}
     data = Data(pixels, targets, torch.arange(len(labels)))
-    task = TASKS["classification" if len(names) > 1 else "autoencoding"]()(data)  # the second one asks for no labels
+    task = TASKS["classification" if len(names) > 1 else "autoencoding"]()(data)  # the latter needs no labels
     protected = yield from protector.progress(
         task.prepare(data), task, generator=arrays.seeded(seed, "photos"), device=device, draft=draft
     )

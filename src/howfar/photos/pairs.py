@@ -1,4 +1,4 @@
-"""Photographs and their protected copies as a learner sees them: small, of one size, by way of whatever uploads do."""
+"""Photographs and their protected copies as training images: resized, after typical upload transforms."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +16,16 @@ from howfar.naming import paired
 from howfar.photos.listing import photos_in
 from howfar.photos.manifest import MANIFEST, entries_of
 
-Pair = tuple[str, str, str]  # name of the original, name of the protected one, label
-Way = Callable[[Image.Image], Image.Image]
+Pair = tuple[str, str, str]  # name of the original, name of the protected copy, label
+Transform = Callable[[Image.Image], Image.Image]
 
 
 def pairs_of(photos: Path, protected: Path) -> list[Pair]:
-    """Return which protected file belongs to which photograph: by the manifest, else by their names.
+    """Return pairs of photographs and protected copies, by the manifest if there is one, else by name.
 
     Raises:
-        UsageError: if none does, or names leave open which (``howfar.naming.paired``).
-        HowfarError: if the manifest is damaged or leads out of the folder.
+        UsageError: if there are no pairs, or names are ambiguous (``howfar.naming.paired``).
+        HowfarError: if the manifest is damaged or names files outside the folder.
     """
     names = photos_in(photos)
     if (protected / MANIFEST).is_file():
@@ -37,23 +37,23 @@ def pairs_of(photos: Path, protected: Path) -> list[Pair]:
     found = [(name, *known[name]) for name in names if name in known]
     if not found:
         raise UsageError(
-            f"no file in {protected} belongs to one in {photos}. Give the folder that howfar protect wrote."
+            f"no file in {protected} is a copy of one in {photos}. Give the folder that howfar protect wrote."
         )
     return found
 
 
-def seen(files: Sequence[Path], size: int, way: Way, *, workers: int) -> NDArray[np.uint8]:
-    """Return files as a learner reads them: (n, size, size, 3), the middle of the shorter side.
+def read_images(files: Sequence[Path], size: int, transform: Transform, *, workers: int) -> NDArray[np.uint8]:
+    """Return transformed, center-cropped and resized images, (n, size, size, 3).
 
     Args:
         files: images.
         size: side in pixels.
-        way: what happens to each before, at its own size.
-        workers: files at a time.
+        transform: applied to each image at its own size.
+        workers: number of threads.
     """
 
     def read(path: Path) -> NDArray[np.uint8]:
-        small = ImageOps.fit(way(read_rgb(path)[0]), (size, size), Image.Resampling.LANCZOS)
+        small = ImageOps.fit(transform(read_rgb(path)[0]), (size, size), Image.Resampling.LANCZOS)
         return np.asarray(small, np.uint8)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -71,7 +71,7 @@ def _scaled(image: Image.Image, share: float) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-WAYS: Mapping[str, Way] = {
+WAYS: Mapping[str, Transform] = {
     "as-is": lambda image: image,
     "jpeg-75": lambda image: _jpeg(image, 75),
     "halved": lambda image: _scaled(image, 0.5),

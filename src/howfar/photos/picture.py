@@ -1,4 +1,4 @@
-"""One photograph at its own size: decoded with all that belongs to it, changed, and encoded again."""
+"""One photograph at full size: decoding, adding noise, measuring the change."""
 
 import os
 import re
@@ -16,23 +16,23 @@ from howfar.errors import HowfarError
 from howfar.score.visibility import WINDOW
 
 DEEP_PPM = re.compile(rb"P[36]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d{1,6})\s")
-SSIM_SIDE = 512  # pixels; a mean over more hardly differs, and takes a tenth of a second a megapixel
-FIRST = "the first frame was taken; what phones keep beside it (HDR, depth) was left out"
-UNREAD = "its EXIF data cannot be read and were left out"
-REST = 128  # stands for no change in a picture of noise: one of ±127 fits
+SSIM_SIDE = 512  # pixels; a larger crop hardly changes the mean, and takes a tenth of a second per megapixel
+FIRST = "only the first frame was used; additional frames (HDR, depth) were dropped"
+UNREAD = "its EXIF data could not be read and were dropped"
+REST = 128  # value for no change in a noise image, which allows ±127
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to one photograph, after rounding (and, for JPEG, after encoding).
+    """Change of one photograph, after rounding (and, for JPEG, after encoding).
 
     Attributes:
         width: pixels.
         height: pixels.
         linf: largest change of any value, in 1/255.
         square: mean of the squared change, in 1/255².
-        ssim: structural similarity of luminance, in the middle of a large photograph; None where it was not asked for,
-            and of photographs with a side below 11 pixels, which hold no window of it.
+        ssim: structural similarity of luminance, in the center of a large photograph; None if not requested, or if a
+            side is below 11 pixels, the window size.
     """
 
     width: int
@@ -43,27 +43,27 @@ class Change:
 
 
 def upright(path: Path, *, least: int = 0) -> Image.Image:
-    """Return a photograph as a person sees it, in a mode whose values can be changed.
+    """Return a photograph rotated upright, in a mode that supports adding noise.
 
     Args:
         path: of the file.
-        least: if above 0, a smaller version will do, with sides of so many pixels at least.
+        least: if above 0, allow a reduced version with sides of at least this many pixels.
 
     Raises:
-        HowfarError: if it cannot be read, or only with a loss that nobody asked for.
+        HowfarError: if it cannot be read, or not without loss.
     """
-    _refuse_deep_colour(path)
+    _refuse_deep_color(path)
     image = read_picture(path, least=least)
     several = image.info.get("frames", 1) > 1
     if several and image.info.get("format") != "MPO":
-        raise HowfarError(f"{path} has several frames. Take its single pictures.")
+        raise HowfarError(f"{path} has several frames. Extract single images.")
     if image.info.get("bits", 8) > 8 and image.mode not in ("I;16", "L"):
-        raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
+        raise HowfarError(f"{path} has 16 bits per channel, of which 8 would be lost. Convert it to 8 bits.")
     turned = ImageOps.exif_transpose(image)
     turned.info = {**image.info}
     if turned.mode == "I;16" and "transparency" in image.info:
-        raise HowfarError(f"{path} has a transparent gray of 16 bits, which cannot be kept. Convert it to 8 bits.")
-    if turned.mode in ("1", "L", "RGB") and "transparency" in image.info:  # noise would move the transparent color
+        raise HowfarError(f"{path} has a transparent 16-bit gray value, which cannot be kept. Convert it to 8 bits.")
+    if turned.mode in ("1", "L", "RGB") and "transparency" in image.info:  # noise would change the transparent color
         turned = turned.convert("RGBA" if turned.mode == "RGB" else "LA")
     elif turned.mode in ("P", "PA"):
         turned = turned.convert("RGBA" if "transparency" in image.info or turned.mode == "PA" else "RGB")
@@ -76,8 +76,8 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
     return turned
 
 
-def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Return the middle of a photograph as small squares, (3, side, side); of JPEG, no more than needed is decoded.
+def thumbnails(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Return the center square of a photograph at several sizes, (3, side, side); JPEG is decoded at reduced size.
 
     Raises:
         HowfarError: as ``upright``.
@@ -94,16 +94,16 @@ def glimpse(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
 
 
 def is_gray(image: Image.Image) -> bool:
-    """Return whether a photograph has no colours, and so takes one plane of noise."""
+    """Return whether a photograph is grayscale and takes one noise channel."""
     return image.mode in ("L", "LA", "I;16")
 
 
 def changed(image: Image.Image, noise: Image.Image) -> Image.Image:
-    """Return a photograph with noise added; what cannot be seen (alpha) and black ink stay.
+    """Return a photograph with noise added; alpha and black ink do not change.
 
     Args:
-        image: as ``upright`` gives it.
-        noise: of its size, in 1/255 above ``REST``; L if the photograph is gray, RGB if not.
+        image: as returned by ``upright``.
+        noise: of the same size, in 1/255 with an offset of ``REST``; L for grayscale photographs, else RGB.
     """
     if image.mode == "I;16":
         total = np.asarray(image, np.int32) + (np.asarray(noise, np.int32) - REST) * 257
@@ -119,7 +119,7 @@ def changed(image: Image.Image, noise: Image.Image) -> Image.Image:
 
 
 def measured(before: Image.Image, after: Image.Image, *, with_ssim: bool) -> Change:
-    """Return how far two photographs of one size and mode are apart."""
+    """Return the difference of two photographs of equal size and mode."""
     if before.mode == "I;16":
         apart = np.subtract(np.asarray(after), np.asarray(before), dtype=np.int32) / 257
         linf, square = float(np.abs(apart).max()), float(np.square(apart).mean())
@@ -150,13 +150,13 @@ def _ssim(before: Image.Image, after: Image.Image) -> float | None:
 
 
 def keep_times(source: Path, output: Path) -> None:
-    """Give a file the times of another one."""
+    """Copy the timestamps of a file."""
     about = source.stat()
     os.utime(output, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
-def _refuse_deep_colour(path: Path) -> None:
-    """Raise HowfarError for PNG and PPM with colours of 16 bits, of which Pillow would silently read 8."""
+def _refuse_deep_color(path: Path) -> None:
+    """Raise HowfarError for PNG and PPM with 16 bits per channel, of which Pillow would silently read 8."""
     try:
         with path.open("rb") as file:
             head = file.read(200)
@@ -164,8 +164,8 @@ def _refuse_deep_colour(path: Path) -> None:
         raise HowfarError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from None
     deep = DEEP_PPM.match(head)
     if deep and int(deep[1]) > 255:
-        raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
+        raise HowfarError(f"{path} has 16 bits per channel, of which 8 would be lost. Convert it to 8 bits.")
     if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) >= 26:
-        depth, colour = struct.unpack(">BB", head[24:26])
-        if depth == 16 and colour != 0:
-            raise HowfarError(f"{path} has colours of 16 bits, of which only 8 would be left. Convert it to 8 bits.")
+        depth, color = struct.unpack(">BB", head[24:26])
+        if depth == 16 and color != 0:
+            raise HowfarError(f"{path} has 16 bits per channel, of which 8 would be lost. Convert it to 8 bits.")

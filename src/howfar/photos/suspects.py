@@ -1,4 +1,4 @@
-"""Images under suspicion, and the originals they may come from: folders, archives, data sets."""
+"""Suspect images and their possible originals: folders, archives, data sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,25 +16,25 @@ from howfar.data.tree import images_of, labels_by_folder
 from howfar.errors import UsageError
 from howfar.naming import paired
 from howfar.photos.listing import labels_by_table, photographs
-from howfar.photos.pairs import WAYS, seen
+from howfar.photos.pairs import WAYS, read_images
 
-CLUSTERS = 8  # that stand in for labels
+CLUSTERS = 8  # used as labels if there are none
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """Small images of one size with labels.
+    """Resized images with labels.
 
     Attributes:
         data: the images, ``label`` among the targets.
-        names: of their files; none where order counts.
-        labelled: whether somebody says what they show; else clusters stand in.
-        left_out: images of a folder that are passed over, and why.
+        names: of their files; empty for data sets, which are paired by position.
+        labeled: whether labels are given; otherwise they are clusters.
+        left_out: reasons why images of the folder are skipped, by name.
     """
 
     data: Data
     names: list[str]
-    labelled: bool
+    labeled: bool
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -42,8 +42,8 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
     """Read images.
 
     Args:
-        source: a folder, an ``.npz``, or the name of a data set, of which the training images are taken.
-        size: side in pixels that photographs of a folder, and larger images of a data set, are brought to.
+        source: a folder, an ``.npz``, or the name of a data set, whose training images are used.
+        size: side in pixels to which photographs of a folder, and larger images of a data set, are resized.
         labels: a CSV with name and label in every line; None takes the subfolders.
         seed: of clusters.
     """
@@ -52,7 +52,7 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
         tree = photographs(folder)
         names, left = tree.names, images_of(tree.left_out)
         known = labels_by_table(labels, names) if labels else labels_by_folder(names)
-        images = seen([folder / name for name in names], size, WAYS["as-is"], workers=arrays.cores())
+        images = read_images([folder / name for name in names], size, WAYS["as-is"], workers=arrays.cores())
         pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         kinds = sorted(set(known.values()))
         found = torch.tensor([kinds.index(known[name]) for name in names]) if known else None
@@ -65,10 +65,10 @@ def suspects(source: str, *, size: int, labels: Path | None = None, seed: int = 
 
 
 def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
-    """Return the images that are in both, originals first, in one order and with the labels of the suspect.
+    """Return the images in both sets, originals first, in the same order and with the labels of the suspect.
 
     Raises:
-        UsageError: if nothing says which belongs to which, or names leave it open (``howfar.naming.paired``).
+        UsageError: if images cannot be paired, or names are ambiguous (``howfar.naming.paired``).
     """
     clean, data = reference.data, suspect.data
     if bool(reference.names) != bool(suspect.names):
@@ -86,7 +86,7 @@ def matched(reference: Suspects, suspect: Suspects) -> tuple[Data, Data]:
 
 
 def _shrunk(pixels: Pixels, size: int) -> Tensor:
-    """Return images with no side above ``size``."""
+    """Return images resized to ``size`` if they are larger."""
     if max(pixels.shape[2:]) <= size:
         return pixels
     small = arrays.empty_pixels((*pixels.shape[:2], size, size))

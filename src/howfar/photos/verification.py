@@ -1,4 +1,4 @@
-"""What a verification found, in plain words."""
+"""The verdict of a verification, in plain language."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -18,24 +18,24 @@ LIMITS = (
     "Measured on small networks trained only on these photographs, all of them protected unless stated otherwise. This "
     "says nothing about large models fine-tuned with other images, or about people who hold the originals."
 )
-HOLDS, WEAK = 0.5, 0.15  # share of (clean − chance) that is lost
+HOLDS, WEAK = 0.5, 0.15  # lost share of (clean − chance)
 LONGER = "Train longer (--epochs) or use more photographs"
 MORE = "Add seeds (e.g. --seeds 0-4)"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a learner loses by the protection, over seeds.
+    """Loss of quality caused by the protection, over seeds.
 
     Attributes:
-        task: what it learned.
-        way: what had happened to the photographs, or the share that was protected.
-        metric: of its quality.
+        task: label of the task.
+        way: upload transform of the photographs, or the protected share.
+        metric: name of the metric.
         chance: quality of the best image-independent baseline.
-        clean: quality after learning from the originals.
-        protected: after learning from the protected ones.
-        drop: clean − protected, or the other way round where less is better.
-        retention: (protected − chance) ÷ (clean − chance); None where the originals taught nothing.
+        clean: quality after training on the originals.
+        protected: quality after training on the protected copies.
+        drop: clean − protected, with the sign changed if lower is better.
+        retention: (protected − chance) ÷ (clean − chance); None if the originals were not learned.
     """
 
     task: str
@@ -49,12 +49,12 @@ class Loss:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """Interval of the retention; None where one seed or unlearned originals leave it open."""
+        """Interval of the retention; None with a single seed or if the originals were not learned."""
         return self.retention.ends if self.retention else None
 
     @property
     def learned(self) -> bool:
-        """Whether the learner does better than chance after learning from the originals, as far as seeds can tell."""
+        """Whether training on the originals is better than chance, as far as the seeds show."""
         return self.retention is not None and (self.drop.n == 1 or self.ends is not None)
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,13 +70,13 @@ class Loss:
 def sentences(
     losses: Sequence[Loss], model: str, worst: WorstCase | None, left_out: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return the verdict, the most important sentence first; what the intervals do not decide is reported as undecided.
+    """Return the sentences of the verdict, the most important first; undecided results are reported as such.
 
     Args:
-        losses: classification as it is first; then other ways, shares and tasks.
+        losses: classification of untransformed photographs first; then other transforms, shares and tasks.
         model: the victim.
-        worst: what is left when the learner chooses its defense.
-        left_out: defenses that were not tried, and what each lacks, as the rest of a sentence.
+        worst: result of the best defense.
+        left_out: defenses that were not tried, with the rest of a sentence on why.
     """
     named = [loss for loss in losses if loss.task == "classification"]
     found = [_first(named[0], model), *(_way(loss) for loss in named[1:])] if named else []
@@ -91,16 +91,16 @@ def sentences(
 
 
 def _first(loss: Loss, model: str) -> str:
-    judged, advice = _judged(loss)
+    result, advice = _assessment(loss)
     chance = "" if loss.learned else f" (chance {100 * loss.chance:.0f} %)"
     return (
-        f"{judged}: a {model} trained on your protected photographs gets {100 * loss.protected:.0f} % of unseen ones "
+        f"{result}: a {model} trained on your protected photographs gets {100 * loss.protected:.0f} % of unseen ones "
         f"right; trained on the originals, {100 * loss.clean:.0f} %{chance}: it loses {_points(loss)}.{advice}"
     )
 
 
-def _judged(loss: Loss) -> tuple[str, str]:
-    """Return what the interval of the retention decides, and what to do where it decides nothing."""
+def _assessment(loss: Loss) -> tuple[str, str]:
+    """Return the verdict on a loss, and advice if it is undecided."""
     if not loss.learned:
         return "Cannot tell, because the originals were not learned", f" {LONGER}."
     if loss.ends is None:
@@ -114,11 +114,11 @@ def _judged(loss: Loss) -> tuple[str, str]:
         return ("The protection is weak", "") if low > 1 - HOLDS else (
             "There is protection, but these seeds cannot tell whether it holds", f" {MORE}."
         )  # fmt: skip
-    return "Cannot tell, because the loss is not told apart from 0", f" {MORE}, or more photographs."
+    return "Cannot tell, because the loss cannot be distinguished from 0", f" {MORE}, or more photographs."
 
 
 def _tasks(losses: Sequence[Loss]) -> list[str]:
-    """Return what is left of tasks that need no labels, those that the intervals decide first."""
+    """Return sentences on the retention of tasks without labels, decided ones first."""
     kinds: dict[str, list[str]] = {"left": [], "gone": [], "open": [], "unlearned": []}
     for loss in losses:
         kept = loss.retention
@@ -151,7 +151,7 @@ def _points(loss: Loss) -> str:
     if ends is None:
         return f"{100 * value:.0f} points (1 seed)"
     low, high = ends
-    if low < -1 or high > 1:  # shares cannot differ by more: half of the width would say too much
+    if low < -1 or high > 1:  # differences of shares are in [−1, 1], so a clipped interval is not symmetric
         return f"{100 * value:.0f} points ({100 * max(low, -1.0):.0f} to {100 * min(high, 1.0):.0f})"
     return f"{100 * value:.0f} ± {50 * (high - low):.0f} points"
 
@@ -161,7 +161,7 @@ def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
 
     Args:
         text: name, ``>=`` or ``<=``, and a number in points or percent.
-        known: names that are measured.
+        known: names of measured quantities.
 
     Raises:
         UsageError: if it is not a requirement.
@@ -178,11 +178,11 @@ def demanded(text: str, known: Collection[str]) -> tuple[str, str, float]:
 
 
 def required(text: str, measured: Mapping[str, float]) -> tuple[bool, str]:
-    """Return whether a requirement is met, and the sentence that says so.
+    """Return whether a requirement is met, and a sentence about it.
 
     Args:
         text: as in ``demanded``.
-        measured: by name, in points or percent; NaN meets nothing.
+        measured: by name, in points or percent; NaN meets no requirement.
 
     Raises:
         UsageError: as ``demanded``.

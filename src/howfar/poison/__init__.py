@@ -1,1 +1,1 @@
-"""A protected set as a thing of its own: written, checked, read again, exported in the formats of others."""
+"""Protected sets on disk: writing, reading, validating and exporting."""

@@ -1,7 +1,7 @@
-"""A protected set as a folder: arrays, noise and a manifest that says what it is; and what can be wrong with one.
+"""A protected set in a folder: arrays, noise and a manifest; and its validation.
 
 ``protected.safetensors`` holds ``pixels`` (uint8), ``noise`` (protected − clean, int16), ``ids`` and ``target/NAME``;
-``manifest.json`` holds digests, method, seed, budget and versions. Nothing in it is executed when it is read.
+``manifest.json`` holds digests, method, seed, budget and versions. Reading executes no code.
 """
 
 import json
@@ -19,11 +19,11 @@ from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.score import visibility
 from howfar.store import write_text
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 ARRAYS, MANIFEST = "protected.safetensors", "manifest.json"
 FORMAT = 1
-LEAST_CHANGED = 1000  # values that must have changed before their signs are judged
+LEAST_CHANGED = 1000  # minimum number of changed values for checking their signs
 
 
 class _Part(BaseModel):
@@ -39,7 +39,7 @@ class _Settings(_Part):
 
 
 class _Manifest(_Part):
-    """What a manifest must say for its set to be judged; more may stand in it."""
+    """Required fields of a manifest; it may have more."""
 
     format: Literal[1]
     images: int
@@ -57,12 +57,12 @@ class _Manifest(_Part):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A protected set as it was read.
+    """A protected set.
 
     Attributes:
         data: the protected images.
         noise: protected − clean, int16, in 1/255.
-        manifest: what the writer said of it.
+        manifest: its manifest.
     """
 
     data: Data
@@ -75,9 +75,9 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
 
     Args:
         folder: new, or written by this function before.
-        clean: the images before; same ids in the same order.
-        protected: the images after.
-        about: what else to say: method, seed, data set, versions.
+        clean: the clean images, with the same ids in the same order.
+        protected: the protected images.
+        about: further fields of the manifest: method, seed, data set, versions.
     """
     from safetensors.torch import save_file
 
@@ -94,23 +94,23 @@ def write(folder: Path, clean: Data, protected: Data, about: Mapping[str, Any]) 
         "digests": {name: arrays.digest(values) for name, values in tensors.items()},
         "budget": visibility(clean, protected).record(),
     }
-    with whole(folder / ARRAYS) as draft:
+    with atomic_write(folder / ARRAYS) as draft:
         save_file({name: values.contiguous() for name, values in tensors.items()}, draft)
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
 
 
 def ours(folder: Path) -> bool:
-    """Return whether a folder holds nothing but a protected set, whole or begun."""
+    """Return whether a folder holds only a protected set, complete or partial."""
     return all(entry.name in (ARRAYS, MANIFEST) or entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def difference(folder: Path, wanted: Mapping[str, Any]) -> str:
-    """Return where the protected set in a folder is another one than a wanted set; empty where it is not, or not there.
+    """Return how the protected set in a folder differs from a requested one; empty if it does not, or there is none.
 
     Args:
         folder: may hold a set.
-        wanted: what the manifest of the wanted set would say; of mappings, the keys that are given.
+        wanted: fields of the requested manifest; of mappings, only given keys are compared.
     """
     if not any((folder / name).exists() for name in (ARRAYS, MANIFEST)):
         return ""
@@ -118,17 +118,17 @@ def difference(folder: Path, wanted: Mapping[str, Any]) -> str:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         for key, value in wanted.items():
             found = manifest.get(key)
-            told = {inner: found.get(inner) for inner in value} if isinstance(value, Mapping) else found
-            if told != value:
-                return f"{key} is {told}, not {value}"
+            actual = {inner: found.get(inner) for inner in value} if isinstance(value, Mapping) else found
+            if actual != value:
+                return f"{key} is {actual}, not {value}"
     except (OSError, ValueError, AttributeError, RecursionError):
         return f"{MANIFEST} cannot be read"
     return ""
 
 
 def cleared(folder: Path) -> None:
-    """Remove the protected set that a folder holds; what a crafting has reached stays."""
-    for name in (MANIFEST, ARRAYS):  # the manifest first: arrays alone are no set
+    """Remove the protected set in a folder, but not its draft."""
+    for name in (MANIFEST, ARRAYS):  # the manifest first, since arrays alone are not a set
         (folder / name).unlink(missing_ok=True)
 
 
@@ -136,7 +136,7 @@ def read(folder: Path) -> Artifact:
     """Read a protected set.
 
     Raises:
-        UsageError: if there is none, or an export in its place; HowfarError: if a file is damaged.
+        UsageError: if there is none, or only an export; HowfarError: if a file is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -144,7 +144,7 @@ def read(folder: Path) -> Artifact:
     if folder.suffix == ".npz" and folder.is_file():
         raise UsageError(_exported(folder))
     if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder that howfar generate wrote.")
+        raise UsageError(f"{folder} holds no {MANIFEST}. Give a folder written by howfar generate.")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not (folder / ARRAYS).exists() and "files" in manifest and "digests" not in manifest:
@@ -166,43 +166,43 @@ def read(folder: Path) -> Artifact:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise HowfarError(f"{folder / MANIFEST}: {place}: {first['msg']}. Make it anew with howfar generate.") from None
+        raise HowfarError(f"{folder / MANIFEST}: {place}: {first['msg']}. Run howfar generate again.") from None
     except KeyError as error:
-        raise HowfarError(f"{folder} is damaged (it lacks {error}). Make it anew with howfar generate.") from None
+        raise HowfarError(f"{folder} is damaged (it lacks {error}). Run howfar generate again.") from None
     except (ValueError, TypeError, OSError, RecursionError, SafetensorError) as error:
-        raise HowfarError(f"{folder} is damaged ({error}). Make it anew with howfar generate.") from None
+        raise HowfarError(f"{folder} is damaged ({error}). Run howfar generate again.") from None
 
 
 def _exported(place: Path) -> str:
-    """Return what to say of an export in place of a protected set."""
+    """Return the error for an export instead of a protected set."""
     return (
-        f"{place} is an export: images without the noise and digests that are checked. "
+        f"{place} is an export, without the noise and digests that are validated. "
         "Give the folder that howfar generate wrote and howfar export read."
     )
 
 
 def faults(artifact: Artifact, clean: Data | None = None) -> Iterator[str]:
-    """Yield one sentence for everything that is wrong.
+    """Yield one sentence per fault.
 
     Args:
         artifact: the protected set.
-        clean: the images it was made from; without them they are taken to be protected − noise.
+        clean: the clean images; without them, protected − noise is used.
     """
     data, manifest = artifact.data, artifact.manifest
     tensors = {"pixels": data.pixels, "noise": artifact.noise, "ids": data.ids}
     tensors |= {f"target/{name}": values for name, values in data.targets.items()}
     for name, digest in manifest["digests"].items():
         if name not in tensors or arrays.digest(tensors[name]) != digest:
-            yield f"'{name}' is not what was written: its digest differs."
+            yield f"'{name}' was changed: its digest differs."
     for name in sorted(set(tensors) - set(manifest["digests"])):
-        yield f"'{name}' has no digest, so nothing says that it is what was written."
+        yield f"'{name}' has no digest, so it cannot be verified."
     counts = [len(data), list(data.shape)]
     if [manifest["images"], manifest["shape"]] != counts:
-        said = f"{manifest['images']} of {'×'.join(map(str, manifest['shape']))}"
-        yield f"the manifest says {said}; there are {len(data)} of {'×'.join(map(str, data.shape))}."
+        listed = f"{manifest['images']} of {'×'.join(map(str, manifest['shape']))}"
+        yield f"the manifest lists {listed}; there are {len(data)} of {'×'.join(map(str, data.shape))}."
     before = data.pixels.to(torch.int16) - artifact.noise
     if int(before.min()) < 0 or int(before.max()) > 255:
-        yield "protected − noise leaves 0…255, so noise and images do not belong together (shifted or shuffled noise)."
+        yield "protected − noise is outside 0…255, so noise and images do not match (shifted or shuffled noise)."
     if clean is not None:
         yield from _against(artifact, clean)
     if clean is not None and clean.shape == data.shape:
@@ -219,9 +219,9 @@ def faults(artifact: Artifact, clean: Data | None = None) -> Iterator[str]:
 
 
 def doubts(artifact: Artifact) -> Iterator[str]:
-    """Yield one sentence for everything about imported noise that would be wrong in ours: lost signs, shared noise.
+    """Yield warnings about imported noise: missing signs, and noise shared by a class.
 
-    Nobody says what others' noise should be like, so these are no faults.
+    These are not faults, as the specification of imported noise is unknown.
     """
     data, manifest = artifact.data, artifact.manifest
     if manifest.get("norm") != "any":
@@ -236,15 +236,15 @@ def doubts(artifact: Artifact) -> Iterator[str]:
 
 
 def _against(artifact: Artifact, clean: Data) -> Iterator[str]:
-    """Compare with the clean set by id."""
+    """Compare a protected set with the clean set by id."""
     data = artifact.data
     if len(clean) != len(data):
         yield (
-            f"{len(data)} images were protected, the clean set has {len(clean)}. "
-            "Give the --limit-train that the set was made with."
+            f"{len(data)} images were protected, but the clean set has {len(clean)}. "
+            "Give the --limit-train with which the set was generated."
         )
     if clean.digest() != artifact.manifest["clean_digest"]:
-        yield "the clean images are not those that were protected: their digest differs."
+        yield "the clean images are not the ones that were protected: their digest differs."
     places = {int(key): place for place, key in enumerate(clean.ids.tolist())}
     missing = [int(key) for key in data.ids.tolist() if int(key) not in places]
     if missing:
@@ -271,7 +271,7 @@ def _against(artifact: Artifact, clean: Data) -> Iterator[str]:
 def _budget(manifest: Mapping[str, Any], change: Tensor) -> Iterator[str]:
     limit, largest = manifest["budget"]["linf"], int(change.abs().max())
     if largest > limit:
-        yield f"the largest change is {largest}/255, the manifest says {limit}/255."
+        yield f"the largest change is {largest}/255, but the manifest says {limit}/255."
     promised = manifest.get("settings", {}).get("eps")
     if manifest.get("norm") == "L∞" and promised is not None and largest > int(promised * 255 + 1e-6):
         yield f"the largest change is {largest}/255, above eps = {promised * 255:.4g}/255."
@@ -282,11 +282,11 @@ def _flat(pixels: Tensor, before: Tensor) -> Iterator[str]:
     constant = (flat.amax(1) == flat.amin(1)) & (before.flatten(1).amax(1) != before.flatten(1).amin(1))
     if constant.any():
         first = int(constant.nonzero()[0])
-        yield f"{int(constant.sum())} images became black or constant, the first one at place {first}."
+        yield f"{int(constant.sum())} images became black or constant, the first one at index {first}."
 
 
 def _signs(before: Tensor, change: Tensor) -> Iterator[str]:
-    """Noise in an L∞ ball goes up and down; clamped or truncated noise does not."""
+    """Check that the noise has both signs, which clamped or truncated noise lacks."""
     limit = int(change.abs().max())
     moved = change[(before >= limit) & (before <= 255 - limit) & (change != 0)]
     if len(moved) < LEAST_CHANGED:
@@ -298,7 +298,7 @@ def _signs(before: Tensor, change: Tensor) -> Iterator[str]:
 
 
 def _shared(manifest: Mapping[str, Any], data: Data, noise: Tensor) -> Iterator[str]:
-    """In a sample-wise method no class shares one noise."""
+    """Check that the images of a class do not share their noise, for sample-wise methods."""
     labels = data.targets.get(manifest.get("target", "label"))
     if labels is None or labels.ndim != 1 or not noise.any():
         return

@@ -1,8 +1,8 @@
-"""Step 4, model -> readings: SAL of every layer, channel and parameter; curvature and pictures of the loss."""
+"""Step 4, model -> readings: SAL of layers, channels and parameters; curvature, trajectories, the loss landscape."""
 
 from howfar.probe.alignment import Alignment, alignment
 from howfar.probe.curvature import Curvature, curvature
-from howfar.probe.curve import bend, curve
+from howfar.probe.curve import curve, curve_coordinates
 from howfar.probe.landscape import Landscape, along, landscape, scanning
 from howfar.probe.plane import Plane, flat, layer_plane, line, pca_plane, random_plane, weight_plane
 from howfar.probe.probe import Probe
@@ -15,8 +15,34 @@ from howfar.probe.slices import Slice, slices
 from howfar.probe.trajectory import Trajectory, following, trajectory
 
 __all__ = [
-    "Alignment", "Curvature", "Decision", "Landscape", "Plane", "Probe", "Released", "SecondOrder", "Sharpness",
-    "Slice", "Trajectory", "alignment", "along", "bend", "curvature", "curve", "decide", "flat", "following",
-    "landscape", "layer_plane", "line", "parameter_sharpness", "pca_plane", "random_plane", "scanning", "sharpness",
-    "slices", "trajectory", "weight_plane",
+    "Alignment",
+    "Curvature",
+    "Decision",
+    "Landscape",
+    "Plane",
+    "Probe",
+    "Released",
+    "SecondOrder",
+    "Sharpness",
+    "Slice",
+    "Trajectory",
+    "alignment",
+    "along",
+    "curvature",
+    "curve",
+    "curve_coordinates",
+    "decide",
+    "flat",
+    "following",
+    "landscape",
+    "layer_plane",
+    "line",
+    "parameter_sharpness",
+    "pca_plane",
+    "random_plane",
+    "scanning",
+    "sharpness",
+    "slices",
+    "trajectory",
+    "weight_plane",
 ]  # fmt: skip

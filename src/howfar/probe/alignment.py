@@ -1,4 +1,4 @@
-"""How much of what protected images teach is what their clean originals would: cosines of gradients, layer by layer."""
+"""Learning alignment: cosine of the gradients on protected images and on their clean originals, layer by layer."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -18,23 +18,24 @@ from howfar.probe.restore import restored
 from howfar.tasks import Task
 
 VERSION = 1
-GROUPS = 8  # of images: gradients are kept for each, and the jackknife leaves one out at a time
-BATCH = 64  # images in a backward pass, at most
+GROUPS = 8  # of images, one gradient each; the jackknife leaves out one group at a time
+BATCH = 64  # images per backward pass, at most
 NETWORK = "network"  # the key of all layers together
 GRANULARITIES = ("layer", "channel", NETWORK)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Cosine between the gradients of the loss on protected images and on their clean originals.
+    """Cosine of the loss gradients on protected images and on their clean originals.
 
     Attributes:
-        cosine: −1 to 1; 1 where a step on the protected images is a step on the clean ones. NaN where a gradient is 0.
-        standard_error: of ``cosine``, from the choice of images (jackknife over groups); NaN where it is undefined.
-        unbiased: the same cosine from inner products between different groups alone, which the scatter of single
-            images does not shrink; may lie outside [−1, 1]. NaN where the scatter hides a gradient.
-        clean_norm: of the gradient on the clean images, nats per unit of weight.
-        protected_norm: of the gradient on the protected images.
+        cosine: from −1 to 1; at 1, a gradient step on protected images has the direction of one on clean images. NaN
+            if a gradient is 0.
+        standard_error: of ``cosine`` over images (jackknife over groups); NaN if undefined.
+        unbiased: the same cosine from inner products of different groups only, which per-image noise does not
+            attenuate; may lie outside [−1, 1]. NaN if a squared norm estimated this way is not positive.
+        clean_norm: norm of the gradient on the clean images, nats per unit of weight.
+        protected_norm: norm of the gradient on the protected images.
     """
 
     cosine: float
@@ -54,23 +55,23 @@ def alignment(
     by: Literal["layer", "channel", "network"] = "layer",
     include: Collection[Kind] = PAPER,
 ) -> dict[str, Alignment]:
-    """Return how well the gradients on protected images agree with those on the same images clean.
+    """Return the alignment of the gradients on protected images with those on the same images before protection.
 
-    Losses are means over the images, in eval mode and without augmentation. Where a learner changes the images in
-    every batch, pass what it sees of both, drawn in the same way (``howfar.defend.as_seen``). Images are paired by
-    their ids, so their order makes no difference. Memory: 16 gradients of the network.
+    Losses are means over the images, in eval mode and without augmentation. If a defense changes the images in every
+    batch, apply it to both sets with the same random draws (``howfar.defend.loss_inputs``). Images are paired by id,
+    so their order does not matter. Memory: 16 gradients of the network.
 
     Args:
-        model: on the device where the work is done; weights, mode and gradients are put back.
-        task: gives the loss; classes, maps and joint tasks alike.
+        model: on the device to compute on; weights, mode and gradients are restored.
+        task: defines the loss.
         clean: original images with their targets.
-        protected: the same images after protection, with the targets that the learner is given.
-        by: one result for every layer, for every output channel (``conv1.weight[3]``), or for the whole ``network``.
-        include: kinds of parameters, as in ``sharpness``. Frozen ones are left out.
+        protected: the same images after protection, with the targets that the learner gets.
+        by: one result per layer, per output channel (``conv1.weight[3]``), or for the whole ``network``.
+        include: kinds of parameters, as in ``sharpness``. Frozen parameters are left out.
 
     Raises:
-        UsageError: if the images are not the same ones, or fewer than two; for an unknown ``by``, or where no weight
-            is left to compare.
+        UsageError: if the ids differ, there are fewer than two images, ``by`` is unknown, or no trainable weight is
+            included.
 
     Example:
         >>> from howfar import DATASETS, MODELS, PROTECTORS, alignment, arrays, build
@@ -95,7 +96,7 @@ def alignment(
 def layers_and_network(
     model: nn.Module, task: Task, clean: Data, protected: Data, *, include: Collection[Kind] = PAPER
 ) -> dict[str, Alignment]:
-    """Return the alignment of every layer, and of all together under ``NETWORK``; arguments as of ``alignment``."""
+    """Return the alignment per layer, and of the whole network under ``NETWORK``; arguments as in ``alignment``."""
     layers = {name: grams.sum(0) for name, grams in products(model, task, clean, protected, include=include).items()}
     whole = torch.stack(list(layers.values())).sum(0)
     return {name: _measured(gram) for name, gram in {**layers, NETWORK: whole}.items()}
@@ -105,17 +106,17 @@ def layers_and_network(
 def products(
     model: nn.Module, task: Task, clean: Data, protected: Data, *, include: Collection[Kind] = PAPER
 ) -> dict[str, Tensor]:
-    """Return, by layer, all inner products between gradients of groups of images.
+    """Return the Gram matrices of group gradients, by layer.
 
     Returns:
-        (channels, 2 · groups, 2 · groups) float64: groups of clean images first, then the same of protected ones. The
-        gradient of a group is its part in the gradient of the mean loss over all images.
+        (channels, 2 · groups, 2 · groups) float64: first the groups of clean images, then those of protected images.
+        The gradient of a group is its contribution to the gradient of the mean loss over all images.
     """
     clean, protected = _paired(clean, protected, task.target)
     groups = min(GROUPS, len(clean))
     weights = {name: weight for name, weight in weights_of(model, include).items() if weight.requires_grad}
     if not weights:
-        raise UsageError(f"no trainable parameter of kind {', '.join(include) or 'none'} is left. Name weights.")
+        raise UsageError(f"no trainable parameter of kind {', '.join(include) or 'none'} is left. Include weights.")
     same = torch.equal(clean.pixels, protected.pixels) and clean.targets.keys() == protected.targets.keys() and all(
         torch.equal(clean.targets[name], protected.targets[name]) for name in clean.targets
     )  # fmt: skip
@@ -134,12 +135,12 @@ def products(
 
 
 def _paired(clean: Data, protected: Data, target: str) -> tuple[Data, Data]:
-    """Return both in one order that depends on ids and classes alone, so that groups get equal parts of every class."""
+    """Return both sets in the same order, which depends on ids and classes only and balances classes over groups."""
     if len(clean) < 2:
         raise UsageError(f"alignment needs at least two images, not {len(clean)}.")
     first, second = (data.take(data.ids.argsort()) for data in (clean, protected))
     if not torch.equal(first.ids, second.ids):
-        raise UsageError("the clean and the protected images have different ids. Take the same images of both.")
+        raise UsageError("the clean and the protected images have different ids. Pass the same images in both sets.")
     order = torch.randperm(len(first), generator=arrays.seeded(0, "alignment"))
     labels = first.targets.get(target)
     if labels is not None and labels.ndim == 1 and not labels.is_floating_point():
@@ -150,9 +151,9 @@ def _paired(clean: Data, protected: Data, target: str) -> tuple[Data, Data]:
 def _gradients(
     model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.Parameter], groups: int
 ) -> dict[str, Tensor]:
-    """Return the gradients of the mean loss, group by group, (groups, channels, weights of a channel) by layer."""
+    """Return the gradients of the mean loss by layer, (groups, channels, weights per channel)."""
     device = next(iter(weights.values())).device
-    targets = data.answers(task.target)
+    targets = data.targets_of(task.target)
     found: dict[str, list[Tensor]] = {name: [] for name in weights}
     for group in range(groups):
         rows = torch.arange(group, len(data), groups)
@@ -171,7 +172,7 @@ def _gradients(
 
 
 def _measured(gram: Tensor) -> Alignment:
-    """Return what the inner products of groups say, (2 · groups, 2 · groups)."""
+    """Return the alignment from the Gram matrix of groups, (2 · groups, 2 · groups)."""
     groups = len(gram) // 2
     clean, both, protected = gram[:groups, :groups], gram[:groups, groups:], gram[groups:, groups:]
     value = _cosine(both.sum(), clean.sum(), protected.sum())
@@ -185,7 +186,7 @@ def _measured(gram: Tensor) -> Alignment:
 
 
 def _without(part: Tensor) -> Tensor:
-    """Return the sum of a table without each row and the column of the same number."""
+    """Return the sums of a matrix that leave out one index, as row and as column, at a time."""
     return part.sum() - part.sum(0) - part.sum(1) + part.diagonal()
 
 

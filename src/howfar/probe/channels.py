@@ -1,4 +1,4 @@
-"""SAL of every output channel: each filter moves alone in its own ball, all filters of a layer at once."""
+"""SAL of every output channel: each filter is perturbed alone in its own ball, all filters of a layer in parallel."""
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,16 @@ from howfar.probe.surface import Point, Surface
 def channel_sharpness(
     surface: Surface, start: Point, slopes: dict[str, Tensor], *, radius: float, steps: int
 ) -> dict[str, Sharpness]:
-    """Return one reading a filter, by names such as ``conv1.weight[3]``.
+    """Return one reading per filter, by names such as ``conv1.weight[3]``.
 
-    The radius of a filter is ``radius`` times its own norm. Climbs are those of the mode ``fast``, and every fall is
-    measured at the point opposite to the first.
+    The radius of a filter is ``radius`` times its own norm. Climbs are those of mode ``fast``. The fall is measured at
+    the edge of the ball against the gradient.
 
     Args:
         surface: the loss.
-        start: where the network stands.
+        start: loss and quality at the unperturbed weights.
         slopes: gradients of all layers there.
-        radius: relative.
+        radius: relative to the norm of the filter.
         steps: of the climb.
     """
     readings = {}
@@ -28,13 +28,13 @@ def channel_sharpness(
         slope = slope.movedim(dim, 0)
         lengths = radius * _norm(surface.weights[layer].detach().movedim(dim, 0))
         best, quality = start.losses.expand(len(slope), -1), start.qualities.expand(len(slope), -1)
-        towards = slope
+        toward = slope
         for step in range(steps):
             more = step + 1 < steps
-            losses, qualities, turned = surface.filters(layer, dim, _to_edge(towards, lengths), gradient=more)
+            losses, qualities, turned = surface.filters(layer, dim, _to_edge(toward, lengths), gradient=more)
             better = losses.mean(1, keepdim=True) > best.mean(1, keepdim=True)
             best, quality = torch.where(better, losses, best), torch.where(better, qualities, quality)
-            towards = towards if turned is None else turned
+            toward = toward if turned is None else turned
         low, low_quality, _ = surface.filters(layer, dim, _to_edge(-slope, lengths), gradient=False)
         for number in range(len(slope)):
             rise, fall = best[number] - start.losses, start.losses - low[number]
@@ -59,6 +59,6 @@ def _norm(filters: Tensor) -> Tensor:
     return norms
 
 
-def _to_edge(towards: Tensor, lengths: Tensor) -> Tensor:
-    share = lengths / _norm(towards).clamp_min(1e-30)
-    return towards * share.view(-1, *[1] * (towards.ndim - 1))
+def _to_edge(toward: Tensor, lengths: Tensor) -> Tensor:
+    share = lengths / _norm(toward).clamp_min(1e-30)
+    return toward * share.view(-1, *[1] * (toward.ndim - 1))

@@ -27,15 +27,15 @@ class Curvature:
     """The Hessian H of the mean loss for some weights, all others frozen.
 
     Attributes:
-        eigenvalues: those of largest size, the largest first, nats per squared unit.
+        eigenvalues: those of largest magnitude, in descending order, nats per squared unit.
         standard_errors: of each, over images.
         vectors: unit eigenvectors, (eigenvalues, parameters), in the order of the weights.
         residuals: ‖Hv − λv‖ of each.
         converged: whether every residual is below the tolerance.
         trace: of H, nats per squared unit.
         trace_error: its standard error over the random signs.
-        places: where the density is given, nats per squared unit.
-        density: share of the spectrum per unit there, smoothed; integrates to 1.
+        places: eigenvalues at which the density is given, nats per squared unit.
+        density: smoothed spectral density; integrates to 1.
         density_error: its standard error over the random starts.
         parameters: number of weights.
     """
@@ -77,27 +77,27 @@ def curvature(
     include: Collection[Kind] = PAPER,
     generator: Generator | None = None,
 ) -> dict[str, Curvature]:
-    """Return the curvature of the eval-mode loss: one entry a layer, and ``""`` for all of them together.
+    """Return the curvature of the eval-mode loss: one entry per layer, and ``""`` for all layers together.
 
-    Eigenvalues come from Lanczos' iteration with full orthogonalisation; the trace from Hutchinson's estimator, the
+    Eigenvalues come from the Lanczos iteration with full orthogonalization; the trace from Hutchinson's estimator, the
     mean over random signs z of zᵀHz; the density from stochastic Lanczos quadrature over the same z (Ghorbani et al.,
     An Investigation into Neural Net Optimization via Hessian Eigenvalue Density, ICML 2019, section 2).
 
     Args:
-        model: on the device where the work is done; weights, mode and gradients are put back.
-        task: gives the loss.
+        model: on the device to compute on; weights, mode and gradients are restored.
+        task: defines the loss.
         data: the images over which the loss is the mean.
-        layers: which ones; ``""`` stands for all together. None takes every layer and all together.
-        top: eigenvalues, at most as many as the layer has weights.
-        iterations: of Lanczos, at most; each is one product with the Hessian.
-        draws: random signs, for trace and density; each is up to ``iterations`` products.
-        tolerance: of a residual, relative to the largest eigenvalue.
+        layers: names of layers; ``""`` is all layers together. None takes every layer and all together.
+        top: number of eigenvalues, at most the number of weights.
+        iterations: maximum number of Lanczos iterations; each takes one Hessian-vector product.
+        draws: random sign vectors for trace and density; each takes up to ``iterations`` products.
+        tolerance: of the residuals, relative to the largest eigenvalue.
         include: kinds of parameters, as in ``sharpness``.
-        generator: of starts and signs.
+        generator: of initial vectors and signs.
 
     Raises:
-        UsageError: for a layer that the network lacks, or less than 2 draws.
-        HowfarError: if the loss has no finite second derivatives.
+        UsageError: for an unknown layer, or fewer than 2 draws.
+        HowfarError: if the second derivatives of the loss are not finite.
     """
     weights = weights_of(model, include)
     wanted = [*weights, ""] if layers is None else list(layers)
@@ -121,8 +121,8 @@ def _measured(
 ) -> Curvature:
     top = min(top, product.size)
     start = torch.randn(product.size, generator=generator).to(product.device)
-    diagonal, beside, basis, last = lanczos(product, start, iterations, settled=tolerance, top=top)
-    values, rows = tridiagonal_eigen(diagonal, beside)
+    diagonal, off_diagonal, basis, last = lanczos(product, start, iterations, settled=tolerance, top=top)
+    values, rows = tridiagonal_eigen(diagonal, off_diagonal)
     chosen = np.abs(values).argsort()[::-1][:top]
     chosen = chosen[values[chosen].argsort()[::-1]]
     vectors = torch.tensor(rows[:, chosen].T, dtype=basis.dtype, device=basis.device) @ basis
@@ -147,14 +147,14 @@ def _measured(
 
 
 def _error(product: Hessian, vector: Tensor) -> float:
-    """Return the standard error of vᵀHv over the images, from batches of about the same size."""
+    """Return the standard error of vᵀHv over images, from batches of about equal size."""
     shares = [float(part @ vector) for part in product.parts(vector)]
     count = len(shares)
     return float(np.std(shares, ddof=1) * math.sqrt(count)) if count > 1 else math.nan
 
 
 def _density(spectra: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Return places, and the smoothed density of every draw there, from nodes and weights that sum to 1."""
+    """Return a grid of eigenvalues and the smoothed density of every draw on it, from nodes and weights."""
     low, high = min(nodes.min() for nodes, _ in spectra), max(nodes.max() for nodes, _ in spectra)
     span = max(high - low, 1e-12 * max(abs(low), abs(high), 1.0))
     width = WIDTH * span

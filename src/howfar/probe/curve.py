@@ -1,4 +1,4 @@
-"""A curved path between two networks along which the loss stays low."""
+"""A curve between two networks along which the loss stays low (mode connectivity)."""
 
 import copy
 
@@ -20,25 +20,25 @@ def curve(
     model: nn.Module, task: Task, data: Data, start: Tensor, end: Tensor, *, steps: int = 300, lr: float = 0.01,
     batch_size: int = 128, generator: Generator,
 ) -> Plane:  # fmt: skip
-    """Return the plane of a quadratic Bezier curve from one network to another, bent to where the loss is low.
+    """Return the plane of a quadratic Bezier curve between two networks, fitted so that the loss along it is low.
 
-    The curve is φ(t) = (1 − t)²·start + 2t(1 − t)·θ + t²·end; θ starts in the middle of the line and follows the
-    gradient of the loss at random t (Garipov et al., Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs,
-    NeurIPS 2018, arXiv:1802.10026, section 3). φ(t) lies at the coordinates that ``bend(t)`` gives.
+    The curve is φ(t) = (1 − t)²·start + 2t(1 − t)·θ + t²·end; θ starts at the midpoint and is trained on the
+    loss at random t (Garipov et al., Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs,
+    NeurIPS 2018, arXiv:1802.10026, section 3). φ(t) has the coordinates ``curve_coordinates(t)``.
 
     Args:
-        model: gives the architecture; it is not touched.
-        task: gives the loss.
-        data: images over which it is low.
-        start: weights of the first network, as ``flat`` gives them, (parameters,).
-        end: those of the second.
-        steps: of Adam.
-        lr: its rate at the start; it falls to zero along a cosine.
-        batch_size: images a step.
+        model: defines the architecture; not modified.
+        task: defines the loss.
+        data: images that the loss is computed on.
+        start: weights of the first network, as returned by ``flat``, (parameters,).
+        end: weights of the second network.
+        steps: number of Adam steps.
+        lr: initial learning rate; decays to zero along a cosine.
+        batch_size: images per step.
         generator: of batches and t.
 
     Raises:
-        HowfarError: if the loss is no longer finite.
+        HowfarError: if the loss is not finite.
     """
     device = next(model.parameters()).device
     own = copy.deepcopy(model).train()
@@ -49,7 +49,7 @@ def curve(
     optimizer = torch.optim.Adam([middle], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     data = task.prepare(data)
-    answers = data.answers(task.target)
+    targets = data.targets_of(task.target)
     for _ in range(steps):
         batch = torch.randperm(len(data), generator=generator)[:batch_size]
         t = float(torch.rand((), generator=generator))
@@ -57,9 +57,9 @@ def curve(
         pieces = place.split([shape.numel() for shape in shapes.values()])
         weights = {n: piece.view(shape) for (n, shape), piece in zip(shapes.items(), pieces, strict=True)}
         output = functional_call(own, weights, (arrays.to_images(data.pixels[batch], device),))
-        loss = task.loss(output, arrays.at(answers, batch, device)).mean()
+        loss = task.loss(output, arrays.at(targets, batch, device)).mean()
         if not torch.isfinite(loss):
-            raise HowfarError(f"the curve left where the loss is finite. Lower its rate ({lr}).")
+            raise HowfarError(f"the loss along the curve is not finite. Lower its learning rate ({lr}).")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -68,6 +68,6 @@ def curve(
     return Plane(tuple(shapes), start, axes)
 
 
-def bend(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def curve_coordinates(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the coordinates of φ(t) in the plane of ``curve``, (places, 2)."""
     return np.stack([2 * t * (1 - t), t**2], axis=1)

@@ -1,4 +1,4 @@
-"""Which weights every tensor of a forward pass depends on."""
+"""Dependence of every tensor of a forward pass on the weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-# Functions of tensors whose numbers say nothing of the values inside; any other number or object may hold them.
+# Tensor functions whose results do not depend on values; any other number or object may.
 METADATA = {
     "__get__", "__len__", "dim", "element_size", "get_device", "is_complex", "is_contiguous", "is_floating_point",
     "is_pinned", "is_same_size", "is_shared", "is_signed", "ndimension", "nelement", "numel", "size", "storage_offset",
@@ -21,32 +21,32 @@ ROOT = -1  # the caller of the network
 
 
 class NotReplayableError(Exception):
-    """The network cannot be followed, or takes another path than when recorded: nothing may come from memory."""
+    """The network cannot be traced, or its control flow differs from the recorded one, so no output can be reused."""
 
 
 @dataclass
 class Call:
-    """One call of one module: ``end`` is the index behind its last inner call, ``depends`` a set of weights in bits."""
+    """One call of one module: ``end`` is the index after its last inner call, ``depends`` a bit set of weights."""
 
     module: nn.Module
     parent: int = ROOT
     end: int = 0
     depends: int = ALL
     output: Any = None
-    fresh: bool = False  # something writes into the output later, so every use needs a copy
+    fresh: bool = False  # the output is modified in place later, so every use needs a copy
 
 
 class Flow(TorchFunctionMode):
-    """Follows which weights every tensor depends on, through every operation.
+    """Tracks through every operation which weights a tensor depends on.
 
-    Values that leave PyTorch, and tensors that something was written into, make all that follows depend on their
-    weights. Tensors of unknown origin and objects of unknown types depend on every weight.
+    After a value leaves PyTorch or a tensor is modified in place, everything that follows depends on its weights.
+    Tensors of unknown origin and objects of unknown types depend on every weight.
 
     Args:
-        model: whose parameters, buffers and tensors kept as attributes depend on nothing but themselves.
-        images: what it is run on.
+        model: its parameters, buffers and tensor attributes depend on themselves only.
+        images: its input.
         bits: the weights that may change, by ``id``.
-        calls: of modules so far.
+        calls: module calls so far.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, bits: dict[int, int], calls: list[Call]) -> None:
@@ -54,15 +54,15 @@ class Flow(TorchFunctionMode):
         values = [pytree.tree_leaves(list(vars(module).values())) for module in model.modules()]
         kept = [value for several in values for value in several if isinstance(value, Tensor)]
         known: dict[int, int] = {id(tensor): 0 for tensor in (images, *kept, *model.parameters(), *model.buffers())}
-        self._known, self._alive = known | bits, kept  # an id means something while its tensor lives
+        self._known, self._alive = known | bits, kept  # ids are valid only while their tensors exist
         self._found = WeakIdKeyDictionary()
-        self._scopes = WeakIdKeyDictionary()  # the call inside which a tensor is known
+        self._scopes = WeakIdKeyDictionary()  # the call whose scope a tensor belongs to
         self._calls = calls
         self._leaked = 0
         self.running = [ROOT]
 
     def of(self, values: Any) -> int:
-        """Return the weights that any of these values depends on."""
+        """Return the union of the weights that these values depend on."""
         found = self._leaked
         for leaf in pytree.tree_leaves(values):
             if isinstance(leaf, Tensor):
@@ -72,8 +72,8 @@ class Flow(TorchFunctionMode):
                 found = ALL
         return found
 
-    def hand_over(self, output: Any, call: int) -> None:
-        """Let the caller of a module know the tensors that it returned."""
+    def to_caller(self, output: Any, call: int) -> None:
+        """Move the tensors that a module returned to the scope of its caller."""
         for leaf in pytree.tree_leaves(output):
             if isinstance(leaf, Tensor) and self._scopes.get(leaf) == call:
                 self._scopes[leaf] = self.running[-1]
@@ -86,8 +86,8 @@ class Flow(TorchFunctionMode):
         depends = self.of(taken)
         output = func(*args, **(kwargs or {}))
         leaves = [leaf for leaf in pytree.tree_leaves(output) if leaf is not None]
-        told = func.__name__ not in METADATA and not all(isinstance(leaf, Tensor) for leaf in leaves)
-        if told or versions != [leaf._version for leaf in taken]:
+        escapes = func.__name__ not in METADATA and not all(isinstance(leaf, Tensor) for leaf in leaves)
+        if escapes or versions != [leaf._version for leaf in taken]:
             self._leaked |= depends
         for leaf in leaves:
             if isinstance(leaf, Tensor) and id(leaf) not in self._known:
@@ -96,10 +96,10 @@ class Flow(TorchFunctionMode):
         return output
 
     def _check_scope(self, tensor: Tensor) -> None:
-        """Raise where a tensor left a module that may be skipped by another way than as its output."""
+        """Raise if a tensor left a module that may be skipped in another way than as its output."""
         scope = self._scopes.get(tensor, ROOT)
         while scope not in self.running:
             call = self._calls[scope]
             if call.depends != ALL:
-                raise NotReplayableError(f"{type(call.module).__name__} hands on a tensor that it does not return")
+                raise NotReplayableError(f"{type(call.module).__name__} passes on a tensor that it does not return")
             scope = call.parent

@@ -1,7 +1,7 @@
-"""Fold eval-mode batch normalisations into the convolutions in front of them while a network is probed.
+"""Fold eval-mode batch normalizations into the preceding convolutions while a network is probed.
 
-In eval mode a batch normalisation multiplies and shifts each channel, which the convolution before it can do as well.
-On a CPU its backward pass costs as much as a convolution's.
+In eval mode a batch normalization scales and shifts each channel, which the preceding convolution can do as well. On a
+CPU its backward pass costs as much as a convolution's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,22 +15,22 @@ from torch.utils import _pytree as pytree
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-FACTORS = "_folded"  # where a convolution keeps what it multiplies and adds: an attribute, which replays know of
+FACTORS = "_folded"  # attribute of a convolution with its scale and shift, known to replays
 PLAIN = (type(None), bool, int, float, str)
-CLOSE = 1e-3  # by which outputs may differ, relative to their norm
+CLOSE = 1e-3  # tolerance for outputs, relative to their norm
 
 
 @contextmanager
 def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> Iterator[int]:
-    """Let every convolution do the work of the batch normalisation that alone reads its output; count them.
+    """Fold batch normalizations that are the only reader of a convolution's output; yields the number of folded pairs.
 
-    Module classes other than torch's own, modules that are called twice, that carry hooks or a moving scale or shift,
-    are left alone. Weights stay where they are, so they can be moved, replaced and differentiated as before.
+    Subclasses, modules that are called twice, and modules with hooks or with a perturbed scale or shift are left alone.
+    Weights stay in place, so they can be perturbed, replaced and differentiated as before.
 
     Args:
         model: in eval mode.
-        images: a few, to watch the network work.
-        moving: parameters that will change.
+        images: a few, to trace the network.
+        moving: parameters that will be perturbed.
     """
     fixed = {id(parameter) for parameter in moving}
     pairs: list[tuple[Any, Any]] = []
@@ -49,26 +49,26 @@ def folded(model: nn.Module, images: Tensor, moving: Sequence[nn.Parameter]) -> 
 
 
 def _pairs(model: nn.Module, images: Tensor) -> list[tuple[Any, Any]]:
-    """Return convolutions and the batch normalisations that alone read their outputs."""
-    watch = _Watch(model)
+    """Return convolutions with the batch normalizations that are the only readers of their outputs."""
+    trace = _ReaderTrace(model)
     with ExitStack() as stack:
         for module in model.modules():
-            stack.callback(module.register_forward_pre_hook(watch.enter).remove)
-            stack.callback(module.register_forward_hook(watch.leave).remove)
-        with watch:
+            stack.callback(module.register_forward_pre_hook(trace.enter).remove)
+            stack.callback(module.register_forward_hook(trace.leave).remove)
+        with trace:
             model(images)
-    return watch.pairs()
+    return trace.pairs()
 
 
-class _Watch(TorchFunctionMode):
-    """Notes which module reads the output of which convolution."""
+class _ReaderTrace(TorchFunctionMode):
+    """Records which modules read the output of each convolution."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.plain = {module for module in model.modules() if untouched(module)}
         self.running: list[nn.Module] = []
         self.calls: list[nn.Module] = []
-        self.made: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so that no id is used twice
+        self.made: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors alive, so that no id is reused
         self.readers: dict[int, set[nn.Module]] = {}
 
     def enter(self, module: nn.Module, args: Any) -> None:
@@ -98,13 +98,13 @@ class _Watch(TorchFunctionMode):
 
 
 def untouched(module: nn.Module) -> bool:
-    """Return whether a convolution or an eval-mode batch normalization does what its class says, and no more."""
+    """Return whether a convolution or an eval-mode batch normalization behaves exactly as its class does."""
     fixed = type(module) in NORMS and module.running_mean is not None and not module.training
     return (fixed or type(module) in CONVOLUTIONS) and unhooked(module)
 
 
 def unhooked(module: nn.Module) -> bool:
-    """Return whether calling a module does what the forward method of its class does, and no more."""
+    """Return whether calling a module only runs the forward method of its class."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return not any(getattr(module, name) for name in hooks) and "forward" not in module.__dict__
 
@@ -124,7 +124,7 @@ def _fold(conv: Any, norm: Any) -> None:
 
 
 def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return by what an eval-mode batch normalisation multiplies each channel, and what it adds then."""
+    """Return the scale and shift per channel of an eval-mode batch normalization."""
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale
@@ -132,7 +132,7 @@ def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def rescaled(conv: Any, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weight and bias that multiply and shift the channels of a convolution's output as well."""
+    """Return weight and bias of the convolution that also scales and shifts its output channels."""
     weight = conv.weight * scale.view(-1, *[1] * (conv.weight.ndim - 1))
     return weight, shift if conv.bias is None else shift + conv.bias * scale
 
@@ -144,9 +144,9 @@ def _unfold(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Return whether two outputs are the same, as far as a change of the order of sums allows.
+    """Return whether two outputs are equal up to the order of summation.
 
-    Outputs of unknown types are not: nobody can say what is in them.
+    Outputs of unknown types count as different.
     """
     ones, others = pytree.tree_leaves(first), pytree.tree_leaves(second)
     return len(ones) == len(others) and all(map(_same, ones, others))

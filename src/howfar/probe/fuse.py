@@ -1,6 +1,6 @@
-"""Let every convolution do what follows it too, without gradients: batch normalisation, addition, ReLU.
+"""Fuse convolutions with the batch normalization, addition and ReLU that follow, for inference only.
 
-On a CPU, oneDNN does all of it while a result is still in the cache. A landscape asks nothing else of a network.
+On a CPU, oneDNN computes the fused operation while the result is in the cache. Landscapes need no gradients.
 """
 
 import operator
@@ -19,7 +19,7 @@ KERNELS: Any = torch.ops.mkldnn
 
 
 class Fused(nn.Module):
-    """A convolution, and the batch normalisation, the summand and the ReLU that follow it, as far as they do."""
+    """A convolution with the batch normalization, addition and ReLU that follow it, if present."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Fused(nn.Module):
         self._made: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, images: Tensor, summand: Tensor | None = None) -> Any:
-        """Return the result, in the summand's memory if that ``overwrites``."""
+        """Return the result, in the memory of ``summand`` if ``overwrites`` is set."""
         conv, (weight, bias) = self.conv, self._weight_and_bias()
         if not _has_kernels(images):
             output = conv._conv_forward(images, weight, bias)
@@ -45,7 +45,7 @@ class Fused(nn.Module):
         return KERNELS._convolution_pointwise.binary(images, summand, weight, bias, *sizes, *last)
 
     def _weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
-        """Return what convolves and normalises at once, made anew only where something has changed."""
+        """Return weight and bias with the normalization folded in, recomputed only after a change."""
         conv, norm = self.conv, self.norm
         if norm is None:
             return conv.weight, conv.bias
@@ -63,10 +63,10 @@ def _has_kernels(images: Tensor) -> bool:
 
 @torch.no_grad()
 def fused(model: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
-    """Return what gives the outputs of an eval-mode network faster, whatever its weights and buffers become.
+    """Return a faster function for the outputs of an eval-mode network, valid for any later weights and buffers.
 
     Args:
-        model: is given back itself if ``torch.fx`` cannot follow it, or other outputs would come out.
+        model: returned unchanged if ``torch.fx`` cannot trace it, or if the outputs would differ.
         images: a few, on which outputs are compared.
     """
     plain = model(images)
@@ -74,37 +74,37 @@ def fused(model: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
         traced = fx.GraphModule(model, _Tracer(images).trace(model))
         _rewrite(traced)
         return traced if alike(plain, traced(images)) else model
-    except Exception:  # networks that cannot be followed fail in many ways, and all work without
+    except Exception:  # tracing fails in many ways, and every network works without it
         return model
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network that asks about sizes, as decoders do: they are those of the images given."""
+    """Traces a network whose control flow depends on sizes, as decoders do: the sizes are those of ``images``."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
-        self.images, self.answers = images, False
+        self.images, self.evaluating = images, False
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """Return the answer, unless it depends on what is in the images."""
+        """Return the value of a condition, unless it depends on the content of the images."""
         if not _is_about_sizes(obj.node):
             return super().to_bool(obj)
-        asked, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-        asked.graph_copy(obj.node.graph, copies)
-        asked.output(copies[obj.node])
-        self.answers = True  # what runs now is no part of what is followed
+        condition, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        condition.graph_copy(obj.node.graph, copies)
+        condition.output(copies[obj.node])
+        self.evaluating = True  # what runs now is not traced
         try:
-            return bool(fx.GraphModule(self.root, asked)(self.images))
+            return bool(fx.GraphModule(self.root, condition)(self.images))
         finally:
-            self.answers = False
+            self.evaluating = False
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Return what a module gives: a node, or a value while a question is answered."""
-        return forward(*args, **kwargs) if self.answers else super().call_module(m, forward, args, kwargs)
+        """Return the output of a module: a node, or a value while a condition is evaluated."""
+        return forward(*args, **kwargs) if self.evaluating else super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """Return a weight: a node, or itself while a question is answered."""
-        return attr_val if self.answers else super().getattr(attr, attr_val, parameter_proxy_cache)
+        """Return a weight: a node, or the weight itself while a condition is evaluated."""
+        return attr_val if self.evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _is_about_sizes(node: fx.Node) -> bool:
@@ -113,7 +113,7 @@ def _is_about_sizes(node: fx.Node) -> bool:
 
 
 def _rewrite(traced: fx.GraphModule) -> None:
-    """Put one module in place of every convolution and of what follows it."""
+    """Replace every convolution and the operations that follow it by one module."""
     modules, made = dict(traced.named_modules()), list[tuple[fx.Node, Fused]]()
     for node in list(traced.graph.nodes):
         if _is_a(nn.Identity, _called(node, modules)):
@@ -142,7 +142,7 @@ def _rewrite(traced: fx.GraphModule) -> None:
 def _followed(
     node: fx.Node, conv: nn.Conv2d, modules: Mapping[str, nn.Module]
 ) -> tuple[Fused, list[fx.Node], list[fx.Node]]:
-    """Return the module that does what follows a convolution too, the nodes that it stands for, and what it takes."""
+    """Return the fused module for a convolution, the nodes that it replaces, and its inputs."""
     module, chain, inputs, reader = Fused(conv), [node], node.all_input_nodes, _only_reader(node)
     norm = _called(reader, modules)
     if type(norm) is nn.BatchNorm2d and untouched(norm):
@@ -165,24 +165,24 @@ def _followed(
 
 
 def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Return whether a node is a ReLU: targets of calls of modules are paths, which may read like anything."""
+    """Return whether a node is a ReLU. Module targets are paths, so only their modules are checked."""
     if node.op == "call_function":
         return node.target in RELUS
     return (node.op == "call_method" and node.target == "relu") or _is_a(nn.ReLU, _called(node, modules))
 
 
 def _is_a(kind: type[nn.Module], module: nn.Module | None) -> bool:
-    """Return whether a module is of this very class, not of one derived from it, and does no more."""
+    """Return whether a module is of this exact class and has no hooks."""
     return module is not None and type(module) is kind and unhooked(module)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    """Return whether it pads with as many zeros as it says, and does no more."""
+    """Return whether a convolution pads with a fixed number of zeros and has no hooks."""
     return untouched(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _only_reader(node: fx.Node) -> fx.Node:
-    """Return the node that alone reads this one; itself if there is none or more."""
+    """Return the only reader of a node; the node itself if there is none or more than one."""
     readers = list(node.users)
     return readers[0] if len(readers) == 1 else node
 

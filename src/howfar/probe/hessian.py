@@ -1,4 +1,4 @@
-"""Products with the Hessian of a network's loss, and Lanczos' iteration on them."""
+"""Hessian-vector products of a network's loss, and the Lanczos iteration."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ from howfar.probe.surface import Surface
 from howfar.tasks import Task
 
 MEMORY = 2**31  # bytes for graphs that are kept between products
-GRAPH = 6  # a kept graph of second order takes about that many times the layers' outputs
-BATCHES = 8  # the standard error of an eigenvalue comes from that many parts of the images, at least
+GRAPH = 6  # memory of a second-order graph, in units of the layers' outputs
+BATCHES = 8  # minimum number of batches from which the standard error of an eigenvalue is computed
 Floats = NDArray[np.float64]
 
 
@@ -27,8 +27,8 @@ class Hessian:
 
     Args:
         surface: opened.
-        weights: that may move; all others are frozen.
-        kept: keep the graphs of the first derivative, so that a product costs one backward pass more and no other.
+        weights: the variables; all other weights are frozen.
+        kept: keep the graphs of the gradient, so that a product takes a single backward pass.
     """
 
     def __init__(self, surface: Surface, weights: Mapping[str, nn.Parameter], kept: bool) -> None:
@@ -38,19 +38,19 @@ class Hessian:
         self._graphs = list(self._slopes()) if kept else None
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """Return H·vector, (parameters,)."""
+        """Return H · vector, (parameters,)."""
         total: Tensor = sum(self.parts(vector), torch.zeros_like(vector))
         if not torch.isfinite(total).all():
             raise HowfarError("the loss has no finite second derivatives here. Lower the learning rate, or train less.")
         return total
 
     def parts(self, vector: Tensor) -> Iterator[Tensor]:
-        """Yield the share of every batch in H·vector."""
+        """Yield the contribution of every batch to H · vector."""
         pieces = vector.split([weight.numel() for weight in self.weights])
         along = [piece.view_as(weight) for piece, weight in zip(pieces, self.weights, strict=True)]
         for slopes in self._graphs or self._slopes():
-            turned = torch.autograd.grad(slopes, self.weights, along, retain_graph=True, materialize_grads=True)
-            yield torch.cat([part.flatten() for part in turned])
+            products = torch.autograd.grad(slopes, self.weights, along, retain_graph=True, materialize_grads=True)
+            yield torch.cat([part.flatten() for part in products])
 
     def _slopes(self) -> Iterator[Sequence[Tensor]]:
         surface = self.surface
@@ -61,7 +61,7 @@ class Hessian:
 
 @contextmanager
 def hessian(model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.Parameter]) -> Iterator[Hessian]:
-    """Give products with the Hessian of the eval-mode loss; mode, flags and gradients are put back."""
+    """Give Hessian-vector products of the eval-mode loss; mode, flags and gradients are restored afterwards."""
     size = max(math.ceil(len(data) / BATCHES), 1)
     surface = Surface(model, task, data, dict(weights), batch_size=size)
     # The fast kernels of attention have no second derivative.
@@ -73,7 +73,7 @@ def hessian(model: nn.Module, task: Task, data: Data, weights: Mapping[str, nn.P
 
 @torch.no_grad()
 def _activations(surface: Surface) -> int:
-    """Return the bytes of all modules' outputs, for all images."""
+    """Return the size of the outputs of all modules for all images, in bytes."""
     sizes: list[int] = []
 
     def note(module: nn.Module, args: object, output: object) -> None:
@@ -91,46 +91,48 @@ def _activations(surface: Surface) -> int:
 def lanczos(
     product: Hessian, start: Tensor, iterations: int, *, settled: float = 0.0, top: int = 1
 ) -> tuple[Floats, Floats, Tensor, float]:
-    """Return diagonal, off-diagonal and basis of the tridiagonal form of H that grows from a start.
+    """Return diagonal, off-diagonal and basis of the tridiagonal form of H in the Krylov space of ``start``.
 
     Args:
         product: H.
-        start: (parameters,).
-        iterations: at most.
-        settled: stop when the residuals of the ``top`` eigenvalues are below that share of the largest.
-        top: eigenvalues that count.
+        start: initial vector, (parameters,).
+        iterations: maximum number.
+        settled: stop when the residuals of the ``top`` eigenvalues, relative to the largest one, are below it.
+        top: number of eigenvalues that must converge.
 
     Returns:
         (k,), (k − 1,), the orthonormal basis (k, parameters), and the next off-diagonal entry.
     """
     basis = torch.empty(min(iterations, len(start)), len(start), device=start.device)
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     vector, last = start / start.norm(), 0.0
     for k in range(len(basis)):
         basis[k] = vector
-        turned = product(vector)
-        diagonal.append(float(turned @ vector))
+        image = product(vector)
+        diagonal.append(float(image @ vector))
         for _ in range(2):  # twice is enough (Parlett, The Symmetric Eigenvalue Problem, section 6.9)
-            turned = turned - basis[: k + 1].T @ (basis[: k + 1] @ turned)
-        last = float(turned.norm())
-        values, rows = tridiagonal_eigen(diagonal, beside)
+            image = image - basis[: k + 1].T @ (basis[: k + 1] @ image)
+        last = float(image.norm())
+        values, rows = tridiagonal_eigen(diagonal, off_diagonal)
         largest = max(float(np.abs(values).max()), 1e-30)
         chosen = np.abs(values).argsort()[::-1][:top]
-        if last <= 1e-6 * largest:  # the start lies in a space that H maps to itself
+        if last <= 1e-6 * largest:  # the Krylov space is invariant
             last = 0.0
             break
         if settled and k + 1 > top and (last * np.abs(rows[-1, chosen]) <= settled * largest).all():
             break
         if k + 1 < len(basis):
-            beside.append(last)
-            vector = turned / last
-    return np.array(diagonal), np.array(beside[: len(diagonal) - 1]), basis[: len(diagonal)], last
+            off_diagonal.append(last)
+            vector = image / last
+    return np.array(diagonal), np.array(off_diagonal[: len(diagonal) - 1]), basis[: len(diagonal)], last
 
 
-def tridiagonal_eigen(diagonal: Sequence[float] | Floats, beside: Sequence[float] | Floats) -> tuple[Floats, Floats]:
+def tridiagonal_eigen(
+    diagonal: Sequence[float] | Floats, off_diagonal: Sequence[float] | Floats
+) -> tuple[Floats, Floats]:
     """Return eigenvalues and eigenvectors (columns) of a symmetric tridiagonal matrix."""
     from scipy.linalg import eigh_tridiagonal
 
-    values, rows = eigh_tridiagonal(np.asarray(diagonal, float), np.asarray(beside, float))
+    values, rows = eigh_tridiagonal(np.asarray(diagonal, float), np.asarray(off_diagonal, float))
     return values, rows

@@ -1,4 +1,4 @@
-"""Loss and quality of a network over a line or a plane of weights."""
+"""Loss and quality of a network along a line or on a plane in weight space."""
 
 import copy
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -25,23 +25,23 @@ from howfar.probe.refine import Refinement
 from howfar.tasks import Task
 
 GPU_BATCH, CPU_BATCH = 512, 128  # a CPU is fastest while activations stay in its caches
-NORM_BATCH = 256  # images over which batch normalisation takes its statistics
-RESIDENT = 2**30  # bytes of images that are kept as the network wants them
-TRIAL = 8  # images on which the faster network is tried
+NORM_BATCH = 256  # images per batch when batch statistics are re-estimated
+RESIDENT = 2**30  # bytes of float images that are kept in memory
+TRIAL = 8  # images on which the fused network is checked
 Norms = Literal["frozen", "re-estimated"]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """What a network does on a grid of weights.
+    """Loss and quality of a network on a grid in weight space.
 
     Attributes:
         coordinates: of the grid along every axis.
-        loss: mean over the images, nats for classification; one axis of the array an axis of the plane.
+        loss: mean over the images, nats for classification; one array axis per axis of the plane.
         quality: the task's metric.
         metric: its name.
-        computed: where the network was asked; elsewhere the values are interpolated.
+        computed: where the network was evaluated; elsewhere the values are interpolated.
     """
 
     coordinates: tuple[Floats, ...]
@@ -70,22 +70,22 @@ def landscape(
 ) -> Landscape:
     """Return loss and quality of the eval-mode network on a grid of a plane.
 
-    On a CPU every core works on a place of its own, with a copy of the network, whose convolutions do
-    the work of the batch normalisations, additions and ReLUs behind them.
+    On a CPU, every core evaluates a point of its own with a copy of the network, in which convolutions are fused with
+    the batch normalizations, additions and ReLUs that follow.
 
     Args:
-        model: gives the architecture, the weights that the plane leaves out, and buffers; it is not touched.
-        task: gives loss and quality.
-        data: what the network is judged on, clean or protected.
-        plane: the weights.
-        coordinates: one row an axis of the plane, ascending.
-        norms: what batch normalisation does at other weights: keep the statistics of ``model`` (or of the plane, if
-            it moves them), or take those of ``data`` there.
-        share: of the places of a plane at which the network is asked, at most: a lattice and where the loss bends; the
-            others are interpolated by a spline.
+        model: provides the architecture, the weights outside the plane, and buffers; not modified.
+        task: defines loss and quality.
+        data: images to evaluate on, clean or protected.
+        plane: a line or plane in weight space.
+        coordinates: one ascending sequence per axis of the plane.
+        norms: batch statistics at other weights: those of ``model`` (or of the plane, if it includes them), or
+            re-estimated on ``data``.
+        share: maximum share of the grid at which the network is evaluated: a lattice, refined where the curvature of
+            the surface is largest. The rest is interpolated by a spline.
 
     Raises:
-        UsageError: if the number of axes does not match, or the network lacks the plane's weights.
+        UsageError: if the number of axes does not match, or the network lacks weights of the plane.
     """
     found: Landscape = arrays.finished(
         scanning(model, task, data, plane, *coordinates, norms=norms, share=share)
@@ -103,7 +103,7 @@ def scanning(
     norms: Norms = "frozen",
     share: float = 1.0,
 ) -> Generator[int, None, Landscape]:
-    """Do as ``landscape`` does and yield the number of finished places after each."""
+    """Do the same as ``landscape`` and yield the number of evaluated points after each of them."""
     rows = tuple(np.asarray(row, np.float64) for row in coordinates)
     if len(rows) != len(plane.axes):
         raise UsageError(f"the plane has {len(plane.axes)} axes, but coordinates are given for {len(rows)}.")
@@ -112,10 +112,10 @@ def scanning(
     part = Refinement(shape, int(share * computed.size)) if share < 1 and min(shape) > 1 and len(shape) == 2 else None
     wanted: Iterable[tuple[int, ...]] = part.lattice() if part else np.ndindex(*shape)
     done = 0
-    with _judges(model, task, data, plane, norms) as judged:
+    with _evaluators(model, task, data, plane, norms) as evaluated:
         while wanted := list(wanted):
             places = ([row[i] for row, i in zip(rows, index, strict=True)] for index in wanted)
-            for index, found in zip(wanted, judged(places), strict=True):
+            for index, found in zip(wanted, evaluated(places), strict=True):
                 loss[index], quality[index] = found
                 computed[index] = True
                 done += 1
@@ -130,33 +130,33 @@ def scanning(
 def along(
     model: nn.Module, task: Task, data: Data, plane: Plane, places: Floats, *, norms: Norms = "frozen"
 ) -> Landscape:
-    """Return loss and quality at single places of a plane, such as those of a curve.
+    """Return loss and quality at single points of a plane, such as those of a curve.
 
     Args:
         model: as in ``landscape``.
-        task: as there.
-        data: as there.
-        plane: as there.
-        places: (places, axes).
-        norms: as there.
+        task: as in ``landscape``.
+        data: as in ``landscape``.
+        plane: as in ``landscape``.
+        places: coordinates, (places, axes).
+        norms: as in ``landscape``.
     """
-    with _judges(model, task, data, plane, norms) as judged:
-        found = np.array(list(judged(places.tolist()))).reshape(-1, 2)
+    with _evaluators(model, task, data, plane, norms) as evaluated:
+        found = np.array(list(evaluated(places.tolist()))).reshape(-1, 2)
     return Landscape(tuple(places.T), found[:, 0], found[:, 1], task.metric, np.ones(len(found), bool))
 
 
 @contextmanager
-def _judges(model: nn.Module, task: Task, data: Data, plane: Plane, norms: Norms) -> Iterator[Any]:
-    """Give a function from places to pairs of loss and quality, in their order."""
+def _evaluators(model: nn.Module, task: Task, data: Data, plane: Plane, norms: Norms) -> Iterator[Any]:
+    """Yield a function that maps coordinates to pairs of loss and quality, in order."""
     if unknown := set(plane.names) - set(model.state_dict()):
-        raise UsageError(f"the network has no weight '{sorted(unknown)[0]}' that the plane moves.")
+        raise UsageError(f"the network has no weight '{sorted(unknown)[0]}' of the plane.")
     device = next(model.parameters()).device
     threads = torch.get_num_threads()
     workers = min(arrays.cores(), threads) if device.type == "cpu" else 1
     images = _Images(task.prepare(data), task, device)
-    free: SimpleQueue[_Judge] = SimpleQueue()
+    free: SimpleQueue[_Evaluator] = SimpleQueue()
 
-    def judge(place: Sequence[float]) -> tuple[float, float]:
+    def evaluate(place: Sequence[float]) -> tuple[float, float]:
         own = free.get()
         try:
             return own(plane.at(*place))
@@ -165,18 +165,18 @@ def _judges(model: nn.Module, task: Task, data: Data, plane: Plane, norms: Norms
 
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         for _ in range(workers):
-            free.put(_Judge(model, task, images, plane, norms))
+            free.put(_Evaluator(model, task, images, plane, norms))
         if workers > 1:
-            torch.set_num_threads(1)  # one core a place, instead of all cores at one place after the other
+            torch.set_num_threads(1)  # one core per point, instead of all cores on one point at a time
             stack.callback(torch.set_num_threads, threads)
         try:
-            yield lambda places: pool.map(judge, places)
+            yield lambda places: pool.map(evaluate, places)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 class _Images:
-    """Images and targets in batches, ready for the network if there is room."""
+    """Images and targets in batches, kept as network input if memory allows."""
 
     def __init__(self, data: Data, task: Task, device: torch.device) -> None:
         self.data, self.task, self.device = data, task, device
@@ -188,13 +188,13 @@ class _Images:
         return iter(self._loaded() if self.batches is None else self.batches)
 
     def _loaded(self) -> Iterator[tuple[Tensor, Any]]:
-        answers = self.data.answers(self.task.target)
+        targets = self.data.targets_of(self.task.target)
         for part in arrays.chunks(len(self.data), self.size):
-            yield arrays.to_images(self.data.pixels[part], self.device), arrays.at(answers, part, self.device)
+            yield arrays.to_images(self.data.pixels[part], self.device), arrays.at(targets, part, self.device)
 
 
-class _Judge:
-    """A copy of the network that goes from place to place."""
+class _Evaluator:
+    """A copy of the network that is evaluated at one point after the other."""
 
     def __init__(self, model: nn.Module, task: Task, images: _Images, plane: Plane, norms: Norms) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
@@ -207,7 +207,7 @@ class _Judge:
 
     @torch.no_grad()
     def __call__(self, values: Tensor) -> tuple[float, float]:
-        """Return loss and quality at some weights, (parameters,)."""
+        """Return loss and quality at the given weights, (parameters,)."""
         for weight, piece in zip(self.weights, values.split([w.numel() for w in self.weights]), strict=True):
             weight.copy_(piece.view_as(weight))
         if self.norms == "re-estimated":
@@ -224,7 +224,7 @@ class _Judge:
 
 @torch.no_grad()
 def re_estimate(model: nn.Module, data: Data) -> None:
-    """Let every batch normalisation take mean and variance of these images: the mean over batches of equal size."""
+    """Re-estimate mean and variance of every batch normalization on these images, as means over equal batches."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
         return

@@ -1,4 +1,4 @@
-"""Lines and planes through the weights of a network, along which its loss is looked at."""
+"""Lines and planes in the weight space of a network, on which its loss is evaluated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Plane:
     """Weights = origin + coordinates · axes.
 
     Attributes:
-        names: of the weights (and buffers, where those move too), in the order of the columns.
-        origin: where the coordinates are 0, float32, (parameters,).
+        names: of the weights (and buffers, if included), in the order of the columns.
+        origin: weights at coordinates 0, float32, (parameters,).
         axes: one or two directions, (axes, parameters); they need not be orthogonal.
     """
 
@@ -24,25 +24,25 @@ class Plane:
     axes: Tensor
 
     def at(self, *coordinates: float) -> Tensor:
-        """Return the weights at a place, (parameters,)."""
+        """Return the weights at the given coordinates, (parameters,)."""
         return self.origin + torch.tensor(coordinates, dtype=self.origin.dtype) @ self.axes
 
     def project(self, path: Tensor) -> Tensor:
-        """Return the coordinates of the nearest places to some weights: (moments, parameters) to (moments, axes)."""
+        """Return the coordinates of the orthogonal projections: (checkpoints, parameters) to (checkpoints, axes)."""
         gram = self.axes.double() @ self.axes.double().T
         along = (path - self.origin).double() @ self.axes.double().T
         found: Tensor = torch.linalg.solve(gram, along.T).T.float()
         return found
 
-    def missed(self, path: Tensor) -> float:
-        """Return the share of a path's squared distance from the origin that lies outside the plane."""
-        away = (path - self.origin).double()
-        seen = self.project(path).double() @ self.axes.double()
-        return float((away - seen).square().sum() / away.square().sum().clamp_min(1e-30))
+    def unexplained(self, path: Tensor) -> float:
+        """Return the share of a trajectory's squared distance from the origin that lies outside the plane."""
+        offset = (path - self.origin).double()
+        inside = self.project(path).double() @ self.axes.double()
+        return float((offset - inside).square().sum() / offset.square().sum().clamp_min(1e-30))
 
 
 def flat(model: nn.Module, names: Sequence[str] | None = None) -> Tensor:
-    """Return the weights of a network in one row, float32, (parameters,); buffers too where they are named."""
+    """Return the flattened weights of a network, float32, (parameters,); buffers too if they are named."""
     weights = dict(model.named_parameters()) if names is None else model.state_dict()
     chosen = _known(weights, names)
     return torch.cat([weights[name].detach().float().cpu().flatten() for name in chosen])
@@ -51,23 +51,23 @@ def flat(model: nn.Module, names: Sequence[str] | None = None) -> Tensor:
 def pca_plane(
     paths: Sequence[Tensor], names: Sequence[str], *, origin: Tensor | None = None
 ) -> tuple[Plane, tuple[float, float]]:
-    """Return the plane of the two directions along which paths spread most, and what share each explains.
+    """Return the plane of the first two principal components of trajectories, and the variance explained by each.
 
-    Principal components of all moments together, so that every path has its place on one plane (Li et al.,
+    All checkpoints are analyzed together, so that all trajectories can be projected onto one plane (Li et al.,
     Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018, section 7).
 
     Args:
-        paths: (moments, parameters) each.
+        paths: trajectories, (checkpoints, parameters) each.
         names: of the weights.
-        origin: where the coordinates are 0; None takes the mean of all moments, which lies on the plane.
+        origin: weights at coordinates 0; None takes the mean of all checkpoints, which lies on the plane.
     """
     moments = torch.cat(list(paths)).double()
-    centred = moments - moments.mean(0)
-    if len(moments) < 3 or not centred.square().sum() > 0:
-        raise UsageError("a plane needs paths of at least three different moments. Keep more of them.")
-    # Few moments, many weights: the small matrix of inner products has the same spectrum.
-    values, rows = torch.linalg.eigh(centred @ centred.T)
-    axes = rows[:, [-1, -2]].T @ centred
+    centered = moments - moments.mean(0)
+    if len(moments) < 3 or not centered.square().sum() > 0:
+        raise UsageError("a plane needs at least three different checkpoints. Keep more of them.")
+    # Few checkpoints, many weights: the Gram matrix is small and has the same spectrum.
+    values, rows = torch.linalg.eigh(centered @ centered.T)
+    axes = rows[:, [-1, -2]].T @ centered
     lengths = axes.norm(dim=1, keepdim=True).clamp_min(1e-30)
     shares = (values[[-1, -2]] / values.clamp_min(0).sum()).clamp_min(0).tolist()
     middle = moments.mean(0) if origin is None else origin.double()
@@ -75,10 +75,11 @@ def pca_plane(
 
 
 def random_plane(model: nn.Module, *, axes: int = 2, generator: Generator) -> Plane:
-    """Return random directions around a network, each filter as long as the network's own filter.
+    """Return random filter-normalized directions around a network.
 
-    Filter-wise normalisation makes pictures of networks comparable whose weights are scaled differently without any
-    effect; biases and the weights of normalisations stay where they are (Li et al., NeurIPS 2018, section 4).
+    Every filter of a direction has the norm of the network's own filter, which makes plots comparable between networks
+    that differ only in the scale of their weights. Biases and the weights of normalization layers are not perturbed
+    (Li et al., NeurIPS 2018, section 4).
     """
     weights = dict(model.named_parameters())
     directions = []
@@ -98,24 +99,24 @@ def random_plane(model: nn.Module, *, axes: int = 2, generator: Generator) -> Pl
 
 
 def line(start: Tensor, end: Tensor, names: Sequence[str]) -> Plane:
-    """Return the line from one network, at 0, to another, at 1."""
+    """Return the line from one network (at 0) to another (at 1)."""
     return Plane(tuple(names), start, (end - start)[None])
 
 
 def weight_plane(model: nn.Module, *weights: tuple[str, int]) -> Plane:
-    """Return the plane of single weights: a layer's name and the number of the weight in it, counted in rows."""
+    """Return the plane of single weights, each given by layer name and index in the flattened layer."""
     sizes = {name: weight.numel() for name, weight in model.named_parameters()}
     axes = torch.zeros(len(weights), sum(sizes.values()))
     for axis, (name, number) in zip(axes, weights, strict=True):
         _known(sizes, [name])
         if not 0 <= number < sizes[name]:
-            raise UsageError(f"{name} has {sizes[name]} weights, no number {number}.")
+            raise UsageError(f"{name} has {sizes[name]} weights, so there is no number {number}.")
         axis[sum(list(sizes.values())[: list(sizes).index(name)]) + number] = 1
     return Plane(tuple(sizes), flat(model), axes)
 
 
 def layer_plane(model: nn.Module, name: str, directions: Tensor) -> Plane:
-    """Return the plane of some directions of one layer, (axes, its weights): a gradient, or Hessian eigenvectors."""
+    """Return the plane of given directions of one layer, (axes, weights), such as Hessian eigenvectors."""
     weights = dict(model.named_parameters())
     _known(weights, [name])
     if directions.shape[1:] != (weights[name].numel(),):

@@ -1,4 +1,4 @@
-"""Measurements need float64, which Apple's GPUs lack: there a copy of the network is measured on the CPU."""
+"""Probes need float64. On devices without it, such as Apple GPUs, a copy of the network is probed on the CPU."""
 
 import copy
 import functools
@@ -13,9 +13,9 @@ Measure = TypeVar("Measure", bound=Callable[..., Any])
 
 
 def precise(measure: Measure) -> Measure:
-    """Make a measurement, whose first argument is the network, take a copy on the CPU if its device has no float64.
+    """Decorate a probe, whose first argument is the network, to use a copy on the CPU if the device has no float64.
 
-    A measurement leaves the network as it was, so the numbers are those that the CPU gives; only the time is the CPU's.
+    Probes do not modify the network, so only the computing time differs.
     """
 
     @functools.wraps(measure)

@@ -1,4 +1,4 @@
-"""How SAL is measured in an experiment: the part of a probe that decides its result."""
+"""Settings of the SAL probe in an experiment."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
@@ -31,13 +31,13 @@ class Probe:
     """The settings of ``sharpness`` that change its result.
 
     Attributes:
-        images: class-balanced subset of the training images, as the learner sees them; 0 for no probe.
+        images: size of the probe set, a class-balanced subset of the learner's training images; 0 for no probe.
         radius: of the ball, relative to the norm of a layer's weights.
-        mode: how the extremes are searched.
-        steps: of ``fast``, at most.
-        baseline: count from the training-mode loss of the epoch, as released; only in ``reference``. Where the release
-            has no such loss (mixup, cutmix), from the loss of one more pass, as it does.
-        augment: measure on images cropped and flipped anew in every pass, as released; only in ``reference``.
+        mode: search algorithm for the extremes.
+        steps: maximum number in ``fast``.
+        baseline: measure from the epoch's training-mode loss, as in the released code; ``reference`` only. Where the
+            released code has no such loss (mixup, cutmix), it takes the loss of one more pass, and so does howfar.
+        augment: crop and flip the images at random in every pass, as in the released code; ``reference`` only.
     """
 
     images: ProbeImages = 256
@@ -49,17 +49,17 @@ class Probe:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Short description for tables."""
         steps = f", {self.steps} step{'s' * (self.steps > 1)}" if self.mode == "fast" else ""
         released = ", released baseline" * self.baseline + ", augmented" * self.augment
         return f"{self.mode}{steps}, radius {self.radius:g}, {self.images} images{released}"
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies a reading."""
+        """Return the settings that identify a reading."""
         return {**asdict(self), "version": VERSIONS[self.mode]}
 
     def part(self, data: Data, task: Task) -> Data:
-        """Return the images that are looked at."""
+        """Return the probe set."""
         return balanced(data, min(self.images, len(data)), target=task.target)
 
     def measure(
@@ -68,10 +68,10 @@ class Probe:
         """Return SAL of every layer.
 
         Args:
-            model: as it stands after an epoch.
-            task: gives loss and quality.
-            part: from ``part``.
-            training_loss: mean over the epoch while the weights moved, nats; None where the release reports none.
+            model: after an epoch.
+            task: defines loss and quality.
+            part: the probe set, as returned by ``part``.
+            training_loss: mean over the epoch in training mode, nats; None where the released code has none.
             generator: of the augmentation.
         """
         released = None

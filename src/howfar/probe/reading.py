@@ -1,4 +1,4 @@
-"""What SAL says of one layer, or of one filter."""
+"""SAL of one layer, or of one filter."""
 
 import math
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from howfar.arrays import PerExample
 
 @dataclass(frozen=True)
 class Sharpness:
-    """What a move of one layer's weights inside its ball does to the loss.
+    """Extremes of the loss when one layer's weights are perturbed within a ball.
 
     Attributes:
         rise: largest loss in the ball − loss, nats.
         fall: loss − smallest loss in the ball, nats.
-        quality_drop: quality − quality at the point of the largest loss; None in mode ``reference``.
-        quality_rise: quality at the point of the smallest loss − quality; None in mode ``reference``.
-        standard_error: of ``sal`` as a mean over images, nats; NaN for a single image, whose spread is unknown.
+        quality_drop: quality − quality at the largest loss; None in mode ``reference``.
+        quality_rise: quality at the smallest loss − quality; None in mode ``reference``.
+        standard_error: of ``sal`` as a mean over images, nats; NaN for a single image.
         parameters: number of weights in the layer.
-        converged: in ``exact``, whether the first search settled and no other start found more; in ``reference``,
-            whether all losses were finite; None in ``fast``.
+        converged: in ``exact``, whether the first search settled and no other one found more; in ``reference``, whether
+            all losses were finite; None in ``fast``.
     """
 
     rise: float
@@ -38,9 +38,9 @@ class Sharpness:
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> "Sharpness":
-        """Return the reading of a record.
+        """Return the reading stored in a record.
 
-        Older versions measured no fall where it could not exceed the rise: it counts as 0, and SAL stays the same.
+        Older versions did not measure a fall that could not exceed the rise: it counts as 0, which keeps SAL the same.
         """
         return cls(**{**values, "fall": values["fall"] or 0.0})
 
@@ -49,7 +49,7 @@ class Sharpness:
         cls, rise: PerExample, fall: PerExample, *, quality_drop: float, quality_rise: float, parameters: int,
         converged: bool | None = None,
     ) -> "Sharpness":  # fmt: skip
-        """Return the reading for differences of the loss per image, nats, (images,) each."""
+        """Return the reading for loss differences per image, nats, (images,) each."""
         up, down = float(rise.mean()), float(fall.mean())
         larger = rise if up >= down else fall
         error = float(larger.std()) / math.sqrt(len(larger)) if len(larger) > 1 else math.nan

@@ -1,9 +1,9 @@
 """SAL as released with "How Far Are We from True Unlearnability?" (ICLR 2025): the reference for the other modes.
 
-Follows ``layer_sharpness`` of the release: per layer, a descent and an ascent of ten passes of plain SGD, one
-projection after each pass, the loss of both over one further pass; every pass in a new random order.
-Differs from the released code: layers, task and images are those of howfar; a loss that is not finite is skipped and
-reported (there NaN is skipped and an infinite loss counts); losses are kept to all digits (there four decimals).
+Follows ``layer_sharpness`` of the released code: per layer, a descent and an ascent of ten passes of plain SGD, one
+projection after each pass, and the loss of both over one further pass. Every pass has a new random order.
+Differs from the released code: layers, task and images are those of howfar. A loss that is not finite is skipped and
+reported (there NaN is skipped and an infinite loss counts). Losses keep all digits (there four decimals).
 """
 
 import math
@@ -27,15 +27,15 @@ DOWN, UP = -1.0, 1.0
 
 @dataclass(frozen=True)
 class Released:
-    """What the released code does beyond the definition; each changes UD.
+    """Details of the released code that go beyond the definition; each changes UD.
 
-    With it, every pass also drops its last batch where that is smaller than the others, as the release does.
+    With this option, every pass also drops a smaller last batch, as the released code does.
 
     Attributes:
-        baseline: the loss that rise and fall are counted from, nats; the release takes the training-mode mean over
-            the epoch (``Epoch.loss``), which holds the epoch's ordinary progress. None takes the loss of one more
-            pass, as the release does where its training loop reports no loss (mixup).
-        crop: augmentation of every pass, as in ``Recipe.crop``.
+        baseline: the loss from which rise and fall are measured, nats. The released code takes the training-mode mean
+            over the epoch (``Epoch.loss``), which includes the progress within the epoch. None takes the loss of one
+            more pass, as the released code does where its training loop reports no loss (mixup).
+        crop: augmentation in every pass, as in ``Recipe.crop``.
         flip: as in ``Recipe.flip``.
     """
 
@@ -46,12 +46,12 @@ class Released:
 
 @dataclass
 class Extreme:
-    """The best of the passes in one direction.
+    """The best pass in one direction.
 
     Attributes:
         loss: mean of that pass, nats.
-        losses: per image, in the order of the data; NaN for an image that the pass did not see.
-        move: change of the weight that leads there.
+        losses: per image, in the order of the data; NaN for images that the pass left out.
+        move: change of the weight.
     """
 
     loss: float
@@ -61,7 +61,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Found:
-    """The loss where the weights stand, and the extremes of ten passes each way."""
+    """The loss at the unperturbed weights, and the extremes of ten passes in each direction."""
 
     start: Extreme
     highest: Extreme
@@ -69,9 +69,9 @@ class Found:
     diverged: bool
 
     def reading(self) -> Sharpness:
-        """Return rise, fall and the standard error of the larger one over the images that both its passes saw.
+        """Return rise, fall and the standard error of the larger one over images that are in both of its passes.
 
-        A baseline that was given counts as known: the error is then that of the perturbed loss alone.
+        A given baseline counts as exact: the standard error is then that of the perturbed loss.
         """
         rise, fall = self.highest.loss - self.start.loss, self.start.loss - self.lowest.loss
         larger = self.highest if rise >= fall else self.lowest
@@ -97,10 +97,10 @@ def reference_layer(
 ) -> Found:
     """Search one layer's ball as the released code does.
 
-    Ten times: one pass of plain SGD (lr 0.1) downwards and one upwards, each from where the last one ended and each
-    with one projection onto the ball of ``radius``·‖w‖ at its end; then the losses of both over one further pass.
-    Every pass draws a permutation of the images from ``generator``. The caller provides eval mode and frozen weights;
-    the weight is restored.
+    Ten rounds: one pass of plain SGD (lr 0.1) down and one up, each continuing from its previous end and followed by a
+    projection onto the ball of radius ``radius``·‖w‖; then the losses of both over one further pass. Every pass draws a
+    permutation of the images from ``generator``. The caller provides eval mode and frozen weights; the weight is
+    restored.
     """
     passes = _Passes(model, task, data, weight, batch_size, released, generator)
     kept = weight.detach().clone()
@@ -127,7 +127,7 @@ def reference_layer(
 
 
 class _Passes:
-    """Passes over the images in ever new order, augmented where ``released`` says so."""
+    """Passes over the images, each in a new random order, augmented if ``released`` asks for it."""
 
     def __init__(
         self, model: nn.Module, task: Task, data: Data, weight: nn.Parameter, size: int, released: Released | None,
@@ -137,7 +137,7 @@ class _Passes:
         self.size, self.released, self.generator = size, released, generator
 
     def stepped(self, place: Tensor, sign: float) -> Tensor:
-        """Return where one pass of SGD leads from ``place``, up (+1) or down (−1)."""
+        """Return the weight after one pass of SGD from ``place``, up (+1) or down (−1)."""
         with torch.no_grad():
             self.weight.copy_(place)
         self.weight.requires_grad_()
@@ -152,9 +152,9 @@ class _Passes:
 
     @torch.no_grad()
     def losses(self, places: Sequence[Tensor]) -> list[PerExample]:
-        """Return the loss per image at every place, over one pass that they share.
+        """Return the loss per image at every weight in ``places``, over one shared pass.
 
-        NaN stands for images that the pass left out, infinity for losses that are not finite.
+        NaN marks images that the pass left out, infinity marks losses that are not finite.
         """
         found = [torch.full((len(self.data),), math.nan, dtype=torch.float64) for _ in places]
         for index, images, target in self._batches():
@@ -167,12 +167,12 @@ class _Passes:
     def _batches(self) -> Iterator[tuple[Tensor, Images, Targets]]:
         """Yield positions, images and targets of the batches of one pass."""
         order = torch.randperm(len(self.data), generator=self.generator)
-        device, answers = self.weight.device, self.data.answers(self.task.target)
+        device, targets = self.weight.device, self.data.targets_of(self.task.target)
         for index in order.split(self.size):
-            pixels, target = self.data.pixels[index], arrays.at(answers, index, device)
+            pixels, target = self.data.pixels[index], arrays.at(targets, index, device)
             if self.released:
                 if len(index) < self.size <= len(self.data):
-                    return  # the release drops the last, smaller batch
+                    return  # the released code drops a smaller last batch
                 crop, flip = self.released.crop, self.released.flip
                 moves = Moves.drawn(pixels.shape, crop=crop, flip=flip, generator=self.generator)
                 pixels, target = moves.of_images(pixels), moved_targets(moves, self.task, target)

@@ -1,7 +1,7 @@
-"""A grid from a part of its places: most of them a lattice, the others where the surface through it bends most.
+"""Adaptive sampling of a grid: a regular lattice, refined where the curvature of the interpolant is largest.
 
-Losses are smooth but for the kinks of many small pieces: a cubic spline through a regular lattice follows them better
-than any surface through scattered places, so scattered ones only correct it.
+A loss surface is smooth except for many small kinks. A cubic spline through a regular lattice fits it better than any
+interpolant through scattered points, so scattered points only correct the spline.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = tuple[int, ...]
-START = 0.8  # of the places that may be asked for are the lattice
-ROUNDS = 8  # in which the others are chosen
-APART = 1.5  # places of one round lie further apart than that, in steps of the grid
+START = 0.8  # share of the points that form the lattice
+ROUNDS = 8  # in which the other points are chosen
+APART = 1.5  # minimum distance of points of one round, in grid steps
 CUBIC = 3
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """How a plane is filled from some of its places.
+    """Interpolation of a grid from part of its points.
 
     Attributes:
         shape: of the grid, two axes.
-        most: places in all.
+        most: maximum number of points to evaluate.
     """
 
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class Refinement:
 
     @cached_property
     def axes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the lattice, both ends among them."""
+        """Rows and columns of the lattice, including both ends."""
         side = max(int((START * self.most) ** 0.5), 2)
         rows, columns = (
             np.unique(np.linspace(0, count - 1, min(side, count)).round().astype(np.intp)) for count in self.shape
@@ -41,16 +41,16 @@ class Refinement:
         return rows, columns
 
     def lattice(self) -> list[Index]:
-        """Return the places to begin with."""
+        """Return the points to evaluate first."""
         rows, columns = self.axes
         return [(int(row), int(column)) for row in rows for column in columns]
 
     def further(self, computed: Mask, values: Floats) -> list[Index]:
-        """Return the next places: where a cubic and a linear surface through the known places differ most.
+        """Return the next points: those where a cubic and a linear interpolant differ most.
 
         Args:
-            computed: which places are known, the lattice among them.
-            values: there.
+            computed: mask of evaluated points, including the lattice.
+            values: at evaluated points.
         """
         room = self.most - int(computed.sum())
         if room <= 0:
@@ -68,12 +68,12 @@ class Refinement:
         return chosen
 
     def filled(self, computed: Mask, values: Floats, *, smooth: bool = True) -> Floats:
-        """Return the values of the whole grid, interpolated where they are not known.
+        """Return the values on the whole grid, interpolated where they were not evaluated.
 
         Args:
-            computed: which places are known, the lattice among them.
-            values: there.
-            smooth: by surfaces with continuous slopes, else linearly.
+            computed: mask of evaluated points, including the lattice.
+            values: at evaluated points.
+            smooth: interpolate with continuous derivatives, else linearly.
         """
         from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator, RectBivariateSpline
 
@@ -83,8 +83,8 @@ class Refinement:
         between = spline(*map(np.arange, self.shape))
         if computed.sum() > len(rows) * len(columns):
             kind = CloughTocher2DInterpolator if smooth else LinearNDInterpolator
-            missed = (values - between)[computed]
-            between = between + kind(np.argwhere(computed), missed)(*np.indices(self.shape))
+            errors = (values - between)[computed]
+            between = between + kind(np.argwhere(computed), errors)(*np.indices(self.shape))
         known = values[computed]
         found: Floats = np.where(computed, values, between.clip(known.min(), known.max()))  # splines may overshoot
         return found

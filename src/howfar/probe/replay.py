@@ -1,4 +1,4 @@
-"""Run a network again from where one of its weights enters, with everything before it from memory."""
+"""Rerun a network for a changed weight, reusing all outputs that do not depend on it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from howfar.probe.flow import ALL, Call, Flow, NotReplayableError
 
 
 class Replay:
-    """A recorded forward pass that can be run again for a changed weight.
+    """A recorded forward pass that can be rerun for a changed weight.
 
-    While recording, every module call keeps its output, and every operation notes which weights its results depend on.
-    Where the output of a call does not depend on the weight that has changed, replaying returns it from memory and
-    skips all that happens inside: what lies in front of a layer, and whole branches and heads beside it. What runs
-    again is the network's own code on the same tensors, so the result is bit for bit that of a whole pass. A call that
-    returns objects of unknown types always runs again.
+    During recording, every module call keeps its output, and every operation tracks which weights its results depend
+    on. If the output of a call does not depend on the changed weight, a replay returns the kept output and skips the
+    call: the layers before the weight, and parallel branches and heads. Everything else runs the network's own code on
+    the same tensors, so the result equals a full pass bit for bit. A call that returns objects of unknown types always
+    runs.
 
     Attributes:
-        peak: bytes of all outputs at the end of the recording, before those that no replay needs were dropped.
+        peak: bytes of all outputs at the end of the recording, before unused ones were dropped.
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
@@ -36,10 +36,10 @@ class Replay:
         self._changed = 0
 
     def record(self, images: Tensor) -> Any:
-        """Run the network on ``images``, keep what its modules return, and return its output.
+        """Run the network on ``images``, keep the outputs of its modules, and return its output.
 
         Raises:
-            NotReplayableError: if modules pass tensors to each other in other ways than by arguments and outputs.
+            NotReplayableError: if modules pass tensors to each other other than by arguments and outputs.
         """
         output = self._record(images)
         written = {
@@ -47,7 +47,7 @@ class Replay:
             for index, call in enumerate(self.calls)
             if call.depends != ALL and not call.fresh and any(_changed(call.output))
         }
-        if written - self._written:  # an operation in place: keep copies from before it
+        if written - self._written:  # an in-place operation: keep copies from before it
             self._written |= written
             output = self._record(images)
         for call in self.calls:
@@ -58,15 +58,15 @@ class Replay:
         return output
 
     def run(self, name: str, images: Tensor, weight: Tensor | None = None) -> Any:
-        """Return the network's output for the present value of weight ``name``, all others as recorded.
+        """Return the network's output for the current value of weight ``name``, all others as recorded.
 
         Args:
-            name: the weight that has changed.
+            name: the changed weight.
             images: those of the recording.
-            weight: a value to use in place of the present one, which stays; may be batched by ``torch.vmap``.
+            weight: value to use instead of the current one, which is kept; may be batched by ``torch.vmap``.
 
         Raises:
-            NotReplayableError: if the network calls other modules than when it was recorded.
+            NotReplayableError: if the network calls other modules than in the recording.
         """
         self._position = 0
         self._changed = self.bits[name]
@@ -75,7 +75,7 @@ class Replay:
 
     @property
     def bytes(self) -> int:
-        """Memory that the kept outputs take."""
+        """Memory of the kept outputs."""
         sizes: dict[int, int] = {}
         for call in self.calls:
             for leaf in pytree.tree_leaves(call.output):
@@ -100,14 +100,16 @@ class Replay:
         output = forward(*args, **kwargs)
         flow.running.pop()
         call.end, call.depends = len(self.calls), flow.of(output)
-        flow.hand_over(output, index)
+        flow.to_caller(output, index)
         if call.depends != ALL:
             call.output = pytree.tree_map(lambda leaf: _Kept(leaf, call.fresh), output)
         return output
 
     def _replayed(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self._position >= len(self.calls) or self.calls[self._position].module is not module:
-            raise NotReplayableError(f"{type(module).__name__} is called where it was not when recorded")
+            raise NotReplayableError(
+                f"{type(module).__name__} is called at a point where it was not called in the recording"
+            )
         call = self.calls[self._position]
         if not call.depends & self._changed:
             self._position = call.end
@@ -116,7 +118,7 @@ class Replay:
         return forward(*args, **kwargs)
 
     def _forget_unused(self) -> None:
-        """Drop the outputs that no weight needs: those inside a call that is itself taken from memory."""
+        """Drop outputs that no replay uses: those inside a call that is itself skipped."""
         needed: set[int] = set()
         for bit in self.bits.values():
             index = 0
@@ -132,7 +134,7 @@ class Replay:
 
     @contextmanager
     def _patched(self, handle: Callable[..., Any]) -> Iterator[None]:
-        """Let ``handle`` stand in for the ``forward`` of every module."""
+        """Replace the ``forward`` of every module by ``handle``."""
         modules = list(self.model.modules())
         own = {module: module.__dict__["forward"] for module in modules if "forward" in module.__dict__}
 
@@ -152,7 +154,7 @@ class Replay:
 
 
 class _Kept:
-    """An output with the version it had when its module returned it."""
+    """An output with its version counter at the time when its module returned it."""
 
     def __init__(self, value: Any, copy: bool) -> None:
         self.original = value

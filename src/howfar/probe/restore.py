@@ -1,4 +1,4 @@
-"""A network is left as it was found, whatever happens while it is probed."""
+"""Restore a network after probing, also after an error."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def restored(model: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Restore bit for bit, also after an error or an interrupt: weights, buffers, modes, flags, gradients and hooks.
+    """Restore weights, buffers, modes, flags, gradients and hooks bit for bit, also after an error or an interrupt.
 
     Args:
         model: any network.
-        moving: the weights that may change; all others must not.
+        moving: the weights that the block may change.
     """
     tables = [
         (table, dict(table))
@@ -28,7 +28,7 @@ def restored(model: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]
     try:
         yield
     finally:
-        _put_back(values)
+        _restore(values)
         for parameter, (flag, gradient) in flags.items():
             parameter.requires_grad_(flag)
             parameter.grad = gradient
@@ -40,7 +40,7 @@ def restored(model: nn.Module, moving: Iterable[nn.Parameter]) -> Iterator[None]
 
 
 @torch.no_grad()
-def _put_back(values: list[tuple[Tensor, Tensor]]) -> None:
+def _restore(values: list[tuple[Tensor, Tensor]]) -> None:
     for tensor, before in values:
         if not torch.equal(tensor, before):
             tensor.copy_(before)

@@ -1,4 +1,4 @@
-"""SAL of every single parameter, from gradient and diagonal curvature."""
+"""SAL of every parameter, from its gradient and the diagonal of the Hessian."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class SecondOrder:
 
     Attributes:
         gradient: of the mean loss, nats per unit.
-        curvature: estimated diagonal of its Hessian, nats per squared unit.
+        curvature: estimated diagonal of the Hessian, nats per squared unit.
         rise: largest predicted loss within ±radius·|w| − loss, nats.
         fall: loss − smallest predicted loss there, nats.
     """
@@ -47,17 +47,17 @@ def parameter_sharpness(
     include: Collection[Kind] = PAPER,
     generator: Generator | None = None,
 ) -> dict[str, SecondOrder]:
-    """Return SAL of every parameter alone, all others frozen, to second order.
+    """Return SAL of every single parameter to second order, all others frozen.
 
     A change d of parameter w changes the loss by g·d + h·d²/2, |d| ≤ radius·|w|. The diagonal h comes from
     Hutchinson's estimator, the mean over random signs z of z ⊙ Hz (Bekas et al., Applied Numerical Mathematics 57,
     2007): unbiased, and exact where H is diagonal.
 
     Args:
-        model: on the device where the work is done; weights, mode and gradients are put back.
-        task: gives the loss.
+        model: on the device to compute on; weights, mode and gradients are restored.
+        task: defines the loss.
         data: the probe set.
-        radius: relative to each parameter's own size.
+        radius: relative to the magnitude of each parameter.
         draws: random sign vectors; each costs about two backward passes.
         include: kinds of parameters, as in ``sharpness``.
         generator: of the signs.
@@ -65,7 +65,7 @@ def parameter_sharpness(
     generator = generator or Generator().manual_seed(0)
     weights = weights_of(model, include)
     slopes = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    bends = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    diagonals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     drawings = [[signs(weight, generator) for weight in weights.values()] for _ in range(draws)]
     with (
         Surface(model, task, data, weights).opened() as surface,
@@ -79,27 +79,27 @@ def parameter_sharpness(
             for slope, part in zip(slopes.values(), parts, strict=True):
                 slope += part.detach()
             for drawn in drawings:
-                turned = torch.autograd.grad(
+                products = torch.autograd.grad(
                     parts, list(weights.values()), drawn, retain_graph=drawn is not drawings[-1], materialize_grads=True
                 )
-                for bend, sign, product in zip(bends.values(), drawn, turned, strict=True):
-                    bend += sign * product / draws
-    return {name: _extremes(weights[name].detach(), slopes[name], bends[name], radius) for name in weights}
+                for diagonal, sign, product in zip(diagonals.values(), drawn, products, strict=True):
+                    diagonal += sign * product / draws
+    return {name: _extremes(weights[name].detach(), slopes[name], diagonals[name], radius) for name in weights}
 
 
 def signs(weight: Tensor, generator: Generator) -> Tensor:
-    """Return random signs, +1 or −1, like a weight."""
+    """Return random signs, +1 or −1, in the shape of a weight."""
     drawn = torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8)
     return (2 * drawn - 1).to(weight)
 
 
-def _extremes(weight: Tensor, slope: Tensor, bend: Tensor, radius: float) -> SecondOrder:
+def _extremes(weight: Tensor, slope: Tensor, curvature: Tensor, radius: float) -> SecondOrder:
     room = radius * weight.abs()
     along = slope.abs() * room
-    twice = bend * room.square() / 2
+    twice = curvature * room.square() / 2
     rise = _largest(along, twice)
     fall = _largest(along, -twice)
-    return SecondOrder(slope, bend, rise, fall)
+    return SecondOrder(slope, curvature, rise, fall)
 
 
 def _largest(along: Tensor, twice: Tensor) -> Tensor:

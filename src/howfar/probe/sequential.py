@@ -1,4 +1,4 @@
-"""Whether each layer is learnable, from as few images as that takes."""
+"""Sequential test of whether each layer is learnable, on as few images as needed."""
 
 import math
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
-from howfar.probe.modes import LEAD, fast
+from howfar.probe.modes import SUBSET, fast
 from howfar.probe.precision import precise
 from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
@@ -21,13 +21,13 @@ from howfar.tasks import Task
 
 @dataclass(frozen=True)
 class Decision:
-    """On which side of β a layer is.
+    """Result of the test SAL > β for one layer.
 
     Attributes:
-        learnable: whether SAL > β; None where the images did not suffice.
+        learnable: whether SAL > β; None if undecided.
         low: lower confidence bound of SAL, nats.
         high: upper confidence bound, nats.
-        images: how many were looked at for this layer.
+        images: number of images used for this layer.
     """
 
     learnable: bool | None
@@ -52,30 +52,30 @@ def decide(
 ) -> dict[str, Decision]:
     """Decide for every layer whether its SAL exceeds β, on a subset that doubles until all layers are decided.
 
-    A maximum over weights that is found and measured on the same images is too high, one that is found on some and
-    measured on others is too low. So the subset is cut in halves: what each half finds is measured on itself (upper
-    bound) and on the other (lower bound), with normal confidence limits of the mean over images. With k looks at the
-    data, each limit is taken at 1 − (1 − confidence) / (2k) (Bonferroni), so all looks together keep the level.
+    A maximum over weights is biased upward if it is measured on the images it was found on, and downward if it is
+    measured on other images. So the subset is split in halves: the maximum found on each half is measured on that half
+    (upper bound) and on the other one (lower bound), with normal confidence limits of the mean over images. With k
+    interim tests, each limit is taken at 1 − (1 − confidence) / (2k) (Bonferroni), which keeps the overall level.
 
     Args:
-        model: on the device where the work is done; weights, mode and gradients are put back.
-        task: gives the loss.
-        data: images to draw from; its size is the cap.
+        model: on the device to compute on; weights, mode and gradients are restored.
+        task: defines the loss.
+        data: images to draw from; all of them are the largest subset.
         beta: the threshold, nats.
-        radius: of the ball, relative.
-        confidence: with which the decision on each layer is right.
+        radius: of the ball, relative to the norm of the layer.
+        confidence: probability that the decision on a layer is right.
         first: size of the first subset.
         steps: of the search, as in ``sharpness`` with mode ``fast``.
         include: kinds of parameters, as in ``sharpness``.
         generator: of the order of the images.
 
     Raises:
-        UsageError: for less than 8 images or a confidence outside (0, 1).
+        UsageError: for fewer than 8 images or a confidence outside (0, 1).
     """
     if len(data) < 8 or first < 8 or not 0 < confidence < 1:
         raise UsageError(
-            f"a decision needs 8 images at least and a confidence between 0 and 1, not {len(data)} images, "
-            f"{first} at first, and {confidence}."
+            f"a decision needs at least 8 images and a confidence between 0 and 1, not {len(data)} images, "
+            f"a first subset of {first}, and {confidence}."
         )
     order = torch.randperm(len(data), generator=generator or Generator().manual_seed(0))
     sizes = [min(first, len(data))]
@@ -99,15 +99,15 @@ def _bounds(
     model: nn.Module, task: Task, halves: tuple[Data, Data], weights: dict[str, nn.Parameter], radius: float,
     steps: int, limit: float,
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """Return confidence bounds of SAL, from what each half finds on itself and on the other half."""
+    """Return confidence bounds of SAL, from the extremes of each half measured on itself and on the other half."""
     with ExitStack() as stack:
         surfaces = [
             stack.enter_context(Surface(model, task, half, weights, memory=MEMORY // 2).opened()) for half in halves
         ]
-        starts = [surface.start(surface.lead(LEAD)) for surface in surfaces]
+        starts = [surface.start(surface.proper_subset_size(SUBSET)) for surface in surfaces]
         found: list[dict[str, Search]] = []
-        for surface, (start, slopes, tilt) in zip(surfaces, starts, strict=True):
-            rises, falls = fast(surface, start, slopes, radius, steps, tilt)
+        for surface, (start, slopes, correction) in zip(surfaces, starts, strict=True):
+            rises, falls = fast(surface, start, slopes, radius, steps, correction)
             found.append({n: _larger(rises[n], falls[n]) for n in weights})
         own: dict[str, list[Tensor]] = {name: [] for name in weights}
         other: dict[str, list[Tensor]] = {name: [] for name in weights}

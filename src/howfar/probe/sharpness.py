@@ -11,7 +11,7 @@ from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.channels import channel_sharpness
-from howfar.probe.modes import LEAD, exact, fast
+from howfar.probe.modes import SUBSET, exact, fast
 from howfar.probe.precision import precise
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released, reference_layer
@@ -21,7 +21,7 @@ from howfar.tasks import Task
 
 VERSIONS = {"fast": 7, "exact": 9, "reference": 7}
 RELEASED_BATCH = 256
-CHANNEL_STEPS = 4  # at most: all filters of a layer go on until the last one has
+CHANNEL_STEPS = 4  # at most: all filters of a layer take the same number of steps
 
 
 @precise
@@ -43,38 +43,38 @@ def sharpness(
     """Return rise, fall and SAL of every convolution and linear layer, on a fixed, unaugmented probe set.
 
     L is the mean loss of the eval-mode model over ``data``. For the weight w of a layer, all others frozen,
-    rise = max over ‖δ‖₂ ≤ radius·‖w‖₂ of L(w + δ) − L(w), and fall likewise downwards. Weights, buffers, modes,
-    gradients, flags and hooks are restored, also after an error or an interrupt.
+    rise = max over ‖δ‖₂ ≤ radius·‖w‖₂ of L(w + δ) − L(w), and fall = L(w) − min over the same ball of L(w + δ).
+    Weights, buffers, modes, gradients, flags and hooks are restored, also after an error or an interrupt.
 
-    ``fast`` takes the first step of all layers from one backward pass, then runs again only what lies behind a
-    layer; further steps, up and down, see a part of the images, and the last one sees all. ``exact`` searches on from
-    several starts, the ends of ``fast`` and of ``reference`` among them, and keeps the largest value that any found.
-    ``reference`` is the released algorithm: ten passes of SGD each way, every pass in a new order from ``generator``.
+    ``fast`` takes the first step of all layers from one backward pass, then reruns only the part of the network that
+    depends on a layer. Further steps use a subset of the images, and the last one uses all. ``exact`` continues from
+    several starts, including the results of ``fast`` and of ``reference``, and keeps the largest value. ``reference``
+    is the released algorithm: ten passes of SGD in each direction, every pass in a new order from ``generator``.
 
-    Per channel, each filter moves alone in its own ball, and the names of the readings end in the filter's number.
-    For single parameters see ``parameter_sharpness``.
+    Per channel, each filter is perturbed alone in its own ball, and the names of the readings end in the filter's
+    index. For single parameters see ``parameter_sharpness``.
 
     Args:
-        model: on the device where the work is done.
-        task: gives loss and quality.
-        data: the probe set, as the learner sees it.
+        model: on the device to compute on.
+        task: defines loss and quality.
+        data: the probe set, as the learner trains on it.
         radius: of the ball, relative to the norm of the layer's weights.
-        mode: how the extremes are searched.
-        steps: of ``fast``, at most: a layer that has settled takes no more; 1 costs half of 2.
-        granularity: per layer (the paper's) or per output channel; the latter is always ``fast``.
-        include: which kinds of parameters count as layers: ``weights``, ``biases``, ``norms``, ``tokens``.
-        batch_size: images at a time, at most; None takes what is fast. Only in ``reference`` is it part of the
-            algorithm (256 in the release).
-        memory: bytes for kept activations, at most; with less, more is computed again.
+        mode: search algorithm for the extremes.
+        steps: maximum number in ``fast``; a settled layer takes no more. 1 costs half as much as 2.
+        granularity: per layer (as in the paper) or per output channel; the latter is always ``fast``.
+        include: kinds of parameters that count as layers: ``weights``, ``biases``, ``norms``, ``tokens``.
+        batch_size: maximum number of images at a time; None takes a fast one. It affects results only in ``reference``
+            (256 in the released code).
+        memory: maximum memory for kept activations, in bytes; with less, more is recomputed.
         generator: in ``reference``, of the order of every pass and of the augmentation that ``released`` asks for.
-        released: in ``reference``, reproduce what the released code does beyond the definition.
+        released: in ``reference``, reproduce details of the released code beyond the definition.
 
     Raises:
         UsageError: for an empty probe set, a radius of 0, or channels in another mode than ``fast``;
         HowfarError: if a loss is not finite.
     """
     if granularity == "channel" and mode != "fast":
-        raise UsageError(f"SAL of channels has no mode '{mode}'. Take mode='fast'.")
+        raise UsageError(f"SAL of channels has no mode '{mode}'. Use mode='fast'.")
     if not len(data) or not 0 < radius < math.inf:
         raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
     weights, data = weights_of(model, include), task.prepare(data)
@@ -83,22 +83,22 @@ def sharpness(
         draws = generator or Generator().manual_seed(0)
         if mode == "reference":
             return _reference(model, task, data, weights, radius, batch_size or RELEASED_BATCH, released, draws)
-        start, slopes, tilt = surface.start(surface.lead(LEAD))
+        start, slopes, correction = surface.start(surface.proper_subset_size(SUBSET))
         if not math.isfinite(start.loss):
             raise HowfarError(
                 f"the loss of the model is {start.loss}, so nothing can be measured. Lower the learning rate."
             )
         if granularity == "channel":
             return channel_sharpness(surface, start, slopes, radius=radius, steps=min(steps, CHANNEL_STEPS))
-        rises, falls = fast(surface, start, slopes, radius, steps, tilt)
+        rises, falls = fast(surface, start, slopes, radius, steps, correction)
         if mode == "exact":
-            walked = {
+            references = {
                 name: reference_layer(
                     model, task, data, weight, radius=radius, batch_size=RELEASED_BATCH, released=None, generator=draws
                 )
                 for name, weight in weights.items()
             }
-            rises, falls = exact(surface, start, slopes, radius, tilt, (rises, falls), walked)
+            rises, falls = exact(surface, start, slopes, radius, correction, (rises, falls), references)
     return {name: _reading(weights[name], rises[name], falls[name], mode) for name in weights}
 
 

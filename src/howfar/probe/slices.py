@@ -1,4 +1,4 @@
-"""The loss along lines through one layer, with the ball of SAL drawn in."""
+"""The loss along lines in the weight space of one layer, in units of the SAL radius."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """How the loss changes when one layer moves.
+    """Change of the loss when one layer is perturbed along lines.
 
     Attributes:
-        reading: SAL of the layer: the largest change inside its ball.
+        reading: SAL of the layer, the largest change inside its ball.
         radius: of the ball, ρ‖w‖₂, in units of the weights.
         slope: norm of the gradient of the loss, nats per unit.
-        distances: from where the network stands, in radii: the ball reaches from −1 to 1.
-        gradient: loss along the gradient, uphill to the right, nats.
+        distances: from the unperturbed weights, in radii: the ball spans −1 to 1.
+        gradient: loss along the gradient, in ascending direction, nats.
         random: loss along random directions, (draws, distances), nats.
     """
 
@@ -46,23 +46,23 @@ class Slice:
 @precise
 def slices(
     model: nn.Module, task: Task, data: Data, *, layers: Collection[str] | None = None, radius: float = 0.05,
-    reach: float = 2.0, points: int = 21, draws: int = 3, generator: Generator | None = None,
+    extent: float = 2.0, points: int = 21, draws: int = 3, generator: Generator | None = None,
 ) -> dict[str, Slice]:  # fmt: skip
     """Return the loss along ± the gradient and along random directions of each layer.
 
     Args:
-        model: in any mode; it is not touched.
-        task: gives the loss.
+        model: in any mode; not modified.
+        task: defines the loss.
         data: the images over which the loss is the mean.
-        layers: which ones; None takes all that SAL has.
+        layers: names of layers; None takes all layers of ``sharpness``.
         radius: of the ball, relative to the norm of the layer.
-        reach: of the lines, in radii.
-        points: of each line.
+        extent: half-length of the lines, in radii.
+        points: per line.
         draws: random directions, uniform on the sphere.
         generator: of the directions.
 
     Raises:
-        UsageError: for a layer that SAL has not, or a line of less than three points.
+        UsageError: for an unknown layer, or a line of fewer than three points.
     """
     weights = weights_of(model)
     wanted = list(weights) if layers is None else list(layers)
@@ -75,7 +75,7 @@ def slices(
     readings = sharpness(model, task, data, radius=radius)
     with Surface(model, task, data, {name: weights[name] for name in wanted}).opened() as surface:
         slopes = {name: slope.cpu() for name, slope in surface.start()[1].items()}
-    distances = np.linspace(-reach, reach, points)
+    distances = np.linspace(-extent, extent, points)
     found = {}
     for name in wanted:
         ball = radius * float(weights[name].detach().norm())

@@ -1,4 +1,4 @@
-"""The loss of a network over a fixed set of images, as a function of one layer's weights at a time."""
+"""The loss of a network on a fixed set of images, as a function of one layer's weights at a time."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,17 +22,17 @@ from howfar.tasks import Task
 
 MEMORY = 2**30  # bytes for kept activations
 GPU_BATCH, CPU_BATCH = 512, 64  # a CPU is fastest while activations stay in its caches
-TRIAL = 8  # images on which folding is tried
+TRIAL = 8  # images on which folding is checked
 
 
 @dataclass
 class Point:
-    """The loss at one place.
+    """The loss at one point in weight space.
 
     Attributes:
         losses: per image, nats, float64.
         qualities: per image, float64.
-        gradient: of the mean loss for the layer's weight; None where nobody asked.
+        gradient: of the mean loss with respect to the layer's weight; None if not requested.
     """
 
     losses: PerExample
@@ -47,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Move:
-    """A change of one layer's weight, and whether the gradient there is wanted."""
+    """A perturbation of one layer's weight, and whether the gradient there is requested."""
 
     layer: str
     change: Tensor
@@ -57,16 +57,16 @@ class Move:
 class Surface:
     """Loss, quality and gradient of an eval-mode network over fixed images.
 
-    What lies in front of the layer that moves is computed once and kept, as far as ``memory`` allows; where it does
-    not, it is computed anew for every round of moves, batch by batch. Every weight is put back after each move.
+    Activations before the perturbed layer are computed once and kept, as far as ``memory`` allows; otherwise they are
+    recomputed for every round of moves, batch by batch. Weights are restored after each move.
 
     Args:
         model: put into eval mode by ``opened``.
-        task: gives loss and quality.
+        task: defines loss and quality.
         data: the fixed images.
-        weights: the layers that may move, by name.
-        batch_size: images at a time, at most; None takes what is fast.
-        memory: bytes for kept activations, at most, also while they are recorded.
+        weights: the layers that may be perturbed, by name.
+        batch_size: maximum number of images at a time; None takes a fast one.
+        memory: maximum memory for kept activations, in bytes, also while they are recorded.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class Surface:
         self.model, self.task, self.weights, self.count = model, task, weights, len(data)
         self.device = next(model.parameters()).device
         self.kept: list[Replay] | None = None
-        self.replays = self._vectorises = True
+        self.replays = self._vectorizes = True
         self._keeps = False
-        # Any first part of the set shall look like the whole, although files may come class by class.
+        # Shuffled, so that any first part is a random sample even if files are sorted by class.
         self._data = data.take(torch.randperm(len(data), generator=arrays.seeded(0, "surface")))
         self._memory = memory
         self._size = batch_size or (GPU_BATCH if self.device.type == "cuda" else CPU_BATCH)
 
     @contextmanager
     def opened(self, *, fold: bool = True) -> Iterator["Surface"]:
-        """Put the model into eval mode and freeze all weights; restore all of it at the end, as ``restored`` says.
+        """Put the model into eval mode and freeze all weights; everything is restored at the end, see ``restored``.
 
         Args:
-            fold: let convolutions do the work of the batch normalisations behind them, as ``howfar.probe.fold`` says.
+            fold: fold batch normalizations into the preceding convolutions, see ``howfar.probe.fold``.
         """
         with restored(self.model, self.weights.values()):
             self.model.eval()
@@ -108,18 +108,18 @@ class Surface:
             finally:
                 self.kept = None
 
-    def start(self, lead: int = 0) -> tuple[Point, dict[str, Tensor], dict[str, Tensor]]:
-        """Return the point where the network stands, and every layer's gradient there: one backward pass.
+    def start(self, subset: int = 0) -> tuple[Point, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the point at the unperturbed weights and the gradients of all layers there: one backward pass.
 
         Args:
-            lead: number of images, as ``lead`` gives them.
+            subset: number of images, as returned by ``proper_subset_size``.
 
         Returns:
-            The point, the gradients, and by how much they exceed those of the first ``lead`` images alone.
+            The point, the gradients, and the gradients minus those on the first ``subset`` images.
         """
         points, totals = [], {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        leading: dict[str, Tensor] = {}
-        seen = 0
+        on_subset: dict[str, Tensor] = {}
+        count = 0
         self.kept = None
         replays: list[Replay] = []
         for weight in self.weights.values():
@@ -134,17 +134,17 @@ class Surface:
                 if replay is not None and self._keeps:
                     replays.append(replay)
                 del replay
-                seen += len(images)
-                if seen == lead:
-                    leading = {name: total * (self.count / seen) for name, total in totals.items()}
+                count += len(images)
+                if count == subset:
+                    on_subset = {name: total * (self.count / count) for name, total in totals.items()}
         finally:
             for weight in self.weights.values():
                 weight.requires_grad_(False)
         self.kept = replays if self.replays and self._keeps else None
-        return _joined(points), totals, {name: totals[name] - led for name, led in leading.items()}
+        return _joined(points), totals, {name: totals[name] - part for name, part in on_subset.items()}
 
     def _first(self, images: Images, target: Targets) -> tuple[Point, Sequence[Tensor | None], Replay | None]:
-        """Return the point where the network stands and the gradients there, from one batch, and its recording."""
+        """Return the unperturbed point, its gradients and the recording, of one batch."""
         with torch.enable_grad():
             replay, output = self._record(images)
             point = self._point(self.model(images) if replay is None else output, target)
@@ -152,41 +152,41 @@ class Surface:
             gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
         return Point(point.losses.detach(), point.qualities), gradients, replay
 
-    def fair_part(self, images: int) -> int:
-        """Return the next larger number of images that fills whole batches; the first ones are a fair sample."""
+    def subset_size(self, images: int) -> int:
+        """Return the number of images rounded up to whole batches; the first images are a random sample."""
         return min(-(-images // self._size) * self._size, self.count)
 
-    def lead(self, images: int) -> int:
-        """Return the ``fair_part`` of some images, or 0 where that would be all of them."""
-        part = self.fair_part(images)
+    def proper_subset_size(self, images: int) -> int:
+        """Return ``subset_size``, or 0 if that is all images."""
+        part = self.subset_size(images)
         return part if part < self.count else 0
 
     def at(self, moves: Sequence[Move], *, images: int | None = None) -> list[Point]:
-        """Return the points that these moves lead to, each of one layer alone, in their order.
+        """Return the points after these moves, in their order.
 
         Args:
-            moves: changes of one layer each.
-            images: how many to look at, as ``fair_part`` gives them; None takes all.
+            moves: perturbations of one layer each.
+            images: size of the subset, as returned by ``subset_size``; None takes all images.
         """
         if not moves:
             return []
-        seen = self.count if images is None else images
+        count = self.count if images is None else images
         parts: list[list[Point]] = [[] for _ in moves]
         totals: list[Tensor | None] = [None] * len(moves)
         for number, (batch, target) in enumerate(self.batches()):
-            if number * self._size >= seen:
+            if number * self._size >= count:
                 break
             replay = None  # drops the last recording before the next is made
             replay = self._recorded(number, batch)
             for index, move in enumerate(moves):
-                point = self._moved(replay, move, batch, target, seen)
+                point = self._moved(replay, move, batch, target, count)
                 parts[index].append(point)
                 if point.gradient is not None:
                     total = totals[index]
                     totals[index] = point.gradient if total is None else total + point.gradient
         return [_joined(points, total) for points, total in zip(parts, totals, strict=True)]
 
-    def _moved(self, replay: Replay | None, move: Move, images: Images, target: Targets, seen: int) -> Point:
+    def _moved(self, replay: Replay | None, move: Move, images: Images, target: Targets, count: int) -> Point:
         weight = self.weights[move.layer]
         start = weight.detach().clone()
         try:
@@ -197,7 +197,7 @@ class Surface:
                 point = self._point(self._output(replay, move.layer, images), target)
                 if not move.gradient:
                     return point
-                (slope,) = torch.autograd.grad(point.losses.sum() / seen, weight, allow_unused=True)
+                (slope,) = torch.autograd.grad(point.losses.sum() / count, weight, allow_unused=True)
             return Point(point.losses.detach(), point.qualities, torch.zeros_like(weight) if slope is None else slope)
         finally:
             weight.requires_grad_(False)
@@ -205,13 +205,13 @@ class Surface:
                 weight.copy_(start)
 
     def filters(self, layer: str, dim: int, moves: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what happens when each filter of a layer moves alone, all of them in one go.
+        """Return losses, qualities and gradients when each filter of a layer is perturbed alone, vectorized.
 
         Args:
-            layer: its weight.
-            dim: dimension of the weight that counts the filters.
-            moves: one change a filter, (filters, ...).
-            gradient: whether the gradient at each point is wanted.
+            layer: name of its weight.
+            dim: dimension of the weight that indexes the filters.
+            moves: one perturbation per filter, (filters, ...).
+            gradient: whether the gradient at each point is requested.
 
         Returns:
             Losses in nats and qualities, (filters, images) each, and the gradients of the mean loss, like ``moves``.
@@ -254,14 +254,16 @@ class Surface:
         return found
 
     def _each(self, at: Callable[..., Any], moves: Tensor, which: Tensor, room: int) -> Any:
-        """Return ``at`` of every filter, stacked."""
-        if self._vectorises:
+        """Return the results of ``at`` for every filter, stacked."""
+        if self._vectorizes:
             try:
                 return torch.vmap(at, chunk_size=room)(moves, which)
             except RuntimeError as reason:
                 why = str(reason).splitlines()[0]
-                warnings.warn(f"filters move one after the other, which is right but slower ({why}).", stacklevel=2)
-                self._vectorises = False
+                warnings.warn(
+                    f"filters are perturbed one after the other, which is correct but slower ({why}).", stacklevel=2
+                )
+                self._vectorizes = False
         found = [at(move, chosen) for move, chosen in zip(moves, which, strict=True)]
         firsts, seconds = torch.stack([first for first, _ in found]), [second for _, second in found]
         return firsts, tuple(torch.stack(column) for column in zip(*seconds, strict=True))
@@ -275,7 +277,7 @@ class Surface:
         return self.model(images)
 
     def _give_up(self, reason: NotReplayableError) -> None:
-        warnings.warn(f"{reason}: every move takes a whole pass, which is right but slower.", stacklevel=2)
+        warnings.warn(f"{reason}: every move takes a full forward pass, which is correct but slower.", stacklevel=2)
         self.replays, self.kept = False, None
 
     def _point(self, output: Any, target: Targets) -> Point:
@@ -290,7 +292,7 @@ class Surface:
             return self._record(images)[0]
 
     def _record(self, images: Images) -> tuple[Replay | None, Any]:
-        """Return a recording and the network's output; nothing where the network cannot be replayed."""
+        """Return a recording and the network's output, or None and None if the network cannot be replayed."""
         if not self.replays:
             return None, None
         replay = Replay(self.model, self.weights)
@@ -301,13 +303,13 @@ class Surface:
             return None, None
 
     def batches(self) -> Iterator[tuple[Images, Targets]]:
-        """Yield images, as networks take them, and their targets."""
+        """Yield images as network input, and their targets."""
         for part in arrays.chunks(self.count, self._size):
-            target = arrays.at(self._data.answers(self.task.target), part, self.device)
+            target = arrays.at(self._data.targets_of(self.task.target), part, self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
     def _fit(self, image: Images) -> None:
-        """Choose the size of batches, and whether all recordings are kept, so that ``memory`` is never exceeded."""
+        """Choose the batch size, and whether all recordings are kept, so that ``memory`` is not exceeded."""
         with torch.no_grad():
             trial, _ = self._record(image)
         if trial is None:

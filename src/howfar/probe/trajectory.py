@@ -1,4 +1,4 @@
-"""The path of a network's weights while it learns."""
+"""The trajectory of a network's weights during training."""
 
 import math
 from collections.abc import Generator, Mapping
@@ -19,14 +19,14 @@ VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Weights and buffers at several moments of a training, kept as differences from the start.
+    """Weights and buffers at several checkpoints, kept as differences from the initial ones.
 
     Attributes:
-        start: every floating-point entry of the state, by name.
-        moved: by name, what was added to the start, (moments, *shape of the entry); float32 or float16.
-        parameters: which entries are weights; the others are buffers such as the statistics of batch normalisation.
-        steps: batches seen at each moment, from 0.
-        losses: mean training loss since the moment before, nats; NaN at the start.
+        start: every floating-point entry of the initial state, by name.
+        moved: differences from the start by name, (checkpoints, *shape of the entry); float32 or float16.
+        parameters: names of the weights; the other entries are buffers such as batch statistics.
+        steps: number of batches before each checkpoint, from 0.
+        losses: mean training loss since the previous checkpoint, nats; NaN at the start.
     """
 
     start: dict[str, Tensor]
@@ -36,29 +36,29 @@ class Trajectory:
     losses: tuple[float, ...]
 
     def __repr__(self) -> str:
-        """Return its length; weights and losses are left out."""
+        """Return the number of checkpoints and parameters; weights and losses are left out."""
         count = sum(self.start[name].numel() for name in self.parameters)
-        return f"Trajectory({len(self.steps)} moments after 0 to {self.steps[-1]} batches, {count} parameters)"
+        return f"Trajectory({len(self.steps)} checkpoints after 0 to {self.steps[-1]} batches, {count} parameters)"
 
     def __len__(self) -> int:
-        """Return the number of moments."""
+        """Return the number of checkpoints."""
         return len(self.steps)
 
-    def state(self, moment: int) -> dict[str, Tensor]:
-        """Return weights and buffers at one moment, for ``load_state_dict(..., strict=False)``."""
-        return {name: start + self.moved[name][moment].to(start.dtype) for name, start in self.start.items()}
+    def state(self, checkpoint: int) -> dict[str, Tensor]:
+        """Return weights and buffers at one checkpoint, for ``load_state_dict(..., strict=False)``."""
+        return {name: start + self.moved[name][checkpoint].to(start.dtype) for name, start in self.start.items()}
 
     def weights(self, *names: str) -> Tensor:
-        """Return the path of some weights, all if none is named: float32, (moments, parameters)."""
+        """Return the trajectory of the named weights, all if none is named: float32, (checkpoints, parameters)."""
         if unknown := set(names) - set(self.parameters):
             raise UsageError(f"no weight '{sorted(unknown)[0]}'. There are: {', '.join(self.parameters)}.")
         chosen = names or self.parameters
         return torch.cat([(self.moved[name].float() + self.start[name].float()).flatten(1) for name in chosen], 1)
 
     def arrays(self) -> dict[str, Tensor]:
-        """Return all of it as tensors to save."""
+        """Return the content as tensors to save."""
         about = {"steps": torch.tensor(self.steps), "losses": torch.tensor(self.losses, dtype=torch.float64)}
-        # Files order their entries as they like, so every name says its place.
+        # Files do not keep the order of their entries, so every name contains its position.
         kinds = {
             f"{'weight' if name in self.parameters else 'buffer'}:{place:05}:{name}": name
             for place, name in enumerate(self.start)
@@ -71,7 +71,7 @@ class Trajectory:
 
     @staticmethod
     def of(arrays: Mapping[str, Tensor]) -> "Trajectory":
-        """Return what ``arrays`` gave, as it was."""
+        """Return the trajectory from the tensors that ``arrays`` returned."""
         kept = [key.removeprefix("start:") for key in arrays if key.startswith("start:")]
         names = {kind: kind.split(":", 2)[2] for kind in sorted(kept, key=lambda kind: kind.split(":")[1])}
         return Trajectory(
@@ -87,23 +87,23 @@ def trajectory(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
     seed: int = 0, half: bool = False,
 ) -> Trajectory:  # fmt: skip
-    """Train a network and return its path.
+    """Train a network and return its trajectory.
 
-    Two trainings from equal weights with equal ``seed`` see the same batches of ids in the same order and the same
-    augmentation: what parts them is the data.
+    Two runs with equal initial weights and ``seed`` have the same batches of ids in the same order and the same
+    augmentation, so they differ only in the data.
 
     Args:
         model: trained in place; its weights are the start.
         task: what to learn.
-        data: clean or protected, as the learner has it.
-        recipe: optimiser, schedule, augmentation.
-        every: batches between two moments; 0 takes the ends of epochs.
-        around: what a defense makes of the loss.
+        data: clean or protected training data.
+        recipe: optimizer, schedule, augmentation.
+        every: batches between checkpoints; 0 takes the ends of epochs.
+        around: the defense's wrapper around the loss.
         seed: of batch order and augmentation.
-        half: keep differences in half precision, within 0.1 % of each.
+        half: keep differences in half precision, with a relative error below 0.1 %.
 
     Raises:
-        HowfarError: if the loss is no longer finite.
+        HowfarError: if the loss is not finite.
     """
     work = following(model, task, data, recipe, every=every, around=around, seed=seed, half=half)
     found: Trajectory = arrays.finished(work)
@@ -114,29 +114,29 @@ def following(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
     seed: int = 0, half: bool = False,
 ) -> Generator[Batch, None, Trajectory]:  # fmt: skip
-    """Do as ``trajectory`` does and yield after every batch, when the caller may measure."""
-    fit_images(model, data)  # what a network takes from its images before training is where it starts
+    """Do the same as ``trajectory`` and yield after every batch, so that the caller can measure."""
+    fit_images(model, data)  # layers fitted to the images are part of the initial state
     start = _state(model)
     weights = tuple(name for name, _ in model.named_parameters())
     moved: dict[str, list[Tensor]] = {name: [] for name in start}
-    moments, losses, total, seen = [0], [math.nan], torch.zeros(()), 0
+    checkpoints, losses, total, count = [0], [math.nan], torch.zeros(()), 0
     _add(moved, start, start, half=half)
     for step in steps(model, task, data, recipe, around=around, seed=seed):
-        total, seen = total.to(step.loss) + step.loss, seen + step.images
-        if is_moment(step, every):
+        total, count = total.to(step.loss) + step.loss, count + step.images
+        if is_checkpoint(step, every):
             if not math.isfinite(value := float(total)):
                 raise HowfarError(f"training diverged: the loss is {value}. Lower the learning rate ({recipe.lr}).")
             _add(moved, start, _state(model), half=half)
-            moments.append(step.number)
-            losses.append(value / seen)
-            total, seen = torch.zeros(()), 0
+            checkpoints.append(step.number)
+            losses.append(value / count)
+            total, count = torch.zeros(()), 0
         yield step
     path = {name: torch.stack(parts) for name, parts in moved.items()}
-    return Trajectory(start, path, weights, tuple(moments), tuple(losses))
+    return Trajectory(start, path, weights, tuple(checkpoints), tuple(losses))
 
 
-def is_moment(step: Batch, every: int) -> bool:
-    """Return whether the weights are kept after a batch: every so many, or at the ends of epochs for 0."""
+def is_checkpoint(step: Batch, every: int) -> bool:
+    """Return whether there is a checkpoint after a batch: after every ``every`` batches, or for 0 after each epoch."""
     return step.number % every == 0 if every else step.last
 
 

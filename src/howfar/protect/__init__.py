@@ -1,4 +1,4 @@
-"""Step 2, Data -> Data: one protector a file, all of them named in ``PROTECTORS``."""
+"""Step 2, Data -> protected Data: one protector per file, all of them listed in ``PROTECTORS``."""
 
 from collections.abc import Callable
 
@@ -25,6 +25,7 @@ from howfar.protect.ntga import NeuralTangent
 from howfar.protect.ops import OnePixelShortcut
 from howfar.protect.pil import PerturbationInducedLinearization
 from howfar.protect.protector import Progress, Protector
+from howfar.protect.pseudo_labels import PseudoLabelCarriers, PseudoLabelStripes
 from howfar.protect.pue import ProvablyUnlearnable
 from howfar.protect.random_noise import RandomNoise
 from howfar.protect.refined_carriers import RefinedCarriers
@@ -33,7 +34,6 @@ from howfar.protect.sem import StableErrorMinimizing
 from howfar.protect.sep import SelfEnsemble
 from howfar.protect.stripes import Stripes
 from howfar.protect.tap import TargetedPoisoning
-from howfar.protect.taught import TaughtCarriers, TaughtStripes
 from howfar.protect.tue import TransferableUnlearnable
 from howfar.protect.uc import UnlearnableClusters
 from howfar.protect.waves import Waves
@@ -54,14 +54,14 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "waves": Waves,
     "layered": Layered,
     "woven": Woven,
-    # against a surrogate that is trained first
+    # against a surrogate trained on clean data
     "tap": TargetedPoisoning,
     "aap": AugmentedAdversarial,
     "sep": SelfEnsemble,
     "hypo": Hypocritical,
     "delusive": Delusive,
     "entf": EntangledFeatures,
-    # with a surrogate that learns the noise
+    # min-min: surrogate and noise alternate
     "em": ErrorMinimizing,
     "rem": RobustErrorMinimizing,
     "sem": StableErrorMinimizing,
@@ -75,11 +75,11 @@ PROTECTORS: dict[str, Callable[..., Protector]] = {
     "gue": GameUnlearnable,
     "mtl-ue": MultiTaskUnlearnable,
     # without labels
-    "taught-carriers": TaughtCarriers,
-    "taught-stripes": TaughtStripes,
+    "taught-carriers": PseudoLabelCarriers,
+    "taught-stripes": PseudoLabelStripes,
     "cp": ContrastivePoisoning,
     "uc": UnlearnableClusters,
-    # from elsewhere
+    # from a file
     "import": Imported,
 }
 

@@ -25,9 +25,9 @@ VERSION = 2
 class AugmentedAdversarial(Protector):
     """Augmented adversarial poisoning, AAP (Wang et al., NeurIPS 2024, arXiv:2402.04010).
 
-    Targeted adversarial poisoning (see ``tap``) with the augmentation of contrastive learners, of a given strength,
-    in the surrogate's training and in every step: the noise then holds against contrastive learners too. Noise starts
-    at zero, and the surrogate has weight decay 1e-4, as released.
+    Targeted adversarial poisoning (see ``tap``) with contrastive augmentation of a given strength in the surrogate's
+    training and in every step, so that the noise is effective against contrastive learners as well. Noise starts at
+    zero, and the surrogate has weight decay 1e-4, as released.
 
     Differs from the released code: no warm-up of the learning rate (released: ten epochs).
 
@@ -37,8 +37,8 @@ class AugmentedAdversarial(Protector):
         steps: signed steps of 2.5·eps/steps (published: 250).
         strength: of the augmentation, 0 to 1 (published: 0.4).
         epochs: of the surrogate (published: 40).
-        lr: of the surrogate at the start (published: 0.5).
-        surrogate: an entry of the models' table (published: resnet18).
+        lr: initial learning rate of the surrogate (published: 0.5).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -56,13 +56,13 @@ class AugmentedAdversarial(Protector):
 
     @property
     def passes(self) -> float:
-        """Training, then one pass a step."""
+        """Training, then one pass per step."""
         return self.epochs + self.steps
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the surrogate on views, then attack views."""
+        """Train the surrogate on augmented views, then attack it under augmentation."""
         labels_of(data, task)
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)

@@ -18,12 +18,12 @@ from howfar.spec import Number
 from howfar.tasks import Task
 
 VERSION = 2
-BURN_IN = 4  # rows and columns left out, in which the process still remembers its random start
-TRIALS, LOUDEST = 3, 50.0  # a stable process stays below this norm in every trial, all channels together
-SIDE = 32  # of the noise on which filters are compared, whatever the size of the images
-PROPOSALS = 2048  # filters of one channel proposed in a round; about a quarter of them are stable
-MIXES = 20  # times that a round's stable filters are put together anew: about 3,000 processes of three channels
-PATIENCE, RELAXED = 5, 0.9  # rounds without a new process before the bound goes down to so much of it
+BURN_IN = 4  # dropped rows and columns, which still depend on the random start
+TRIALS, LOUDEST = 3, 50.0  # a stable process stays below this norm in every trial, over all channels
+SIDE = 32  # of the noise on which filters are compared, for any image size
+PROPOSALS = 2048  # single-channel filters proposed per round; about a quarter of them are stable
+MIXES = 20  # recombinations of a round's stable filters: about 3,000 processes of three channels
+PATIENCE, RELAXED = 5, 0.9  # rounds without a new process before the bound is multiplied by this factor
 MOST_ROUNDS = 500
 PIECE = 4096  # images filled at a time
 
@@ -38,20 +38,20 @@ class Autoregressive(Protector):
     from N(0, 1) and follows z[i+2, j+2] = Σ b ⊙ z[i:i+3, j:j+3]; the first four rows and columns are dropped, and all
     channels are scaled together to an L2 norm of ``eps``.
 
-    Filters are searched as released: normal entries, divided by their sum; a process is kept if three trials stay
-    small and if, where the filters of any process kept before look at its noise, the response is at least ``response``:
-    one convolution over all channels, then the sum of the positive part. What the search reached stands in the record.
+    Filters are searched as released: normal entries divided by their sum. A process is kept if three trials stay small
+    and if the response of the filters of every earlier process to its noise is at least ``response``: one convolution
+    over all channels, then the sum of the positive part. The smallest response is recorded.
 
-    Differs from the released code: filters of single channels are put together in many ways, which examines more
-    processes in less time; after five rounds without a new process the bound goes down by a tenth (with three channels
-    that is 16,000 processes, about as many stable ones as a million draws of the release contain); all images of a
-    class are filled at once; noise follows the image's id; unstable filters cannot slip through (a release of CIFAR-100
-    had black images); any shape, and budgets scale with it.
+    Differs from the released code: single-channel filters are recombined, which examines more processes in less time.
+    After five rounds without a new process the bound is reduced by a tenth (with three channels, five rounds are 16,000
+    processes, about as many stable ones as in a million draws of the released code). All images of a class are
+    processed at once. Noise depends on the image id. Unstable filters are always rejected (a release of CIFAR-100 had
+    black images). Any image shape; the norm scales with it.
 
     Attributes:
         eps: L2 norm of the noise at 3×32×32, images in [0, 1]; other sizes get the same root mean square.
-        response: least response of one class's filters to another's noise of norm 1 at 32×32, to begin with; 0 takes 10
-            for up to ten classes, 3 for more, as published.
+        response: initial lower bound on the response of one class's filters to another's noise of norm 1 at 32×32; 0
+            takes 10 for up to ten classes, 3 for more, as published.
     """
 
     norm: ClassVar[str] = "L2"
@@ -63,7 +63,7 @@ class Autoregressive(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
@@ -75,7 +75,7 @@ class Autoregressive(Protector):
         channels, height, width = data.shape
         count = int(labels.max()) + 1
         least = self.response or (10.0 if count <= 10 else 3.0)
-        yield Progress(0, len(data), "searching filters")
+        yield Progress(0, len(data), "searching for filters")
         filters, reached = find_filters(count, channels, seed, least=least)
         draft.notes |= {"response asked for": least, **({"response reached": reached} if count > 1 else {})}
         norm = self.eps * math.sqrt(channels * height * width / 3072)
@@ -87,18 +87,18 @@ class Autoregressive(Protector):
                 noise *= norm / np.sqrt(np.square(noise).sum((1, 2, 3), keepdims=True))
                 pixels[members] = pgd.add_rounded(data.pixels[members], torch.from_numpy(noise))
                 done += len(members)
-                yield Progress(done, len(data), f"filters {reached:.1f} apart, {least:g} asked for")
+                yield Progress(done, len(data), f"response {reached:.1f}, {least:g} requested")
         return data.with_pixels(pixels)
 
 
 def process(starts: NDArray[np.float32], filters: Filters) -> NDArray[np.float32]:
-    """Run one process a channel on many images at once.
+    """Run the processes of all channels on many images at once.
 
     Args:
-        starts: (n, channels, height, width); only the first two rows and columns matter.
+        starts: (n, channels, height, width); only the first two rows and columns are used.
         filters: (channels, 3, 3).
     """
-    # Images last: every position is one contiguous vector over all images.
+    # Images last, so that every position is a contiguous vector over all images.
     z = np.ascontiguousarray(starts.transpose(2, 3, 1, 0))
     height, width = z.shape[:2]
     taps = [(a, b, np.ascontiguousarray(filters[:, a, b, None])) for a in range(3) for b in range(3)][:-1]
@@ -114,17 +114,17 @@ def process(starts: NDArray[np.float32], filters: Filters) -> NDArray[np.float32
 
 
 def find_filters(count: int, channels: int, seed: int, *, least: float) -> tuple[Filters, float]:
-    """Return stable filters of ``count`` classes that tell each other's noise apart, and the response they reach.
+    """Return stable filters of ``count`` classes that separate each other's noise, and their smallest response.
 
     Args:
         count: number of classes.
-        channels: filters a class.
+        channels: number of channels.
         seed: of the proposals.
-        least: response of each class's filters to each other's noise, to begin with; see ``responses``.
+        least: initial lower bound on the response of a class's filters to another's noise; see ``responses``.
 
     Returns:
-        Filters, (count, channels, 3, 3), and the least response of a class's filters to the noise of any class found
-        after it: below ``least`` if the bound had to be relaxed, infinite for a single class.
+        Filters, (count, channels, 3, 3), and the smallest response of a class's filters to the noise of any class found
+        later: below ``least`` if the bound was relaxed, infinite for a single class.
 
     Raises:
         HowfarError: if no stable filters are found.
@@ -136,7 +136,7 @@ def find_filters(count: int, channels: int, seed: int, *, least: float) -> tuple
         filters, noise = _processes(rng, channels)
         lowest, before = responses(noise, kept).min(1, initial=math.inf), len(kept)
         while len(kept) < count and (lowest >= least).any():
-            first = int((lowest >= least).argmax())  # as a search of one after the other would take it
+            first = int((lowest >= least).argmax())  # the same order as in a sequential search
             reached = min(reached, float(lowest[first]))
             kept = np.concatenate([kept, filters[first : first + 1]])
             lowest = np.minimum(lowest, responses(noise, kept[-1:])[:, 0])
@@ -146,15 +146,16 @@ def find_filters(count: int, channels: int, seed: int, *, least: float) -> tuple
         if fruitless == PATIENCE:
             least, fruitless = least * RELAXED, 0
     raise HowfarError(
-        f"only {len(kept)} of {count} processes are stable and {least:g} apart. Take fewer classes or another seed."
+        f"only {len(kept)} of {count} processes are stable with a response of {least:g}. Use fewer classes or another "
+        "seed."
     )
 
 
 def responses(noise: NDArray[np.float32], filters: Filters) -> NDArray[np.float32]:
-    """Return how strongly filters respond to noise, (noises, processes); next to nothing where the two belong together.
+    """Return the responses of filters to noise, (noises, processes); almost 0 for noise of the same process.
 
-    Every process predicts each pixel from its neighbors. What is left of the noise is summed over the channels; its
-    positive part is summed over all pixels.
+    Every process predicts each pixel from its neighbors. The residuals are summed over channels, and their positive
+    part is summed over pixels.
 
     Args:
         noise: (noises, channels, height, width).
@@ -173,7 +174,7 @@ def responses(noise: NDArray[np.float32], filters: Filters) -> NDArray[np.float3
 
 
 def _processes(rng: np.random.Generator, channels: int) -> tuple[Filters, NDArray[np.float32]]:
-    """Return many stable processes, (n, channels, 3, 3), and the noise of each, of norm 1, (n, channels, 32, 32)."""
+    """Return stable processes, (n, channels, 3, 3), and their noise of norm 1, (n, channels, 32, 32)."""
     filters, trials = _stable(rng)
     count = len(filters) // channels
     norms = np.square(trials).sum((2, 3))
@@ -188,12 +189,12 @@ def _processes(rng: np.random.Generator, channels: int) -> tuple[Filters, NDArra
 
 
 def _stable(rng: np.random.Generator) -> tuple[Filters, NDArray[np.float32]]:
-    """Return the filters, of many proposed for one channel, that stay small, (n, 3, 3), and their trials' noise."""
+    """Return the stable ones of random single-channel filters, (n, 3, 3), and the noise of their trials."""
     entries = rng.standard_normal((PROPOSALS, 3, 3), dtype=np.float32)
     entries[:, 2, 2] = 0
     entries /= entries.sum((1, 2), keepdims=True)
     shape = (TRIALS, PROPOSALS, SIDE + BURN_IN, SIDE + BURN_IN)
-    with np.errstate(all="ignore"):  # unstable processes overflow, which is how they are found
+    with np.errstate(all="ignore"):  # unstable processes overflow
         trials = process(rng.standard_normal(shape, dtype=np.float32), entries)[:, :, BURN_IN:, BURN_IN:]
         loudest = np.sqrt(np.square(trials).sum((2, 3))).max(0)
     small = np.isfinite(loudest) & (loudest <= LOUDEST)
@@ -201,7 +202,7 @@ def _stable(rng: np.random.Generator) -> tuple[Filters, NDArray[np.float32]]:
 
 
 def _starts(ids: arrays.Ids, seed: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Return noise that is drawn where the process begins, from each image's id."""
+    """Return the initial rows and columns of every image's noise, drawn by image id."""
     channels, height, width = shape
     starts = np.zeros((len(ids), channels, height + BURN_IN, width + BURN_IN), dtype=np.float32)
     rows, columns = 2 * (width + BURN_IN), 2 * (height + BURN_IN - 2)

@@ -24,21 +24,21 @@ VERSION = 2
 class AugmentedErrorMinimizing(Protector):
     """Augmented unlearnable examples, AUE (Wang et al., NeurIPS 2024, arXiv:2402.04010).
 
-    Error-minimizing noise (see ``em``) whose surrogate learns, and whose noise is made, under the augmentation of
-    contrastive learners of a given strength; it then holds against contrastive learners too. The surrogate has weight
-    decay 1e-4 and gradients as they are, as released.
+    Error-minimizing noise (see ``em``) with contrastive augmentation of a given strength for surrogate and noise, so
+    that it is effective against contrastive learners as well. The surrogate has weight decay 1e-4 and no gradient
+    clipping, as released.
 
-    Differs from the released code: the learning rate follows its cosine in every batch instead of every epoch.
+    Differs from the released code: the cosine schedule is updated in every batch instead of every epoch.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         rounds: epochs of the surrogate, with noise steps after each (published: 60).
-        steps: signed steps a round (published: 5).
+        steps: signed steps per round (published: 5).
         step_size: of a signed step; 0 takes eps/10 (published: 0.8/255 at 8/255).
         strength: of the augmentation, 0 to 1 (published: 0.6; CIFAR-100 1.0).
-        lr: of the surrogate at the start, then along a cosine.
-        batch_size: images a surrogate step.
-        surrogate: an entry of the models' table (published: resnet18).
+        lr: initial learning rate of the surrogate, with a cosine schedule.
+        batch_size: images per surrogate step.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -57,13 +57,13 @@ class AugmentedErrorMinimizing(Protector):
 
     @property
     def passes(self) -> float:
-        """Each round trains for an epoch and moves all noise."""
+        """Each round trains the surrogate for an epoch and updates all noise."""
         return self.rounds * (1 + self.steps)
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Alternate between surrogate and noise, both under augmentation."""
+        """Alternate between surrogate and noise under augmentation."""
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         noise = torch.zeros(len(data), *data.shape)
 

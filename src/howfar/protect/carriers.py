@@ -1,4 +1,4 @@
-"""Carriers of targets: every pixel says what it is to be learned as, so that no task need look at the picture."""
+"""Carriers of targets: patterns that encode the target of every pixel, as a shortcut for any task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,40 +14,41 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, looked_up
+from howfar.protect.protector import Crafting, Protector, add_noise, lookup
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
 VERSION = 2
 Patterns = NDArray[np.float32]  # of ±1, (count, planes, side, side) or of a half of them
-CANDIDATES = 512  # patterns that are drawn for each one that is taken
+CANDIDATES = 512  # patterns drawn per selected pattern
 
 
 @dataclass(frozen=True)
 class TargetCarriers(Protector):
     """Carriers of targets (howfar, 2026).
 
-    Every value of a target gets a pattern of ±eps on a small tile, and every pixel carries, at its place on the tile,
-    the pattern of its own value: texture says what a network shall answer, locally, so that dense tasks find a shortcut
-    too. A class of the whole image is a value of all its pixels; real values are cut into levels by their quantiles.
-    Several targets (source task ``joint:a+b``) share the budget.
+    Every target value has a pattern of ±eps on a small tile, and every pixel takes the entry of its own value's pattern
+    at its position on the tile. Local texture thus encodes the target, which is a shortcut for dense tasks as well. An
+    image-level class is the value of all pixels; real values are quantized by quantiles. Several targets (source task
+    ``joint:a+b``) share the budget.
 
-    Patterns of classes, and of levels by default, are as far apart as those of any two; ``ordered`` patterns of levels
-    change from one to its negative cell by cell, so that one filter reads the value off.
+    Patterns of classes, and of levels by default, are far apart. With ``ordered``, the patterns of levels change cell
+    by cell from one to its negative, so that a single filter can decode the value.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         tile: side of a pattern in cells.
-        cell: side of a cell in pixels; larger ones survive blur, JPEG and smaller sizes.
-        smooth: 0 draws every cell of a pattern for itself; k takes the signs of a random sum of cosines of at most k
-            half periods a tile, which JPEG and blur keep.
-        colour: ``rgb`` for patterns of their own in every channel, ``luma`` for one in all, which survives gray.
-        mirrored: patterns that look the same when they are mirrored, for learners that flip.
-        levels: into how many a real target is cut; one of several channels gets a root of it for each.
-        codes: of real targets: ``apart`` or ``ordered``.
-        sharing: ``places`` gives every tile to one of several targets; ``sum`` adds up all patterns and takes the sign;
-            ``bands`` does so with cells that are twice as large for every further target, those of whole images last.
-        whole: share of the tiles that classes of whole images get beside maps, if by places.
+        cell: side of a cell in pixels; larger cells survive blur, JPEG and downscaling.
+        smooth: 0 draws the cells of a pattern independently; k takes the signs of a random sum of cosines with at most
+            k half periods per tile, which survive JPEG and blur.
+        colour: ``rgb`` for a separate pattern per channel, ``luma`` for the same in all, which survives grayscale.
+        mirrored: use mirror-symmetric patterns, for learners with random flips.
+        levels: number of quantization levels of a real target; with c channels, its c-th root per channel.
+        codes: patterns of real targets: ``apart`` or ``ordered``.
+        sharing: how several targets share the image: ``places`` assigns every tile to one target; ``sum`` takes the
+            sign of the sum of all patterns; ``bands`` does so with cells that double in size for every further target,
+            image-level classes last.
+        whole: share of the tiles for image-level classes if there are maps as well, with ``places``.
     """
 
     norm: ClassVar[str] = "L∞"
@@ -68,15 +69,15 @@ class TargetCarriers(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Draw the patterns, and give every pixel its own."""
+        """Draw the patterns and add them."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
-        codes = coded(data.answers(task.target), task.target, levels=self.levels, rng=rng)
+        codes = coded(data.targets_of(task.target), task.target, levels=self.levels, rng=rng)
         cells = self._cells(codes)
         tables = [self._table(own, data.shape[0], cell, rng) for own, cell in zip(codes, cells, strict=True)]
         places = self._places([own.values.ndim == 1 for own in codes], data.shape[1:], rng)
@@ -85,31 +86,31 @@ class TargetCarriers(Protector):
         starts: list[int] = [0, *ends.tolist()]
 
         def entries(part: slice, number: int) -> Tensor:
-            """Return where in the table the entries of a target's pixels are, (n, height, width)."""
+            """Return the table index of every pixel for one target, (n, height, width)."""
             values = codes[number].values[part]
             wide = values if values.ndim > 1 else values[:, None, None]
             return wide * (self.tile * cells[number]) ** 2 + spots[number] + starts[number]
 
         def noise_of(part: slice) -> Tensor:
             if self.sharing != "places":
-                each = torch.stack([looked_up(table, entries(part, number)) for number in range(len(codes))])
+                each = torch.stack([lookup(table, entries(part, number)) for number in range(len(codes))])
                 return self.eps * each.sum(0).sign()
             index = entries(part, 0)
             for number in range(1, len(codes)):
                 index = torch.where(places == number, entries(part, number), index)
-            return self.eps * looked_up(table, index)
+            return self.eps * lookup(table, index)
 
         return (yield from add_noise(data, noise_of, eps=self.eps))
 
     def _cells(self, codes: Sequence[Codes]) -> list[int]:
-        """Return the side of every target's cells in pixels."""
+        """Return the cell size of every target in pixels."""
         if self.sharing != "bands":
             return [self.cell] * len(codes)
         order = sorted(range(len(codes)), key=lambda number: codes[number].values.ndim == 1)
         return [self.cell * 2 ** order.index(number) for number in range(len(codes))]
 
     def _table(self, codes: Codes, channels: int, cell: int, rng: np.random.Generator) -> Tensor:
-        """Return the patterns of ±1 of all values, cell by cell, and zeros for none: (channels, entries)."""
+        """Return the flattened patterns of ±1 of all values, and zeros for no value: (channels, entries)."""
         planes = channels if self.colour == "rgb" else 1
         if self.codes == "ordered" and codes.channels:
             patterns = _ordered(codes, self._draw(1, planes, rng)[0], rng, mirrored=self.mirrored)
@@ -121,7 +122,7 @@ class TargetCarriers(Protector):
         return with_none.expand(-1, channels, -1, -1).transpose(0, 1).flatten(1).contiguous()
 
     def _draw(self, count: int, planes: int, rng: np.random.Generator) -> Patterns:
-        """Return patterns, every plane of which has as many +1 as −1."""
+        """Return random patterns with equal numbers of +1 and −1 in every plane."""
         side, half = self.tile, -(-self.tile // 2) if self.mirrored else self.tile
         if self.smooth:
             waves = np.arange(self.smooth + 1)[:, None] * np.pi / side
@@ -137,7 +138,7 @@ class TargetCarriers(Protector):
         return _whole(found, side) if self.mirrored else found
 
     def _places(self, wholes: Sequence[bool], size: tuple[int, int], rng: np.random.Generator) -> Tensor:
-        """Return which target every pixel serves, (height, width): tiles are dealt out evenly, in a random order."""
+        """Return the target index of every pixel, (height, width): tiles are assigned in random order."""
         shares = np.ones(len(wholes))
         if any(wholes) and not all(wholes):
             alike = np.array(wholes)
@@ -151,15 +152,15 @@ class TargetCarriers(Protector):
 
 
 def spots_of(size: Sequence[int], side: int) -> Tensor:
-    """Return the place of every pixel on its tile, (height, width)."""
+    """Return the position of every pixel on its tile, (height, width)."""
     rows, columns = (torch.arange(length) % side for length in size)
     return rows[:, None] * side + columns
 
 
 def _apart(count: int, draw: Callable[[int], Patterns]) -> Patterns:
-    """Return patterns, (count, planes, side, side), far from one another at every shift.
+    """Return patterns, (count, planes, side, side), that are far apart under all cyclic shifts.
 
-    One after the other is taken: the drawn one whose least distance to those taken, over all cyclic shifts, is largest.
+    Greedy selection: each is the candidate with the largest minimum distance to those selected before.
     """
     taken = [draw(1)[0]]
     for _ in range(count - 1):
@@ -172,15 +173,15 @@ def _apart(count: int, draw: Callable[[int], Patterns]) -> Patterns:
 
 
 def _ordered(codes: Codes, first: Patterns, rng: np.random.Generator, *, mirrored: bool) -> Patterns:
-    """Return patterns, (count, planes, side, side), that follow the order of the levels, from a first one.
+    """Return patterns, (count, planes, side, side), that change gradually with the level, starting from ``first``.
 
-    Every channel of the target has cells of its own, and the higher its level, the more of them are turned round.
+    Every channel of the target has its own cells, and the number of flipped cells grows with its level.
     """
     side = first.shape[2]
     half = first[..., : -(-side // 2)] if mirrored else first
     above, below = (rng.permutation(np.flatnonzero(half.ravel() == sign)) for sign in (1, -1))
     turns = np.concatenate([np.arange(len(above)), np.arange(len(below)) + 0.5]).argsort()
-    cells = np.concatenate([above, below])[turns]  # by turns, so that a pattern stays balanced
+    cells = np.concatenate([above, below])[turns]  # alternating, so that patterns stay balanced
     turned = np.zeros((codes.count, half.size), bool)
     for channel, own in enumerate(np.array_split(cells, codes.channels)):
         many = np.rint(codes.digits()[:, channel].numpy() * len(own))
@@ -190,5 +191,5 @@ def _ordered(codes: Codes, first: Patterns, rng: np.random.Generator, *, mirrore
 
 
 def _whole(halves: Patterns, side: int) -> Patterns:
-    """Return patterns from their left halves, which the right ones mirror."""
+    """Return mirror-symmetric patterns from their left halves."""
     return np.concatenate([halves, halves[..., : side // 2][..., ::-1]], 3)

@@ -1,4 +1,4 @@
-"""The null protector: every comparison starts here."""
+"""The null protector, the baseline of every comparison."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,7 +23,7 @@ class Clean(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(

@@ -1,4 +1,4 @@
-"""Targets as codes: every value of a target, a class or a level of something measured, gets a number."""
+"""Discrete codes of targets: classes, or quantization levels of real values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from torch import Tensor
 from howfar import arrays
 from howfar.errors import UsageError
 
-SAMPLE = 200_000  # values that quantiles are taken from
+SAMPLE = 200_000  # values from which quantiles are computed
 
 
 @dataclass(frozen=True)
 class Codes:
-    """A target in numbers.
+    """A target as integer codes.
 
     Attributes:
-        values: of images, (n,), or of pixels, (n, height, width), int64; ``count`` where there is none.
-        count: how many there are.
-        channels: of a measured target, whose codes are numbers of ``count ** (1 / channels)`` digits; 0 for classes.
+        values: per image, (n,), or per pixel, (n, height, width), int64; ``count`` marks missing values.
+        count: number of codes.
+        channels: of a real target, whose codes are numbers in base ``count ** (1 / channels)``; 0 for classes.
     """
 
     values: Tensor
@@ -29,27 +29,26 @@ class Codes:
     channels: int = 0
 
     def digits(self) -> Tensor:
-        """Return the level of every channel of a measured target's codes as numbers from 0 to 1, (count, channels)."""
+        """Return the level of every channel for each code of a real target, from 0 to 1, (count, channels)."""
         each = round(self.count ** (1 / self.channels))
         places = torch.tensor([each**channel for channel in range(self.channels - 1, -1, -1)])
         return torch.arange(self.count)[:, None].div(places, rounding_mode="floor").remainder(each).div(each - 1)
 
 
-def coded(answers: Any, target: str, *, levels: int, rng: np.random.Generator) -> list[Codes]:
-    """Return the codes of one target, or of all targets of several tasks in the order of their names.
+def coded(values: Any, target: str, *, levels: int, rng: np.random.Generator) -> list[Codes]:
+    """Return the codes of one target, or of several targets in the order of their names.
 
     Args:
-        answers: a target, or several by name.
+        values: a target, or several by name.
         target: its name.
-        levels: into how many a measured target is cut by its quantiles; one of several channels gets a root of it for
-            each.
-        rng: chooses the values that quantiles are taken from.
+        levels: number of quantization levels of a real target; with c channels, its c-th root per channel.
+        rng: samples the values from which quantiles are computed.
 
     Raises:
-        UsageError: if there is no value at all.
+        UsageError: if there are no values.
     """
-    targets = answers if isinstance(answers, Mapping) else {target: answers}
-    return [_codes(values, name, levels, rng) for name, values in sorted(targets.items())]
+    targets = values if isinstance(values, Mapping) else {target: values}
+    return [_codes(own, name, levels, rng) for name, own in sorted(targets.items())]
 
 
 def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> Codes:
@@ -76,4 +75,4 @@ def _codes(values: Tensor, name: str, levels: int, rng: np.random.Generator) -> 
 
 
 def _nothing(name: str) -> UsageError:
-    return UsageError(f"'{name}' says nothing of any pixel. Choose another source task.")
+    return UsageError(f"'{name}' has no value for any pixel. Choose another source task.")

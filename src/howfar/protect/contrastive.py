@@ -1,4 +1,4 @@
-"""What contrastive surrogates share: pairs of views, and the loss that tells them from the rest."""
+"""Shared code of contrastive surrogates: pairs of views and the contrastive loss."""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -7,14 +7,14 @@ from torch.nn import functional
 from howfar.arrays import Images, PerExample
 from howfar.protect.transforms import contrastive_view
 
-PROJECTED = 128  # numbers that a contrastive surrogate returns per image
+PROJECTED = 128  # dimension of the projection
 TEMPERATURE = 0.5
 
 
 def simclr(model: nn.Module, images: Images, generator: Generator, *, strength: float = 1.0) -> PerExample:
     """Return the contrastive loss of every image (SimCLR, Chen et al., ICML 2020, arXiv:2002.05709), nats.
 
-    Gradients pass through both views.
+    Gradients flow through both views.
 
     Args:
         model: returns a projection of each image.
@@ -28,7 +28,7 @@ def simclr(model: nn.Module, images: Images, generator: Generator, *, strength: 
 
 
 def contrast(found: Tensor, labels: Tensor, temperature: float) -> PerExample:
-    """Return how badly each row picks the rows of its own label among all others, nats; 0 without partners.
+    """Return the supervised contrastive loss of each row, nats; 0 for rows without others of the same label.
 
     Args:
         found: (n, features), n at least 2.

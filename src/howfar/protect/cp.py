@@ -23,21 +23,21 @@ VERSION = 1
 class ContrastivePoisoning(Protector):
     """Contrastive poisoning, CP (He et al., ICLR 2023, arXiv:2202.11202).
 
-    Error-minimizing noise against a learner that needs no labels: surrogate and noise both minimise the contrastive
-    loss of two views, with gradients through both. Sample-wise it needs no labels itself.
+    Error-minimizing noise against contrastive learners: surrogate and noise both minimize the contrastive loss of two
+    views, with gradients through both. Sample-wise noise needs no labels.
 
-    Differs from the released code: sample-wise noise starts from zero instead of from class-wise noise, so that no
-    labels are needed; SimCLR only; a linear projection.
+    Differs from the released code: sample-wise noise starts at zero instead of class-wise noise, so that no labels are
+    needed; SimCLR only; a linear projection.
 
     Attributes:
         granularity: ``sample`` or ``class``.
         eps: L∞ radius, images in [0, 1].
         rounds: epochs of the surrogate, with noise steps after each (published: 1,000 class-wise, 200 sample-wise).
-        steps: signed steps a round (published: 5).
+        steps: signed steps per round (published: 5).
         step_size: of a signed step; 0 takes eps/10 (published).
-        lr: of the surrogate at the start, then along a cosine.
-        batch_size: images a step.
-        surrogate: an entry of the models' table (published: resnet18).
+        lr: initial learning rate of the surrogate, with a cosine schedule.
+        batch_size: images per step.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -56,7 +56,7 @@ class ContrastivePoisoning(Protector):
 
     @property
     def passes(self) -> float:
-        """Each round trains for an epoch and moves all noise, on two views."""
+        """Each round trains for an epoch and updates all noise, on two views."""
         return 2 * self.rounds * (1 + self.steps)
 
     def craft(

@@ -24,12 +24,12 @@ VERSION = 1
 class ConvolutionBased(Protector):
     """Convolution-based unlearnable dataset, CUDA (Sadasivan et al., CVPR 2023, arXiv:2303.04278).
 
-    Every class has one k×k filter with entries from U(0, blur) and one of them, at a random place, set to 1. All
-    channels of the class's images are convolved with it (zeros outside), then each image is divided by its maximum.
-    Against a map of classes, every pixel is convolved with the filter of its class.
+    Every class has one k×k filter with entries from U(0, blur), one of which, at a random position, is set to 1. All
+    channels of the class's images are convolved with it (zero padding), then each image is divided by its maximum.
+    With per-pixel classes, every pixel is convolved with the filter of its class.
 
-    Differs from the released code: a black image stays black instead of becoming NaN; a class's filter depends on
-    seed and class alone; rounds instead of truncating.
+    Differs from the released code: a black image stays black instead of becoming NaN; the filter depends only on seed
+    and class; rounds instead of truncating.
 
     Attributes:
         kernel: side of the filter, odd (published: 3 at 32×32, 9 at 224×224).
@@ -46,7 +46,7 @@ class ConvolutionBased(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
@@ -54,7 +54,7 @@ class ConvolutionBased(Protector):
     ) -> Crafting:
         """Convolve the images of every class with its filter."""
         if self.kernel % 2 == 0:
-            raise UsageError(f"cuda: kernel = {self.kernel} has no middle. Take an odd number.")
+            raise UsageError(f"cuda: kernel = {self.kernel} has no center. Use an odd number.")
         seed = arrays.draw_seed(generator)
         labels = classes_of(data, task)
         filters = torch.stack([self._filter(seed, label) for label in range(class_count(labels))]).to(device)
@@ -73,12 +73,12 @@ class ConvolutionBased(Protector):
 
 
 def blur(images: Tensor, filters: Tensor, labels: Tensor) -> Tensor:
-    """Return images convolved with the filters of their classes, or each pixel with that of its own.
+    """Return images convolved with the filters of their classes, per image or per pixel.
 
     Args:
         images: (n, channels, height, width), in [0, 1].
         filters: (classes, side, side).
-        labels: (n,), or (n, height, width) with 255 where there is none; such pixels stay.
+        labels: (n,), or (n, height, width) with 255 for no class; such pixels are unchanged.
     """
     if labels.ndim == 1:
         return convolve(images, filters[labels])
@@ -97,7 +97,7 @@ def convolve(images: Tensor, filters: Tensor) -> Tensor:
 
     Args:
         images: (n, channels, height, width), in [0, 1].
-        filters: (n, side, side), one an image.
+        filters: (n, side, side), one per image.
     """
     n, channels, height, width = images.shape
     side = filters.shape[-1]

@@ -26,22 +26,22 @@ VERSION = 1
 class DeepConfuse(Protector):
     """DeepConfuse, DC (Feng et al., NeurIPS 2019, arXiv:1905.09027).
 
-    A generator g makes the noise δ = eps·tanh(·). While a classifier learns x + g(x), each of its states θ is asked:
-    after one more step on x + g(x), how large would the loss on clean images be? The generator climbs that loss
-    (second order: the gradient passes through the step). Then the classifier starts anew.
+    A generator g produces the noise δ = eps·tanh(·). While a classifier is trained on x + g(x), the generator ascends
+    the loss on clean images after one more step of the classifier on x + g(x) (second order: the gradient flows through
+    the step). Then the classifier is reinitialized.
 
-    Differs from the released code: the last generator is taken, not the one that did best on the test set; training
-    images alone are seen.
+    Differs from the released code: the last generator is used, not the one with the best result on the test set; only
+    training images are used.
 
     Attributes:
         eps: L∞ radius, images in [0, 1] (published: 0.032).
-        rounds: classifiers that learn from scratch (published: 1,000).
-        epochs: of each (published: 20).
+        rounds: classifiers trained from scratch (published: 1,000).
+        epochs: of each classifier (published: 20).
         inner_lr: learning rate of the classifier (published: 0.01).
         lr: of Adam on the generator (published: 1e-4).
         width: channels of the generator at full resolution.
-        batch_size: images a step.
-        surrogate: an entry of the models' table (published: a VGG of 11 layers).
+        batch_size: images per step.
+        surrogate: an entry of ``MODELS`` (published: a VGG with 11 layers).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -64,13 +64,13 @@ class DeepConfuse(Protector):
 
     @property
     def passes(self) -> float:
-        """A second-order step costs about five others."""
+        """A second-order step costs about as much as five others."""
         return 6 * self.rounds * self.epochs
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the generator, then let it make all noise."""
+        """Train the generator, then apply it."""
         maker = noise_net(data.shape, self.width, self.eps, generator=generator).to(device)
         if not draft.reached("craft"):
             yield from self._train(data, task, maker, generator, device, draft)
@@ -100,7 +100,7 @@ class DeepConfuse(Protector):
             for _ in range(self.epochs):
                 for batch in shuffled(len(data), self.batch_size, fresh):
                     images, target = load(data, task, batch, device)
-                    loss = looked_ahead(task, model, maker, images, target, lr=self.inner_lr)
+                    loss = lookahead_loss(task, model, maker, images, target, lr=self.inner_lr)
                     ascent.zero_grad(set_to_none=True)
                     (-loss).backward()
                     ascent.step()
@@ -114,10 +114,10 @@ class DeepConfuse(Protector):
             yield Progress(number + 1, self.rounds, f"clean loss {total / steps:.3f}")
 
 
-def looked_ahead(
+def lookahead_loss(
     task: Task, model: nn.Module, maker: nn.Module, images: Images, target: Targets, *, lr: float
 ) -> Tensor:  # fmt: skip
-    """Return the clean loss of the classifier after one step on protected images, differentiable for the maker."""
+    """Return the clean loss of the classifier after one step on protected images, differentiable in the generator."""
     weights = dict(model.named_parameters())
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     protected = (images + maker(images)).clamp(0, 1)

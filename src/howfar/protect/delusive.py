@@ -1,4 +1,4 @@
-"""Delusive perturbations: five ways to fool a learner that trusts its data."""
+"""Delusive perturbations."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -18,29 +18,29 @@ from howfar.tasks import Task
 from howfar.train import Recipe
 
 VERSION = 2
-UNIVERSAL = 5  # times as many steps where all images share a noise
-TOGETHER = 1024  # images that a network sees at once, at most, unless one noise needs more
+UNIVERSAL = 5  # factor of the number of steps for universal noise
+TOGETHER = 1024  # maximum number of images per forward pass, unless one noise needs more
 
 
 @dataclass(frozen=True)
 class Delusive(Protector):
     """Delusive perturbations (Tao et al., NeurIPS 2021, arXiv:2102.04716).
 
-    A clean surrogate is fixed. ``p1`` moves each image towards the next class, ``p2`` makes its own class easier. For
-    ``p3`` and ``p4`` a universal noise is made for every class, which moves images of all classes towards it; ``p3``
-    gives it to the class before, ``p4`` to the class itself. ``p5`` gives every class its own random noise.
+    Against a fixed surrogate trained on clean images, ``p1`` moves each image toward the next class, and ``p2`` lowers
+    the loss of its own class. ``p3`` and ``p4`` use universal noise per class that moves images of all classes toward
+    it; ``p3`` adds it to the previous class, ``p4`` to the class itself. ``p5`` adds random noise per class.
 
-    Differs from the released code: another surrogate, whose learning rate follows a cosine (released: VGG-16, divided
-    by ten after 100 and 125 epochs); all universal noises see the same batches; rounds.
+    Differs from the released code: another surrogate, with a cosine schedule (released: VGG-16, learning rate divided
+    by ten after 100 and 125 epochs); all universal noises use the same batches; images are rounded to 8 bits.
 
     Attributes:
-        kind: ``p1`` to ``p5``, the paper's numbers.
+        kind: ``p1`` to ``p5``, as numbered in the paper.
         eps: L2 radius at 3×32×32, images in [0, 1]; other sizes get the same root mean square.
-        steps: normalized steps (published: 100); of each universal noise five times as many, as released.
-        batch_size: images a step of a universal noise (published: 256).
+        steps: normalized steps (published: 100); universal noise takes five times as many, as released.
+        batch_size: images per step of universal noise (published: 256).
         step_size: of a step; 0 takes eps/5, as published.
         epochs: of the surrogate (published: 150).
-        surrogate: an entry of the models' table (published: VGG-16).
+        surrogate: an entry of ``MODELS`` (published: VGG-16).
     """
 
     norm: ClassVar[str] = "L2"
@@ -58,7 +58,7 @@ class Delusive(Protector):
 
     @property
     def passes(self) -> float:
-        """A universal noise sees a batch a step; ten of them a sixteenth of a pass over 50,000 images."""
+        """Universal noise takes one batch per step; for ten classes that is 1/16 of a pass over 50,000 images."""
         if self.kind == "p5":
             return 0.0
         return self.epochs + self.steps * (1 if self.kind in ("p1", "p2") else self.batch_size / 1000)
@@ -66,7 +66,7 @@ class Delusive(Protector):
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the surrogate where one is needed, then make the noise."""
+        """Train the surrogate if one is needed, then craft the noise."""
         labels = labels_of(data, task)
         count = int(labels.max()) + 1
         radius = self.eps * (data.shape[0] * data.shape[1] * data.shape[2] / 3072) ** 0.5
@@ -112,20 +112,20 @@ class Delusive(Protector):
 def universal_step(
     model: nn.Module, task: Task, images: Images, noise: Tensor, aims: Tensor, step_size: float, radius: float
 ) -> Tensor:
-    """Return universal noises after a normalized step, each towards its class, for images of any class.
+    """Return universal noises after a normalized step, each toward its target class, on images of any class.
 
     Args:
-        model: fixed.
-        task: gives the loss.
+        model: frozen surrogate.
+        task: defines the loss.
         images: (n, channels, height, width).
         noise: (noises, channels, height, width).
-        aims: the class of each noise.
+        aims: target class of each noise.
         step_size: L2 norm of the step.
         radius: of the L2 ball.
     """
     moved = noise.to(images.device).requires_grad_()
-    seen = (images + moved[:, None]).clamp(0, 1).flatten(0, 1)
-    losses = task.loss(model(seen), aims.to(images.device).repeat_interleave(len(images)))
+    poisoned = (images + moved[:, None]).clamp(0, 1).flatten(0, 1)
+    losses = task.loss(model(poisoned), aims.to(images.device).repeat_interleave(len(images)))
     (gradient,) = torch.autograd.grad(losses.sum(), moved)
     stepped = moved.detach() - step_size * pgd.unit_l2(gradient)
     lengths = stepped.flatten(1).norm(dim=1).clamp_min(radius).view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""What a long crafting has reached, kept on disk so that a killed run goes on from its last round."""
+"""Checkpoints of protectors, so that an interrupted run resumes from its last round."""
 
 import json
 import time
@@ -9,45 +9,46 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 Part = Tensor | nn.Module | Optimizer | Generator
 
-EVERY = 30.0  # seconds between two writings, at least
+EVERY = 30.0  # minimum seconds between two checkpoints
 
 
 class Draft:
-    """Keeps the state of a crafting, stage by stage; without a path it keeps nothing.
+    """Checkpoint file of a protector, written stage by stage; without a path nothing is kept.
 
-    A stage names everything that it changes. Entering it puts back what the file holds and says how many rounds are
-    done; ``keep`` writes after a round. All of it is exact, so the bytes that come out are those of a run in one go.
+    A stage names everything that it modifies. ``enter`` restores the state in the file and returns the number of
+    finished rounds; ``keep`` writes the state after a round. The state is exact, so a resumed run gives the same bytes
+    as an uninterrupted one.
 
     Args:
-        path: a file of the caller's; written whole or not at all.
-        every: seconds between two writings, at least.
-        shelf: folder for what several craftings have in common; None shares nothing.
+        path: the checkpoint file; written atomically.
+        every: minimum seconds between two checkpoints.
+        surrogates: folder for trained surrogates that several protectors share; None shares nothing.
 
     Attributes:
-        curve: the readings of all rounds so far, those before a kill included, such as a surrogate's error.
-        notes: further numbers about the result that are to be recorded, by name.
+        curve: one value per finished round, including rounds before an interruption, such as the surrogate's error.
+        notes: further numbers to record with the result, by name.
     """
 
-    def __init__(self, path: Path | None = None, *, every: float = EVERY, shelf: Path | None = None) -> None:
-        self.path, self.every, self.shelf = path, every, shelf
+    def __init__(self, path: Path | None = None, *, every: float = EVERY, surrogates: Path | None = None) -> None:
+        self.path, self.every, self.surrogates = path, every, surrogates
         self._stage, self._parts, self._written = "", dict[str, Part](), 0.0
         self.curve: list[float] = []
         self.notes: dict[str, float] = {}
 
     def reached(self, stage: str) -> bool:
-        """Return whether the file stands in this stage, so that what comes before need not be done again."""
+        """Return whether the checkpoint is in this stage, so that earlier stages can be skipped."""
         return self._read().get("stage") == stage
 
     def enter(self, stage: str, **parts: Part) -> int:
-        """Begin a stage, or go on with it; returns the number of rounds that are done.
+        """Start or resume a stage; returns the number of finished rounds.
 
         Args:
-            stage: its name, one of its own in each crafting.
-            parts: everything that its rounds change, restored in place.
+            stage: name of the stage, unique within the protector.
+            parts: everything that its rounds modify; restored in place.
         """
         self._stage, self._parts = stage, parts
         found = self._read()
@@ -64,16 +65,16 @@ class Draft:
                 int(found["rounds"]),
             )
             if not isinstance(curve, list) or not isinstance(notes, dict) or rounds < 0:
-                raise ValueError("the notes of the rounds are damaged")
+                raise ValueError("the metadata are damaged")
             tensors = load_file(self.path or Path())
             kept = {
                 name: {key[len(name) + 1 :]: t for key, t in tensors.items() if key.startswith(f"{name}/")}
                 for name in parts
             }
             if not all(_fits(part, kept[name]) for name, part in parts.items()):
-                raise ValueError("it is the draft of another crafting")
+                raise ValueError("it is the checkpoint of another protector")
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError):
-            self._write(0)  # spoilt: begin anew
+            self._write(0)  # damaged: start again
             return 0
         for name, part in parts.items():
             _restore(part, kept[name])
@@ -82,32 +83,32 @@ class Draft:
         return rounds
 
     def keep(self, rounds: int, reading: float | None = None) -> None:
-        """Write the state after so many rounds, unless it was written a moment ago; the last one gave a reading."""
+        """Write the state after this many rounds, unless it was written recently; ``reading`` goes to ``curve``."""
         if reading is not None:
             self.curve.append(reading)
         if time.monotonic() - self._written >= self.every:
             self._write(rounds)
 
     def fetch(self, name: str, part: nn.Module) -> bool:
-        """Return whether another crafting has made this already; if so, it is put in place, bit by bit."""
-        if self.shelf is None or not (self.shelf / f".{name}.draft").is_file():
+        """Load a shared surrogate into ``part``; returns whether there is one."""
+        if self.surrogates is None or not (self.surrogates / f".{name}.draft").is_file():
             return False
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            part.load_state_dict(load_file(self.shelf / f".{name}.draft"))
-        except (SafetensorError, RuntimeError, OSError):  # spoilt or gone: make it anew
+            part.load_state_dict(load_file(self.surrogates / f".{name}.draft"))
+        except (SafetensorError, RuntimeError, OSError):  # damaged or removed: train it again
             return False
         return True
 
     def share(self, name: str, part: nn.Module) -> None:
-        """Leave what was made for other craftings, whole or not at all."""
-        if self.shelf is not None:
-            _save(self.shelf / f".{name}.draft", _state(part), {})
+        """Save a trained surrogate for other protectors, atomically."""
+        if self.surrogates is not None:
+            _save(self.surrogates / f".{name}.draft", _state(part), {})
 
     def discard(self) -> None:
-        """Remove the file: the work is done."""
+        """Remove the file once the protector has finished."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -119,7 +120,7 @@ class Draft:
         try:
             with safe_open(self.path, "pt") as file:
                 notes: dict[str, str] = file.metadata() or {}
-        except SafetensorError:  # spoilt: as if there were none
+        except SafetensorError:  # damaged: as if there were none
             return {}
         return notes
 
@@ -134,11 +135,11 @@ class Draft:
 
 
 def _save(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         save_file(tensors, draft, about)
 
 
@@ -157,9 +158,9 @@ def _state(part: Part) -> dict[str, Tensor]:
 
 
 def _fits(part: Part, kept: dict[str, Tensor]) -> bool:
-    """Return whether a part can be put back; nothing of it has changed yet where it cannot."""
+    """Return whether a part can be restored, without modifying it."""
     if isinstance(part, Generator):
-        torch.Generator(device=part.device).set_state(kept[""])  # RuntimeError for what is no state
+        torch.Generator(device=part.device).set_state(kept[""])  # RuntimeError for an invalid state
         return len(kept) == 1
     if isinstance(part, Optimizer):
         weights = [weight for group in part.param_groups for weight in group["params"]]

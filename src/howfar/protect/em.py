@@ -19,7 +19,7 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task, quality_gain
 
 VERSION = 2
-USUAL_ROUNDS = 5  # as measured on CIFAR-10 images, rooms and digits
+USUAL_ROUNDS = 5  # measured on CIFAR-10, rooms and digits
 SUBSET = 0.2  # share of the images, class-balanced, from which class-wise noise is crafted
 PUBLISHED_STEPS = {"sample": 20, "class": 1}
 
@@ -28,29 +28,30 @@ PUBLISHED_STEPS = {"sample": 20, "class": 1}
 class ErrorMinimizing(Protector):
     """Error-minimizing noise, EM (Huang et al., ICLR 2021, arXiv:2101.04898).
 
-    min over θ of the mean of min over ‖δ‖∞ ≤ eps of loss(f_θ(x + δ), y). In every round the surrogate takes a few
-    training steps on x + δ, then δ takes signed steps down the loss of the eval-mode surrogate, over the whole set.
+    min over θ of the mean of min over ‖δ‖∞ ≤ eps of loss(f_θ(x + δ), y). In every round, the surrogate takes a few
+    training steps on x + δ, then δ takes signed steps down the loss of the eval-mode surrogate, for the whole set.
     Stops when the surrogate's error on x + δ is at most ``stop_error``.
 
-    Class-wise, the steps start from the class's noise, and the mean over the batch's images of a class becomes the
-    class's noise. A fifth of the images makes the noise; the surrogate trains on all of them, as released.
+    With class-wise noise, the steps of an image start from its class's noise, which is then replaced by the mean over
+    the class's images in the batch. The noise is crafted on a fifth of the images, and the surrogate is trained on all,
+    as released.
 
     Differs from the released code: negative noise survives the export (it clamped the noise, not the image, to
-    [0, 255]); rounds instead of truncating; one shuffled order of the batches for the whole run (released: the files'
-    order, which in a folder sorted by class would show the surrogate one class at a time; class-wise a new order in
-    every pass); a cap on the rounds; 0.01 as ``stop_error`` class-wise too (its README takes 0.1 there).
+    [0, 255]); rounds instead of truncating; one shuffled order of the batches for the whole run (released: the order of
+    the files, which is bad in a folder sorted by class; class-wise a new order in every pass); a maximum number of
+    rounds; ``stop_error`` 0.01 for class-wise noise, too (0.1 in its README).
 
     Attributes:
-        granularity: ``sample`` for noise per image, ``class`` for one noise per label.
+        granularity: ``sample`` for one noise per image, ``class`` for one per class.
         eps: L∞ radius, images in [0, 1].
         step_size: of a signed step; 0 takes eps/10 (published: 0.8/255 at 8/255, 1.6/255 at 16/255).
-        steps: signed steps a round; 0 takes the published 20 (sample-wise) or 1 (class-wise).
-        train_steps: surrogate batches a round (published: 10 for CIFAR-10, 20 for CIFAR-100).
-        stop_error: error of the surrogate on x + δ at which to stop; of other tasks than classification, what is left
-            of the way from chance to a perfect answer.
-        rounds: at most so many.
-        surrogate: an entry of the models' table (published: resnet18).
-        batch_size: images a surrogate step (published: 512).
+        steps: signed steps per round; 0 takes the published 20 (sample-wise) or 1 (class-wise).
+        train_steps: surrogate batches per round (published: 10 for CIFAR-10, 20 for CIFAR-100).
+        stop_error: error of the surrogate on x + δ at which to stop; for tasks other than classification, 1 − the
+            normalized gain over chance.
+        rounds: maximum number of rounds.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
+        batch_size: images per surrogate step (published: 512).
         lr: learning rate of the surrogate (SGD, momentum 0.9, weight decay 5e-4, gradients clipped to norm 5).
     """
 
@@ -74,9 +75,9 @@ class ErrorMinimizing(Protector):
 
     @property
     def passes(self) -> float:
-        """Every round walks the set (class-wise: a fifth of it) once for each signed step.
+        """Every round passes over the set (class-wise: a fifth of it) once per signed step.
 
-        With one class an image the error is reached after two to seven rounds; a dense loss goes on to the last.
+        Classification reaches ``stop_error`` after two to seven rounds; dense tasks run all rounds.
         """
         share = SUBSET if self.granularity == "class" else 1.0
         return min(self.rounds, USUAL_ROUNDS) * share * (self.steps or PUBLISHED_STEPS[self.granularity])
@@ -93,7 +94,7 @@ class ErrorMinimizing(Protector):
             part = balanced(data, limit, seed=seed, target=task.target)
             noise = torch.zeros(int(labels.max()) + 1, *data.shape)
             yield from self.rounds_on(
-                noise, part, labels_of(part, task), model, task, generator, draft, learned=(data, labels)
+                noise, part, labels_of(part, task), model, task, generator, draft, training=(data, labels)
             )
             return (yield from add_noise(data, lambda part: noise[labels[part]], eps=self.eps))
         noise = torch.zeros(data.pixels.shape)
@@ -102,32 +103,32 @@ class ErrorMinimizing(Protector):
 
     def rounds_on(
         self, noise: Tensor, data: Data, rows: Tensor, model: nn.Module, task: Task, generator: torch.Generator,
-        draft: Draft, learned: tuple[Data, Tensor] | None = None,
+        draft: Draft, training: tuple[Data, Tensor] | None = None,
     ) -> Generator[Progress, None, None]:  # fmt: skip
-        """Alternate between a surrogate and noise, both changed in place.
+        """Alternate between surrogate and noise, both updated in place.
 
         Args:
-            noise: (rows, channels, height, width), in units of [0, 1].
-            data: images that make the noise, and on which the error is measured.
-            rows: which noise each of them has, (n,).
+            noise: (rows, channels, height, width), for images in [0, 1].
+            data: images on which the noise is crafted and the error is measured.
+            rows: index of the noise of each image, (n,).
             model: the surrogate.
             task: the source task.
             generator: of the batches.
-            draft: keeps every round and its error.
-            learned: images on which the surrogate trains, and their rows; None takes those that make the noise.
+            draft: keeps the state and the error of every round.
+            training: images on which the surrogate is trained, and their rows; None takes ``data``.
         """
         error = torch.ones(())
         batches = shuffled(len(data), self.batch_size, generator)
-        source, source_rows = learned or (data, rows)
-        training = shuffled(len(source), self.batch_size, generator) if learned else batches
+        source, source_rows = training or (data, rows)
+        train_batches = shuffled(len(source), self.batch_size, generator) if training else batches
         optimizer = torch.optim.SGD(model.parameters(), lr=self.lr, momentum=0.9, weight_decay=5e-4)
         done = draft.enter("rounds", noise=noise, error=error, model=model, optimizer=optimizer)
         for number in range(done + 1, self.rounds + 1):
             if float(error) <= self.stop_error:
                 break
             model.train()
-            first = (number - 1) * self.train_steps % len(training)
-            for batch in itertools.islice(itertools.cycle(training), first, first + self.train_steps):
+            first = (number - 1) * self.train_steps % len(train_batches)
+            for batch in itertools.islice(itertools.cycle(train_batches), first, first + self.train_steps):
                 images, delta, target = _load(source, task, batch, noise[source_rows[batch]], model)
                 clipped_step(model, optimizer, task.loss(model((images + delta).clamp(0, 1)), target).mean())
             model.eval()
@@ -153,7 +154,7 @@ def _load(data: Data, task: Task, batch: Tensor, noise: Tensor, model: nn.Module
 
 @torch.no_grad()
 def _error(data: Data, task: Task, batches: list[Tensor], noise: Tensor, rows: Tensor, model: nn.Module) -> float:
-    """Return how far the mean quality is from perfect: 1 − accuracy, or 1 − its gain over the best constant."""
+    """Return 1 − accuracy, or for other metrics 1 − the normalized gain over the best constant."""
     qualities = []
     for batch in batches:
         images, delta, target = _load(data, task, batch, noise[rows[batch]], model)

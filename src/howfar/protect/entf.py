@@ -26,26 +26,26 @@ VERSION = 2
 class EntangledFeatures(Protector):
     """Entangled features, EntF (Wen et al., ICLR 2023, OpenReview zKvm1ETDOq).
 
-    Made against adversarially trained learners. In the features g(A(x + δ)) of an adversarially trained surrogate, A a
-    random shift and flip, noise mixes the classes: ``push`` maximizes the squared distance to the own class's centroid,
-    ``pull`` minimizes that to the nearest other centroid. As released, A shifts by up to 4 pixels, sub-pixel and
-    bilinear, and the nearest centroid is found anew in every step.
+    Designed against adversarial training. Noise entangles the classes in the features g(A(x + δ)) of an adversarially
+    trained surrogate, where A is a random shift and flip: ``push`` maximizes the squared distance to the centroid of
+    the image's class, ``pull`` minimizes the distance to the nearest other centroid. As released, A shifts by up to 4
+    pixels (sub-pixel, bilinear), and the nearest centroid is updated in every step.
 
-    Differs from the released code: an image's own class is left out of the nearest ones (there its distance was set to
-    1, which is wrong where others are farther); any number of classes; the surrogate's learning rate follows a cosine
-    (released: divided by ten after 75 and 90 epochs), and its adversary takes steps of a quarter of the radius
-    (released: of a half).
+    Differs from the released code: the image's own class is excluded from the nearest centroids (there its distance was
+    set to 1, which is wrong if others are farther); any number of classes; the surrogate has a cosine schedule
+    (released: learning rate divided by ten after 75 and 90 epochs), and its adversary takes steps of a quarter of the
+    radius (released: of a half).
 
     Attributes:
         mode: ``push`` or ``pull``.
         eps: L∞ radius, images in [0, 1].
         steps: signed steps (published: 300).
         step_size: of a signed step; 0 takes 15·eps/steps (published: 0.05·eps with 300 steps).
-        shift: largest random shift in pixels, any real number up to it (published: 4).
-        flip: mirror at random too, as published; not for images such as digits.
+        shift: largest random shift in pixels; shifts are real numbers (published: 4).
+        flip: random mirroring as well, as published; disable it for images such as digits.
         robust: L∞ radius of the surrogate's adversarial training (published: 4/255).
         epochs: of the surrogate (published: 100).
-        surrogate: an entry of the models' table (published: resnet18).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -65,13 +65,13 @@ class EntangledFeatures(Protector):
 
     @property
     def passes(self) -> float:
-        """Adversarial training takes ten steps an image besides its own."""
+        """Adversarial training takes ten additional passes."""
         return 11 * self.epochs + self.steps
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the surrogate adversarially, find the centroids, move the images."""
+        """Train the surrogate adversarially, compute the centroids, craft the noise."""
         labels = labels_of(data, task)
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
@@ -83,7 +83,7 @@ class EntangledFeatures(Protector):
         middles: list[torch.Tensor] = []
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
-            if not middles:  # the weights are in place only now, when a resumed run has read them
+            if not middles:  # only here have the weights of a resumed run been restored
                 middles.append(centroids(model, data, labels, task.outputs, device))
             own = middles[0][target]
 

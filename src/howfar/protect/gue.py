@@ -25,26 +25,26 @@ VERSION = 2
 class GameUnlearnable(Protector):
     """Game-theoretic unlearnable examples, GUE (Liu et al., AAAI 2024, arXiv:2401.17523).
 
-    A Stackelberg game: the generator g of the noise leads, a classifier θ follows. The leader wants wrong predictions
-    on clean images, f = max over k ≠ y of loss(θ; x, k), as released; the follower minimizes L = loss(θ; x + g(x), y).
-    Solved by the first-order rule of BOME (Ye et al., NeurIPS 2022): θ* comes from a few steps on L,
-    q = L(θ) − L(θ*), and both move down ∇f + λ∇q with λ = max(η − ⟨∇f, ∇q⟩ / ‖∇q‖², 0).
+    A Stackelberg game: the leader is the generator g of the noise, the follower a classifier θ. The leader aims at
+    wrong predictions on clean images, f = max over k ≠ y of loss(θ; x, k), as released; the follower minimizes L =
+    loss(θ; x + g(x), y). Solved by the first-order method BOME (Ye et al., NeurIPS 2022): θ* comes from a few steps on
+    L, q = L(θ) − L(θ*), and both descend ∇f + λ∇q with λ = max(η − ⟨∇f, ∇q⟩ / ‖∇q‖², 0).
 
-    Differs from the released code: the last generator is taken, not the one that did best on the test set.
+    Differs from the released code: the last generator is used, not the one with the best result on the test set.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
-        epochs: over the set (published: 50).
-        inner_steps: of Adam that lead to θ* (published: 10).
-        inner_lr: of these (published: 1e-4).
+        epochs: number of epochs (published: 50).
+        inner_steps: Adam steps to θ* (published: 10).
+        inner_lr: learning rate of these steps (published: 1e-4).
         eta: η (published: 1.5).
         lr: of SGD on the generator (published: 0.1).
         follower_lr: of SGD on the classifier (published: 0.01).
-        momentum: of both SGDs (published: 0).
-        clip: largest norm of all gradients together, 0 for any (published: 0).
+        momentum: of both SGD optimizers (published: 0).
+        clip: clip the joint norm of all gradients to this value; 0 does not clip (published: 0).
         width: channels of the generator at full resolution.
-        batch_size: images a step (published: 256).
-        surrogate: an entry of the models' table (published: resnet18).
+        batch_size: images per step (published: 256).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -70,16 +70,16 @@ class GameUnlearnable(Protector):
 
     @property
     def passes(self) -> float:
-        """The follower's own steps and three gradients of the rule."""
+        """The follower's inner steps and three gradients of BOME."""
         return self.epochs * (3 + self.inner_steps)
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Play the game, then let the generator make all noise."""
+        """Train the generator, then apply it."""
         maker = noise_net(data.shape, self.width, self.eps, generator=generator).to(device)
         if not draft.reached("craft"):
-            yield from self._play(data, task, maker, generator, device, draft)
+            yield from self._train(data, task, maker, generator, device, draft)
         freeze(maker)
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
@@ -93,7 +93,7 @@ class GameUnlearnable(Protector):
             )
         )
 
-    def _play(
+    def _train(
         self, data: Data, task: Task, maker: nn.Module, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Generator[Progress, None, None]:
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
@@ -113,30 +113,30 @@ class GameUnlearnable(Protector):
             yield Progress(number, self.epochs, f"loss {total / len(data):.3f}")
 
     def _move(self, task: Task, maker: nn.Module, model: nn.Module, images: Images, target: Targets) -> float:
-        """Leave the gradients of BOME's rule in generator and classifier; returns the follower's loss."""
+        """Set the gradients of generator and classifier by BOME; returns the follower's loss."""
         noise = maker(images)
-        best = self._followed(task, model, (images + noise.detach()).clamp(0, 1), target)
+        best = self._best_response(task, model, (images + noise.detach()).clamp(0, 1), target)
         protected = (images + noise).clamp(0, 1)
         own = task.loss(model(protected), target).mean()
         gap = own - task.loss(best(protected), target).mean()
         wanted = worst_wrong(task, model(images), target).mean()
-        led, followed = list(maker.parameters()), list(model.parameters())
-        slope_gap = torch.autograd.grad(gap, [*led, *followed])
-        slope_wanted = torch.autograd.grad(wanted, followed)
+        upper, lower = list(maker.parameters()), list(model.parameters())
+        slope_gap = torch.autograd.grad(gap, [*upper, *lower])
+        slope_wanted = torch.autograd.grad(wanted, lower)
         below = sum(float(slope.square().sum()) for slope in slope_gap)
         along = sum(
-            float((a * b).sum()) for a, b in zip(slope_wanted, slope_gap[len(led) :], strict=True)
+            float((a * b).sum()) for a, b in zip(slope_wanted, slope_gap[len(upper) :], strict=True)
         )  # fmt: skip
         weight = max(self.eta - along / max(below, 1e-12), 0.0)
-        for parameter, slope in zip([*led, *followed], slope_gap, strict=True):
+        for parameter, slope in zip([*upper, *lower], slope_gap, strict=True):
             parameter.grad = weight * slope
-        for parameter, slope in zip(followed, slope_wanted, strict=True):
+        for parameter, slope in zip(lower, slope_wanted, strict=True):
             parameter.grad = slope if parameter.grad is None else parameter.grad + slope
         if self.clip:
-            nn.utils.clip_grad_norm_([*led, *followed], self.clip)
+            nn.utils.clip_grad_norm_([*upper, *lower], self.clip)
         return float(own.detach())
 
-    def _followed(self, task: Task, model: nn.Module, protected: Images, target: Targets) -> nn.Module:
+    def _best_response(self, task: Task, model: nn.Module, protected: Images, target: Targets) -> nn.Module:
         """Return θ*: a copy of the classifier after a few steps on the protected batch, frozen."""
         best = copy.deepcopy(model)
         descent = torch.optim.Adam(best.parameters(), lr=self.inner_lr)
@@ -150,6 +150,6 @@ class GameUnlearnable(Protector):
 
 
 def worst_wrong(task: Task, output: Tensor, target: Targets) -> PerExample:
-    """Return the largest loss of each image towards a class that is not its own."""
+    """Return the largest loss of each image over all wrong classes."""
     others = [task.loss(output, (target + step) % task.outputs) for step in range(1, task.outputs)]
     return torch.stack(others).amax(0)

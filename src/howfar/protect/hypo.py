@@ -25,25 +25,25 @@ VERSION = 2
 class Hypocritical(Protector):
     """Hypocritical perturbations, HYPO (Tao et al., NeurIPS 2022, arXiv:2201.13329).
 
-    A surrogate is trained adversarially with a small radius, so that it keeps to features that hold; then every image
-    is made easier for it: δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y), A a random shift and flip. Learners,
-    adversarially trained ones above all, then rely on what the noise shows.
+    A surrogate is trained adversarially with a small radius, so that it relies on robust features. Then the loss of
+    every image is minimized: δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y), where A is a random shift and flip.
+    Learners, especially adversarially trained ones, then rely on the noise.
 
-    As released: the surrogate trains at a constant learning rate of 0.1 (the release drops it after 75 epochs and stops
-    after ten); noise starts at zero; A shifts by up to 4 pixels, sub-pixel and bilinear.
+    As released: the surrogate has a constant learning rate of 0.1 (the released code lowers it after 75 epochs but
+    stops after ten); noise starts at zero; A shifts by up to 4 pixels (sub-pixel, bilinear).
 
-    Differs from the released code: rounds instead of truncating; the surrogate sees images in [0, 1] without
-    normalization, and all of them (released: without 1,000 that are kept for validation).
+    Differs from the released code: rounds instead of truncating; the surrogate is trained on images in [0, 1] without
+    normalization, and on all of them (released: 1,000 are held out for validation).
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         steps: signed steps (published: 100).
         step_size: of a signed step; 0 takes eps/10, as published.
-        shift: largest random shift in pixels, any real number up to it (published: 4).
-        flip: mirror at random too, as published; not for images such as digits.
+        shift: largest random shift in pixels; shifts are real numbers (published: 4).
+        flip: random mirroring as well, as published; disable it for images such as digits.
         robust: L∞ radius of the surrogate's adversarial training (published: 2/255).
         epochs: of the surrogate (published: 10).
-        surrogate: an entry of the models' table (published: resnet18).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -62,13 +62,13 @@ class Hypocritical(Protector):
 
     @property
     def passes(self) -> float:
-        """Adversarial training takes ten steps an image besides its own."""
+        """Adversarial training takes ten additional passes."""
         return 11 * self.epochs + self.steps
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the surrogate, then make every image easier for it."""
+        """Train the surrogate, then minimize its loss on every image."""
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):

@@ -1,4 +1,4 @@
-"""Noise or images that somebody else made."""
+"""Noise or protected images from a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,8 @@ from howfar.protect.protector import Crafting, Progress, Protector, labels_of
 from howfar.tasks import Task
 
 VERSION = 2
-EDGE = 1 + 1e-6  # rounding of floats may exceed 1 by so much
-LOUD = 0.25  # of the range of images: what is never below 0 and goes further may be images
-
+EDGE = 1 + 1e-6  # 1 with a tolerance for rounding
+LOUD = 0.25  # of the range of images: non-negative values beyond it may be images
 
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
@@ -31,17 +30,16 @@ COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 class Imported(Protector):
     """Released noise or protected images, read from a file.
 
-    Nothing in it is executed. Reads ``.npy``, ``.npz`` (one array), ``.pt`` (weights only), or a folder of images named
-    by number. Entries follow the images' ids: entry i belongs to id i.
+    No code in the file is executed. Reads ``.npy``, ``.npz`` (one array), ``.pt`` (weights only), or a folder of
+    numbered images. Entry i belongs to the image with id i.
 
     Attributes:
-        file: what to read.
-        content: ``noise`` or protected ``images``; ``auto`` takes 8-bit arrays for images and others for noise, but
-            refuses what never is below 0 and goes beyond a quarter of the range.
-        unit: ``1`` if images are in [0, 1], ``255`` if in [0, 255]; ``auto`` takes whole numbers and what exceeds 2 for
-            255, and refuses what is between 1 and 2.
-        rows: ``sample`` if there is an entry an image, ``class`` if there is one a label; ``auto`` decides by their
-            number.
+        file: the file or folder.
+        content: ``noise`` or protected ``images``; ``auto`` treats 8-bit arrays as images and others as noise, but
+            rejects non-negative arrays that exceed a quarter of the range.
+        unit: ``1`` for images in [0, 1], ``255`` for [0, 255]; ``auto`` takes 255 for integers and for values above 2,
+            and rejects values between 1 and 2.
+        rows: ``sample`` for one entry per image, ``class`` for one per class; ``auto`` decides by their number.
     """
 
     norm: ClassVar[str] = "any"
@@ -55,16 +53,16 @@ class Imported(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Read, check, apply."""
+        """Read, validate and apply the file."""
         entries = self._arranged(read_array(self.file), data)
         which = self._which(entries, data, task)
-        content, scale = self._meant(entries)
+        content, scale = self._interpreted(entries)
         draft.notes["entries"] = len(entries)
         pixels = arrays.empty_pixels(data.pixels.shape)
         for part in arrays.chunks(len(data), 2048):
@@ -79,32 +77,32 @@ class Imported(Protector):
             yield Progress(part.stop, len(data))
         return data.with_pixels(pixels)
 
-    def _meant(self, entries: Tensor) -> tuple[Literal["noise", "images"], float]:
-        """Return what the entries are, and the value that stands for white; refuse what the file leaves open."""
+    def _interpreted(self, entries: Tensor) -> tuple[Literal["noise", "images"], float]:
+        """Return whether entries are noise or images, and the value of white; raise an error if ambiguous."""
         low, high = float(entries.min()), float(entries.max())
         largest = max(high, -low)
-        whole = not entries.is_floating_point()
-        told = f"{self.file} holds values from {low:g} to {high:g}"
+        is_integer = not entries.is_floating_point()
+        about = f"{self.file} holds values from {low:g} to {high:g}"
         if self.content == "images" and low < 0:
-            raise HowfarError(f"{told}, but images are never below 0. Undo their normalization.")
-        if self.unit == "auto" and not whole and EDGE < largest < 2:
+            raise HowfarError(f"{about}, but images are never negative. Undo their normalization.")
+        if self.unit == "auto" and not is_integer and EDGE < largest < 2:
             raise HowfarError(
-                f"{told}, too much for images in [0, 1] and little for 0 to 255. Name the unit: 1 or 255."
+                f"{about}, too much for [0, 1] and too little for [0, 255]. Set the unit: unit=1 or unit=255."
             )
-        scale = 255.0 if self.unit == "255" or (self.unit == "auto" and (whole or largest > EDGE)) else 1.0
+        scale = 255.0 if self.unit == "255" or (self.unit == "auto" and (is_integer or largest > EDGE)) else 1.0
         content = self.content
         if content == "auto":
             content = "images" if entries.dtype == torch.uint8 else "noise"
             if content == "noise" and low >= 0 and high / scale > LOUD:
-                raise HowfarError(f"{told}: noise or images? Name the content, content=noise or content=images.")
+                raise HowfarError(f"{about}: noise or images? Set content=noise or content=images.")
         if content == "noise" and largest / scale > EDGE:
-            raise HowfarError(f"{told}, which is no noise. Check its unit.")
+            raise HowfarError(f"{about}, which is not noise. Check its unit.")
         if content == "images" and high > scale * EDGE:
-            raise HowfarError(f"{told}, but images lie in 0 to {scale:g}. Check the unit.")
+            raise HowfarError(f"{about}, but images are in [0, {scale:g}]. Check the unit.")
         return content, scale
 
     def _arranged(self, entries: Tensor, data: Data) -> Tensor:
-        """Return the entries as (entries, channels, height, width), checked."""
+        """Return the validated entries as (entries, channels, height, width)."""
         if (
             not entries.ndim
             or not len(entries)
@@ -113,10 +111,10 @@ class Imported(Protector):
         ):
             count = f"{len(entries)} entries" if entries.ndim else "a single number"
             raise HowfarError(
-                f"{self.file} holds {count} of {entries.dtype}, neither images nor noise. Save 8-bit images or noise "
-                "in floats."
+                f"{self.file} holds {count} of {entries.dtype}, neither images nor noise. Save 8-bit images or "
+                "floating-point noise."
             )
-        if entries.dtype in UNSIGNED:  # PyTorch computes nothing with them
+        if entries.dtype in UNSIGNED:  # PyTorch does not support arithmetic on them
             entries = entries.to(torch.int64)
         if entries.ndim == 4 and entries.shape[1] == 3 and data.shape[0] == 1 and _is_gray(entries):
             entries = entries[:, :1]
@@ -125,14 +123,14 @@ class Imported(Protector):
         if entries.ndim != 4 or tuple(entries.shape[1:]) != data.shape:
             raise HowfarError(
                 f"{self.file} holds an array of shape {tuple(entries.shape)}, but images are {data.shape}. "
-                "Give one entry an image or a class, channels first or last."
+                "Give one entry per image or class, channels first or last."
             )
         if entries.is_floating_point() and not torch.isfinite(entries).all():
-            raise HowfarError(f"{self.file} holds values that are not finite. Make it anew.")
+            raise HowfarError(f"{self.file} holds values that are not finite. Create it again.")
         return entries
 
     def _which(self, entries: Tensor, data: Data, task: Task) -> Tensor:
-        """Return the entry of every image."""
+        """Return the index of every image's entry."""
         rows, last = self.rows, int(data.ids.max())
         if rows == "auto":
             rows = "sample" if len(entries) > last else "class"
@@ -140,23 +138,25 @@ class Imported(Protector):
             if kinds < len(entries) and rows == "class":
                 raise HowfarError(
                     f"{self.file} has {len(entries)} entries, neither one for each of {last + 1} images nor for each "
-                    f"of {kinds} classes. Add those that lack, or name rows=class."
+                    f"of {kinds} classes. Add the missing ones, or set rows=class."
                 )
         if rows == "sample":
             if len(entries) <= last:
-                raise HowfarError(f"{self.file} has {len(entries)} entries, but there is an image {last}. Add them.")
+                raise HowfarError(
+                    f"{self.file} has {len(entries)} entries, but there is an image with id {last}. Add entries."
+                )
             return data.ids
         labels = labels_of(data, task)
         if len(entries) <= int(labels.max()):
             raise HowfarError(
                 f"{self.file} has {len(entries)} entries, fewer than {last + 1} images and {int(labels.max()) + 1} "
-                "classes. Give one entry an image or a class."
+                "classes. Give one entry per image or class."
             )
         return labels
 
 
 def read_array(path: Path) -> Tensor:
-    """Return the one array in a file; nothing in it is executed.
+    """Return the array in a file; no code in it is executed.
 
     Raises:
         UsageError: if there is no such file; HowfarError: if it is broken or of another kind.
@@ -164,7 +164,7 @@ def read_array(path: Path) -> Tensor:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise UsageError(f"{path} is no file. Give an .npy, .npz or .pt file, or a folder of images.")
+        raise UsageError(f"{path} is not a file. Give an .npy, .npz or .pt file, or a folder of images.")
     try:
         if path.suffix in (".pt", ".pth"):
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -174,9 +174,9 @@ def read_array(path: Path) -> Tensor:
             found = found[found.files[0]] if not isinstance(found, np.ndarray) and len(found.files) == 1 else found
             found = torch.from_numpy(found) if isinstance(found, np.ndarray) else found
     except Exception as error:  # unpicklers, archives and parsers fail in many ways
-        raise HowfarError(f"{path} cannot be read safely ({error}). Save it anew with numpy.save.") from None
+        raise HowfarError(f"{path} cannot be read safely ({error}). Save it again with numpy.save.") from None
     if not isinstance(found, Tensor):
-        raise HowfarError(f"{path} holds no single array. Save it anew with numpy.save.")
+        raise HowfarError(f"{path} does not hold a single array. Save it again with numpy.save.")
     return found
 
 
@@ -200,16 +200,16 @@ def _read_folder(path: Path) -> Tensor:
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
-    """Return the values of an image of 8 bits; a palette's colors stand for its indices."""
+    """Return the values of an 8-bit image; palettes are converted to RGB."""
     image = read_picture(path)
     if image.mode in ("P", "PA", "1"):
         image = image.convert({"1": "L", "PA": "RGBA"}.get(image.mode, "RGB"))
     found = np.asarray(image)
     if found.dtype != np.uint8:
-        raise HowfarError(f"{path} has more than 8 bits a color. Save it with 8.")
+        raise HowfarError(f"{path} has more than 8 bits per channel. Save it with 8.")
     return found
 
 
 def _is_gray(entries: Tensor) -> bool:
-    """Return whether the three channels of all entries are one."""
+    """Return whether all channels are equal."""
     return bool((entries == entries[:, :1]).all())

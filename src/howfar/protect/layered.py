@@ -1,4 +1,4 @@
-"""Layered: waves that show stripes to who looks at two bits, so that what undoes one leaves the other."""
+"""Layered: waves whose two highest bits show stripes, so that defenses against one leave the other."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from howfar.data import Data
 from howfar.protect.codes import Codes
-from howfar.protect.stripes import laid, striped
+from howfar.protect.stripes import striped, tiled
 from howfar.protect.waves import Waves
 
 VERSION = 1
@@ -19,31 +19,30 @@ STEP = 64  # values that share their highest two bits
 
 @dataclass(frozen=True)
 class Layered(Waves):
-    """Waves that carry a target, over stripes that two bits show (howfar, 2026).
+    """Waves with stripes in the two highest bits (howfar, 2026).
 
-    Of all values within eps whose highest two bits show the ``stripes`` of a pixel's class, every pixel takes the one
-    that is nearest to its ``waves``; where eps reaches no other two bits, that is the wave itself. So JPEG, smaller
-    sizes and blur leave most of the waves, and bit depth reduction leaves all of the stripes that it can. Images
-    without colours show the waves alone.
+    Of all values within eps whose two highest bits show the ``stripes`` of its class, every pixel takes the one nearest
+    to its ``waves``; if no other two bits are within eps, that is the wave itself. JPEG, downscaling and blur preserve
+    most of the waves, and bit depth reduction preserves the stripes. Grayscale images show only the waves.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
     """
 
     def noise(self, data: Data, codes: Codes, rng: np.random.Generator) -> Callable[[slice], Tensor]:
-        """Return what gives the noise of some images, in units of [0, 1]."""
+        """Return a function from a slice of the images to their noise, for images in [0, 1]."""
         channels, *size = data.shape
         if channels != 3:
             return super().noise(data, codes, rng)
-        waves = laid(self.patterns(codes, channels, rng), codes, size)
-        stripes = laid(striped(codes.count, channels, rng), codes, size)
-        reach = math.floor(self.eps * 255 + 1e-6)
+        waves = tiled(self.patterns(codes, channels, rng), codes, size)
+        stripes = tiled(striped(codes.count, channels, rng), codes, size)
+        radius = math.floor(self.eps * 255 + 1e-6)
 
         def noise_of(part: slice) -> Tensor:
             before = data.pixels[part].short()
-            low, high = (before - reach).clamp_(min=0), (before + reach).clamp_(max=255)
-            edge = high // STEP * STEP  # the least value of the upper two bits
-            wave, stripe = before + reach * waves(part).short(), stripes(part) * (low < edge)
+            low, high = (before - radius).clamp_(min=0), (before + radius).clamp_(max=255)
+            edge = high // STEP * STEP  # smallest value with these two bits
+            wave, stripe = before + radius * waves(part).short(), stripes(part) * (low < edge)
             after = torch.where(stripe > 0, wave.maximum(edge), wave)
             after = torch.where(stripe < 0, wave.minimum(edge - 1), after)
             return (after - before) / 255

@@ -19,7 +19,7 @@ from howfar.spec import Eps
 from howfar.tasks import Task
 
 VERSION = 1
-SEPARATION = 10.0  # class_sep of the published code: distance of a class centre from 0 along every axis
+SEPARATION = 10.0  # class_sep of the published code: distance of a class center from 0 along every axis
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class LinearlySeparable(Protector):
 
     Each class is a Gaussian cluster around a vertex of a hypercube: a vector z = N(0, I)·A + C with one value per
     patch and channel, A ~ U(−1, 1), C ∈ {−10, 10}. The values fill square patches, and every image's noise is
-    scaled to an L2 norm of eps·√(number of values in the image). Against a map of classes, an image has a vector for
-    each of them, and every pixel the patch of its own class.
+    scaled to an L2 norm of eps·√(number of values in the image). With per-pixel classes, an image has one vector per
+    class, and every pixel takes the patch of its class.
 
-    Differs from the released code: rounds instead of truncating to 8 bits; noise follows the image's id; any
-    number of images a class.
+    Differs from the released code: rounds instead of truncating to 8 bits; noise depends on the image id; any number of
+    images per class.
 
     Attributes:
         eps: root mean square of the noise, images in [0, 1]; 6/255 is an L2 norm of 1.304 at 3×32×32.
@@ -49,25 +49,25 @@ class LinearlySeparable(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Draw a cluster for each class, and each image's vector from its id."""
+        """Draw a cluster per class, and a vector per image id."""
         seed = arrays.draw_seed(generator)
         channels, height, width = data.shape
         side = self.patch or max(min(height, width) // 4, 1)
         grid = (channels, math.ceil(height / side), math.ceil(width / side))
         labels = classes_of(data, task)
         count = class_count(labels)
-        centres, mixings = _clusters(count, math.prod(grid), seed)
+        centers, mixings = _clusters(count, math.prod(grid), seed)
         norm = self.eps * math.sqrt(channels * height * width)
 
         def patches(keys: list[int], classes: list[int]) -> Tensor:
             vectors = [
-                arrays.rng_of(seed, key).standard_normal(len(centres[0])) @ mixings[label] + centres[label]
+                arrays.rng_of(seed, key).standard_normal(len(centers[0])) @ mixings[label] + centers[label]
                 for key, label in zip(keys, classes, strict=True)
             ]
             small = torch.from_numpy(np.stack(vectors)).float().view(-1, *grid)
@@ -90,10 +90,10 @@ class LinearlySeparable(Protector):
 
 
 def _clusters(count: int, size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return centres (count, size), distinct vertices of a hypercube, and mixing matrices (count, size, size)."""
+    """Return centers (count, size), distinct vertices of a hypercube, and mixing matrices (count, size, size)."""
     if size < 63 and count > 2**size:
         raise UsageError(
-            f"{count} classes need more than {size} patch values. Take a smaller patch, as in lsp[patch=2]."
+            f"{count} classes need more than {size} patch values. Use a smaller patch, as in lsp[patch=2]."
         )
     rng = arrays.rng_of(seed, -1)
     vertices: dict[bytes, NDArray[np.float64]] = {}

@@ -27,22 +27,22 @@ class MutualInformation(Protector):
     """Mutual-information unlearnable examples, MI-UE (authors' release hala64/mi-ue, ICLR 2026).
 
     Rounds as in ``em``, but the noise minimizes −log(Σ same class exp(cos/t) / Σ all exp(cos/t)) between the features
-    of a batch, an image itself among both, which lowers the mutual information of clean and poisoned features. The
-    surrogate learns the classes, with weight decay 1e-4 and gradients as they are, as released.
+    of a batch, where both sums include the image itself. This lowers the mutual information of clean and poisoned
+    features. The surrogate is trained on the classes, with weight decay 1e-4 and no gradient clipping, as released.
 
-    Differs from the released code: the learning rate follows its cosine in every batch instead of every epoch; images
-    are not mirrored or resized at random while noise is made (the released command does so before adding the noise).
+    Differs from the released code: the cosine schedule is updated in every batch instead of every epoch; images are not
+    randomly mirrored or resized while noise is crafted (the released command does so before adding the noise).
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         rounds: epochs of the surrogate, with noise steps after each (published: 100).
-        steps: signed steps a round (published: 10).
+        steps: signed steps per round (published: 10).
         step_size: of a signed step in the first round; 0 takes eps/40 (published: 0.2/255 at 8/255). As released, it
-            goes linearly to eps/(2·steps) after the last round.
+            changes linearly to eps/(2·steps) after the last round.
         temperature: of the contrastive loss (published: 0.1).
-        lr: of the surrogate at the start, then along a cosine.
-        batch_size: images a step (published: 128).
-        surrogate: an entry of the models' table (published: resnet18).
+        lr: initial learning rate of the surrogate, with a cosine schedule.
+        batch_size: images per step (published: 128).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -61,7 +61,7 @@ class MutualInformation(Protector):
 
     @property
     def passes(self) -> float:
-        """Each round trains for an epoch and moves all noise."""
+        """Each round trains for an epoch and updates all noise."""
         return self.rounds * (1 + self.steps)
 
     def craft(
@@ -89,7 +89,7 @@ class MutualInformation(Protector):
 
 
 def alike(found: Tensor, labels: Tensor, temperature: float) -> PerExample:
-    """Return how little of each row's similarity, its own included, lies with rows of its label, nats.
+    """Return −log of the share of each row's similarity with rows of its own label, including itself, nats.
 
     Args:
         found: (n, features).

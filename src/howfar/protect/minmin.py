@@ -1,4 +1,4 @@
-"""Min-min rounds: a surrogate learns the protected images for an epoch, then all noise goes down its loss."""
+"""Min-min optimization: train a surrogate on the protected images for an epoch, then descend its loss in the noise."""
 
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -40,31 +40,30 @@ def alternate(
     device: torch.device,
     draft: Draft,
 ) -> Generator[Progress, None, None]:
-    """Change ``noise`` and ``model`` in place; yields after every round.
+    """Optimize ``noise`` and ``model`` in place; yields after every round.
 
-    A round is an epoch of SGD (momentum 0.9, learning rate along a cosine) on x + δ, then signed
-    steps of δ down ``move`` against the eval-mode surrogate. Noise that several images share becomes the mean of what
-    each of them would like.
+    A round is an epoch of SGD (momentum 0.9, cosine schedule) on x + δ, then signed steps of δ down the loss ``move``
+    of the eval-mode surrogate. Noise shared by several images is the mean of their individual updates.
 
     Args:
         data: clean images.
-        task: whose targets the losses get.
+        task: provides the targets of the losses.
         model: the surrogate.
-        noise: (rows, channels, height, width), in units of [0, 1].
-        rows: which noise each image has, (n,).
-        rounds: how many.
-        learn: what the surrogate minimises.
-        move: what the noise minimises.
+        noise: (rows, channels, height, width), for images in [0, 1].
+        rows: index of the noise of each image, (n,).
+        rounds: number of rounds.
+        learn: loss of the surrogate.
+        move: loss of the noise.
         eps: L∞ radius.
-        steps: signed steps a round.
-        step_size: of each, or of each in every round.
-        batch_size: images a step, at most.
-        lr: learning rate at the start.
-        weight_decay: L2 penalty.
-        clip: largest norm of the surrogate's gradients.
-        generator: of the batches; the losses may draw from it too.
-        device: where the surrogate is.
-        draft: keeps every round.
+        steps: signed steps per round.
+        step_size: of a step, or one per round.
+        batch_size: maximum number of images per step.
+        lr: initial learning rate.
+        weight_decay: of the surrogate.
+        clip: gradient clipping norm of the surrogate.
+        generator: of the batches; the losses may draw from it, too.
+        device: of the surrogate.
+        draft: keeps the state of every round.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
     done = draft.enter("rounds", noise=noise, model=model, optimizer=optimizer, generator=generator)
@@ -98,7 +97,7 @@ def _moved(move: Move, target: Targets, clean: Images, protected: Images) -> Per
 
 
 def share(noise: Tensor, rows: Tensor, moved: Tensor, eps: float) -> None:
-    """Set every row's noise to the mean of what its images would like, in place."""
+    """Set every row's noise to the mean of its images' updates, in place."""
     if len(rows.unique()) == len(rows):
         noise[rows] = moved
         return

@@ -1,4 +1,4 @@
-"""Unlearnable examples for several tasks at once."""
+"""Multi-task unlearnable examples."""
 
 import itertools
 from collections.abc import Generator, Sequence
@@ -29,29 +29,29 @@ VERSION = 1
 class MultiTaskUnlearnable(Protector):
     """Multi-task unlearnable examples, MTL-UE (Yu et al., ICML 2025, arXiv:2505.05279).
 
-    Error-minimizing: a generator makes the noise from the image and an embedding of its label for every task. In every
-    round it learns for an epoch to lower the loss of a surrogate of all tasks, which then learns some batches of
-    protected images.
-    Regularisers keep the embeddings of a task's classes apart (weight ``apart``) and those of different tasks
-    independent (``independent``), both by squared cosines.
+    Error-minimizing: a generator computes the noise from the image and an embedding of its label for every task. In
+    every round, the generator is trained for an epoch to minimize the loss of a multi-task surrogate, which is then
+    trained on some batches of protected images. Regularizers separate the embeddings of a task's classes (weight
+    ``apart``) and decorrelate those of different tasks (``independent``), both by squared cosines.
 
-    Differs from the released code: embeddings join the image at full resolution, so that maps of classes and of levels
-    serve as labels too; a fixed number of rounds. Without labels, ``embedding=0``, the generator is that of UnSeg (Sun
-    et al., NeurIPS 2024, arXiv:2410.09909) in small: it sees the image alone and lowers the loss of a dense task.
+    Differs from the released code: embeddings are concatenated with the image at full resolution, so that per-pixel
+    classes and levels can be labels as well; a fixed number of rounds. With ``embedding=0``, the generator gets the
+    image only and minimizes the loss of a dense task, like a small UnSeg (Sun et al., NeurIPS 2024, arXiv:2410.09909).
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         rounds: of generator and surrogate (published: at most 60).
-        train_steps: surrogate batches a round (published: 10).
-        embedding: numbers for a label; 0 shows the generator no label.
-        apart: weight of the regulariser within a task.
-        independent: weight of the regulariser between tasks.
-        levels: into how many a real target is cut.
+        train_steps: surrogate batches per round (published: 10).
+        embedding: dimension of a label's embedding; 0 uses no labels in the generator.
+        apart: weight of the regularizer within a task.
+        independent: weight of the regularizer between tasks.
+        levels: number of quantization levels of a real target.
         width: channels of the generator at full resolution.
         lr: of Adam on the generator.
-        surrogate: an entry of the models' table (published: resnet18).
-        surrogate_lr: of SGD on it (momentum 0.9, weight decay 5e-4, gradients clipped to norm 5).
-        batch_size: images a step.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
+        surrogate_lr: learning rate of the surrogate (SGD, momentum 0.9, weight decay 5e-4, gradients clipped to norm
+            5).
+        batch_size: images per step.
     """
 
     norm: ClassVar[str] = "L∞"
@@ -75,33 +75,33 @@ class MultiTaskUnlearnable(Protector):
 
     @property
     def passes(self) -> float:
-        """The generator's epoch, twice as dear as the surrogate's own would be."""
+        """An epoch of the generator costs twice as much as one of the surrogate."""
         return 2.0 * self.rounds
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the generator beside a surrogate, then let it make all noise."""
+        """Train generator and surrogate, then apply the generator."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
         codes: Sequence[Codes] = []
         if self.embedding:
-            codes = coded(data.answers(task.target), task.target, levels=self.levels, rng=rng)
+            codes = coded(data.targets_of(task.target), task.target, levels=self.levels, rng=rng)
         counts = [own.count for own in codes]
         maker = build(
-            lambda shape, _: Labelled(shape[0], counts, self.embedding, self.width, self.eps), data.shape, 1,
+            lambda shape, _: Labeled(shape[0], counts, self.embedding, self.width, self.eps), data.shape, 1,
             generator=generator,
         ).to(device)  # fmt: skip
-        yield from self._play(data, task, codes, maker, generator, device, draft)
+        yield from self._train(data, task, codes, maker, generator, device, draft)
         freeze(maker)
 
         @torch.no_grad()
         def noise_of(part: slice) -> Tensor:
-            noise: Tensor = maker(arrays.to_images(data.pixels[part], device), _told(codes, part, device))
+            noise: Tensor = maker(arrays.to_images(data.pixels[part], device), _labels(codes, part, device))
             return noise.cpu()
 
         return (yield from add_noise(data, noise_of, eps=self.eps, size=256))
 
-    def _play(
+    def _train(
         self, data: Data, task: Task, codes: Sequence[Codes], maker: nn.Module, generator: torch.Generator,
         device: torch.device, draft: Draft,
     ) -> Generator[Progress, None, None]:  # fmt: skip
@@ -117,10 +117,10 @@ class MultiTaskUnlearnable(Protector):
             total = 0.0
             for batch in shuffled(len(data), self.batch_size, generator):
                 images, target = load(data, task, batch, device)
-                protected = (images + maker(images, _told(codes, batch, device))).clamp(0, 1)
+                protected = (images + maker(images, _labels(codes, batch, device))).clamp(0, 1)
                 loss = task.loss(model(protected), target).mean()
                 leader.zero_grad(set_to_none=True)
-                (loss + self._regularised(maker)).backward()
+                (loss + self._regularized(maker)).backward()
                 leader.step()
                 total += float(loss.detach()) * len(batch)
             maker.eval()
@@ -128,28 +128,28 @@ class MultiTaskUnlearnable(Protector):
             for batch in itertools.islice(shuffled(len(data), self.batch_size, generator), self.train_steps):
                 images, target = load(data, task, batch, device)
                 with torch.no_grad():
-                    protected = (images + maker(images, _told(codes, batch, device))).clamp(0, 1)
+                    protected = (images + maker(images, _labels(codes, batch, device))).clamp(0, 1)
                 clipped_step(model, follower, task.loss(model(protected), target).mean())
             draft.keep(number, total / len(data))
             yield Progress(number, self.rounds, f"loss {total / len(data):.3f}")
 
-    def _regularised(self, maker: nn.Module) -> Tensor | float:
-        learned = [module.weight[:-1] for module in maker.modules() if isinstance(module, nn.Embedding)]
-        tables = [functional.normalize(weight, dim=1) for weight in learned]
-        within = [_alike(table @ table.T, len(table)) for table in tables if len(table) > 1]
+    def _regularized(self, maker: nn.Module) -> Tensor | float:
+        weights = [module.weight[:-1] for module in maker.modules() if isinstance(module, nn.Embedding)]
+        tables = [functional.normalize(weight, dim=1) for weight in weights]
+        within = [_mean_square(table @ table.T, len(table)) for table in tables if len(table) > 1]
         between = [(one @ other.T).square().mean() for one, other in itertools.combinations(tables, 2)]
         return sum((self.apart * part for part in within), 0.0) + sum(
             (self.independent * part for part in between), 0.0
         )
 
 
-class Labelled(nn.Module):
-    """A generator that sees the image and, at every pixel, an embedding of each of its labels.
+class Labeled(nn.Module):
+    """A generator with the image and per-pixel embeddings of its labels as input.
 
     Args:
         channels: of an image.
-        counts: of every target's values; one more means none.
-        embedding: numbers for a value.
+        counts: number of codes of every target; one more code marks missing values.
+        embedding: dimension of an embedding.
         width: channels at full resolution.
         eps: L∞ radius of the noise.
     """
@@ -160,20 +160,20 @@ class Labelled(nn.Module):
         self.net = NoiseNet(channels + embedding * len(counts), width, eps, channels)
 
     def forward(self, images: Images, codes: Sequence[Tensor]) -> Images:
-        """Return noise for each image from it and its codes, (n,) or (n, height, width) a target."""
+        """Return the noise of each image from its codes, (n,) or (n, height, width) per target."""
         planes = [images]
         for table, values in zip(self.tables, codes, strict=True):
-            told = table(values)
-            wide = told.movedim(-1, 1) if told.ndim > 2 else told[:, :, None, None]
+            embedded = table(values)
+            wide = embedded.movedim(-1, 1) if embedded.ndim > 2 else embedded[:, :, None, None]
             planes.append(wide.expand(-1, -1, *images.shape[2:]))
         noise: Tensor = self.net(torch.cat(planes, 1))
         return noise
 
 
-def _told(codes: Sequence[Codes], at: Tensor | slice, device: torch.device) -> list[Tensor]:
+def _labels(codes: Sequence[Codes], at: Tensor | slice, device: torch.device) -> list[Tensor]:
     return [own.values[at].to(device) for own in codes]
 
 
-def _alike(cosines: Tensor, count: int) -> Tensor:
-    """Return the mean square of those off the diagonal, which is 1."""
+def _mean_square(cosines: Tensor, count: int) -> Tensor:
+    """Return the mean square of the off-diagonal entries; the diagonal is 1."""
     return (cosines.square().sum() - count) / (count * (count - 1))

@@ -27,26 +27,26 @@ class NeuralTangent(Protector):
     """Neural tangent generalization attacks, NTGA (Yuan and Wu, ICML 2021, PMLR 139 yuan21b).
 
     An infinitely wide fully connected network with erf activations, trained by gradient descent for a time t, predicts
-    f = K_vt K_tt⁻¹ (I − exp(−t K_tt / nC)) Y for validation images, K its neural tangent kernel. Blocks of training
-    images move, inside the L∞ ball, to where the loss of these predictions is largest.
+    f = K_vt K_tt⁻¹ (I − exp(−t K_tt / nC)) Y for validation images, where K is its neural tangent kernel. Blocks of
+    training images ascend the loss of these predictions within the L∞ ball.
 
-    Differs from the released code: steps of projected gradient ascent that start where the last one ended (there each
-    step started from the clean images with the full radius, so that ten steps were one; ``one_step`` does so); no
-    image is left out of the last block; validation images come from the training set.
+    Differs from the released code: every step of projected gradient ascent continues from the previous one (there each
+    step started from the clean images with the full radius, so that ten steps equaled one; ``one_step`` reproduces
+    this); the last block includes all remaining images; validation images come from the training set.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
-        time: t, of the training (published: 1 to 512, 64 by default).
+        time: training time t (published: 1 to 512, 64 by default).
         layers: hidden layers of the network (published: 5).
         steps: signed steps (published: 10).
-        block: images that move together (published: 512).
-        validation: images whose loss is raised, drawn class-balanced (published: 10,000).
-        one_step: a single signed step of length eps, as the released code does in effect.
+        block: images per block (published: 512).
+        validation: number of images whose loss is maximized, class-balanced (published: 10,000).
+        one_step: take a single signed step of length eps, the effective behavior of the released code.
     """
 
     norm: ClassVar[str] = "L∞"
     needs_labels: ClassVar[bool] = True
-    cost: ClassVar[str] = "steps kernels of block × (block + validation) images a block"
+    cost: ClassVar[str] = "steps kernels of block × (block + validation) images per block"
     published: ClassVar[Settings] = {"block": 512, "validation": 10000}
 
     eps: Eps = 8 / 255
@@ -59,19 +59,19 @@ class NeuralTangent(Protector):
 
     @property
     def passes(self) -> float:
-        """Kernels, not networks: about as much as a pass of a small one each."""
+        """A kernel costs about as much as a pass of a small network."""
         return float(self.steps)
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Move one block after the other, in float64: on the CPU where the device has none."""
+        """Perturb one block after the other, in float64; on the CPU if the device has no float64."""
         device = device if arrays.has_float64(device) else torch.device("cpu")
         labels = labels_of(data, task)
         count = max(min(self.validation, len(data)), len(labels.unique()))
-        seen = balanced(data, count, seed=arrays.draw_seed(generator) % 2**31, target=task.target)
-        judges = arrays.to_images(seen.pixels, device).flatten(1).double()
-        answers = seen.targets[task.target].to(device)
+        held = balanced(data, count, seed=arrays.draw_seed(generator) % 2**31, target=task.target)
+        validation = arrays.to_images(held.pixels, device).flatten(1).double()
+        targets = held.targets[task.target].to(device)
         order = torch.randperm(len(data), generator=generator)
         pixels = arrays.empty_pixels(data.pixels.shape)
         blocks = list(order.tensor_split(max(math.ceil(len(data) / self.block), 1)))
@@ -79,31 +79,31 @@ class NeuralTangent(Protector):
             batch = blocks[number]
             images = arrays.to_images(data.pixels[batch], device)
             wanted = functional.one_hot(labels[batch], task.outputs).to(device)
-            noise = self._ascend(images, wanted.double(), judges, answers)
+            noise = self._ascend(images, wanted.double(), validation, targets)
             pixels[batch] = pgd.add_rounded(data.pixels[batch], noise.cpu(), eps=self.eps)
             draft.keep(number + 1)
             yield Progress(number + 1, len(blocks))
         return data.with_pixels(pixels)
 
-    def _ascend(self, images: Images, wanted: Tensor, judges: Tensor, answers: Tensor) -> Images:
+    def _ascend(self, images: Images, wanted: Tensor, validation: Tensor, targets: Tensor) -> Images:
         noise = torch.zeros_like(images)
         step_size = self.eps if self.one_step else 2 * self.eps / self.steps
         for _ in range(1 if self.one_step else self.steps):
             moved = (images + noise).requires_grad_()
-            predicted = self._predict(moved.flatten(1).double(), wanted, judges)
-            loss = functional.cross_entropy(predicted, answers)
+            predicted = self._predict(moved.flatten(1).double(), wanted, validation)
+            loss = functional.cross_entropy(predicted, targets)
             (gradient,) = torch.autograd.grad(-loss, moved)
             noise = pgd.project(pgd.signed_step(noise, gradient, step_size=step_size), images, eps=self.eps)
         return noise
 
-    def _predict(self, train: Tensor, wanted: Tensor, judges: Tensor) -> Tensor:
-        """Return the mean prediction of the trained networks for the judges, (judges, classes)."""
+    def _predict(self, train: Tensor, wanted: Tensor, validation: Tensor) -> Tensor:
+        """Return the mean prediction of trained networks for validation images, (validation, classes)."""
         own = tangent_kernel(train, train, self.layers)
-        across = tangent_kernel(judges, train, self.layers)
+        across = tangent_kernel(validation, train, self.layers)
         ridge = RIDGE * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype, device=own.device)
-        forgotten = torch.matrix_exp(-self.time / wanted.numel() * own)
-        learned: Tensor = across @ torch.linalg.solve(own + ridge, wanted - forgotten @ wanted)
-        return learned
+        decay = torch.matrix_exp(-self.time / wanted.numel() * own)
+        mean: Tensor = across @ torch.linalg.solve(own + ridge, wanted - decay @ wanted)
+        return mean
 
 
 def tangent_kernel(first: Tensor, second: Tensor, layers: int) -> Tensor:

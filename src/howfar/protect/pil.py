@@ -26,8 +26,8 @@ VERSION = 2
 class PerturbationInducedLinearization(Protector):
     """Perturbation-induced linearization, PIL (authors' release jinlinll/pil, ICLR 2026).
 
-    The surrogate is linear: two matrices without biases, g(x) = W₂ W₁ x, trained on the clean images. Noise n makes
-    g see the class in the noise alone and nothing in what is left of the image:
+    The surrogate is linear: two matrices without biases, g(x) = W₂ W₁ x, trained on the clean images. The noise n alone
+    encodes the class for g, and the rest of the image carries no information for it:
     min over ‖n‖∞ ≤ eps of (1 − blind)·CE(g(n), y) + blind·KL(uniform ‖ softmax g(x − n)); the protected image is x − n.
 
     Attributes:
@@ -50,13 +50,13 @@ class PerturbationInducedLinearization(Protector):
 
     @property
     def passes(self) -> float:
-        """Next to nothing: the model is linear."""
+        """Very cheap: the model is linear."""
         return 0.1
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the linear model, then make its noise."""
+        """Train the linear model, then craft the noise."""
         labels_of(data, task)
         model = build(_two_matrices, data.shape, task.outputs, generator=generator).to(device)
         seed = arrays.draw_seed(generator)
@@ -69,9 +69,9 @@ class PerturbationInducedLinearization(Protector):
             noise = torch.empty(images.shape).uniform_(-self.eps, self.eps, generator=generator).to(images)
             for _ in range(self.steps):  # as released, x − n may leave [0, 1] until the end
                 noise.requires_grad_()
-                seen = functional.cross_entropy(model(noise), target, reduction="sum")
-                left = -functional.log_softmax(model(images - noise), 1).mean(1).sum()  # KL from uniform + a constant
-                (slope,) = torch.autograd.grad((1 - self.blind) * seen + self.blind * left, noise)
+                encoded = functional.cross_entropy(model(noise), target, reduction="sum")
+                rest = -functional.log_softmax(model(images - noise), 1).mean(1).sum()  # KL from uniform + a constant
+                (slope,) = torch.autograd.grad((1 - self.blind) * encoded + self.blind * rest, noise)
                 noise = pgd.signed_step(noise.detach(), slope, step_size=self.step_size or self.eps / 10)
                 noise.clamp_(-self.eps, self.eps)
             return -noise

@@ -1,4 +1,4 @@
-"""What every protector is, and the two helpers they share."""
+"""The base class of all protectors, and helpers that they share."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,12 +20,12 @@ from howfar.tasks import Task
 
 @dataclass(frozen=True)
 class Progress:
-    """How far some long work is: the work is a generator, and this is what it yields.
+    """Progress of a long computation, as yielded by its generator.
 
     Attributes:
-        done: steps behind us.
-        total: steps at most.
-        note: what a person would like to read, e.g. ``"error 0.04"``.
+        done: finished steps.
+        total: maximum number of steps.
+        note: text for progress displays, e.g. ``"error 0.04"``.
     """
 
     done: int
@@ -42,14 +42,14 @@ class Protector(ABC):
     """Turns training images into unlearnable examples; the fields are the hyper-parameters.
 
     Attributes:
-        norm: what bounds the change.
-        needs_labels: whether it must know the target of every image.
-        cost: what it takes, in words, for the table of methods.
-        sources: what its source task may ask for: one of the ``classes`` an image, ``maps`` of them as well, or
-            ``any`` target with a loss.
+        norm: norm that bounds the perturbation.
+        needs_labels: whether it needs the target of every image.
+        cost: computational cost in words, for the table of methods.
+        sources: supported targets of the source task: ``classes`` of images, ``maps`` of classes as well, or ``any``
+            target with a loss.
         published: settings of the paper where the defaults are smaller; ``name[paper]`` takes them.
-        share: of the images that are protected, chosen by seed and id; the rest stay clean, and noise is crafted
-            without them. A larger share holds every image of a smaller one.
+        share: share of the images that are protected, chosen by seed and id; the rest stay clean, and noise is crafted
+            without them. A larger share includes every image of a smaller one.
     """
 
     norm: ClassVar[str]
@@ -61,29 +61,29 @@ class Protector(ABC):
     share: Annotated[Number, Field(ge=0, le=1)] = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` for a hyper-parameter that makes no sense."""
+        """Raise ``UsageError`` for an invalid hyper-parameter."""
         check(self)
 
     @property
     def uses_labels(self) -> bool:
-        """Whether it needs labels as it is set: what is shared by a class always does."""
+        """Whether it needs labels with these settings: class-wise noise always does."""
         return self.needs_labels or getattr(self, "granularity", "sample") == "class"
 
     def takes(self, target: Any) -> bool:
         """Return whether it can be crafted against this target."""
         if not self.uses_labels:
             return True
-        whole = isinstance(target, Tensor) and not target.is_floating_point()
-        if whole and target.ndim == 1:
+        is_integer = isinstance(target, Tensor) and not target.is_floating_point()
+        if is_integer and target.ndim == 1:
             return True
         if getattr(self, "granularity", "") == "class" and self.sources == "any":
             return False
-        return self.sources == "any" or (self.sources == "maps" and whole and target.ndim == 3)
+        return self.sources == "any" or (self.sources == "maps" and is_integer and target.ndim == 3)
 
     @property
     @abstractmethod
     def passes(self) -> float:
-        """Passes with gradients over the set, at most: the cost, before anything has run."""
+        """Upper bound of the forward-backward passes over the set, to estimate the cost in advance."""
 
     @abstractmethod
     def craft(
@@ -94,9 +94,9 @@ class Protector(ABC):
         Args:
             data: clean images.
             task: the source task.
-            generator: all randomness comes from here.
-            device: where a surrogate is trained.
-            draft: where long work keeps its state, if it likes to be resumed.
+            generator: the only source of randomness.
+            device: of surrogates.
+            draft: keeps the state of long computations, so that they can be resumed.
         """
 
     @final
@@ -113,21 +113,21 @@ class Protector(ABC):
 
         Args:
             data: clean images.
-            task: the source task, which the protection is crafted against.
-            generator: all randomness comes from here: same seed, same bytes.
-            device: where a surrogate is trained.
-            draft: keeps the state of long work, so that it can be resumed after a kill.
+            task: the source task that the protection is crafted against.
+            generator: the only source of randomness: same seed, same bytes.
+            device: of surrogates.
+            draft: keeps the state of long computations, so that they can be resumed.
         """
         order = data.ids.argsort()
         chosen = order[self._chosen(data.ids[order], generator.initial_seed())]
         if not len(chosen):
             return data
-        as_it_is = torch.equal(chosen, torch.arange(len(data)))  # then no copy is needed
+        unchanged = torch.equal(chosen, torch.arange(len(data)))  # then no copy is needed
         protected = yield from self.craft(
-            data if as_it_is else data.take(chosen), task,
+            data if unchanged else data.take(chosen), task,
             generator=generator, device=torch.device(device), draft=draft or Draft(),
         )  # fmt: skip
-        if as_it_is:
+        if unchanged:
             return protected
         if len(chosen) == len(data):
             return protected.take(order.argsort())
@@ -136,7 +136,7 @@ class Protector(ABC):
         return data.with_pixels(pixels)
 
     def _chosen(self, ids: arrays.Ids, seed: int) -> Tensor:
-        """Return the places of the protected images among sorted ``ids``, ascending."""
+        """Return the indices of the protected images in sorted ``ids``, ascending."""
         if self.share == 1:
             return torch.arange(len(ids))
         draws = torch.tensor([arrays.rng_of(seed, key).random() for key in ids.tolist()])
@@ -152,20 +152,20 @@ class Protector(ABC):
         device: str | torch.device = "cpu",
         draft: Draft | None = None,
     ) -> Data:
-        """Return protected ``data``: same ids and targets, other pixels. Arguments as in ``progress``."""
+        """Return the protected data, with the same ids and targets. Arguments as in ``progress``."""
         work = self.progress(data, task, generator=generator, device=device, draft=draft)
         protected: Data = arrays.finished(work)
         return protected
 
 
 def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1.0, size: int = 2048) -> Crafting:
-    """Add noise to ``data`` piece by piece, so that memory stays bounded.
+    """Add noise to ``data`` in chunks, so that memory stays bounded.
 
     Args:
         data: clean images.
-        noise_of: noise of these images, in units of [0, 1].
+        noise_of: returns the noise of a slice of the images, for images in [0, 1].
         eps: L∞ radius that holds after rounding.
-        size: images of 32×32 in a piece, and fewer of larger ones; changes nothing in the result.
+        size: images of 32×32 per chunk, fewer if they are larger; does not affect the result.
     """
     size = max(size * 32**2 // math.prod(data.shape[1:]), 1)
     pixels = arrays.empty_pixels(data.pixels.shape)
@@ -176,22 +176,22 @@ def add_noise(data: Data, noise_of: Callable[[slice], Tensor], *, eps: float = 1
 
 
 def patterned(patterns: Tensor, labels: Tensor) -> Tensor:
-    """Return every image's noise from the patterns of its class, or of the class of each of its pixels.
+    """Return the noise of every image from the pattern of its class, or of the class of each pixel.
 
     Args:
         patterns: (classes, channels, height, width).
-        labels: (n,), or (n, height, width) with 255 where there is none, which gets no noise.
+        labels: (n,), or (n, height, width) with 255 for no class and no noise.
     """
     if labels.ndim == 1:
         return patterns[labels]
     places = torch.arange(patterns[0, 0].numel()).view(patterns.shape[2:])
     classes = torch.where(labels == arrays.VOID, len(patterns), labels.long())
     with_none = torch.cat([patterns, torch.zeros_like(patterns[:1])]).transpose(0, 1).flatten(1)
-    return looked_up(with_none, classes * places.numel() + places)
+    return lookup(with_none, classes * places.numel() + places)
 
 
-def looked_up(table: Tensor, index: Tensor) -> Tensor:
-    """Return the entries of every channel, (n, channels, height, width)."""
+def lookup(table: Tensor, index: Tensor) -> Tensor:
+    """Return the entries of a table (channels, entries) at an index, (n, channels, height, width)."""
     return torch.stack([channel.take(index) for channel in table], 1)
 
 
@@ -206,7 +206,7 @@ def classes_of(data: Data, task: Task) -> Tensor:
     Raises:
         UsageError: if the source task has neither.
     """
-    labels = data.answers(task.target)
+    labels = data.targets_of(task.target)
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim not in (1, 3):
         raise UsageError(f"'{task.target}' has no classes of images or pixels. Choose another source task.")
     return labels
@@ -218,7 +218,9 @@ def labels_of(data: Data, task: Task) -> Tensor:
     Raises:
         UsageError: if the source task has no classes.
     """
-    labels = data.answers(task.target)
+    labels = data.targets_of(task.target)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
-        raise UsageError(f"class-wise protection needs classes, and target '{task.target}' has none. Choose another.")
+        raise UsageError(
+            f"this protection needs classes, but target '{task.target}' has none. Choose another source task."
+        )
     return labels

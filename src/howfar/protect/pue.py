@@ -20,31 +20,31 @@ from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
 VERSION = 1
-SWITCH = 0.5  # accuracy of the surrogate above which its weights are disturbed
+SWITCH = 0.5  # accuracy of the surrogate above which its weights are perturbed
 
 
 @dataclass(frozen=True)
 class ProvablyUnlearnable(Protector):
     """Provably unlearnable examples, PUE (Wang et al., NDSS 2025, arXiv:2405.03316).
 
-    Class-wise error-minimizing noise (see ``em``) against a surrogate whose weights are disturbed at random: every
-    noise step goes down the loss averaged over several levels of Gaussian weight noise (relative to the norm of each
-    weight) and draws. The noise then holds for all learners near the surrogate, which is what the certificate counts.
+    Class-wise error-minimizing noise (see ``em``) against a surrogate with randomly perturbed weights: every noise step
+    descends the loss averaged over several levels of Gaussian weight noise (relative to the norm of each weight) and
+    several draws. The noise is then effective for all learners near the surrogate, which the certificate requires.
 
-    Differs from the released code: gradients of one step do not leak into the next level; rounds are capped.
+    Differs from the released code: gradients do not accumulate across noise levels; the number of rounds is limited.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
-        noise_levels: how many levels of weight noise, evenly from 0 to ``weight_noise`` (published: 6).
-        weight_noise: the largest (published: 0.25).
+        noise_levels: number of levels of weight noise, evenly spaced from 0 to ``weight_noise`` (published: 6).
+        weight_noise: the largest level (published: 0.25).
         draws: of weights at each level (published: 100).
-        train_steps: surrogate batches a round (published: 20).
+        train_steps: surrogate batches per round (published: 20).
         step_size: of a signed step; 0 takes eps/10.
         stop_error: error of the surrogate on x + δ at which to stop (published: 0.1).
-        rounds: at most so many.
-        batch_size: images a step.
-        lr: of the surrogate.
-        surrogate: an entry of the models' table (published: resnet18).
+        rounds: maximum number of rounds.
+        batch_size: images per step.
+        lr: learning rate of the surrogate.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -66,13 +66,13 @@ class ProvablyUnlearnable(Protector):
 
     @property
     def passes(self) -> float:
-        """Every round walks the set once for every level and draw."""
+        """Every round passes over the set once for every level and draw."""
         return self.rounds * self.noise_levels * self.draws
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Alternate between surrogate and noise until the surrogate has learned the noise."""
+        """Alternate between surrogate and noise until the surrogate's error is low."""
         labels = labels_of(data, task)
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         noise = torch.zeros(int(labels.max()) + 1, *data.shape)
@@ -107,8 +107,8 @@ class ProvablyUnlearnable(Protector):
                 step = pgd.signed_step(start, gradient, step_size=self.step_size or self.eps / 10)
                 share(noise, labels[batch], pgd.project(step, images, eps=self.eps).cpu(), self.eps)
                 with torch.no_grad():
-                    seen = model((images + noise[labels[batch]].to(device)).clamp(0, 1))
-                    wrong += len(batch) - float(task.quality(seen, target).sum())
+                    output = model((images + noise[labels[batch]].to(device)).clamp(0, 1))
+                    wrong += len(batch) - float(task.quality(output, target).sum())
             error.fill_(wrong / len(data))
             draft.keep(number, float(error))
             yield Progress(number, self.rounds, f"error {float(error):.3f}")
@@ -117,20 +117,20 @@ class ProvablyUnlearnable(Protector):
         self, model: nn.Module, task: Task, images: Tensor, start: Tensor, target: Tensor,
         generator: torch.Generator, *, smooth: bool,
     ) -> Tensor:  # fmt: skip
-        """Return the gradient of the loss for the noise, averaged over disturbed surrogates."""
+        """Return the gradient of the loss with respect to the noise, averaged over perturbed surrogates."""
         noise = start.detach().requires_grad_()
         total = torch.zeros_like(start)
         levels = torch.linspace(0, self.weight_noise, self.noise_levels).tolist() if smooth else [0.0]
         for level, _ in itertools.product(levels, range(self.draws if smooth else 1)):
-            near = _disturbed(model, level, generator) if level else model
+            near = _perturbed(model, level, generator) if level else model
             (gradient,) = torch.autograd.grad(task.loss(near(images + noise), target).sum(), noise)
             total += gradient
         return total
 
 
 @torch.no_grad()
-def _disturbed(model: nn.Module, level: float, generator: torch.Generator) -> nn.Module:
-    """Return a copy whose weights have Gaussian noise of a given share of their norm."""
+def _perturbed(model: nn.Module, level: float, generator: torch.Generator) -> nn.Module:
+    """Return a copy with Gaussian weight noise, ``level`` relative to the norm of each weight."""
     near = copy.deepcopy(model)
     for weight in near.parameters():
         drawn = torch.randn(weight.shape, generator=generator).to(weight)

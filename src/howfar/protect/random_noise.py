@@ -1,4 +1,4 @@
-"""Uniform random noise: the baseline that every claim about protection needs beside it."""
+"""Uniform random noise, the baseline for every claim about protection."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -21,11 +21,11 @@ VERSION = 1
 class RandomNoise(Protector):
     """Uniform random noise, per image or per class (baseline of Huang et al., ICLR 2021, arXiv:2101.04898).
 
-    δ ~ U(−eps, eps) for every pixel. Class-wise, all images of a class share one δ, which is itself a shortcut.
-    Against a map of classes, every pixel has the δ of its class.
+    δ ~ U(−eps, eps) for every pixel. Class-wise, all images of a class share one δ, which is itself a shortcut. With
+    per-pixel classes, every pixel takes the δ of its class.
 
     Attributes:
-        granularity: ``sample`` for fresh noise per image, ``class`` for one noise per label, which needs labels.
+        granularity: ``sample`` for one noise per image, ``class`` for one per class, which needs labels.
         eps: L∞ radius, images in [0, 1].
     """
 
@@ -39,13 +39,13 @@ class RandomNoise(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Draw each image's noise from its id, or each class's from its number."""
+        """Draw noise per image id or per class."""
         seed = arrays.draw_seed(generator)
 
         def draw(key: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Carriers that error-minimizing rounds have fitted to a network."""
+"""Carriers refined by error-minimizing rounds."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -21,13 +21,13 @@ VERSION = 1
 class RefinedCarriers(TargetCarriers):
     """Carriers of targets, refined by error-minimizing rounds (howfar, 2026).
 
-    ``carriers`` are where the noise starts from; then ``em`` goes on from there, against a surrogate that learns the
-    source task, or several of them at once.
+    The noise is initialized with ``carriers`` and refined by ``em`` against a surrogate of the source task, or of
+    several tasks.
 
     Attributes:
-        rounds: at most so many.
+        rounds: maximum number of rounds.
         step_size: of a signed step; 0 takes eps/10.
-        surrogate: an entry of the models' table.
+        surrogate: an entry of ``MODELS``.
     """
 
     cost: ClassVar[str] = "rounds × 20 passes with gradients over the set"
@@ -38,13 +38,13 @@ class RefinedCarriers(TargetCarriers):
 
     @property
     def passes(self) -> float:
-        """Every round walks the set once for each signed step."""
+        """Every round passes over the set once per signed step."""
         return self.rounds * PUBLISHED_STEPS["sample"]
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Let every pixel carry its pattern, then refine."""
+        """Add the patterns, then refine them."""
         start = yield from super().craft(data, task, generator=generator, device=device, draft=draft)
         noise = (start.pixels.float() - data.pixels.float()) / 255
         method = ErrorMinimizing(

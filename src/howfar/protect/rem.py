@@ -24,10 +24,10 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Robust(Protector):
-    """Error-minimizing noise for adversarially trained learners: what REM and SEM share.
+    """Error-minimizing noise against adversarial training: base class of REM and SEM.
 
-    In every iteration a batch gets fresh noise, rounded to 8 bits as released; then the surrogate takes an adversarial
-    training step on it. At the end the noise of all images is made anew against the final surrogate.
+    In every iteration, new noise is crafted for a batch and rounded to 8 bits as released; then the surrogate takes an
+    adversarial training step on it. Finally, the noise of all images is crafted against the trained surrogate.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -35,13 +35,13 @@ class Robust(Protector):
         iterations: batches of the surrogate (published: 5,000).
         steps: signed steps of δ (published: 10).
         step_size: of such a step; 0 takes 2·eps/steps (published: 1.6/255 at 8/255).
-        transforms: random transforms a step over which gradients are averaged (published: 5).
+        transforms: random transforms per step over which gradients are averaged (published: 5).
         inner_steps: signed steps of σ, each of 2·robust/inner_steps (published: 10 of 0.8/255).
         crop: largest shift in pixels (published: 4).
-        flip: mirror at random too, as published; not for images such as digits.
-        lr: of the surrogate, divided by ten after each 2/5 of the iterations.
-        batch_size: images an iteration (published: 128).
-        surrogate: an entry of the models' table (published: resnet18).
+        flip: random mirroring as well, as published; disable it for images such as digits.
+        lr: learning rate of the surrogate, divided by ten after every 2/5 of the iterations.
+        batch_size: images per iteration (published: 128).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -65,32 +65,32 @@ class Robust(Protector):
 
     @property
     def passes(self) -> float:
-        """As if the iterations were 10 passes over the set; more on a smaller one."""
+        """Assumes that the iterations are 10 passes over the set; on smaller sets they are more."""
         return 11 * self.steps * self.transforms * (1 + self.inner_passes)
 
     @property
     @abstractmethod
     def inner_passes(self) -> int:
-        """Passes with gradients that σ takes."""
+        """Forward-backward passes for σ."""
 
     @abstractmethod
-    def disturbed(
+    def perturbed(
         self, task: Task, model: nn.Module, images: Images, target: Targets, generator: torch.Generator
     ) -> Images:
-        """Return images + σ as the noise is to withstand."""
+        """Return images + σ, the perturbation that the noise must withstand."""
 
     @final
     def worst(
         self, task: Task, model: nn.Module, images: Images, target: Targets, generator: torch.Generator
     ) -> Images:
-        """Return images + σ with the largest loss that PGD finds."""
+        """Return images + σ with the largest loss found by PGD."""
         return pgd.attack(
-            images, lambda x: task.loss(model(x), target), eps=self.reach, step_size=2 * self.reach / self.inner_steps,
-            steps=self.inner_steps, generator=generator,
+            images, lambda x: task.loss(model(x), target), eps=self.radius, step_size=2 * self.radius /
+            self.inner_steps, steps=self.inner_steps, generator=generator,
         )  # fmt: skip
 
     @property
-    def reach(self) -> float:
+    def radius(self) -> float:
         """Radius of σ."""
         return self.robust or self.eps / 2
 
@@ -98,7 +98,7 @@ class Robust(Protector):
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the robust surrogate, then make all noise against it."""
+        """Train the robust surrogate, then craft the noise."""
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
 
         def make(images: Images, target: Targets, part: slice) -> Images:
@@ -119,23 +119,23 @@ class RobustErrorMinimizing(Robust):
     """Robust error-minimizing noise, REM (Fu et al., ICLR 2022, arXiv:2203.14533).
 
     min over θ of the mean of min over ‖δ‖∞ ≤ eps of E over t of max over ‖σ‖∞ ≤ robust of loss(f_θ(t(x + δ) + σ), y):
-    noise that minimises the loss even after adversarial training and random transforms t (shift and flip).
+    noise that minimizes the loss under adversarial perturbations and random transforms t (shift and flip).
 
-    Differs from the released code: no image is left out of the last pass (a dropped last batch left 80 of 50,000
-    stale); all randomness is seeded; images stay in [0, 1].
+    Differs from the released code: the last pass includes all images (a dropped last batch left 80 of 50,000 with old
+    noise); all randomness is seeded; images stay in [0, 1].
     """
 
     cost: ClassVar[str] = "11 × steps × transforms × (1 + inner steps) passes with gradients over the set"
 
     @property
     def inner_passes(self) -> int:
-        """Every step of PGD is a pass."""
+        """One pass per step of PGD."""
         return self.inner_steps
 
-    def disturbed(
+    def perturbed(
         self, task: Task, model: nn.Module, images: Images, target: Targets, generator: torch.Generator
     ) -> Images:
-        """Return the worst that PGD finds."""
+        """Return the worst case found by PGD."""
         return self.worst(task, model, images, target, generator)
 
 
@@ -143,7 +143,7 @@ def _learn(
     method: Robust, data: Data, task: Task, model: nn.Module, make: Batch,
     generator: torch.Generator, device: torch.device, draft: Draft,
 ) -> Generator[Progress, None, None]:  # fmt: skip
-    """Train the surrogate adversarially on images with fresh noise."""
+    """Train the surrogate adversarially on images with newly crafted noise."""
     optimizer = torch.optim.SGD(model.parameters(), lr=method.lr, momentum=0.9, weight_decay=5e-4)
     size, seed = min(method.batch_size, len(data)), generator.initial_seed()
     for number in range(draft.enter("learn", model=model, optimizer=optimizer, generator=generator), method.iterations):
@@ -155,10 +155,10 @@ def _learn(
         model.eval()
         noise = make(images, target, slice(0))
         rounded = pgd.add_rounded(data.pixels[batch], noise.detach().cpu(), eps=method.eps)
-        seen = crop_flip(
+        augmented = crop_flip(
             arrays.to_images(rounded, device), crop=method.crop, flip=method.flip, generator=generator
         )  # fmt: skip
-        hard = method.worst(task, model, seen, target, generator)
+        hard = method.worst(task, model, augmented, target, generator)
         model.train()
         loss = task.loss(model(hard), target).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -177,9 +177,9 @@ def _noise(
     def loss(x: Images) -> PerExample:
         total = x.new_zeros(len(x))
         for _ in range(method.transforms):
-            seen = crop_flip(x, crop=method.crop, flip=method.flip, generator=generator)
-            sigma = method.disturbed(task, model, seen.detach(), target, generator) - seen.detach()
-            total = total + task.loss(model(seen + sigma), target)
+            augmented = crop_flip(x, crop=method.crop, flip=method.flip, generator=generator)
+            sigma = method.perturbed(task, model, augmented.detach(), target, generator) - augmented.detach()
+            total = total + task.loss(model(augmented + sigma), target)
         return total
 
     start = torch.empty(images.shape).uniform_(-method.eps, method.eps, generator=generator).to(images)

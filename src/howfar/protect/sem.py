@@ -17,20 +17,20 @@ VERSION = 2
 class StableErrorMinimizing(Robust):
     """Stable error-minimizing noise, SEM (Liu et al., AAAI 2024, arXiv:2311.13091).
 
-    As ``rem``, but where noise is made σ is one uniform draw from its ball instead of the worst point: noise that
-    withstands any disturbance rather than one adversary's. The surrogate is still trained adversarially.
+    As ``rem``, but noise is crafted with a uniform draw of σ from its ball instead of the worst case, so that it
+    withstands random perturbations in general. The surrogate is still trained adversarially.
     """
 
     cost: ClassVar[str] = "11 × steps × transforms passes with gradients over the set"
 
     @property
     def inner_passes(self) -> int:
-        """A draw costs nothing."""
+        """A random draw needs no pass."""
         return 0
 
-    def disturbed(
+    def perturbed(
         self, task: Task, model: nn.Module, images: Images, target: Targets, generator: torch.Generator
     ) -> Images:
         """Return a uniform draw around the images."""
-        drawn = torch.empty(images.shape).uniform_(-self.reach, self.reach, generator=generator)
+        drawn = torch.empty(images.shape).uniform_(-self.radius, self.radius, generator=generator)
         return (images + drawn.to(images)).clamp(0, 1)

@@ -27,21 +27,21 @@ VERSION = 1
 class SelfEnsemble(Protector):
     """Self-ensemble protection, SEP (Chen et al., ICLR 2023, arXiv:2211.12005).
 
-    One surrogate is trained on clean images and kept at several equally spaced moments. Noise goes down the mean, over
-    these checkpoints, of the loss towards another class, y + K/2 mod K (``plain``), or of the squared distance of an
+    One surrogate is trained on clean images and saved at several equally spaced checkpoints. Noise descends the mean
+    over checkpoints of the loss toward another class, y + K/2 mod K (``plain``), or of the squared distance of an
     image's features to the mean features of that class (``features``, the paper's feature alignment).
 
-    Differs from the released code: checkpoints stay in memory; rounds instead of truncating; no reduction of variance
-    in the aligned form (its inner loop used the last checkpoint's features in place of the one it had drawn).
+    Differs from the released code: checkpoints stay in memory; rounds instead of truncating; no variance reduction with
+    ``features`` (its inner loop used the features of the last checkpoint instead of the drawn one).
 
     Attributes:
         mode: ``plain`` or ``features``.
         eps: L∞ radius, images in [0, 1] (published: 2/255 and 8/255).
         steps: signed steps (published: 30).
         step_size: of a signed step; 0 takes eps/2 at 2/255 and less at larger radii (15·eps/steps, published 1/255).
-        checkpoints: how many moments are kept (published: 30).
+        checkpoints: number of checkpoints (published: 30).
         epochs: of the surrogate (published: 120).
-        surrogate: an entry of the models' table (published: resnet18).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -61,13 +61,13 @@ class SelfEnsemble(Protector):
 
     @property
     def passes(self) -> float:
-        """Every step sees every checkpoint."""
+        """Every step passes through every checkpoint."""
         return self.epochs + self.checkpoints * self.steps
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Train the surrogate, keep its checkpoints, attack all of them at once."""
+        """Train the surrogate, keep its checkpoints, attack all of them jointly."""
         labels = labels_of(data, task)
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         moments = nn.ModuleList([copy.deepcopy(model) for _ in range(min(self.checkpoints, self.epochs))])
@@ -104,7 +104,7 @@ class SelfEnsemble(Protector):
     def _keep(
         self, model: nn.Module, moments: nn.ModuleList, data: Data, task: Task, seed: int
     ) -> Generator[Progress, None, None]:
-        """Train, and copy the weights at equally spaced epochs, the last one included."""
+        """Train, and copy the weights at equally spaced epochs, including the last one."""
         count = len(moments)
         wanted = {round((index + 1) * self.epochs / count): index for index in range(count)}
         for epoch in train(model, task, data, Recipe(epochs=self.epochs), seed=seed):

@@ -1,4 +1,4 @@
-"""Stripes that say what every pixel belongs to: carriers that a network reads wherever an image begins."""
+"""Stripes that encode the class of every pixel, robust to shifts and mirroring."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -16,28 +16,27 @@ from howfar.errors import UsageError
 from howfar.protect.carriers import spots_of
 from howfar.protect.codes import Codes, coded
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, looked_up
+from howfar.protect.protector import Crafting, Protector, add_noise, lookup
 from howfar.spec import Eps
 from howfar.tasks import Task
 
 VERSION = 1
 Patterns = NDArray[np.float32]  # of ±1, (count, channels, side, side)
-# What a channel can show on 2×2 pixels with as many +1 as −1: rows, columns, a board; and their negatives.
+# All balanced patterns of ±1 on 2×2 pixels: rows, columns, checkerboard, and their negatives.
 ROWS, COLUMNS, BOARD = [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]
 PLANES = np.array([[plane, np.negative(plane)] for plane in (ROWS, COLUMNS, BOARD)], np.float32).reshape(6, 2, 2)
-LARGEST = 8  # pixels of a cell
+LARGEST = 8  # largest cell size in pixels
 
 
 @dataclass(frozen=True)
 class Stripes(Protector):
     """Stripes that carry a target (howfar, 2026).
 
-    Every class gets a pattern of ±eps that repeats every two pixels, and every pixel carries, at its place, the pattern
-    of its own class; a class of the whole image is a class of all its pixels. A channel of such a pattern is rows,
-    columns or a board. Where all channels show the same one, in some of them turned into its negative, a shift or a
-    mirror changes the pattern's sign at most, so that one filter and its negative read it off images that are cropped
-    and flipped. Colour images have 12 such patterns and 48 that need four filters. Further classes get them with cells
-    of 2, 4 and 8 pixels.
+    Every class has a pattern of ±eps with a period of two pixels, and every pixel takes the value of its class's
+    pattern at its position; an image-level class applies to all pixels. Each channel of a pattern is rows, columns or a
+    checkerboard. If all channels have the same one up to sign, a shift or mirror at most flips the sign of the pattern,
+    so that one filter and its negative detect it under random crops and flips. Color images have 12 such patterns, and
+    48 that need four filters. Further classes use cells of 2, 4 and 8 pixels.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -52,20 +51,20 @@ class Stripes(Protector):
 
     @property
     def passes(self) -> float:
-        """No gradients at all."""
+        """No gradients."""
         return 0.0
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Deal out the patterns, and give every pixel its own."""
+        """Assign patterns to classes and add them."""
         rng = arrays.rng_of(arrays.draw_seed(generator), -1)
-        (codes,) = coded(data.answers(task.target), task.target, levels=2, rng=rng)
+        (codes,) = coded(data.targets_of(task.target), task.target, levels=2, rng=rng)
         return (yield from add_noise(data, self.noise(data, codes, rng), eps=self.eps))
 
     def noise(self, data: Data, codes: Codes, rng: np.random.Generator) -> Callable[[slice], Tensor]:
-        """Return what gives the noise of some images, in units of [0, 1]."""
-        shown = laid(self.patterns(codes, data.shape[0], rng), codes, data.shape[1:])
+        """Return a function from a slice of the images to their noise, for images in [0, 1]."""
+        shown = tiled(self.patterns(codes, data.shape[0], rng), codes, data.shape[1:])
         return lambda part: self.eps * shown(part)
 
     def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
@@ -73,8 +72,8 @@ class Stripes(Protector):
         return striped(codes.count, channels, rng)
 
 
-def laid(patterns: Patterns, codes: Codes, size: Sequence[int]) -> Callable[[slice], Tensor]:
-    """Return what gives every pixel of some images the pattern of its own class, 0 where it has none.
+def tiled(patterns: Patterns, codes: Codes, size: Sequence[int]) -> Callable[[slice], Tensor]:
+    """Return a function from a slice of the images to the patterns of their pixels, 0 without a class.
 
     Args:
         patterns: of ±1, (count, channels, side, side).
@@ -88,16 +87,16 @@ def laid(patterns: Patterns, codes: Codes, size: Sequence[int]) -> Callable[[sli
 
     def shown(part: slice) -> Tensor:
         values = codes.values[part]
-        return looked_up(table, (values if values.ndim > 1 else values[:, None, None]) * side**2 + spots)
+        return lookup(table, (values if values.ndim > 1 else values[:, None, None]) * side**2 + spots)
 
     return shown
 
 
 def striped(count: int, channels: int, rng: np.random.Generator) -> Patterns:
-    """Return patterns no two of which are shifts of each other: small cells first, then those with the fewest shifts.
+    """Return patterns of which no two are shifts of each other, ordered by cell size, then by number of shifts.
 
     Raises:
-        UsageError: if there are not so many.
+        UsageError: if there are more classes than patterns.
     """
     kinds: dict[bytes, tuple[int, Patterns]] = {}
     for planes in itertools.product(PLANES, repeat=channels):
@@ -106,7 +105,7 @@ def striped(count: int, channels: int, rng: np.random.Generator) -> Patterns:
     cells = [1 << power for power in range(LARGEST.bit_length())]
     if count > len(kinds) * len(cells):
         raise UsageError(
-            f"stripes: {count} classes, and {len(kinds) * len(cells)} patterns of {channels} channel(s). Take carriers."
+            f"stripes: {count} classes, but {len(kinds) * len(cells)} patterns of {channels} channel(s). Use carriers."
         )
     used = cells[: -(-count // len(kinds))]
     drawn, found = list(kinds.values()), []

@@ -1,4 +1,4 @@
-"""What protectors with a surrogate share: training one, crafting batch by batch, walking a set in rounds."""
+"""Shared code of protectors with a surrogate: training, crafting in batches, random batches of a set."""
 
 import hashlib
 from collections.abc import Callable, Generator
@@ -25,20 +25,20 @@ from howfar.train.precision import autocast
 
 CRAFTING = 128  # images crafted at a time
 
-Batch = Callable[[Images, Targets, slice], Images]  # images, targets, places -> noise
+Batch = Callable[[Images, Targets, slice], Images]  # images, targets, their positions -> noise
 
 
 def new_surrogate(
     label: str, data: Data, outputs: int, *, generator: torch.Generator, device: torch.device
 ) -> nn.Module:
-    """Return an untrained entry of the models' table, e.g. ``resnet18[width=16]``, fitted to the images.
+    """Return an untrained entry of ``MODELS``, e.g. ``resnet18[width=16]``, fitted to the images.
 
-    Its forward passes take the machine's precision, as a victim's do; outputs and gradients of images are float32.
+    Forward passes use the machine's precision, as for victims; outputs and gradients of images are float32.
     """
     architecture = parse(label, MODELS, "model").build()
     model = build(architecture, data.shape, outputs, generator=generator)
     fit_images(model, data)
-    # A partial, so that copies of the network call their own weights.
+    # A partial rather than a closure, so that copies of the network use their own weights.
     model.forward = partial(_forward, model.forward, device)
     return model.to(device)
 
@@ -52,22 +52,22 @@ def _forward(forward: Callable[[Images], Any], device: torch.device, images: Ima
 def trained(
     model: nn.Module, data: Data, task: Task, recipe: Recipe, *, seed: int, draft: Draft, loss: Loss = plain
 ) -> Generator[Progress, None, None]:
-    """Train a surrogate on clean images, unless another crafting has trained the very same one.
+    """Train a surrogate on clean images, unless the same one was trained before and is shared.
 
     Args:
-        model: changes in place.
-        data: what it learns.
+        model: trained in place.
+        data: training images.
         task: the source task.
-        recipe: how.
+        recipe: optimizer, schedule, augmentation.
         seed: of batches and augmentation.
-        draft: keeps it for other craftings, such as those with another eps.
+        draft: shares the surrogate with other protectors, such as those with another eps.
         loss: ``plain``, or adversarial training.
     """
     recipe = replace(recipe, batch_size=min(recipe.batch_size, max(len(data) // 2, 1)))
     name = _name(model, data, task, recipe, seed, loss)
     if name and draft.fetch(name, model):
         channels_last(model)
-        yield Progress(recipe.epochs, recipe.epochs, "surrogate at hand")
+        yield Progress(recipe.epochs, recipe.epochs, "surrogate loaded")
         return
     for epoch in train(model, task, data, recipe, loss=loss, seed=seed):
         yield Progress(epoch.number, recipe.epochs, f"surrogate, loss {epoch.loss:.3f}")
@@ -76,19 +76,19 @@ def trained(
 
 
 def _name(model: nn.Module, data: Data, task: Task, recipe: Recipe, seed: int, loss: Loss) -> str:
-    """Return what tells a trained surrogate from all others; empty for a loss that does not say what it does."""
+    """Return the hash of everything that determines a trained surrogate; empty if the loss cannot be identified."""
     settings = loss.keywords if isinstance(loss, partial) else {}
     what = loss.func if isinstance(loss, partial) else loss
     if hasattr(what, "__self__") or "<" in what.__qualname__:
         return ""
     weights = arrays.digest(*(values.cpu() for values in model.state_dict().values()))
-    told = [type(model).__qualname__, weights, data.digest(), recipe.key(), seed, VERSION, __version__]
-    told += [type(task).__qualname__, task.target, str(task.outputs), what.__module__, what.__qualname__, settings]
-    return hashlib.sha256(arrays.canonical(told).encode()).hexdigest()[:20]
+    key = [type(model).__qualname__, weights, data.digest(), recipe.key(), seed, VERSION, __version__]
+    key += [type(task).__qualname__, task.target, str(task.outputs), what.__module__, what.__qualname__, settings]
+    return hashlib.sha256(arrays.canonical(key).encode()).hexdigest()[:20]
 
 
 def freeze(model: nn.Module) -> None:
-    """Put a network into eval mode and stop gradients to its weights."""
+    """Put a network into eval mode and freeze its weights."""
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -98,24 +98,24 @@ def craft_batches(
     data: Data, task: Task, craft: Batch, *, eps: float, generator: torch.Generator, device: torch.device,
     draft: Draft, **parts: nn.Module,
 ) -> Crafting:  # fmt: skip
-    """Craft the noise of one batch after the other against surrogates that stay as they are.
+    """Craft noise batch by batch against fixed surrogates.
 
     Args:
         data: clean images.
-        task: whose targets ``craft`` gets.
-        craft: returns the noise of a batch in units of [0, 1].
+        task: the source task.
+        craft: returns the noise of a batch, for images in [0, 1].
         eps: L∞ radius that holds after rounding.
         generator: kept in the draft, so that a resumed run draws the same numbers.
-        device: where ``craft`` works.
-        draft: keeps what is done after every batch.
-        parts: the surrogates, kept as well so that they need not be trained again.
+        device: of the batches.
+        draft: keeps the state after every batch.
+        parts: the surrogates, which are kept as well.
     """
     pixels = arrays.empty_pixels(data.pixels.shape)
     done = draft.enter("craft", pixels=pixels, generator=generator, **parts)
     batches = list(arrays.chunks(len(data), CRAFTING))
     for number, part in enumerate(batches[done:], done + 1):
         images = arrays.to_images(data.pixels[part], device)
-        noise = craft(images, arrays.at(data.answers(task.target), part, device), part)
+        noise = craft(images, arrays.at(data.targets_of(task.target), part, device), part)
         pixels[part] = pgd.add_rounded(data.pixels[part], noise.detach().cpu(), eps=eps)
         draft.keep(number)
         yield Progress(number, len(batches))
@@ -124,7 +124,7 @@ def craft_batches(
 
 @torch.no_grad()
 def centroids(model: nn.Module, data: Data, labels: Tensor, count: int, device: torch.device) -> Tensor:
-    """Return the mean features of every class, (count, features); absent classes get NaN."""
+    """Return the mean features of every class, (count, features); NaN for absent classes."""
     found = torch.cat(
         [features(model, arrays.to_images(data.pixels[part], device)) for part in arrays.chunks(len(data), 512)]
     )
@@ -133,7 +133,7 @@ def centroids(model: nn.Module, data: Data, labels: Tensor, count: int, device: 
 
 
 def clipped_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, *, norm: float = 5.0) -> None:
-    """Move a surrogate down the loss, whose gradients are clipped to a norm: 5 in EM's released code."""
+    """Take an optimizer step with gradients clipped to ``norm``, which is 5 in EM's released code."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), norm)
@@ -141,7 +141,7 @@ def clipped_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tenso
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
-    """Return the places of a set in random batches; the last one has at least two, as BatchNorm cannot train on one."""
+    """Return random batches of indices; the last one has at least two, as BatchNorm cannot train on one image."""
     batches = list(torch.randperm(count, generator=generator).split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -149,5 +149,5 @@ def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
 
 
 def load(data: Data, task: Task, batch: Tensor, device: torch.device) -> tuple[Images, Targets]:
-    """Return images and targets at these places."""
-    return arrays.to_images(data.pixels[batch], device), arrays.at(data.answers(task.target), batch, device)
+    """Return images and targets at these indices."""
+    return arrays.to_images(data.pixels[batch], device), arrays.at(data.targets_of(task.target), batch, device)

@@ -27,16 +27,16 @@ VERSION = 2
 class TargetedPoisoning(Protector):
     """Targeted adversarial poisoning, TAP (Fowl et al., NeurIPS 2021, arXiv:2106.10807).
 
-    A surrogate is trained on clean images and fixed. Then each image moves to where the surrogate sees another class:
-    δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y + 1 mod K), A a random shift and flip; untargeted, the loss of
-    the true class is maximized. Labels stay.
+    A surrogate is trained on clean images and frozen. Then each image is perturbed toward another class:
+    δ = argmin over ‖δ‖∞ ≤ eps of loss(f(A(x + δ)), y + 1 mod K), where A is a random shift and flip; untargeted, the
+    loss of the true class is maximized. Labels do not change.
 
-    As released: the surrogate is trained under A too; A shifts by up to 4 pixels, sub-pixel and bilinear; of several
-    restarts the one with the lowest mean loss in its last pass under A is kept, one for the whole set.
+    As released: the surrogate is trained under A as well; A shifts by up to 4 pixels (sub-pixel, bilinear); of several
+    restarts of the whole set, the one with the lowest mean loss in its last pass under A is kept.
 
-    Differs from the released code: the surrogate's weights are seeded; its images in [0, 1] are not normalized; its
-    learning rate follows a cosine, without Nesterov momentum (released: Nesterov, divided by ten after about 3/8, 5/8
-    and 7/8 of the epochs).
+    Differs from the released code: the surrogate's weights are seeded; its images in [0, 1] are not normalized; a
+    cosine schedule without Nesterov momentum (released: Nesterov, learning rate divided by ten after about 3/8, 5/8 and
+    7/8 of the epochs).
 
     Attributes:
         mode: ``targeted`` to the next class (published, stronger) or ``untargeted``.
@@ -44,10 +44,10 @@ class TargetedPoisoning(Protector):
         steps: signed steps (published: 250).
         step_size: of a signed step; 0 takes 12.5·eps/steps (published: 0.4/255 with 250 steps at 8/255).
         restarts: random starts of the whole set's noise (published: 8).
-        shift: largest random shift in pixels, any real number up to it (published: 4).
-        flip: mirror at random too, as published; not for images such as digits.
+        shift: largest random shift in pixels; shifts are real numbers (published: 4).
+        flip: random mirroring as well, as published; disable it for images such as digits.
         epochs: of the surrogate (published: 40).
-        surrogate: an entry of the models' table (published: resnet18).
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -67,7 +67,7 @@ class TargetedPoisoning(Protector):
 
     @property
     def passes(self) -> float:
-        """Training, then one pass a step and restart."""
+        """Training, then one pass per step and restart."""
         return self.epochs + self.restarts * self.steps
 
     def craft(
@@ -76,7 +76,7 @@ class TargetedPoisoning(Protector):
         """Train the surrogate, then attack it."""
         labels_of(data, task)
         if task.outputs < 2:
-            raise UsageError("tap needs at least two classes, so that there is another one to aim at.")
+            raise UsageError("tap needs at least two classes. Choose another source task.")
         model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("craft"):
@@ -93,7 +93,7 @@ class TargetedPoisoning(Protector):
         done = draft.enter("craft", **parts, total=total, lowest=lowest, generator=generator, model=model)
         for number, (trial, part) in enumerate(work[done:], done + 1):
             images = arrays.to_images(data.pixels[part], device)
-            target = arrays.at(data.answers(task.target), part, device)
+            target = arrays.at(data.targets_of(task.target), part, device)
             noise, found = self._attack(model, task, images, target, generator)
             pixels[part] = pgd.add_rounded(data.pixels[part], noise.cpu(), eps=self.eps)
             total += found
@@ -106,34 +106,34 @@ class TargetedPoisoning(Protector):
     def _attack(
         self, model: nn.Module, task: Task, images: Images, target: Targets, generator: torch.Generator
     ) -> tuple[Images, float]:
-        """Return noise, and the sum of the losses in its last pass, before the last step."""
+        """Return the noise and the sum of losses before its last step."""
         sign = 1 if self.mode == "targeted" else -1
         aim = (target + 1) % task.outputs if self.mode == "targeted" else target
-        seen = torch.zeros(())
+        last = torch.zeros(())
 
         def loss(x: Images) -> PerExample:
-            nonlocal seen
+            nonlocal last
             found = sign * on_shifts(task, model, x, aim, generator, reach=self.shift, flip=self.flip)
-            seen = found.detach().sum()
+            last = found.detach().sum()
             return found
 
         start = self.eps * torch.randn(images.shape, generator=generator).to(images.device)
         step_size = self.step_size or 12.5 * self.eps / self.steps
         noise = pgd.descend(images, start, loss, eps=self.eps, step_size=step_size, steps=self.steps)
-        return noise, float(seen)
+        return noise, float(last)
 
 
 def on_shifts(
     task: Task, model: nn.Module, images: Images, targets: Targets, generator: torch.Generator, *, reach: float,
     flip: bool,
 ) -> PerExample:  # fmt: skip
-    """Return the loss at randomly shifted and mirrored images."""
+    """Return the loss on randomly shifted and mirrored images; ``reach`` is the largest shift in pixels."""
     return task.loss(model(shift_flip(images, reach, flip=flip, generator=generator)), targets)
 
 
 def keep_lower(best: Tensor, lowest: Tensor, pixels: Tensor, total: Tensor) -> None:
-    """End a restart, in place: its images replace the best so far if its loss is lower; the sum starts anew."""
-    if not total >= lowest:  # so that the first one is kept whatever its loss, NaN included
+    """Replace the best images in place if the restart's loss is lower, and reset the sum."""
+    if not total >= lowest:  # keeps the first restart even if its loss is NaN
         best.copy_(pixels)
         lowest.copy_(total)
     total.zero_()

@@ -1,4 +1,4 @@
-"""Random views of images that gradients pass through: sub-pixel shifts, and what contrastive learners see."""
+"""Differentiable random transforms: sub-pixel shifts and contrastive augmentation."""
 
 import math
 
@@ -11,23 +11,23 @@ from howfar.arrays import Images
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def shift_flip(images: Images, reach: float, *, flip: bool, generator: Generator) -> Images:
-    """Return each image shifted by a real number of pixels, drawn from [−reach, reach] for each axis.
+def shift_flip(images: Images, limit: float, *, flip: bool, generator: Generator) -> Images:
+    """Return each image shifted by a real number of pixels, drawn from [−limit, limit] for each axis.
 
-    Values between pixels are interpolated bilinearly, and zeros move in. TAP and HYPO take their gradients through
-    such shifts. Their released code gives the largest one as ``shift=8``: 8/31 of half an image, 4 pixels of 32.
+    Bilinear interpolation with zero padding. TAP and HYPO differentiate through such shifts. Their released code sets
+    the largest one as ``shift=8``: 8/31 of half an image, which is 4 of 32 pixels.
 
     Args:
         images: (n, channels, height, width).
-        reach: largest shift in pixels.
+        limit: largest shift in pixels.
         flip: mirror each image with probability 1/2.
-        generator: on the CPU, so that a GPU sees the same shifts.
+        generator: on the CPU, so that shifts are the same on all devices.
     """
-    if not reach and not flip:
+    if not limit and not flip:
         return images
     n, _, height, width = images.shape
     mirrored = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0) if flip else torch.ones(n)
-    across, down = (_uniform(n, -reach, reach, generator) * 2 / max(side - 1, 1) for side in (width, height))
+    across, down = (_uniform(n, -limit, limit, generator) * 2 / max(side - 1, 1) for side in (width, height))
     zero, one = torch.zeros(n), torch.ones(n)
     rows = torch.stack([torch.stack([mirrored, zero, across], 1), torch.stack([zero, one, down], 1)], 1)
     grid = functional.affine_grid(rows.to(images), [n, 1, height, width], align_corners=True)
@@ -35,13 +35,13 @@ def shift_flip(images: Images, reach: float, *, flip: bool, generator: Generator
 
 
 def contrastive_view(images: Images, strength: float, generator: Generator) -> Images:
-    """Return one random view of each image: resized crop, flip, colour jitter, gray.
+    """Return one random view of each image: resized crop, flip, color jitter, grayscale.
 
     As in SimCLR (Chen et al., ICML 2020, arXiv:2002.05709), scaled by a strength s as in Wang et al. (NeurIPS 2024):
-    crops of at least 1 − 0.9 s of the area, jitter of 0.4 s (hue 0.1 s) in 4 of 5 images, gray in 0.2 s of them.
+    crops of at least 1 − 0.9 s of the area, jitter of 0.4 s (hue 0.1 s) in 4 of 5 images, grayscale in 0.2 s of them.
 
     Args:
-        images: (n, channels, height, width), in [0, 1]; one channel has no colour to change.
+        images: (n, channels, height, width), in [0, 1]; color transforms need three channels.
         strength: s, from 0 (only flips) to 1.
         generator: on the CPU.
     """
@@ -53,7 +53,7 @@ def contrastive_view(images: Images, strength: float, generator: Generator) -> I
 
 
 def resized_crop_flip(images: Images, least: float, generator: Generator) -> Images:
-    """Return a random part of each image, of ``least`` to 1 of its area, at full size; half of them mirrored."""
+    """Return random resized crops of ``least`` to 1 of the area, half of them mirrored."""
     n, _, height, width = images.shape
     area = _uniform(n, least, 1.0, generator)
     ratio = _uniform(n, math.log(3 / 4), math.log(4 / 3), generator).exp()
@@ -82,7 +82,7 @@ def _jitter(images: Images, strength: float, generator: Generator) -> Images:
 
 
 def _turn_hue(images: Images, angle: Tensor) -> Images:
-    """Return colours turned around the gray axis (Rodrigues' rotation), which keeps gradients finite at gray.
+    """Return colors rotated about the gray axis (Rodrigues' rotation), with finite gradients at gray.
 
     Args:
         images: (n, 3, height, width).

@@ -24,23 +24,23 @@ VERSION = 1
 class TransferableUnlearnable(Protector):
     """Transferable unlearnable examples, TUE (Ren et al., ICLR 2023, arXiv:2210.10114).
 
-    Noise minimises a contrastive surrogate's loss and, weighted, the class-wise separability discriminant of the
-    noise itself, CSD = mean over pairs of classes of (σᵢ + σⱼ) / ‖cᵢ − cⱼ‖, with centres c and mean distances σ to
-    them: it then works on supervised and on contrastive learners.
+    Noise minimizes a contrastive surrogate's loss and the weighted class-wise separability discriminant of the noise,
+    CSD = mean over pairs of classes of (σᵢ + σⱼ) / ‖cᵢ − cⱼ‖, with centers c and mean distances σ to them. It is
+    effective against supervised and contrastive learners.
 
-    Differs from the released code: σ is differentiated (there it was detached, so that all images of a class got
-    one gradient); the contrastive term is on (its SimCLR demonstration gave it weight 0).
+    Differs from the released code: σ is differentiated (there it was detached, so that all images of a class had the
+    same gradient); the contrastive term is active (its SimCLR demonstration gave it weight 0).
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
         rounds: epochs of the surrogate, with noise steps after each (published: 40 to 200).
-        steps: signed steps a round (published: 5 to 20).
+        steps: signed steps per round (published: 5 to 20).
         step_size: of a signed step; 0 takes eps/10, as published.
-        contrastive: weight of the contrastive loss; 0 needs no surrogate's gradient.
+        contrastive: weight of the contrastive loss; 0 needs no gradient of the surrogate.
         separability: weight of CSD.
-        lr: of the surrogate at the start, then along a cosine.
-        batch_size: images a step.
-        surrogate: an entry of the models' table (published: resnet18).
+        lr: initial learning rate of the surrogate, with a cosine schedule.
+        batch_size: images per step.
+        surrogate: an entry of ``MODELS`` (published: resnet18).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -60,7 +60,7 @@ class TransferableUnlearnable(Protector):
 
     @property
     def passes(self) -> float:
-        """Each round trains for an epoch and moves all noise, on two views."""
+        """Each round trains for an epoch and updates all noise, on two views."""
         return 2 * self.rounds * (1 + self.steps)
 
     def craft(
@@ -89,7 +89,7 @@ class TransferableUnlearnable(Protector):
 
 
 def separability(noise: Tensor, labels: Tensor) -> Tensor:
-    """Return CSD, a scalar: low where the noise of each class is tight and far from the others'; 0 for one class.
+    """Return CSD, a scalar: low if the noise of each class is compact and far from that of others; 0 for one class.
 
     Args:
         noise: (n, values).
@@ -97,12 +97,12 @@ def separability(noise: Tensor, labels: Tensor) -> Tensor:
     """
     present, index = labels.unique(return_inverse=True)
     counts = index.bincount().clamp_min(1)
-    centres = noise.new_zeros(len(present), noise.shape[1]).index_add(0, index, noise) / counts[:, None]
-    lengths = (noise - centres[index]).square().sum(1).clamp_min(1e-12).sqrt()
+    centers = noise.new_zeros(len(present), noise.shape[1]).index_add(0, index, noise) / counts[:, None]
+    lengths = (noise - centers[index]).square().sum(1).clamp_min(1e-12).sqrt()
     spread = noise.new_zeros(len(present)).index_add(0, index, lengths) / counts
     first, second = torch.triu_indices(len(present), len(present), 1, device=noise.device)
     if not len(first):
         return noise.sum() * 0
-    apart = (centres[first] - centres[second]).square().sum(1).clamp_min(1e-12).sqrt()
+    apart = (centers[first] - centers[second]).square().sum(1).clamp_min(1e-12).sqrt()
     csd: Tensor = ((spread[first] + spread[second]) / apart).mean()
     return csd

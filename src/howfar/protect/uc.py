@@ -28,22 +28,22 @@ VERSION = 1
 class UnlearnableClusters(Protector):
     """Unlearnable clusters, UC (Zhang et al., CVPR 2023, arXiv:2301.01217).
 
-    Needs no labels. Images are clustered by the features of a network that learned without labels. Every cluster k has
-    one noise, which moves its images to cluster k + 1: it minimises KL(softmax of that cluster's centre ‖ softmax of
+    Needs no labels. Images are clustered by the features of a network trained without labels. Every cluster k has one
+    noise that moves its images to cluster k + 1: it minimizes KL(softmax of that cluster's center ‖ softmax of
     features).
 
-    Differs from the released code: the features are learned from the images themselves with a contrastive loss, in
-    place of a network that was trained on ImageNet or CLIP's data; noise is a parameter, eps·tanh(θ), instead of the
-    output of one generator a cluster.
+    Differs from the released code: the features are learned from the images with a contrastive loss, instead of a
+    network pre-trained on ImageNet or by CLIP; noise is a parameter, eps·tanh(θ), instead of the output of one
+    generator per cluster.
 
     Attributes:
         eps: L∞ radius, images in [0, 1] (published: 16/255).
-        clusters: how many (published: 10).
-        steps: of Adam (published: 50 epochs of a generator).
-        lr: of Adam, on θ.
+        clusters: number of clusters (published: 10).
+        steps: Adam steps (published: 50 epochs of a generator).
+        lr: learning rate of Adam on θ.
         epochs: of the contrastive surrogate.
         temperature: of both softmaxes.
-        surrogate: an entry of the models' table (published: a pre-trained resnet50).
+        surrogate: an entry of ``MODELS`` (published: a pre-trained resnet50).
     """
 
     norm: ClassVar[str] = "L∞"
@@ -61,13 +61,13 @@ class UnlearnableClusters(Protector):
 
     @property
     def passes(self) -> float:
-        """The contrastive training on two views."""
+        """Contrastive training on two views."""
         return 2 * self.epochs + 2
 
     def craft(
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
-        """Learn features, cluster the images, make each cluster look like the next."""
+        """Train the surrogate, cluster the images, move each cluster to the next."""
         model = new_surrogate(self.surrogate, data, PROJECTED, generator=generator, device=device)
         seed = arrays.draw_seed(generator)
         if not draft.reached("noise"):
@@ -78,21 +78,21 @@ class UnlearnableClusters(Protector):
         optimizer = torch.optim.Adam([theta], lr=self.lr)
         done = draft.enter("noise", model=model, theta=theta, optimizer=optimizer, generator=generator)
         freeze(model)
-        rows, centres = clustered(model, data, count, seed=seed % 2**31, device=device)
-        yield from self._move(data, task, model, theta, optimizer, rows, centres, done, generator, device, draft)
+        rows, centers = clustered(model, data, count, seed=seed % 2**31, device=device)
+        yield from self._move(data, task, model, theta, optimizer, rows, centers, done, generator, device, draft)
         noise = self.eps * theta.detach().tanh().cpu()
         return (yield from add_noise(data, lambda part: noise[rows[part]], eps=self.eps))
 
     def _move(
         self, data: Data, task: Task, model: nn.Module, theta: Tensor, optimizer: torch.optim.Optimizer, rows: Tensor,
-        centres: Tensor, done: int, generator: torch.Generator, device: torch.device, draft: Draft,
+        centers: Tensor, done: int, generator: torch.Generator, device: torch.device, draft: Draft,
     ) -> Generator[Progress, None, None]:  # fmt: skip
         """Take Adam's steps on random batches."""
         for number in range(done + 1, self.steps + 1):
             batch = shuffled(len(data), min(256, len(data)), generator)[0]
             images, _ = load(data, task, batch, device)
             own = rows[batch].to(device)
-            aim = functional.softmax(centres[(own + 1) % len(centres)] / self.temperature, 1)
+            aim = functional.softmax(centers[(own + 1) % len(centers)] / self.temperature, 1)
             found = features(model, (images + self.eps * theta[own].tanh()).clamp(0, 1))
             loss = functional.kl_div(
                 functional.log_softmax(functional.normalize(found, dim=1) / self.temperature, 1), aim,
@@ -108,7 +108,7 @@ class UnlearnableClusters(Protector):
 def clustered(
     model: nn.Module, data: Data, count: int, *, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return each image's cluster, (n,), and the normalised mean features of the clusters, (count, features)."""
+    """Return the cluster of each image, (n,), and the normalized cluster centers, (count, features)."""
     from sklearn.cluster import KMeans
 
     with torch.no_grad():
@@ -117,8 +117,8 @@ def clustered(
         )
     unit = functional.normalize(found, dim=1).cpu()
     fitted = KMeans(count, n_init=4, random_state=seed).fit(unit.numpy())
-    centres = functional.normalize(torch.from_numpy(fitted.cluster_centers_).float(), dim=1)
-    return torch.from_numpy(fitted.labels_).long(), centres.to(device)
+    centers = functional.normalize(torch.from_numpy(fitted.cluster_centers_).float(), dim=1)
+    return torch.from_numpy(fitted.labels_).long(), centers.to(device)
 
 
 def _contrastive(

@@ -1,4 +1,4 @@
-"""The generator of noise that DC and GUE train: a small U-Net."""
+"""The noise generator of DC and GUE: a small U-Net."""
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ class NoiseNet(nn.Module):
     """U-Net with two levels (Ronneberger et al., MICCAI 2015, arXiv:1505.04597); its output is eps·tanh.
 
     Args:
-        channels: of what it sees.
+        channels: of the input.
         width: channels at full resolution.
         eps: L∞ radius of the noise.
-        outputs: channels of the noise; as many as it sees if not given.
+        outputs: channels of the noise; by default those of the input.
     """
 
     def __init__(self, channels: int, width: int, eps: float, outputs: int | None = None) -> None:
@@ -26,9 +26,9 @@ class NoiseNet(nn.Module):
         self.up_second, self.up_first = _block(6 * width, 2 * width), _block(3 * width, width)
         self.out = nn.Conv2d(width, outputs or channels, 1)
 
-    def forward(self, seen: Tensor) -> Images:
+    def forward(self, inputs: Tensor) -> Images:
         """Return noise for each image, (n, channels, height, width)."""
-        full = self.first(seen)
+        full = self.first(inputs)
         half = self.second(functional.max_pool2d(full, 2))
         quarter = self.bottom(functional.max_pool2d(half, 2))
         half = self.up_second(torch.cat([_resized(quarter, half), half], 1))

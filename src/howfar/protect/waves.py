@@ -1,4 +1,4 @@
-"""Waves that say what every pixel belongs to: stripes so wide that JPEG and smaller sizes leave them."""
+"""Waves that encode the class of every pixel, at low frequencies that survive JPEG and downscaling."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from howfar.protect.codes import Codes
 from howfar.protect.stripes import Patterns, Stripes
 
 VERSION = 1
-SIDE = 16  # pixels after which all waves begin anew
-FINEST = (3.5, 4.5, 5.5, 6.5, 7.5)  # periods on that way, at most: as many waves as it takes
-BEST = 2  # periods of waves that JPEG of quality 10 leaves and small segments still show
+SIDE = 16  # common period of all waves in pixels
+FINEST = (3.5, 4.5, 5.5, 6.5, 7.5)  # largest frequency in periods per side: the smallest with enough waves is used
+BEST = 2  # preferred frequency: survives JPEG at quality 10, and fits into small segments
 PHASE = 0.1  # radians, so that no pixel lies on a zero
 
 
@@ -21,11 +21,10 @@ PHASE = 0.1  # radians, so that no pixel lies on a zero
 class Waves(Stripes):
     """Waves that carry a target (howfar, 2026).
 
-    As ``stripes``, with patterns of 5 to 16 pixels' period, the same in all channels: square waves of one direction,
-    and products of a vertical and a horizontal one. JPEG, blur, smaller sizes and grayscale leave most of them. No two
-    are shifts of one another, since a network does not know where an image begins. The classes with the most pixels
-    get those of about 8 pixels' period; mirror images of others come last. There are 24, and finer ones for further
-    classes.
+    As ``stripes``, with patterns of 5 to 16 pixels' period, equal in all channels: square waves of one direction, and
+    products of a vertical and a horizontal wave. They largely survive JPEG, blur, downscaling and grayscale. No two are
+    shifts of one another, since networks are largely shift-invariant. The classes with the most pixels get periods of
+    about 8 pixels; mirror images of other waves come last. There are 24, and finer ones for more classes.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
@@ -40,20 +39,20 @@ class Waves(Stripes):
 
 
 def waved(count: int, rng: np.random.Generator) -> Patterns:
-    """Return so many waves of ±1, (count, side, side), in the order in which they are dealt out.
+    """Return ``count`` waves of ±1, (count, side, side), in order of preference.
 
     Raises:
-        UsageError: if there are not so many.
+        UsageError: if there are more classes than waves.
     """
     for finest in FINEST:
         waves = _waves_of(finest, rng)
         if count <= len(waves):
             return waves[:count]
-    raise UsageError(f"waves: {count} classes, and {len(waves)} patterns. Take stripes or carriers.")
+    raise UsageError(f"waves: {count} classes, but {len(waves)} patterns. Use stripes or carriers.")
 
 
 def _waves_of(finest: float, rng: np.random.Generator) -> Patterns:
-    """Return all waves of up to ``finest`` periods, about 8 pixels' period first; ``rng`` breaks ties."""
+    """Return all waves of up to ``finest`` periods, those of about 8 pixels first; ``rng`` breaks ties."""
     places = 2 * np.pi * (np.arange(SIDE) + 0.5) / SIDE
     found: list[tuple[bool, float, float, Patterns]] = []
     most = int(finest)

@@ -1,4 +1,4 @@
-"""Woven: stripes in red and blue and waves in green say the same, so that what undoes one leaves the other."""
+"""Woven: stripes in red and blue, waves in green, so that defenses against one leave the other."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Woven(Waves):
-    """Stripes and waves that carry a target together (howfar, 2026).
+    """Stripes and waves that carry the same target in different channels (howfar, 2026).
 
-    Red and blue show the ``stripes`` of a pixel's class, which fewer bits leave; green, most of the luminance, shows
-    its ``waves``, which JPEG, smaller sizes and blur leave. Images without colours show the waves alone.
+    Red and blue show the ``stripes`` of a pixel's class, which survive bit depth reduction. Green, most of the
+    luminance, shows its ``waves``, which survive JPEG, downscaling and blur. Grayscale images show only the waves.
 
     Attributes:
         eps: L∞ radius, images in [0, 1].

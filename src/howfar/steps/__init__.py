@@ -1,4 +1,4 @@
-"""Units of work that the store keeps, one file each: protect, victim, trajectory, ablation, landscape, curvature."""
+"""Steps, whose results are stored, one file each: protect, victim, trajectory, ablation, landscape, curvature."""
 
 import torch
 
@@ -12,10 +12,10 @@ RUN = {"protect": protect.run, "victim": victim.run, "ablation": victim.run, "tr
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
-    """Do the work of a step and save its record; yields progress."""
+    """Run a step and save its record; yields progress."""
     return RUN[step.name](step, store, device)
 
 
 def failed(step: Step, store: Store, error: str) -> Record:
-    """Save that a step failed, so that no gap is left."""
+    """Save the record of a failed step."""
     return store.save(Record(step.name, step.key, step.spec, "failed", {"error": error}, circumstances()))

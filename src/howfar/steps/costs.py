@@ -1,4 +1,4 @@
-"""How long do maps and curvatures take? From earlier ones of the same kind, else from a few timed evaluations."""
+"""Time estimates of landscapes and curvatures, from earlier records or from a few timed evaluations."""
 
 import contextlib
 import time
@@ -24,32 +24,30 @@ from howfar.steps.landscape import CURVE_POINTS, LandscapeSettings, landscape_st
 from howfar.store import Store
 from howfar.tasks import Task
 
-PLACES = 2  # timed at every core
+PLACES = 2  # timed points per core
 MANY, FEW = 64, 4  # images of a timed evaluation of a small and of a large network
-SLOW = 0.5  # seconds that the evaluations of a whole network may take to be timed on many images
-CURVE = 300 * 128  # images that a curve is fitted to, steps × images a step, as in ``probe.curve``
+SLOW = 0.5  # seconds of evaluating a network above which fewer images are timed
+CURVE = 300 * 128  # images in fitting a curve, steps × images per step, as in ``probe.curve``
 ITERATIONS, DRAWS = 60, 6  # of Lanczos, and random vectors, as in ``probe.curvature``
-ROWS, LONGEST = 30, 100_000  # shape of a timed orthogonalization: half of the iterations, and parameters at most
-CUTS = 21 * 4  # places in the slices of a layer, as in ``probe.slices``
+ROWS, LONGEST = 30, 100_000  # shape of a timed orthogonalization: half of the iterations, and the maximum of parameters
+CUTS = 21 * 4  # points in the slices of a layer, as in ``probe.slices``
 _Timed = Callable[[], object]
 
 
-def landscape_seconds(
-    cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device
-) -> dict[str, float]:
-    """Return the expected wall seconds of every surface that the store lacks, by its key; nothing is loaded.
+def landscape_seconds(cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device) -> dict[str, float]:
+    """Return the expected wall seconds of every surface that is not in the store, by its key, without loading anything.
 
     Args:
         cells: trajectories, finished or not.
-        store: earlier surfaces of the same kind are believed first.
-        settings: which surfaces are wanted.
-        device: where networks are judged.
+        store: earlier surfaces of the same kind take precedence.
+        settings: settings of the surfaces.
+        device: of the computation.
     """
     known = _known(store, "landscape", lambda spec: [*_like(spec["scene"]), spec["panel"]["on"] == "test"])
     found: dict[str, float] = {}
-    begun: set[tuple[str, str, int]] = set()  # planes that an earlier surface has paid for
+    begun: set[tuple[str, str, int]] = set()  # planes whose cost is already counted
     for step in landscape_steps(cells, store, settings, device):
-        if store.whole("landscape", step.key):
+        if store.complete("landscape", step.key):
             continue
         run, panel = step.scene.runs[step.panel.around], step.panel
         kind = repr([*_like(step.scene.spec), panel.on == "test"])
@@ -71,15 +69,15 @@ def landscape_seconds(
 def curvature_seconds(
     cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the expected wall seconds of the curvature of every network that the store lacks it of, by its key.
+    """Return the expected wall seconds of every curvature that is not in the store, by its key.
 
     Args:
         cells: trajectories, finished or not.
-        store: earlier readings of the same kind are believed first.
-        images: of every training set.
-        top: eigenvalues.
-        draws: for trace and density.
-        device: where networks are judged.
+        store: earlier readings of the same kind take precedence.
+        images: number per training set.
+        top: number of eigenvalues.
+        draws: random vectors for trace and density.
+        device: of the computation.
     """
     known = _known(store, "curvature", _like)
     found: dict[str, float] = {}
@@ -100,7 +98,7 @@ def curvature_seconds(
 
 
 def _known(store: Store, name: str, like: Callable[[Mapping[str, Any]], list[Any]]) -> dict[str, float]:
-    """Return the mean wall seconds of earlier readings, by what those of equal length have in common."""
+    """Return the mean wall seconds of earlier records by kind; see ``_like``."""
     found: dict[str, list[float]] = defaultdict(list)
     for record in store.records(name, damaged=True):
         if (seconds := took(record)) is not None:
@@ -112,12 +110,12 @@ def _known(store: Store, name: str, like: Callable[[Mapping[str, Any]], list[Any
 
 
 def _like(spec: Mapping[str, Any]) -> list[Any]:
-    """Return what readings of equal length have in common: not the seed, the protector or the trajectories."""
+    """Return the parts of a specification that determine the duration: not seed, protector and trajectories."""
     return [spec.get(name) for name in ("dataset", "task", "model", "view", "settings")]
 
 
 def _plane_seconds(experiment: Experiment, settings: LandscapeSettings) -> float:
-    """Return the seconds until a plane is found: that of a curve is fitted, that of a Hessian iterated."""
+    """Return the seconds for finding a plane: fitting a curve, or the Lanczos iteration for the Hessian."""
     count = min(settings.images, experiment.counts[0])
     if settings.plane == "curve":
         return CURVE * step_seconds(experiment)[0]
@@ -127,22 +125,22 @@ def _plane_seconds(experiment: Experiment, settings: LandscapeSettings) -> float
 
 
 def _lanczos_seconds(product: float, size: int, images: int, starts: int, top: int) -> float:
-    """Return the seconds of Lanczos' iteration from several starts, and of the eigenvalues' standard errors.
+    """Return the seconds of the Lanczos iteration from several starts, and of the eigenvalues' standard errors.
 
     Args:
-        product: seconds of a product with the Hessian, an image.
+        product: seconds of a Hessian-vector product per image.
         size: number of parameters.
-        images: over which the loss is the mean.
-        starts: of the iteration.
-        top: eigenvalues.
+        images: number of images.
+        starts: number of initial vectors.
+        top: number of eigenvalues.
     """
     iterations = min(ITERATIONS, size)
-    turning = 2 * _orthogonal_seconds() * size * iterations / ROWS
-    return starts * iterations * (product * images + turning / 2) + top * product * images
+    orthogonalizing = 2 * _orthogonal_seconds() * size * iterations / ROWS
+    return starts * iterations * (product * images + orthogonalizing / 2) + top * product * images
 
 
 def _victim(experiment: Experiment) -> tuple[nn.Module, Task, Data]:
-    """Return an untrained network of a kind, its task and as many images as are timed."""
+    """Return an untrained network, its task and the images to time."""
     model, task = build_victim(experiment)
     seconds, layers = step_seconds(experiment)
     count = MANY if seconds * MANY * layers < SLOW else FEW
@@ -152,23 +150,23 @@ def _victim(experiment: Experiment) -> tuple[nn.Module, Task, Data]:
 
 
 def _place_seconds(experiment: Experiment, norms: Norms) -> float:
-    """Return the seconds that loss and quality take at one place, an image, while all cores are at work."""
+    """Return the seconds of evaluating loss and quality at one point per image, while all cores are busy."""
     key = experiment.model.label, experiment.task.label, experiment.splits.train.shape, norms
     if key not in _places:
         model, task, data = _victim(experiment)
         plane = random_plane(model, generator=arrays.seeded(0, "estimate"))
-        hands = min(arrays.cores(), torch.get_num_threads())
-        few, many = (np.zeros((count * hands, 2)) for count in (1, 1 + PLACES))
-        setting_up, whole = (
+        workers = min(arrays.cores(), torch.get_num_threads())
+        few, many = (np.zeros((count * workers, 2)) for count in (1, 1 + PLACES))
+        setting_up, total = (
             _seconds(lambda: along(model, task, data, plane, places, norms=norms))  # noqa: B023
             for places in (few, many)
         )
-        _places[key] = max(whole - setting_up, 0.0) / (PLACES * hands) / len(data)
+        _places[key] = max(total - setting_up, 0.0) / (PLACES * workers) / len(data)
     return _places[key]
 
 
 def _product_seconds(experiment: Experiment) -> dict[str, tuple[float, int]]:
-    """Return the seconds of a product with the Hessian, an image, and the number of parameters, by layer."""
+    """Return the seconds of a Hessian-vector product per image, and the number of parameters, by layer."""
     key = experiment.model.label, experiment.task.label, experiment.splits.train.shape
     if key not in _products:
         model, task, data = _victim(experiment)
@@ -187,13 +185,13 @@ def _product_seconds(experiment: Experiment) -> dict[str, tuple[float, int]]:
 
 
 def _orthogonal_seconds() -> float:
-    """Return the seconds that ``ROWS`` basis vectors take to be made orthogonal to, a parameter."""
+    """Return the seconds per parameter of orthogonalizing a vector against ``ROWS`` basis vectors."""
     basis, vector = torch.ones(ROWS, LONGEST), torch.ones(LONGEST)
     return _seconds(lambda: vector - basis.T @ (basis @ vector)) / LONGEST
 
 
 def _seconds(work: _Timed) -> float:
-    """Return the seconds of the quicker of two runs: the first one may set things up."""
+    """Return the seconds of the faster of two runs, as the first one may include setup."""
     taken = []
     for _ in range(2):
         start = time.perf_counter()

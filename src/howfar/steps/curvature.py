@@ -1,4 +1,4 @@
-"""Curvature, SAL and gradient of every layer at the end of finished trajectories, kept in the store."""
+"""Curvature, SAL and gradient of every layer at the end of finished trajectories."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ _CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace
 
 @dataclass(frozen=True, eq=False)
 class CurvatureStep:
-    """One network whose curvature is wanted, measured or not.
+    """A requested curvature measurement, finished or not.
 
     Attributes:
-        run: the network with its path.
+        run: the network with its trajectory.
         spec: everything that determines the readings.
         key: in the store.
     """
@@ -37,7 +37,7 @@ class CurvatureStep:
 def curvature_steps(
     cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
 ) -> Iterator[CurvatureStep]:
-    """Yield every network whose curvature is wanted; nothing is loaded or measured. Arguments as of ``run``."""
+    """Yield all requested measurements without loading anything. Arguments as in ``run``."""
     settings = {"images": images, "top": top, "draws": draws}
     for label, run in (pair for group in together(cells, store, device, images) for pair in group.items()):
         e = run.experiment
@@ -49,18 +49,16 @@ def curvature_steps(
         yield CurvatureStep(run, spec, Store.key("curvature", spec))
 
 
-def run(
-    cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
-) -> SeriesWork:
-    """Measure curvature, SAL and gradient of every layer at the end of each path; yields progress, returns keys.
+def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> SeriesWork:
+    """Measure curvature, SAL and gradient of every layer at the end of each trajectory; returns the keys.
 
     Args:
         cells: finished trajectories.
-        store: where they are, and where readings go.
-        images: of every training set.
-        top: eigenvalues.
-        draws: for trace and density.
-        device: where networks are judged.
+        store: source of the trajectories and destination of the readings.
+        images: number per training set.
+        top: number of eigenvalues.
+        draws: random vectors for trace and density.
+        device: of the computation.
     """
     steps = list(curvature_steps(cells, store, images=images, top=top, draws=draws, device=device))
     keys = [step.key for step in steps]
@@ -72,23 +70,23 @@ def run(
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
         data, task = run.evaluation_set(label), run.setup.task
         found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
-        sliced = slices(run.model, task, data, generator=generator)
+        lines = slices(run.model, task, data, generator=generator)
         result = {
             "layers": {
                 name: {
                     **{field: getattr(reading, field) for field in _CURVATURE},
-                    **({"sal": sliced[name].reading.sal, "sal_error": sliced[name].reading.standard_error,
-                        "radius": sliced[name].radius, "gradient": sliced[name].slope}
+                    **({"sal": lines[name].reading.sal, "sal_error": lines[name].reading.standard_error,
+                        "radius": lines[name].radius, "gradient": lines[name].slope}
                        if name else {"places": reading.places, "density": reading.density,
                                      "density_error": reading.density_error}),
                 }
                 for name, reading in found.items()
             }
         }  # fmt: skip
-        lines = {
+        values = {
             f"{kind}:{name}": torch.tensor(getattr(one, kind))
-            for name, one in sliced.items()
+            for name, one in lines.items()
             for kind in ("distances", "gradient", "random")
         }
-        store.save(Record("curvature", step.key, step.spec, "done", result, clock.stop()), lines)
+        store.save(Record("curvature", step.key, step.spec, "done", result, clock.stop()), values)
     return keys

@@ -1,4 +1,4 @@
-"""Surfaces of the loss around finished trajectories, kept in the store."""
+"""Loss surfaces around finished trajectories."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,9 +17,9 @@ from howfar.models.build import weight_names
 from howfar.probe import (
     Plane,
     along,
-    bend,
     curvature,
     curve,
+    curve_coordinates,
     flat,
     layer_plane,
     line,
@@ -36,9 +36,9 @@ from howfar.store import Record, Store
 from howfar.tables.names import CLEAN
 
 VERSION = 1
-FILLING = 2  # version of what is interpolated where places are left out
-MOST_POINTS = 1000  # an axis: a million places
-CURVE_POINTS = 4  # times as many points on a line as on an axis of a plane
+FILLING = 2  # version of the interpolation
+MOST_POINTS = 1000  # per axis
+CURVE_POINTS = 4  # factor of the number of points on a line
 SeriesWork = Generator[Progress, None, list[str]]
 Kind = Literal["pca", "random", "line", "curve", "hessian", "weights"]
 Floats = NDArray[np.float64]
@@ -46,21 +46,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LandscapeSettings:
-    """Which surfaces are wanted.
+    """Settings of the surfaces.
 
     Attributes:
-        plane: ``pca`` of all paths, ``random`` directions around every network, the ``line`` or the ``curve`` from the
-            clean network to every other, the two leading ``hessian`` eigenvectors of a layer, or two single
+        plane: ``pca`` of all trajectories, ``random`` directions around every network, the ``line`` or the ``curve``
+            from the clean network to every other, the two leading ``hessian`` eigenvectors of a layer, or two single
             ``weights``.
         points: of the grid along each axis.
-        extent: margin of a plane around the paths, in their span; of random and Hessian planes the radius, in
-            the norm of the filters or of the layer.
-        norms: statistics of batch normalization; see ``howfar.probe.landscape``.
-        share: of the places that are computed, at most.
-        draws: of random planes.
+        extent: margin of a plane around the trajectories, relative to their span; for random and Hessian planes the
+            half-width, relative to the norm of the filters or of the layer.
+        norms: batch statistics; see ``howfar.probe.landscape``.
+        share: maximum share of the grid points to evaluate.
+        draws: number of random planes.
         layer: of the Hessian.
-        weights: two names with numbers, ``head.weight:0,head.weight:1``.
-        images: judged on, of the test and of every training set.
+        weights: two layer names with indices, ``head.weight:0,head.weight:1``.
+        images: number of images to evaluate on, of the test set and of every training set.
     """
 
     plane: Kind = "pca"
@@ -74,34 +74,36 @@ class LandscapeSettings:
     images: int = 512
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` for what makes no sense."""
+        """Raise ``UsageError`` for invalid settings."""
         if self.points < 3 or self.images < 1 or self.draws < 1:
-            raise UsageError("a landscape needs at least 3 points an axis, 1 image and 1 draw.")
+            raise UsageError("a landscape needs at least 3 points per axis, 1 image and 1 draw.")
         if self.points > MOST_POINTS or max(self.images, self.draws) > LARGEST:
             raise UsageError(
                 "--points, --images or --draws is too large. "
-                f"Take at most {MOST_POINTS} points an axis, and {LARGEST} images and draws."
+                f"Use at most {MOST_POINTS} points per axis, and {LARGEST} images and draws."
             )
         if not 0 < self.share <= 1:
-            raise UsageError(f"--share {self.share} makes no sense. Take more than 0, and at most 1.")
+            raise UsageError(f"--share {self.share} is out of range. Use more than 0, and at most 1.")
         if self.plane == "hessian" and not self.layer:
-            raise UsageError("which layer's Hessian? Give --layer, e.g. --layer head.weight.")
+            raise UsageError("no layer is given for the Hessian. Give --layer, e.g. --layer head.weight.")
         if self.plane == "weights" and self.weights.count(",") != 1:
-            raise UsageError("which two weights? Give --weights, e.g. --weights head.weight:0,head.weight:1.")
+            raise UsageError(
+                "--plane weights needs two weights. Give --weights, e.g. --weights head.weight:0,head.weight:1."
+            )
         if self.plane == "weights":
             self.chosen()
 
     def chosen(self) -> list[tuple[str, int]]:
-        """Return the two weights: the name of a layer, and a number in it."""
+        """Return the two weights: layer name and index."""
         found = [_weight(text) for text in self.weights.split(",")]
         if len(set(found)) < len(found):
             raise UsageError(
-                f"--weights '{self.weights}' names a weight twice, which spans no plane. Take another one."
+                f"--weights '{self.weights}' names the same weight twice, which spans no plane. Choose another one."
             )
         return found
 
     def check(self, model: nn.Module) -> None:
-        """Raise ``UsageError`` unless a network, trained or not, has the layer or the weights that are wanted."""
+        """Raise ``UsageError`` unless a network has the layer or the weights that are wanted."""
         if self.plane == "weights":
             weight_plane(model, *self.chosen())
         elif self.plane == "hessian" and self.layer not in weight_names(model):
@@ -113,9 +115,9 @@ class _Panel:
     """One surface.
 
     Attributes:
-        around: the protector whose network gives buffers, and the plane where there is one for each.
-        on: the protector whose training images it is judged on, or ``test``.
-        draw: number of the random plane.
+        around: protector of the network that provides buffers, and the plane if there is one per network.
+        on: protector of the training images to evaluate on, or ``test``.
+        draw: index of the random plane.
     """
 
     around: str
@@ -124,7 +126,7 @@ class _Panel:
 
 
 class _Scene:
-    """All networks of one victim and seed, and the surfaces around them."""
+    """All networks of one victim and seed, with their surfaces."""
 
     def __init__(self, settings: LandscapeSettings, runs: Mapping[str, Run]) -> None:
         self.settings, self.runs = settings, runs
@@ -133,7 +135,7 @@ class _Scene:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Everything that determines its surfaces."""
+        """Everything that determines the surfaces."""
         e = self.clean.experiment
         return {
             "dataset": e.protect_spec()["dataset"]["label"], "task": e.task.label, "model": e.model.label,
@@ -158,13 +160,13 @@ class _Scene:
                     yield _Panel(label, CLEAN, draw)
 
     def compute(self, panel: _Panel) -> Generator[int, None, tuple[Landscape, dict[str, Any]]]:
-        """Compute one surface; yields the number of finished places."""
+        """Compute one surface; yields the number of evaluated points."""
         run = self.runs[panel.around]
         plane, rows, about = self._plane(panel)
         data = self.runs[CLEAN if panel.on == TEST else panel.on].evaluation_set(panel.on)
         model, task, norms = run.model, run.setup.task, self.settings.norms
         if self.settings.plane == "curve":
-            return along(model, task, data, plane, bend(rows[0]), norms=norms), about
+            return along(model, task, data, plane, curve_coordinates(rows[0]), norms=norms), about
         found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.settings.share)
         return found, about
 
@@ -176,7 +178,7 @@ class _Scene:
         return self._made[key]
 
     def _shared(self) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
-        """Return a plane on which all paths have their place."""
+        """Return a plane shared by all trajectories."""
         paths = {label: run.path.weights() for label, run in self.runs.items()}
         explained: tuple[float, ...] = ()
         if self.settings.plane == "pca":
@@ -193,32 +195,27 @@ class _Scene:
         )  # fmt: skip
         about = {
             "explained": list(explained),
-            "missed": {label: plane.missed(path) for label, path in paths.items()},
+            "missed": {label: plane.unexplained(path) for label, path in paths.items()},
             "paths": {label: place.tolist() for label, place in places.items()},
         }
         return plane, rows, about
 
     def _own(self, label: str, draw: int) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
-        """Return a plane, or a line, of one network."""
+        """Return a plane or line of one network."""
         run, settings = self.runs[label], self.settings
         generator = arrays.seeded(run.experiment.seed, "landscape", settings.plane, label, draw)
         if settings.plane in ("line", "curve"):
             t = np.linspace(0, 1, CURVE_POINTS * settings.points)
             about: dict[str, Any] = {"explained": [], "missed": {}, "paths": {}}
             if settings.plane == "line":
-                names = list(run.path.start)  # buffers too: both ends are the networks themselves
+                names = list(run.path.start)  # including buffers, so that both ends are the networks themselves
                 return line(flat(self.clean.model, names), flat(run.model, names), names), (t,), about
-            task, training = run.setup.task, self.clean.setup.training
+            task, train_data = run.setup.task, self.clean.setup.train_data
             ends = flat(self.clean.model), flat(run.model)
-            return curve(run.model, task, training, *ends, generator=generator), (t,), about
+            return curve(run.model, task, train_data, *ends, generator=generator), (t,), about
         if settings.plane == "hessian":
             found = curvature(
-                run.model,
-                run.setup.task,
-                run.evaluation_set(label),
-                layers=[settings.layer],
-                top=2,
-                generator=generator,
+                run.model, run.setup.task, run.evaluation_set(label), layers=[settings.layer], top=2, generator=generator
             )[settings.layer]
             plane = layer_plane(run.model, settings.layer, found.vectors)
             about = {
@@ -235,10 +232,10 @@ class _Scene:
 
 @dataclass(frozen=True, eq=False)
 class LandscapeStep:
-    """One surface that is wanted, computed or not.
+    """A requested surface, computed or not.
 
     Attributes:
-        scene: the networks and planes it is part of.
+        scene: its networks and planes.
         panel: which surface.
         spec: everything that determines it.
         key: in the store.
@@ -253,13 +250,13 @@ class LandscapeStep:
 def landscape_steps(
     cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device
 ) -> Iterator[LandscapeStep]:
-    """Yield every surface that is wanted; nothing is loaded or computed.
+    """Yield all requested surfaces without loading anything.
 
     Args:
-        cells: trajectories, one order of batches each; clean ones among them.
-        store: where they are.
-        settings: which surfaces are wanted.
-        device: where networks are judged.
+        cells: trajectories with one order of batches each, including clean ones.
+        store: source of the trajectories.
+        settings: settings of the surfaces.
+        device: of the computation.
     """
     version = VERSION if settings.share == 1 else [VERSION, FILLING]
     for scene in [_Scene(settings, runs) for runs in together(cells, store, device, settings.images)]:
@@ -269,20 +266,20 @@ def landscape_steps(
 
 
 def run(cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device) -> SeriesWork:
-    """Compute the surfaces that the store lacks; yields progress and returns the keys of all.
+    """Compute the surfaces that are not in the store; yields progress and returns all keys.
 
     Args:
-        cells: finished trajectories, one order of batches each; clean ones among them.
-        store: where they are, and where surfaces go.
-        settings: which surfaces are wanted.
-        device: where networks are judged.
+        cells: finished trajectories with one order of batches each, including clean ones.
+        store: source of the trajectories and destination of the surfaces.
+        settings: settings of the surfaces.
+        device: of the computation.
     """
     keys: list[str] = []
     steps = list(landscape_steps(cells, store, settings, device))
     for number, step in enumerate(steps):
         scene, panel = step.scene, step.panel
         keys.append(step.key)
-        if store.whole("landscape", step.key):
+        if store.complete("landscape", step.key):
             continue
         clock = Clock(device)
         note = f"{scene.spec['model']} seed {scene.spec['seed']}: around {panel.around} on {panel.on}"
@@ -309,5 +306,5 @@ def run(cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, 
 def _weight(text: str) -> tuple[str, int]:
     name, _, number = text.strip().rpartition(":")
     if not name or not (number.isascii() and number.isdecimal()):
-        raise UsageError(f"'{text}' is no weight. Write a layer's name and a number, e.g. head.weight:0.")
+        raise UsageError(f"'{text}' is not a weight. Write layer name and index, e.g. head.weight:0.")
     return name, int(number)

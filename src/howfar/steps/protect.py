@@ -1,4 +1,4 @@
-"""Protect a training set: the step that crafts, measures visibility, and keeps the protected images."""
+"""Protect a training set: craft, measure visibility, and save the protected images."""
 
 import torch
 from torch import Tensor
@@ -17,18 +17,18 @@ from howfar.train import chosen
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
     """Protect the training images.
 
-    ``craft_seconds`` in the record is the time of the protector's own work: from clean images in memory to protected
-    ones, surrogates that it trains included. Starting the process, loading the data, measuring visibility and saving
-    do not count, nor does PyTorch's first optimizer. A module that only this protector imports counts for the first set
-    of a process. A set that an interrupted run had begun counts from where this run took it up.
+    ``craft_seconds`` in the record is the time from clean images in memory to protected ones, including the training of
+    surrogates. It excludes process start, data loading, PyTorch's first optimizer, visibility and saving. Imports that
+    only this protector needs count for the first set of a process. For a resumed set, only the time since the
+    resumption counts.
     """
     experiment, protector = step.experiment, step.experiment.protector.build()
-    if protector.passes:  # it trains networks
+    if protector.passes:  # trains networks
         warm_up(device)
     clock, clean = Clock(device), experiment.splits.train
     data, task = experiment.source()
     generator = arrays.seeded(experiment.seed, "protect")
-    draft = Draft(store.draft("protect", step.key), shelf=store.root / "surrogate")
+    draft = Draft(store.draft("protect", step.key), surrogates=store.root / "surrogate")
     work = protector.progress(data, task, generator=generator, device=device, draft=draft)
     start = synchronized(device)
     protected = yield from work
@@ -58,5 +58,5 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
 
 
 def _by_class(data: Data) -> Tensor:
-    """Return positions so that images of a kind stand together."""
+    """Return indices sorted by class."""
     return torch.arange(len(data)) if data.classes is None else data.targets[data.classes].argsort(stable=True)

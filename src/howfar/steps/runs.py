@@ -1,4 +1,4 @@
-"""Trained networks with their paths, as the store holds them."""
+"""Trained networks with their trajectories, from the store."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TEST = "test"  # in place of a protector: clean test images
 
 @dataclass
 class Run:
-    """One trained network with its path and its training images."""
+    """One trained network with its trajectory and its training setup."""
 
     experiment: Experiment
     store: Store
@@ -29,36 +29,36 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Of the trajectory."""
+        """Store key of the trajectory."""
         return self.experiment.steps()[1].key
 
     @cached_property
     def path(self) -> Trajectory:
-        """Weights and buffers along training."""
+        """The trajectory of its weights and buffers."""
         return Trajectory.of(self.store.arrays("trajectory", self.key))
 
     @cached_property
     def setup(self) -> TrainingSetup:
-        """Inputs of its training."""
+        """Its training setup."""
         return set_up(self.experiment.steps()[1], self.store, self.device)
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network at the end of its path."""
+        """The trained network, at the end of its trajectory."""
         model = self.setup.model
         model.load_state_dict(self.path.state(len(self.path) - 1), strict=False)
         return model
 
     def evaluation_set(self, on: str) -> Data:
         """Return clean test images, or the training images of this run."""
-        data = self.setup.task.prepare(self.setup.splits.test) if on == TEST else self.setup.training
+        data = self.setup.task.prepare(self.setup.splits.test) if on == TEST else self.setup.train_data
         return balanced(data, min(self.images, len(data)))
 
 
 def together(
     cells: Iterable[Experiment], store: Store, device: torch.device, images: int
 ) -> list[dict[str, Run]]:  # fmt: skip
-    """Return the runs of every victim and seed, the clean one first."""
+    """Return the runs of every victim and seed by protector, the clean one first."""
     groups: dict[tuple[str, int], dict[str, Run]] = {}
     for cell in cells:
         spec = cell.victim_spec()

@@ -1,4 +1,4 @@
-"""Inputs for training one victim: protected images after the learner's defense, the task, and a fresh network."""
+"""Training setup of a victim: protected images after the learner's defense, the task, and a new network."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import nn
 from howfar import arrays
 from howfar.data import Data, Splits
 from howfar.defend import Defense, Learner
-from howfar.defend.defense import as_they_are
+from howfar.defend.defense import identity
 from howfar.grid.experiment import Experiment, Step
 from howfar.models import build
 from howfar.protect import Progress
@@ -23,15 +23,15 @@ StepWork = Generator[Progress, None, Record]
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that training one victim needs.
+    """Everything that is needed to train one victim.
 
     Attributes:
         splits: clean training and test images, prepared for the task.
         task: what the victim learns.
-        recipe: how it is trained.
-        defense: what the learner does against protection.
-        learner: what the defense knows of the learner.
-        training: the training images after protection and purification.
+        recipe: training recipe.
+        defense: the learner's defense.
+        learner: resources of the learner for the defense.
+        train_data: the training images after protection and purification.
         model: the untrained network.
     """
 
@@ -40,12 +40,12 @@ class TrainingSetup:
     recipe: Recipe
     defense: Defense
     learner: Learner
-    training: Data
+    train_data: Data
     model: nn.Module
 
 
 def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
-    """Return all inputs for training the victim of a step."""
+    """Return the training setup of a victim."""
     experiment = step.experiment
     splits, seed = experiment.splits, experiment.seed
     protected = _protected(experiment, store, step.needs or "")
@@ -54,28 +54,28 @@ def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
     recipe = replace(experiment.recipe, flip=experiment.recipe.flip and splits.flip)
     defense = experiment.defense.build()
     learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
-    training = task.prepare(defense.purify(protected, learner))
+    train_data = task.prepare(defense.purify(protected, learner))
     model = build(
-        experiment.model.build(), training.shape, task.outputs, generator=arrays.seeded(seed, "weights")
+        experiment.model.build(), train_data.shape, task.outputs, generator=arrays.seeded(seed, "weights")
     ).to(device)  # fmt: skip
-    defense.before(model, training, learner)
-    return TrainingSetup(splits, task, recipe, defense, learner, training, model)
+    defense.before(model, train_data, learner)
+    return TrainingSetup(splits, task, recipe, defense, learner, train_data, model)
 
 
 def originals(setup: TrainingSetup, part: Data) -> Data | None:
-    """Return the clean originals of some training images after the learner's purifier; None where there are none.
+    """Return the clean originals of some training images after the learner's purifier; None without originals.
 
-    A purifier that is fitted to the whole set gets the protected set with these images clean in it.
+    A purifier that is fitted to the whole set gets the protected set with these images replaced by their originals.
 
     Args:
         setup: of the victim.
-        part: some of ``setup.training``.
+        part: some of ``setup.train_data``.
     """
     clean, given, defense = setup.splits.train, setup.learner.given, setup.defense
     place = {number: row for row, number in enumerate(clean.ids.tolist())}
     ids = part.ids.tolist()
     if given is None or any(number not in place for number in ids):
-        return None  # they come from elsewhere, as clean images that were held back
+        return None  # other images, such as held-out clean ones
     few = clean.take([place[number] for number in ids])
     if defense.fits:
         pixels = given.take(range(len(given))).pixels
@@ -84,13 +84,13 @@ def originals(setup: TrainingSetup, part: Data) -> Data | None:
         purified = defense.purify(given.with_pixels(pixels), setup.learner)
         there = {number: row for row, number in enumerate(purified.ids.tolist())}
         few = purified.take([there[number] for number in ids])
-    elif defense.purify is not as_they_are:
+    elif defense.purify is not identity:
         few = defense.purify(few, setup.learner)
     return setup.task.prepare(few)
 
 
 def _prepared(splits: Splits, task: Task) -> Splits:
-    """Return clean images prepared for the task; test images only where they are evaluated after every epoch."""
+    """Return clean images with the task's targets; test images only if they are evaluated in every epoch."""
     if splits.validation is None:
         return replace(splits, test=task.prepare(splits.test))
     clean = splits.clean if splits.clean is None else task.prepare(splits.clean)

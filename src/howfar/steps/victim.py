@@ -11,7 +11,7 @@ from howfar import arrays
 from howfar.arrays import PerPixel
 from howfar.clock import Clock
 from howfar.data import Data, Splits, balanced
-from howfar.defend import as_seen
+from howfar.defend import loss_inputs
 from howfar.errors import HowfarError
 from howfar.grid.experiment import Step
 from howfar.models import in_eval_mode
@@ -26,21 +26,22 @@ from howfar.train import chosen, evaluate, train
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
-    """Train and measure one victim; yields progress after every epoch."""
+    """Train, probe and test one victim; yields progress after every epoch."""
     experiment, clock, seed = step.experiment, Clock(device), step.experiment.seed
     setup = set_up(step, store, device)
     splits, task, recipe, defense = setup.splits, setup.task, setup.recipe, setup.defense
-    training, model = setup.training, setup.model
+    train_data, model = setup.train_data, setup.model
     wanted = (experiment.probe, *experiment.variants) if experiment.probe.images else ()
-    probes = [(probe, probe.part(training, task)) for probe in wanted]
+    probes = [(probe, probe.part(train_data, task)) for probe in wanted]
     pair = _pair(setup, experiment.alignment)
     epochs: list[dict[str, Any]] = []
     best = _Best(task)
-    for epoch in train(model, task, training, recipe, around=defense.around, seed=seed):
+    for epoch in train(model, task, train_data, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
         readings, *others = [
             probe.measure(
-                model, task, as_seen(defense, model, task, part, done=epoch.number / recipe.epochs, generator=draws),
+                model, task,
+                loss_inputs(defense, model, task, part, done=epoch.number / recipe.epochs, generator=draws),
                 training_loss=None if defense.mixes else epoch.loss, generator=draws,
             )
             for probe, part in probes
@@ -59,14 +60,14 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
         )
         yield Progress(epoch.number, recipe.epochs, f"{task.metric} {_quality(epochs[-1], task):.3f}")
     if defense.selects:
-        best.put_back(model)
-    defense.after(model, training, setup.learner)
+        best.restore(model)
+    defense.after(model, train_data, setup.learner)
     result = {
         "metric": task.metric,
         "chance": task.chance,
         "higher_is_better": task.higher_is_better,
         **_judged(model, task, splits),
-        "train_images": len(training),
+        "train_images": len(train_data),
         "test_images": len(splits.test),
         "epochs": epochs,
     }
@@ -76,24 +77,26 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
 
 
 def _pair(setup: TrainingSetup, images: int) -> tuple[Data, Data] | None:
-    """Return clean originals and protected images on which gradients are compared; None where there are none."""
+    """Return clean originals and protected images for learning alignment; None without originals."""
     if not images:
         return None
-    part = balanced(setup.training, min(images, len(setup.training)), target=setup.task.target)
+    part = balanced(setup.train_data, min(images, len(setup.train_data)), target=setup.task.target)
     clean = originals(setup, part)
     return None if clean is None or len(part) < 2 else (clean, part)
 
 
 def _aligned(setup: TrainingSetup, pair: tuple[Data, Data], epoch: int) -> dict[str, dict[str, Any]]:
-    """Return the alignment of every layer and of the network, and how well the network does on the clean originals.
+    """Return the alignment of every layer and of the network, and the metrics on the clean originals.
 
-    Alignment is measured as the learner sees the images of this epoch: cosine, standard error, unbiased cosine, and the
-    norms of both gradients, in this order; None where undefined.
+    Alignment is measured on the inputs of the training loss: cosine, standard error, unbiased cosine, and the norms of
+    both gradients, in this order; None if undefined.
     """
     model, task, defense = setup.model, setup.task, setup.defense
     done = epoch / setup.recipe.epochs
     clean, protected = (
-        as_seen(defense, model, task, data, done=done, generator=arrays.seeded(setup.learner.seed, "alignment", epoch))
+        loss_inputs(
+            defense, model, task, data, done=done, generator=arrays.seeded(setup.learner.seed, "alignment", epoch)
+        )
         for data in pair
     )
     cosines = {
@@ -112,12 +115,12 @@ def _predictions(model: nn.Module, task: Task, test: Data) -> dict[str, Tensor] 
     few = task.prepare(test.take(test.ids.argsort()[some]))
     images = arrays.to_images(few.pixels, next(model.parameters()).device)
     with in_eval_mode(model):
-        said = task.answer(model(images)).cpu()
-    return {"images": few.pixels, "truth": few.targets[task.target].clone(), "said": said.contiguous()}
+        predicted = task.predict(model(images)).cpu()
+    return {"images": few.pixels, "truth": few.targets[task.target].clone(), "said": predicted.contiguous()}
 
 
 def metrics_of(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
-    """Return loss and metrics as JSON has them, None for those that nothing entered.
+    """Return loss and metrics as JSON values, None for undefined ones.
 
     Raises:
         HowfarError: if the task's own metric is not finite.
@@ -133,7 +136,7 @@ def metrics_of(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
 
 
 def _watched(model: nn.Module, task: Task, splits: Splits) -> dict[str, dict[str, Any]]:
-    """Return how well the network does after an epoch: on validation images where there are any."""
+    """Return the metrics after an epoch, on validation images if there are any."""
     if splits.validation is not None:
         return {"validation": metrics_of(model, task, splits.validation)}
     return {"test": metrics_of(model, task, splits.test)}
@@ -144,7 +147,7 @@ def _quality(epoch: dict[str, Any], task: Task) -> float:
 
 
 def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
-    """Return the final quality: the only time that a network meets the test images, if others are kept to choose by."""
+    """Return the final quality on test images, which are used only here if there are validation images."""
     metrics = metrics_of(model, task, task.prepare(splits.test))
     found: dict[str, Any] = {"quality": metrics[task.metric]}
     if len(metrics) > 2:
@@ -165,7 +168,7 @@ def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
 
 
 class _Best:
-    """The network of the epoch that did best on validation images."""
+    """The weights of the best epoch on validation images."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -175,19 +178,19 @@ class _Best:
     def consider(self, model: nn.Module, watched: dict[str, dict[str, Any]], splits: Splits) -> None:
         """Keep a copy of the weights if they are the best so far."""
         if splits.validation is None:
-            raise HowfarError("nothing is kept back to choose an epoch by. Give --set held_out=1000.")
+            raise HowfarError("there are no validation images to select an epoch. Give --set held_out=1000.")
         value = watched["validation"][self.task.metric] * (1 if self.task.higher_is_better else -1)
         if value > self.quality:
             self.quality = value
             self.state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    def put_back(self, model: nn.Module) -> None:
-        """Give the network the best weights."""
+    def restore(self, model: nn.Module) -> None:
+        """Set the network to the best weights."""
         model.load_state_dict(self.state)
 
 
 def _rounded(reading: Sharpness) -> dict[str, Any]:
-    """Return a reading in the seven digits that single precision has: records stay small."""
+    """Return a reading rounded to seven digits, to keep records small."""
     return {key: float(f"{value:.7g}") if isinstance(value, float) else value for key, value in asdict(reading).items()}
 
 

@@ -1,8 +1,8 @@
-"""Finished work: records and arrays under the hash of everything that determines them, and who is at work on what."""
+"""The store: records and arrays of finished steps under content hashes, and leases on running steps."""
 
 from howfar.store.archive import finished, packed
 from howfar.store.index import Index
-from howfar.store.lease import Claim, Lease, Onlooker, Slot
+from howfar.store.lease import Claim, Lease, LeaseMonitor, Slot
 from howfar.store.mark import MARK
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
@@ -11,7 +11,7 @@ from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, me
 from howfar.store.writing import write_bytes, write_text
 
 __all__ = [
-    "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "Onlooker", "Record", "Slot", "Store",
+    "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "LeaseMonitor", "Record", "Slot", "Store",
     "absolute", "check", "clean", "differences", "finished", "is_url", "merge", "open_store", "packed", "remove",
     "write_bytes", "write_text",
 ]  # fmt: skip

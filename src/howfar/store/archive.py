@@ -1,8 +1,8 @@
-"""A store in one file: its finished records without arrays, enough for every table.
+"""A packed store: its finished records without arrays in one file, enough for every table.
 
 The file is JSON lines, compressed with xz. Its first line holds the name and version of the format, the number of
-records and the SHA-256 of all lines that follow. Each of these is a record as its own file holds it, with its seal, in
-the order of step and key. The same records give the same bytes.
+records and the SHA-256 of all following lines. Each of these is the sealed text of a record, sorted by step and key.
+The same records give the same bytes.
 """
 
 import hashlib
@@ -24,18 +24,18 @@ from howfar.store.upkeep import UNSEALED
 
 FORMAT, VERSION = "howfar-records", 1
 MAGIC = b"\xfd7zXZ\0"  # first bytes of every xz file
-LONGEST = 32 << 20  # bytes of a line
-LARGEST = 1 << 30  # bytes of all lines
-MEMORY = 128 << 20  # bytes that unpacking may take; the files written here take 9 MiB
-PART = 1 << 20  # bytes that are read and unpacked at a time
+LONGEST = 32 << 20  # maximum bytes of a line
+LARGEST = 1 << 30  # maximum bytes of all lines
+MEMORY = 128 << 20  # memory limit of decompression; files written here need 9 MiB
+PART = 1 << 20  # bytes that are read and decompressed at a time
 _STEP = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 def finished(store: Store, steps: Iterable[str]) -> Iterator[Record]:
-    """Yield the finished records of some steps; those without a seal are marked for good (``UNSEALED``).
+    """Yield the finished records of some steps; those without a seal are marked permanently (``UNSEALED``).
 
     Raises:
-        HowfarError: for a record that is damaged or lies where another one belongs.
+        HowfarError: if a record is damaged or misplaced.
     """
     for step in sorted(steps):
         for key in store.keys(step):
@@ -45,20 +45,20 @@ def finished(store: Store, steps: Iterable[str]) -> Iterator[Record]:
             why = _misplaced(record.__dict__)
             if why:
                 raise HowfarError(f"{store.place}/{step}/{key} cannot be packed: {why}. Remove it from the store.")
-            seen = has_seal(store.root / step / key / RECORD)
-            yield record if seen else replace(record, made={**record.made, UNSEALED: True})
+            is_sealed = has_seal(store.root / step / key / RECORD)
+            yield record if is_sealed else replace(record, made={**record.made, UNSEALED: True})
 
 
 def packed(records: Iterable[Record]) -> bytes:
     """Return the content of a file of these records.
 
     Raises:
-        HowfarError: if it would be larger than what is read back.
+        HowfarError: if it would exceed the limits for reading.
     """
     lines = [text_of(record).encode() for record in sorted(records, key=lambda record: (record.step, record.key))]
     if sum(map(len, lines)) > LARGEST or max(map(len, lines), default=0) > LONGEST:
         raise HowfarError(
-            f"the records take more than {LARGEST >> 20} MiB, or one more than {LONGEST >> 20} MiB. Pack fewer steps."
+            f"the records exceed {LARGEST >> 20} MiB, or one exceeds {LONGEST >> 20} MiB. Pack fewer steps."
         )
     body = b"".join(line + b"\n" for line in lines)
     about = {"format": FORMAT, "version": VERSION, "records": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
@@ -66,7 +66,7 @@ def packed(records: Iterable[Record]) -> bytes:
 
 
 class Archive(Store):
-    """The records of a file, unpacked into a temporary folder for as long as this object lives; read only."""
+    """A packed store, unpacked into a temporary folder for the lifetime of this object; read-only."""
 
     def __init__(self, path: Path) -> None:
         """Unpack a file.
@@ -75,8 +75,8 @@ class Archive(Store):
             path: of the file; see ``packed``.
 
         Raises:
-            UsageError: if the file is of another format or version.
-            HowfarError: if it is not what was written, or unpacks to more than ``LARGEST`` bytes.
+            UsageError: if the file has another format or version.
+            HowfarError: if it is damaged, or unpacks to more than ``LARGEST`` bytes.
         """
         self._passing = TemporaryDirectory(prefix="howfar-")  # removed with this object
         super().__init__(self._passing.name, reading=True)
@@ -91,20 +91,22 @@ class Archive(Store):
         except (ValueError, EOFError, lzma.LZMAError, RecursionError) as error:
             raise HowfarError(f"{path} is damaged ({error}). Get it again, or pack its store again.") from None
         except OSError as error:
-            raise HowfarError(f"{path} cannot be unpacked ({error.strerror}). Check its rights and the disk.") from None
+            raise HowfarError(
+                f"{path} cannot be unpacked ({error.strerror}). Check its permissions and the disk."
+            ) from None
 
     def records(self, step: str, *, damaged: bool = False) -> list[Record]:
-        """Return all records of a step, sorted by key; they are read once, as nothing changes them."""
+        """Return all records of a step, sorted by key; cached, as they cannot change."""
         if step not in self._listed:
             self._listed[step] = super().records(step, damaged=damaged)
         return list(self._listed[step])
 
 
 def _records(path: Path) -> Iterator[tuple[tuple[str, str], bytes]]:
-    """Yield step, key and text of every record of a file, each checked; the digest of all is checked at the end.
+    """Yield step, key and text of every validated record of a file; the digest is checked at the end.
 
     Raises:
-        ValueError: if the file is not what was written.
+        ValueError: if the file is damaged.
     """
     lines = _lines(path)
     about = _head(path, next(lines))
@@ -122,22 +124,22 @@ def _records(path: Path) -> Iterator[tuple[tuple[str, str], bytes]]:
     if count != about["records"]:
         raise ValueError(f"it holds {count} records, not {about['records']}")
     if total.hexdigest() != about["sha256"]:
-        raise ValueError("its content is not what was written")
+        raise ValueError("its content does not match its digest")
 
 
 def _misplaced(members: dict[str, Any]) -> str:
-    """Return why a record may not be packed or unpacked; empty where nothing is wrong."""
+    """Return why a record cannot be packed or unpacked; empty if it can."""
     if not _STEP.fullmatch(members["step"]):
-        return "its step is no name of a step"
+        return "its step is not the name of a step"
     if not is_key(members["key"]):
-        return "its key is no key"
+        return "its key is invalid"
     if Store.key(members["step"], members["spec"]) != members["key"]:
-        return "its key does not follow from its spec"
+        return "its key is not the hash of its spec"
     return "" if members["status"] == "done" else "it is not finished"
 
 
 def _head(path: Path, line: bytes) -> dict[str, Any]:
-    """Return what the first line says."""
+    """Return number and digest of the records from the first line."""
     try:
         about = json.loads(line)
     except ValueError:
@@ -150,28 +152,28 @@ def _head(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def _foreign(path: Path) -> UsageError:
-    return UsageError(f"{path} is no packed store. Give a folder, a URL, or a file that howfar store pack wrote.")
+    return UsageError(f"{path} is not a packed store. Give a folder, a URL, or a file written by howfar store pack.")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a compressed file without their ends, the first of any file at least.
+    """Yield the lines of a compressed file without line ends.
 
     Raises:
-        ValueError: if a line or the whole is larger than any that is written here.
+        ValueError: if a line or the file exceeds the limits.
     """
     held, total = b"", 0
     for part in _parts(path):
         total += len(part)
         *whole, held = (held + part).split(b"\n")
         if total > LARGEST or max(map(len, (*whole, held))) > LONGEST:
-            raise ValueError(f"it unpacks to more than {LARGEST >> 20} MiB, or {LONGEST >> 20} MiB a line")
+            raise ValueError(f"it unpacks to more than {LARGEST >> 20} MiB, or {LONGEST >> 20} MiB per line")
         yield from whole
     if held or not total:
         raise ValueError("its end is missing")
 
 
 def _parts(path: Path) -> Iterator[bytes]:
-    """Yield the unpacked bytes of a file in small parts, whatever it unpacks to."""
+    """Yield the decompressed bytes of a file in small parts."""
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise _foreign(path)

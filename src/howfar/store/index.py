@@ -1,7 +1,7 @@
-"""What the records of a store say, in short: thousands of them are listed without being read again.
+"""An index of the records, so that thousands of them are listed without reading every file.
 
-A small SQLite file beside the records, made from them alone: it may be deleted at any time, and where it cannot be
-written the records are read instead.
+A small SQLite file in the store, derived from the records: it can be deleted at any time, and if it cannot be written,
+the records are read instead.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from pydantic_core import from_json, to_json
 
 VERSION = 1
 NAME = ".index.sqlite"
-LONG = 1000  # bytes of JSON; longer parts of a result are read from the record when they are asked for
-FRESH = 2.0  # seconds; a younger file could change again within one tick of the file system's clock
-FAULTS = (sqlite3.Error, UnicodeDecodeError)  # SQLite quotes damaged names, which need not be text
+LONG = 1000  # bytes of JSON; longer parts of a result are read from the record on access
+FRESH = 2.0  # seconds; a newer file could change again within the resolution of its timestamp
+FAULTS = (sqlite3.Error, UnicodeDecodeError)  # SQLite quotes damaged names, which may not be text
 TABLES = """
 CREATE TABLE IF NOT EXISTS record (step TEXT, key TEXT, stamp TEXT, sum BLOB, text BLOB, PRIMARY KEY (step, key));
 CREATE TABLE IF NOT EXISTS note (kind TEXT, name TEXT, sum BLOB, text BLOB, PRIMARY KEY (kind, name));
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS note (kind TEXT, name TEXT, sum BLOB, text BLOB, PRIM
 
 
 class Short(Mapping[str, Any]):
-    """A result of which the long parts are read when they are asked for."""
+    """A result whose long parts are read on access."""
 
     def __init__(self, short: Mapping[str, Any], left_out: list[str], read: Callable[[], Mapping[str, Any]]) -> None:
         self._values = dict(short)
@@ -47,13 +47,13 @@ class Short(Mapping[str, Any]):
 
 
 class Index:
-    """The index of one store; whatever is wrong with its file, records are read as if there were none."""
+    """The index of one store; if its file is damaged, it is ignored."""
 
     def __init__(self, root: Path, *, reading: bool = False) -> None:
         self._path, self._reading = root / NAME, reading
 
     def known(self, step: str) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return the stamp and the short record of every key of a step."""
+        """Return the stamp and the shortened record of every key of a step."""
         found = {}
         for key, stamp, total, text in self._all("SELECT key, stamp, sum, text FROM record WHERE step = ?", step):
             if _is_whole(text, total):
@@ -61,25 +61,25 @@ class Index:
         return found
 
     def learn(self, step: str, records: Mapping[str, tuple[str, Mapping[str, Any]]], changed: bool) -> None:
-        """Keep short records with their stamps, by key; what is noted goes if a record ``changed`` that was known."""
+        """Store shortened records with their stamps, by key; notes are dropped if a known record ``changed``."""
         rows = [(step, key, stamp, *_summed(short)) for key, (stamp, short) in records.items()]
         if changed:
             self._write("DELETE FROM note", [()])
         self._write("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)", rows)
 
     def notes(self, kind: str) -> dict[str, Any]:
-        """Return what was worked out from records, by name."""
+        """Return values derived from records, by name."""
         rows = self._all("SELECT name, sum, text FROM note WHERE kind = ?", kind)
         return {name: from_json(text) for name, total, text in rows if _is_whole(text, total)}
 
     def note(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Keep what was worked out from records that cannot change unseen."""
+        """Store values derived from records that cannot change unnoticed."""
         rows = [(kind, name, *_summed(value)) for name, value in values.items()]
         self._write("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", rows)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Give the file for one question or order; nobody holds it in between, so that its folder can be unmounted."""
+        """Give a connection for one query; it is closed afterwards, so that the folder can be unmounted."""
         if self._reading:
             with contextlib.closing(
                 sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
@@ -89,7 +89,7 @@ class Index:
                 yield connection
             return
         if self._path.is_symlink():
-            self._path.unlink()  # it leads to a file that is not this store's
+            self._path.unlink()  # its target is not a file of this store
         with contextlib.closing(sqlite3.connect(self._path, timeout=1.0, isolation_level=None)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 connection.executescript("DROP TABLE IF EXISTS record; DROP TABLE IF EXISTS note;")
@@ -97,45 +97,45 @@ class Index:
             connection.executescript(TABLES)
             yield connection
 
-    def _all(self, question: str, *values: str) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         try:
             with self._opened() as connection:
-                return connection.execute(question, values).fetchall()
+                return connection.execute(query, values).fetchall()
         except FAULTS as error:
             self._give_up(error)
             return []
 
-    def _write(self, order: str, rows: list[tuple[Any, ...]]) -> None:
+    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows or self._reading:
             return
         try:
             with self._opened() as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(order, rows)
+                connection.executemany(statement, rows)
         except FAULTS as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         if (
             type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) and not self._reading
-        ):  # the file is no database any more: a new one next time
+        ):  # the file is not a database: create a new one next time
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
 
 def _is_whole(text: Any, total: Any) -> bool:
-    """Return whether a text is the one that was kept with this digest."""
+    """Return whether a text has this digest."""
     return isinstance(text, bytes) and hashlib.sha256(text).digest() == total
 
 
 def stamp(path: Path) -> tuple[str, bool]:
-    """Return what changes whenever a file does, and whether the file is old enough to trust it."""
+    """Return time, size and inode of a file, and whether the file is old enough to rely on them."""
     about = path.stat()
     return f"{about.st_mtime_ns} {about.st_size} {about.st_ino}", time.time() - about.st_mtime > FRESH
 
 
 def shortened(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a record without the long parts of its result, and the names of these parts."""
+    """Return the members of a record without long parts of its result, and the names of these parts."""
     result = record["result"]
     left_out = [name for name, part in result.items() if isinstance(part, list | dict) and len(to_json(part)) > LONG]
     kept = {name: None if name in left_out else part for name, part in result.items()}

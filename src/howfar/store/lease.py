@@ -1,8 +1,8 @@
-"""Who is at work on a step: one process at a time, on however many machines the store is shared by.
+"""Leases: exclusive rights to a step, across all processes and machines that share a store.
 
-A lease is a small file (in a bucket: an object) that its holder rewrites every few seconds. It is stale once its
-holder is known to be dead, or once an onlooker has seen it *unchanged* for long enough by a clock of its own: times of
-different machines are never compared, so that a clock that jumps takes nobody's lease away.
+A lease is a small file (in a bucket: an object) that its holder renews every few seconds. It is stale if its holder is
+known to be dead, or if a monitor has observed it *unchanged* for long enough by its own clock: clocks of different
+machines are never compared, so a clock that jumps does not invalidate leases.
 """
 
 import contextlib
@@ -20,31 +20,31 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from howfar.unfinished import is_gone, temporary, this_process, whole
+from howfar.unfinished import atomic_write, is_gone, temporary, this_process
 
-SECONDS = 30.0  # unchanged for so long, a lease is stale
-BEATS = 6  # a holder rewrites its lease so often in that time
-ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{16,32}\.tmp")  # how older versions named a lease being rewritten
+SECONDS = 30.0  # a lease that was not renewed for this long is stale
+BEATS = 6  # renewals within that time
+ASIDE = re.compile(r"(?P<lease>\..+\.lease)\.[0-9a-f]{16,32}\.tmp")  # temporary name of older versions
 
-KINDS: Mapping[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}  # of members as JSON has them
+KINDS: Mapping[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}  # JSON types of the fields
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a lease says.
+    """The content of a lease.
 
     Attributes:
-        step: kind of work.
+        step: kind of step.
         key: of the step.
-        label: the step's name.
-        host: the holder's machine.
-        pid: the holder's process there.
-        token: one of a kind for every lease ever held.
-        beat: counts the times it was renewed.
-        started: seconds since 1970 by the holder's clock, to be shown, never compared.
-        share: how much of the step is done, 0 to 1.
-        note: what a person would like to read.
-        process: tells the process from another one with its number, here or on a machine of the same name.
+        label: of the step.
+        host: machine of the holder.
+        pid: process id of the holder.
+        token: unique per lease.
+        beat: number of renewals.
+        started: seconds since 1970 by the holder's clock, for display only.
+        share: progress, 0 to 1.
+        note: text for progress displays.
+        process: identifies the process among others with the same id, here or on a machine with the same name.
     """
 
     step: str
@@ -61,46 +61,46 @@ class Claim:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the holder was a process of this machine and is gone."""
+        """Whether the holder was a process of this machine and has ended."""
         return self.host == socket.gethostname() and is_gone(self.pid, self.process)
 
     @property
     def is_sound(self) -> bool:
-        """Whether every member is of its kind, and every number one that can be."""
+        """Whether all fields have valid types and values."""
         kinds = all(isinstance(getattr(self, part.name), KINDS[part.type]) for part in fields(self))
         return kinds and 0 <= self.pid < 2**31 and math.isfinite(self.share) and math.isfinite(self.started)
 
     @classmethod
     def parse(cls, text: str | bytes) -> "Claim":
-        """Return what a lease says; nobody's claim while it is being written, or if it is damaged."""
+        """Return the content of a lease; a claim without a holder if it is being written or damaged."""
         try:
-            claim = cls(**{"process": "", **json.loads(text)})  # older versions do not tell the process
+            claim = cls(**{"process": "", **json.loads(text)})  # older versions lack the process
             if not claim.is_sound:
-                raise ValueError("a member is of another kind")
+                raise ValueError("a field is invalid")
             return claim
         except (ValueError, TypeError, RecursionError):
             return cls("", "", "unreadable", host="", pid=0, token="", started=0.0, process="")
 
     @property
     def text(self) -> str:
-        """What stands in the lease."""
+        """The text of the lease."""
         return json.dumps(asdict(self))
 
 
 class Slot(ABC):
-    """The place of the lease of one step."""
+    """The location of the lease of one step."""
 
     @abstractmethod
     def read(self) -> Claim | None:
-        """Return who holds the lease; None if nobody does."""
+        """Return the claim of the holder; None if the step is free."""
 
     @abstractmethod
     def take(self, claim: Claim) -> bool:
-        """Write a lease where there is none; returns whether that was so."""
+        """Create the lease if the step is free; returns whether it was."""
 
     @abstractmethod
     def renew(self, claim: Claim) -> None:
-        """Write the lease anew, as its holder."""
+        """Rewrite the lease, as its holder."""
 
     @abstractmethod
     def give_back(self, claim: Claim) -> None:
@@ -108,17 +108,17 @@ class Slot(ABC):
 
     @abstractmethod
     def break_(self, claim: Claim) -> bool:
-        """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
+        """Remove a stale lease; returns whether it was still the given one."""
 
 
 @dataclass(frozen=True)
 class FileSlot(Slot):
-    """A file in a folder that all who work on the store can write."""
+    """A file in a folder that all processes can write."""
 
     path: Path
 
     def read(self) -> Claim | None:
-        """Return who holds the lease; None if nobody does."""
+        """Return the claim of the holder; None if the step is free."""
         try:
             return Claim.parse(self.path.read_bytes())
         except FileNotFoundError:
@@ -127,7 +127,7 @@ class FileSlot(Slot):
             return Claim.parse("")
 
     def take(self, claim: Claim) -> bool:
-        """Write a lease where there is none; returns whether that was so."""
+        """Create the lease if the step is free; returns whether it was."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self.path.open("x", encoding="utf-8") as file:
@@ -137,8 +137,8 @@ class FileSlot(Slot):
         return True
 
     def renew(self, claim: Claim) -> None:
-        """Write the lease anew, as its holder."""
-        with whole(self.path, aside=self.path.parent) as draft:
+        """Rewrite the lease, as its holder."""
+        with atomic_write(self.path, aside=self.path.parent) as draft:
             draft.write_text(claim.text, encoding="utf-8")
 
     def give_back(self, claim: Claim) -> None:
@@ -146,22 +146,22 @@ class FileSlot(Slot):
         self.path.unlink(missing_ok=True)
 
     def break_(self, claim: Claim) -> bool:
-        """Remove a stale lease; returns whether it was still the one that was seen to be stale."""
+        """Remove a stale lease; returns whether it was still the given one."""
         aside = FileSlot(self.path.with_name(temporary(self.path.name)))
         try:
-            self.path.rename(aside.path)  # of several who try, one succeeds
+            self.path.rename(aside.path)  # succeeds for only one of several processes
         except FileNotFoundError:
             return False
         found = aside.read()
         mine = found is None or found.token == claim.token
         if not mine and found is not None:
-            self.take(found)  # a new holder was quicker: it gets its lease back
+            self.take(found)  # it belongs to a new holder: restore it
         aside.path.unlink(missing_ok=True)
         return mine
 
 
 def is_left_aside(path: Path) -> bool:
-    """Return whether an older version, killed while it rewrote or broke a lease, left this file."""
+    """Return whether the file was left by an older version that was killed while it rewrote or broke a lease."""
     found = ASIDE.fullmatch(path.name)
     if found is None:
         return False
@@ -170,7 +170,7 @@ def is_left_aside(path: Path) -> bool:
 
 
 class Lease:
-    """The right to do a step, renewed by a thread until it is given back."""
+    """The exclusive right to run a step, renewed by a thread until it is released."""
 
     def __init__(self, slot: Slot, claim: Claim) -> None:
         self.slot, self.claim = slot, claim
@@ -180,19 +180,19 @@ class Lease:
 
     @classmethod
     def take(cls, slot: Slot, claim: Claim) -> "Lease | None":
-        """Return the lease of a step; None if somebody holds it."""
+        """Return the lease of a step; None if another process holds it."""
         if not slot.take(claim):
             return None
         lease = cls(slot, claim)
         lease._thread.start()
         return lease
 
-    def tell(self, share: float, note: str) -> None:
-        """Say how far the work is, with the next renewal."""
+    def report(self, share: float, note: str) -> None:
+        """Set the progress, written with the next renewal."""
         self.claim = replace(self.claim, share=share, note=note)
 
     def give_back(self) -> None:
-        """Let others have the step."""
+        """Release the step."""
         self._over.set()
         with self._writing:
             if self._mine():
@@ -210,7 +210,7 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._over.wait(SECONDS / BEATS):
-            with self._writing, contextlib.suppress(OSError):  # a full disk must not end the work, only the lease
+            with self._writing, contextlib.suppress(OSError):  # a full disk must not stop the step, only the lease
                 if self._over.is_set():
                     return
                 self.lost = not self._mine()
@@ -220,26 +220,26 @@ class Lease:
                 self.slot.renew(self.claim)
 
 
-class Onlooker:
-    """Watches the leases of others, and says which are stale."""
+class LeaseMonitor:
+    """Monitors the leases of other processes for staleness."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
-        self._seen: dict[Slot, tuple[str, int, float]] = {}
+        self._observed: dict[Slot, tuple[str, int, float]] = {}
 
     def stale(self, slot: Slot) -> Claim | None:
-        """Return the claim in a lease that is stale by now; None if it is not, or not there."""
+        """Return the claim of a stale lease; None if it is not stale or does not exist."""
         claim = slot.read()
         if claim is None:
-            self._seen.pop(slot, None)
+            self._observed.pop(slot, None)
             return None
-        token, beat, since = self._seen.get(slot, ("", -1, 0.0))
+        token, beat, since = self._observed.get(slot, ("", -1, 0.0))
         if (token, beat) != (claim.token, claim.beat):
-            self._seen[slot] = (claim.token, claim.beat, time.monotonic())
+            self._observed[slot] = (claim.token, claim.beat, time.monotonic())
             since = time.monotonic()
         return claim if claim.orphaned or time.monotonic() - since > self.seconds else None
 
     def frees(self, slot: Slot) -> bool:
-        """Return whether nobody holds a lease, after breaking it if it is stale."""
+        """Return whether a step is free, after breaking its lease if that is stale."""
         stale = self.stale(slot)
         return slot.break_(stale) if stale else slot.read() is None

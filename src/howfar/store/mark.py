@@ -1,4 +1,4 @@
-"""What tells a store, and what it made, from folders of somebody else: nothing else is listed, judged or removed."""
+"""The mark of a store, and recognition of its own folders: no other folder is listed, checked or removed."""
 
 import re
 from collections.abc import Iterable
@@ -13,26 +13,23 @@ _HEAD = re.compile(rb'\s*\{\s*"step"\s*:\s*"([^"\\]*)"\s*,\s*"key"\s*:\s*"([^"\\
 
 
 def is_key(name: str) -> bool:
-    """Return whether a name is that of a finished step: 20 hexadecimal digits."""
+    """Return whether a name is a key: 20 hexadecimal digits."""
     return _KEY.fullmatch(name) is not None
 
 
 def place_of(head: bytes) -> tuple[str, str] | None:
-    """Return step and key that stand at the beginning of a record; None where they cannot be read.
-
-    A record whose end is cut off or changed still tells them.
-    """
+    """Return step and key from the beginning of a record, which may be truncated; None if they cannot be read."""
     found = _HEAD.match(head)
     return (found[1].decode(errors="replace"), found[2].decode(errors="replace")) if found else None
 
 
 def is_own(step: str, names: Iterable[str], head: bytes) -> bool:
-    """Return whether a store made a folder that is named like a key.
+    """Return whether a folder named like a key was created by a store.
 
     Args:
-        step: name of the folder above it.
-        names: of what lies in it. Hidden files, which file managers leave everywhere, say nothing.
-        head: first bytes of its record; empty without one. That of another step was copied here by a person.
+        step: name of its parent folder.
+        names: of its files; hidden files are ignored.
+        head: first bytes of its record; empty without one. A record of another step was copied there by the user.
     """
     place = place_of(head)
     return {name for name in names if not name.startswith(".")} <= {RECORD, ARRAYS} and (

@@ -1,4 +1,4 @@
-"""Leases as numbered objects of a bucket, where nothing can be renamed but an object can be created only once."""
+"""Leases as numbered objects in a bucket, where objects cannot be renamed but can be created exclusively."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from howfar.store.lease import Claim, Slot
 
 
 class ObjectSlot(Slot):
-    """Numbered objects: the highest says who holds the lease; an empty one, that nobody does."""
+    """Numbered objects: the highest one holds the claim; an empty one means that the step is free."""
 
     def __init__(self, files: Any, folder: str) -> None:
         self._files, self._folder, self._own = files, folder, 0
@@ -18,11 +18,11 @@ class ObjectSlot(Slot):
         return hash(self._folder)
 
     def read(self) -> Claim | None:
-        """Return who holds the lease; None if nobody does."""
+        """Return the claim of the holder; None if the step is free."""
         return self._at(self._numbers())
 
     def take(self, claim: Claim) -> bool:
-        """Write a lease where there is none; returns whether that was so."""
+        """Create the lease if the step is free; returns whether it was."""
         numbers = self._numbers()
         if self._at(numbers) is not None:
             return False
@@ -30,17 +30,17 @@ class ObjectSlot(Slot):
         return self._create(self._own, claim.text.encode())
 
     def renew(self, claim: Claim) -> None:
-        """Write the lease anew, as its holder."""
+        """Rewrite the lease, as its holder."""
         self._files.pipe_file(self._path(self._own), claim.text.encode())
 
     def give_back(self, claim: Claim) -> None:
-        """Remove the lease, as its holder, and what older ones left; the highest last."""
+        """Remove the lease, as its holder, and older objects; the highest last."""
         for number in self._numbers():
             if number <= self._own:
                 self._files.rm_file(self._path(number))
 
     def break_(self, claim: Claim) -> bool:
-        """Put an empty one above a stale lease; returns whether it was still the one that was seen to be stale."""
+        """Create an empty object above a stale lease; returns whether it was still the given one."""
         numbers = self._numbers()
         found = self._at(numbers)
         return found is not None and found.token == claim.token and self._create(max(numbers) + 1, b"")

@@ -1,8 +1,8 @@
-"""Fetch or make: finished work is kept under the hash of everything that determines it.
+"""Content-addressed records of finished steps: the key is the hash of the complete specification.
 
-``runs/<step>/<key>/`` holds ``record.json`` and, where there are arrays, ``arrays.safetensors``. A folder is
-written under a temporary name, flushed and renamed: what is present is whole. No pickle is written or read. A small
-file marks the folder as a store; what carries neither this mark nor the names and contents of records is not touched.
+``runs/<step>/<key>/`` holds ``record.json`` and, if there are arrays, ``arrays.safetensors``. A folder is written under
+a temporary name, flushed and renamed, so that its files are always complete. No pickle is written or read. A small file
+marks the folder as a store; folders without this mark and without valid records are not modified.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ from howfar.unfinished import remove, temporary
 
 
 class Store(Workplace):
-    """A folder of records.
+    """A store in a folder.
 
     Attributes:
-        root: the folder; what a run writes beside its records goes there too.
-        place: what ``open_store`` takes to open the same store elsewhere.
-        index: what the records say, in short.
+        root: the folder, which also holds other files of a run.
+        place: argument of ``open_store`` for the same store, also on other machines.
+        index: of the records.
     """
 
     place: str
 
     def __init__(self, root: Path | str, *, reading: bool = False) -> None:
-        """Open (and create) the store in the folder ``root``.
+        """Open the store in the folder ``root``, and create it if necessary.
 
-        A new or empty folder is marked as a store at once, another one with the first record.
+        A new or empty folder is marked as a store at once, others with the first record.
 
         Args:
             root: the folder.
-            reading: write nothing at all, now or later; the folder need not be there.
+            reading: open read-only; the folder need not exist.
 
         Raises:
             HowfarError: if the folder cannot be written.
@@ -71,22 +71,22 @@ class Store(Workplace):
 
     @property
     def recognized(self) -> bool:
-        """Whether this is a store: it is marked, or as older versions wrote none, a record lies where it says."""
+        """Whether this is a store: it has a mark, or, as older versions wrote none, a record in its own place."""
         places = ((step, key) for step in self.steps() for key in self.keys(step))
         return self._is_marked() or any(place_of(self._head(*place)) == place for place in places)
 
     def follower(self) -> "Store":
-        """Return the same store for a process that reads along and keeps nothing, wherever the records lie."""
+        """Return the same store for a follower process, which writes nothing."""
         other = copy.copy(self)
         other._keeps = False
         return other
 
     def steps(self) -> list[str]:
-        """Return the kinds of work of which there are records."""
+        """Return the kinds of steps that have records."""
         return [path.name for path in self._folders() if self.keys(path.name)]
 
     def keys(self, step: str) -> list[str]:
-        """Return the keys of what there is of a step, readable or not; what is not named like a key is not its own."""
+        """Return the keys of a step, including unreadable records; other names are ignored."""
         folder = self.root / step
         if not folder.is_dir():
             return []
@@ -94,7 +94,7 @@ class Store(Workplace):
             return sorted(entry.name for entry in entries if is_key(entry.name) and entry.is_dir())
 
     def owns(self, step: str, key: str) -> bool:
-        """Return whether a folder was made by this store, whole or damaged, so that it may be judged and removed."""
+        """Return whether a folder was created by this store, so that it may be checked and removed."""
         folder = self.root / step / key
         return (
             is_key(key)
@@ -108,7 +108,7 @@ class Store(Workplace):
         return hashlib.sha256(canonical([step, spec]).encode()).hexdigest()[:20]
 
     def find(self, step: str, key: str) -> Record | None:
-        """Return the record, or None where there is none.
+        """Return the record, or None if there is none.
 
         Raises:
             HowfarError: if the record is damaged.
@@ -117,7 +117,7 @@ class Store(Workplace):
         return None if members is None else Record(**members)
 
     def done(self, step: str, key: str) -> bool:
-        """Return whether the step is finished and did not fail; what cannot be read any more is to do again."""
+        """Return whether the step is finished and did not fail; damaged records count as missing."""
         try:
             record = self.find(step, key)
         except DamagedError:
@@ -125,14 +125,14 @@ class Store(Workplace):
         return record is not None and record.status == "done"
 
     def records(self, step: str, *, damaged: bool = False) -> list[Record]:
-        """Return all records of a step, sorted by key; long parts of results are read when they are asked for.
+        """Return all records of a step, sorted by key; long parts of results are read on access.
 
         Args:
             step: name of the step.
-            damaged: pass over damaged records, which are made again sooner or later.
+            damaged: skip damaged records.
 
         Raises:
-            HowfarError: if a record is damaged, unless they are passed over.
+            HowfarError: if a record is damaged, unless they are skipped.
         """
         folder, names = self.root / step, Store.keys(self, step)
         known = self.index.known(step) if names else {}
@@ -171,11 +171,11 @@ class Store(Workplace):
         return Record(**{**short, "result": Short(short["result"], left_out, read)} if left_out else short)
 
     def has_arrays(self, step: str, key: str) -> bool:
-        """Return whether the arrays of a step are there: records alone are enough to draw tables from."""
+        """Return whether the arrays of a step exist; tables need only records."""
         return (self.root / step / key / ARRAYS).is_file()
 
-    def whole(self, step: str, key: str) -> bool:
-        """Return whether the step is finished and its arrays are there, for work that goes on from them."""
+    def complete(self, step: str, key: str) -> bool:
+        """Return whether the step is finished and its arrays exist, for steps that depend on them."""
         return self.done(step, key) and self.has_arrays(step, key)
 
     def arrays(self, step: str, key: str) -> dict[str, Tensor]:
@@ -186,18 +186,18 @@ class Store(Workplace):
         path = self.root / step / key / ARRAYS
         record = self.find(step, key)
         try:
-            written = record.made.get(SUM) if record else None  # records of older versions do not tell
+            written = record.made.get(SUM) if record else None  # missing in records of older versions
             if written is not None and written != sha256(path):
-                raise ValueError("its content is not what was written")
+                raise ValueError("its content does not match its digest")
             return load_file(path)
         except (OSError, ValueError, SafetensorError) as error:
             raise DamagedError(path, error) from None
 
     def save(self, record: Record, arrays: Mapping[str, Tensor] | None = None) -> Record:
-        """Write a record, replacing one that failed or lost its arrays; a finished one stays as it is.
+        """Write a record, replacing one that failed or lost its arrays; a finished one is not changed.
 
         Raises:
-            HowfarError: if the disk is full or cannot be written. Nothing half-written stays behind.
+            HowfarError: if the disk is full or cannot be written; no partial files are left.
         """
         if not self._keeps:
             return record
@@ -206,7 +206,7 @@ class Store(Workplace):
         return self._save(record, arrays)
 
     def leave(self, name: str, content: str | bytes) -> None:
-        """Write a file beside the records, such as a page. A link of this name is replaced, never followed.
+        """Write a file next to the records, such as a page. A symbolic link is replaced, never followed.
 
         Raises:
             HowfarError: if the disk is full or cannot be written.
@@ -235,7 +235,7 @@ class Store(Workplace):
         return record
 
     def _head(self, step: str, key: str) -> bytes:
-        """Return the first bytes of a record; none where there is no record."""
+        """Return the first bytes of a record; empty if there is none."""
         try:
             with (self.root / step / key / RECORD).open("rb") as file:
                 return file.read(HEAD_BYTES)
@@ -257,6 +257,6 @@ class Store(Workplace):
             draft.rename(final)
             remove(old)
         else:
-            with contextlib.suppress(FileExistsError):  # somebody else finished the same step
+            with contextlib.suppress(FileExistsError):  # another process finished the same step
                 draft.rename(final)
         flush(final.parent)

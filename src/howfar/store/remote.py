@@ -1,7 +1,7 @@
-"""A store in a bucket, or at any URL that fsspec knows; this machine keeps a copy of what it needed.
+"""A store in a bucket, or at any URL supported by fsspec, with a local cache.
 
-Objects cannot be renamed and folders do not exist, so a record is created only where there is none, after its arrays,
-whose name tells their content. A lease is the highest of a few numbered objects, each of which only one can create.
+Objects cannot be renamed and folders do not exist, so a record is created exclusively, after its arrays, whose name
+contains their digest. A lease is the highest of some numbered objects, which are created exclusively.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ from howfar.store.record import ARRAYS, RECORD, SUM, DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.seal import unsealed
 from howfar.store.writing import write_bytes
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 LEASES = ".leases"
 
 
 def is_url(place: str) -> bool:
-    """Return whether a store is to be found at a URL instead of in a folder."""
+    """Return whether a place is a URL instead of a folder."""
     return "://" in place
 
 
 def open_store(place: str | Path, *, reading: bool = False) -> Store:
-    """Return the store in a folder, which is made, at a URL such as ``s3://bucket/runs``, or packed in a file.
+    """Return the store in a folder, which is created, at a URL such as ``s3://bucket/runs``, or packed in a file.
 
     Args:
         place: the folder, URL or file.
-        reading: write nothing there, now or later; the place need not exist. A file can only be read.
+        reading: open read-only; the place need not exist. A file can only be read.
 
     Raises:
-        HowfarError: if it cannot be written, what speaks to such URLs is not installed, or a file is no packed store.
+        HowfarError: if it cannot be written, the fsspec back end is not installed, or a file is not a packed store.
     """
     if is_url(str(place)):
         return RemoteStore(str(place), reading=reading)
@@ -57,7 +57,7 @@ def open_store(place: str | Path, *, reading: bool = False) -> Store:
 
 
 def absolute(place: str) -> str:
-    """Return a place that means the same from every working folder."""
+    """Return a place that does not depend on the working directory."""
     return place if is_url(place) else str(Path(place).resolve())
 
 
@@ -65,14 +65,14 @@ class RemoteStore(Store):
     """Records under a URL."""
 
     def __init__(self, url: str, *, reading: bool = False) -> None:
-        """Open the store; its copy lies in ``$HOWFAR_DATA/stores`` or ``~/.cache/howfar/stores``.
+        """Open the store; its cache is in ``$HOWFAR_DATA/stores`` or ``~/.cache/howfar/stores``.
 
         Args:
             url: of the store.
-            reading: write nothing there; where this machine has no copy yet, one is kept for this process alone.
+            reading: open read-only; without an existing cache, a temporary one is used.
 
         Raises:
-            HowfarError: if nothing can be written there.
+            HowfarError: if it cannot be written.
         """
         from fsspec.core import url_to_fs
 
@@ -94,24 +94,24 @@ class RemoteStore(Store):
         if reading:
             return
         if self._is_marked() or not self._names(""):
-            self._mark()  # also where it is marked: this shows whether the place can be written
+            self._mark()  # even if it is marked, to check that it can be written
         else:
             self._probe()
 
     def steps(self) -> list[str]:
-        """Return the kinds of work of which there are records."""
+        """Return the kinds of steps that have records."""
         return [name for name in self._names("") if not name.startswith(".") and self.keys(name)]
 
     def keys(self, step: str) -> list[str]:
-        """Return the keys of what there is of a step, readable or not; what is not named like a key is not its own."""
+        """Return the keys of a step, including unreadable records; other names are ignored."""
         return [name for name in self._names(step) if is_key(name)]
 
     def owns(self, step: str, key: str) -> bool:
-        """Return whether a record was made by this store, whole or damaged."""
+        """Return whether a record was written by this store, intact or damaged."""
         return is_key(key) and is_own(step, (), self._head(step, key))
 
     def find(self, step: str, key: str) -> Record | None:
-        """Return the record, or None where there is none; a finished one is fetched once.
+        """Return the record, or None if there is none; finished records are fetched once.
 
         Raises:
             DamagedError: if it is damaged.
@@ -126,20 +126,20 @@ class RemoteStore(Store):
         return super().find(step, key)
 
     def records(self, step: str, *, damaged: bool = False) -> list[Record]:
-        """Return all records of a step, sorted by key; those that this machine lacks are fetched together."""
+        """Return all records of a step, sorted by key; missing ones are fetched together."""
         names = set(self.keys(step))
         done = {record.key for record in super().records(step, damaged=True) if record.status == "done"}
         paths = {f"{self._prefix}/{step}/{name}/{RECORD}": name for name in sorted(names - done)}
         with self._reaching():
             fetched = self._files.cat(list(paths), on_error="omit") if paths else {}
-        if isinstance(fetched, bytes):  # of a single path, some give the content itself
+        if isinstance(fetched, bytes):  # for a single path, some back ends return the content itself
             fetched = dict.fromkeys(paths, fetched)
         for path, raw in fetched.items():
             self._copy(step, path.split("/")[-2], raw)
         return [record for record in super().records(step, damaged=damaged) if record.key in names]
 
     def has_arrays(self, step: str, key: str) -> bool:
-        """Return whether the arrays of a step are there."""
+        """Return whether the arrays of a step exist."""
         if super().has_arrays(step, key):
             return True
         name = self._arrays_of(step, key)
@@ -147,15 +147,15 @@ class RemoteStore(Store):
             return name is not None and bool(self._files.exists(name))
 
     def arrays(self, step: str, key: str) -> dict[str, Tensor]:
-        """Return the arrays of a finished step, memory-mapped from this machine's copy."""
+        """Return the arrays of a finished step, memory-mapped from the cache."""
         name, final = self._arrays_of(step, key), self.root / step / key / ARRAYS
         if not final.is_file() and name is not None:
-            with self._reaching(), whole(final, aside=final.parent.parent) as draft:
+            with self._reaching(), atomic_write(final, aside=final.parent.parent) as draft:
                 self._files.get_file(name, str(draft))
         return super().arrays(step, key)
 
     def _save(self, record: Record, arrays: Mapping[str, Tensor] | None) -> Record:
-        """Write a record, replacing one that failed; a finished one stays as it is, whoever was first."""
+        """Write a record, replacing one that failed; a finished one is not changed."""
         record = super()._save(record, arrays)
         step, key = record.step, record.key
         folder, mine = f"{self._prefix}/{step}/{key}", self.root / step / key
@@ -175,11 +175,11 @@ class RemoteStore(Store):
         return record
 
     def slot(self, step: str, key: str) -> Slot:
-        """Return where it says who is at work on a step."""
+        """Return the location of the lease of a step."""
         return ObjectSlot(self._files, f"{self._prefix}/{LEASES}/{step}/{key}")
 
     def leases(self) -> Iterator[tuple[Slot, Claim]]:
-        """Yield every lease and what it says, by step and key."""
+        """Yield all leases with their claims, by step and key."""
         with self._reaching():
             self._files.invalidate_cache()
             found = self._files.find(f"{self._prefix}/{LEASES}")
@@ -210,9 +210,9 @@ class RemoteStore(Store):
         self._marked = True
 
     def _probe(self) -> None:
-        """Find out whether the place can be written, without claiming it for a store."""
+        """Check that the place can be written, without marking it as a store."""
         probe = f"{self._prefix}/.probe"
-        with self._reaching(), suppress(FileNotFoundError):  # another process was quicker to remove it
+        with self._reaching(), suppress(FileNotFoundError):  # another process may remove it first
             self._files.pipe_file(probe, b"")
             self._files.rm_file(probe)
 
@@ -239,7 +239,7 @@ class RemoteStore(Store):
         return raw
 
     def _copy(self, step: str, key: str, raw: bytes) -> None:
-        """Keep a record here; arrays of another record of the same step go."""
+        """Cache a record; cached arrays of another record of the same step are removed."""
         members = self._members(raw, f"{self.place}/{step}/{key}/{RECORD}")
         folder = self.root / step / key
         mine = super().find(step, key)
@@ -262,7 +262,7 @@ class RemoteStore(Store):
             yield
         except (HowfarError, FileNotFoundError, FileExistsError):
             raise
-        except Exception as error:  # every kind of storage fails in ways of its own
+        except Exception as error:  # back ends raise different errors
             raise HowfarError(
-                f"{self.place} cannot be reached or written ({error}). Check address and rights."
+                f"{self.place} cannot be reached or written ({error}). Check address and permissions."
             ) from None

@@ -1,4 +1,4 @@
-"""What tells whether a file is still what was written: its SHA-256, and the seal at the end of a record."""
+"""Integrity checks: SHA-256 of files, and the seal at the end of a record."""
 
 import hashlib
 from pathlib import Path
@@ -15,19 +15,19 @@ def unsealed(text: bytes) -> bytes:
     """Return the JSON of an object without its seal, if it has one.
 
     Raises:
-        ValueError: if the text is not what was sealed.
+        ValueError: if the text does not match its seal.
     """
     head, seal, tail = text.rpartition(SEAL.encode())
     if not seal:
         return text
     plain = head + b"}"
     if tail != hashlib.sha256(plain).hexdigest().encode() + b'"}':
-        raise ValueError("its content is not what was written")
+        raise ValueError("its content does not match its digest")
     return plain
 
 
 def has_seal(path: Path) -> bool:
-    """Return whether a record carries a seal; older versions wrote none, and anybody can take it off."""
+    """Return whether a record has a seal; older versions wrote none, and a seal can be removed."""
     with path.open("rb") as file:
         return SEAL.encode() in file.read()
 

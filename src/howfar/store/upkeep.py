@@ -1,4 +1,4 @@
-"""Look after a store: check it, clear it up, take in another one, tell what differs."""
+"""Maintenance of a store: check, clean, merge, compare."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,19 +12,19 @@ from howfar.store.records import Store
 from howfar.store.seal import has_seal
 from howfar.unfinished import remove as remove_path
 
-UNSEALED = "imported_without_seal"  # in what a record says about its making
-PASSING = "seconds"  # times in results differ from run to run
+UNSEALED = "imported_without_seal"  # key in ``Record.made``
+PASSING = "seconds"  # times in results, which vary from run to run
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a store that its owner should know.
+    """A finding of a check or clean-up.
 
     Attributes:
-        path: what it is about.
-        what: is wrong, or is left over.
-        harm: whether numbers of the store are wrong or lost; else it only takes room.
-        bytes: that removing it frees.
+        path: of the file or folder.
+        what: is wrong or left over.
+        harm: whether results are wrong or lost; otherwise it only takes space.
+        bytes: freed by removing it.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Finding:
 
 
 def check(store: Store) -> Iterator[Finding]:
-    """Read every record and all arrays of a store, and yield what is wrong or left over."""
+    """Read all records and arrays of a store, and yield findings."""
     for folder in _folders(store):
         step, key = folder.parent.name, folder.name
         try:
@@ -43,7 +43,7 @@ def check(store: Store) -> Iterator[Finding]:
                 yield Finding(folder, "has no record", harm=True, bytes=_size(folder))
                 continue
             if (record.step, record.key) != (step, key) or store.key(step, record.spec) != key:
-                yield Finding(folder, "lies where another record belongs", harm=True, bytes=_size(folder))
+                yield Finding(folder, "is in the place of another record", harm=True, bytes=_size(folder))
             if store.has_arrays(step, key):
                 store.arrays(step, key)
         except DamagedError as error:
@@ -52,7 +52,7 @@ def check(store: Store) -> Iterator[Finding]:
             if record.status == "failed":
                 yield Finding(folder, f"failed: {record.result.get('error', '')}".strip(), harm=False)
             elif not has_seal(folder / RECORD):
-                yield Finding(folder, "has no seal: an older version wrote it, or somebody changed it", harm=False)
+                yield Finding(folder, "has no seal: it was written by an older version, or changed", harm=False)
             elif record.made.get(UNSEALED):
                 yield Finding(folder, "was imported without a seal", harm=False)
             elif _lacks_its_set(store, record):
@@ -61,7 +61,7 @@ def check(store: Store) -> Iterator[Finding]:
 
 
 def left_over(store: Store, *, drafts: bool = False) -> Iterator[Finding]:
-    """Yield what dead runs have left behind: half-written records, leases, and the state of crafting if wanted."""
+    """Yield the remains of dead runs: partial records, leases, and optionally drafts of protectors."""
     for path in store.abandoned():
         yield Finding(path, "half-written", harm=False, bytes=_size(path))
     for slot, claim in store.leases():
@@ -69,20 +69,20 @@ def left_over(store: Store, *, drafts: bool = False) -> Iterator[Finding]:
             yield Finding(slot.path, "lease of a dead process", harm=False, bytes=_size(slot.path))
     for path in sorted(store.root.glob(f"*/.{'[0-9a-f]' * 20}.draft")) if drafts else ():
         if store.slot(path.parent.name, path.name[1:].partition(".")[0]).read() is None:
-            yield Finding(path, "interrupted crafting, could go on", harm=False, bytes=_size(path))
+            yield Finding(path, "interrupted crafting, can be resumed", harm=False, bytes=_size(path))
 
 
 def clean(
     store: Store, *, failed: bool = False, arrays: bool = False, damaged: bool = False, drafts: bool = False
 ) -> Iterator[Finding]:
-    """Yield what can go; the caller removes it.
+    """Yield what can be removed; the caller removes it.
 
     Args:
-        store: to clear up.
-        failed: records of failures too; they run again anyway.
-        arrays: images, weights and surfaces too; records are enough for all tables.
-        damaged: what cannot be read too; it runs again.
-        drafts: the state of interrupted crafting too; it begins anew then.
+        store: the store.
+        failed: include records of failed steps, which run again anyway.
+        arrays: include images, weights and surfaces; tables need only records.
+        damaged: include damaged records, which run again.
+        drafts: include drafts of interrupted protectors, which then start again.
     """
     yield from left_over(store, drafts=drafts)
     broken = {finding.path: finding for finding in check(store) if finding.harm} if damaged else {}
@@ -101,23 +101,22 @@ def clean(
 
 
 def remove(finding: Finding) -> None:
-    """Remove what a finding is about."""
+    """Remove the file or folder of a finding."""
     remove_path(finding.path)
 
 
 def merge(store: Store, other: Store) -> list[Record]:
-    """Take in the finished records of another store that this one lacks, and return them.
+    """Import finished records of another store that are missing here, and return them.
 
-    Those without a seal are marked for good (``UNSEALED``), since writing them seals them.
-
-    Nothing is taken unless all can be.
+    Records without a seal are marked permanently (``UNSEALED``), since writing them adds a seal. Either all or none are
+    imported.
 
     Raises:
         HowfarError: if both hold the same step with different results.
     """
     fresh = []
     for step in other.steps():
-        if not any(other.owns(step, key) for key in other.keys(step)):  # a copy that somebody laid there
+        if not any(other.owns(step, key) for key in other.keys(step)):  # copied there by the user
             continue
         for record in other.records(step):
             mine = store.find(step, record.key)
@@ -139,7 +138,7 @@ def merge(store: Store, other: Store) -> list[Record]:
 
 
 def differences(one: Store, other: Store, step: str = "victim") -> Iterator[tuple[Record | None, Record | None]]:
-    """Yield the records of a step that only one of two stores holds, or with different results, as pairs by key."""
+    """Yield pairs of records of a step that are in only one of two stores, or have different results, by key."""
     mine = {record.key: record for record in one.records(step)}
     theirs = {record.key: record for record in other.records(step)}
     for key in sorted(mine | theirs):
@@ -149,7 +148,7 @@ def differences(one: Store, other: Store, step: str = "victim") -> Iterator[tupl
 
 
 def differs(one: Any, other: Any) -> bool:
-    """Return whether two results differ in more than the time they took."""
+    """Return whether two results differ, ignoring durations."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         names = (set(one) | set(other)) - {PASSING}
         return any(name not in one or name not in other or differs(one[name], other[name]) for name in names)
@@ -159,7 +158,7 @@ def differs(one: Any, other: Any) -> bool:
 
 
 def _lacks_its_set(store: Store, record: Record) -> bool:
-    """Return whether a victim stands alone: what it learned from cannot be shown."""
+    """Return whether the protected set of a victim is missing."""
     names = ("dataset", "source_task", "protector", "seed")
     if record.step not in ("victim", "ablation", "trajectory") or not all(name in record.spec for name in names):
         return False
@@ -167,7 +166,7 @@ def _lacks_its_set(store: Store, record: Record) -> bool:
 
 
 def _folders(store: Store) -> Iterator[Path]:
-    """Yield the folder of every step that is finished, and of nothing that the store did not make."""
+    """Yield the folders of all records created by the store."""
     for step in store.steps():
         yield from (store.root / step / key for key in store.keys(step) if store.owns(step, key))
 

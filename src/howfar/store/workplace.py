@@ -1,4 +1,4 @@
-"""Who is at work in a store, what they keep until their record is saved, and what killed processes left of it."""
+"""Leases, drafts and temporary files of the processes that use a store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from howfar.unfinished import left_in, remove, temporary
 
 
 class Workplace:
-    """A folder in which processes, on several machines perhaps, make records.
+    """A folder in which processes, possibly on several machines, write records.
 
     Attributes:
         root: the folder.
@@ -17,23 +17,23 @@ class Workplace:
     root: Path
 
     def draft(self, step: str, key: str) -> Path:
-        """Return where long work may keep its state until its record is saved."""
+        """Return the path for the state of a long step until its record is saved."""
         return self.root / step / f".{key}.draft"
 
     def claim(self, step: str, key: str, label: str) -> Lease | None:
-        """Return the right to do a step; None while somebody else has it, on this machine or another."""
+        """Return the lease of a step; None if another process holds it."""
         return Lease.take(self.slot(step, key), Claim(step, key, label))
 
     def slot(self, step: str, key: str) -> Slot:
-        """Return where it says who is at work on a step."""
+        """Return the location of the lease of a step."""
         return FileSlot(self.root / step / f".{key}.lease")
 
     def claims(self) -> list[Claim]:
-        """Return who is at work on what, by step and key."""
+        """Return the claims on running steps, by step and key."""
         return [claim for _, claim in self.leases()]
 
     def leases(self) -> Iterator[tuple[Slot, Claim]]:
-        """Yield every lease and what it says, by step and key."""
+        """Yield all leases with their claims, by step and key."""
         for path in sorted(self.root.glob("*/.*.lease")):
             slot = FileSlot(path)
             claim = slot.read()
@@ -41,11 +41,11 @@ class Workplace:
                 yield slot, claim
 
     def scratch(self) -> Path:
-        """Return where this process may keep what it needs while it runs; swept later if it is killed."""
+        """Return a temporary path for this process; swept later if it is killed."""
         return self.root / temporary("scratch")
 
     def sweep(self) -> None:
-        """Remove the drafts and leases that dead processes of this machine left behind."""
+        """Remove temporary files and leases of dead processes of this machine."""
         for slot, claim in self.leases():
             if claim.orphaned:
                 slot.break_(claim)
@@ -53,7 +53,7 @@ class Workplace:
             remove(draft)
 
     def abandoned(self) -> Iterator[Path]:
-        """Yield the half-written files and folders that dead processes of this machine left behind."""
+        """Yield temporary files and folders of dead processes of this machine."""
         for folder in (self.root, *self._folders()) if self.root.is_dir() else ():
             yield from left_in(folder)
             yield from (path for path in sorted(folder.glob(".*.lease.*.tmp")) if is_left_aside(path))

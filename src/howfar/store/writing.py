@@ -1,32 +1,32 @@
-"""Files that are whole or not there, whatever happens to the process or the disk."""
+"""Atomic file writes."""
 
 import os
 from pathlib import Path
 
 from howfar.errors import HowfarError
-from howfar.unfinished import left_in, remove, whole
+from howfar.unfinished import atomic_write, left_in, remove
 
 
 def write_text(path: Path, text: str, *, aside: Path | None = None, follow: bool = True) -> None:
-    """Write a text file so that it is either the old or the new one, whatever happens; see ``write_bytes``."""
+    """Write a text file atomically; see ``write_bytes``."""
     write_bytes(path, text.encode(), aside=aside, follow=follow)
 
 
 def write_bytes(path: Path, content: bytes, *, aside: Path | None = None, follow: bool = True) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens.
+    """Write a file atomically.
 
     Args:
         path: of the file.
         content: of the file.
-        aside: folder of the same disk where the unfinished file lies until it is whole, and stays if the process is
-            killed before: see ``sweep``. By default that of the file.
-        follow: whether a link is written through, as for names that a user gave; otherwise the file takes its place.
+        aside: folder on the same disk for the temporary file, which stays there if the process is killed; see
+            ``sweep``. By default the folder of the file.
+        follow: write to the target of a symbolic link, as for paths that a user gave; otherwise replace the link.
 
     Raises:
         HowfarError: if the disk is full or the folder cannot be written.
     """
     try:
-        with whole(path, aside=aside, follow=follow) as draft, draft.open("wb") as file:
+        with atomic_write(path, aside=aside, follow=follow) as draft, draft.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -37,13 +37,13 @@ def write_bytes(path: Path, content: bytes, *, aside: Path | None = None, follow
 
 
 def sweep(aside: Path) -> None:
-    """Remove the unfinished files that killed processes of this machine left in a folder."""
+    """Remove the temporary files of killed processes of this machine in a folder."""
     for draft in left_in(aside):
         remove(draft)
 
 
 def flush(path: Path) -> None:
-    """Bring a file or the entries of a folder to the disk."""
+    """Flush a file or the entries of a folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""One training, many ways to measure it -> how much UD owes to the way."""
+"""Ablation of UD: one training run, many probe settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, Names, shared
 from howfar.tables.schema import sound_record
 
-STARTS = 20  # random starts of k-means that are tried
-CLOSE = 0.03  # of UD: two ways to measure agree
+STARTS = 20  # random starts of k-means
+CLOSE = 0.03  # difference of UD up to which two settings agree
 Rule = Literal["per-epoch", "pooled", "counting parameters", "k-means, random start", "SAL ÷ training loss"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """SAL of one layer as an ablation keeps it; see ``howfar.score.unlearnable_distance.Reading``."""
+    """SAL of one layer in an ablation; see ``howfar.score.unlearnable_distance.Reading``."""
 
     sal: float
     standard_error: float
@@ -36,16 +36,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Variant:
-    """UD of all protectors, measured in one way.
+    """UD of all protectors under one setting.
 
     Attributes:
-        probe: how SAL was measured.
-        rule: how β was found, what was counted, or what SAL was taken relative to.
+        probe: settings of the probe.
+        rule: choice of β, of what is counted, or of the normalization of SAL.
         ud: mean UD over seeds, by protector.
-        starts: smallest and largest UD of all starts, of ``k-means, random start`` alone.
+        starts: smallest and largest UD over starts, for ``k-means, random start`` only.
         correlation: rank correlation of drop and UD over protectors; None with fewer than three.
-        moved: largest |ΔUD| against the first line, over pairs of protector and seed.
-        close: number of pairs whose UD is the first line's to 0.03.
+        moved: largest |ΔUD| from the first line, over pairs of protector and seed.
+        close: number of pairs whose UD is within 0.03 of the first line's.
         pairs: number of pairs.
     """
 
@@ -60,11 +60,11 @@ class Variant:
 
 
 def ablated(experiments: Sequence[Experiment], store: Store) -> list[Variant]:
-    """Return the table; the first line is the setting that all others are held against.
+    """Return the table; its first line is the setting that others are compared with.
 
     Args:
-        experiments: of one model, defense, task and data set, finished, all with the same variants.
-        store: where their records are.
+        experiments: finished, of one model, defense, task and data set, with the same variants.
+        store: source of the records.
 
     Raises:
         HowfarError: if a run is missing.
@@ -171,7 +171,7 @@ def _drop(clean: Epochs, poisoned: Epochs) -> float:
 
 
 def _readings(epochs: Epochs, index: int) -> list[dict[str, Reading]]:
-    """Return SAL as the probe number ``index`` measured it."""
+    """Return SAL of probe number ``index``."""
     found: list[dict[str, Reading]] = []
     for epoch in epochs:
         layers = {name: Sharpness.recorded(values) for name, values in epoch["sharpness"].items()}
@@ -186,7 +186,7 @@ def _readings(epochs: Epochs, index: int) -> list[dict[str, Reading]]:
 def _relative(
     readings: dict[tuple[str, int], list[dict[str, Reading]]], runs: dict[tuple[str, int], Epochs]
 ) -> dict[tuple[str, int], list[dict[str, Reading]]]:
-    """Return SAL in units of the epoch's training loss."""
+    """Return SAL relative to the epoch's training loss."""
 
     def scaled(reading: Reading, loss: float) -> Reading:
         return replace(reading, sal=reading.sal / loss, standard_error=reading.standard_error / loss)
@@ -216,7 +216,7 @@ def _distances(
 def _random_starts(
     readings: Measured, names: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
-    """Return UD with β from k-means that starts once, anywhere, by protector, (seeds, starts)."""
+    """Return UD with β from k-means with a single random start, by protector, (seeds, starts)."""
     betas = {seed: [_random_beta(readings[CLEAN, seed], start) for start in range(STARTS)] for seed in seeds}
     clean = {seed: [CleanRuns(readings[CLEAN, seed], beta=beta) for beta in betas[seed]] for seed in seeds}
     return {

@@ -92,9 +92,9 @@ def scenes(store: Store, keys: Iterable[str] | None = None) -> list[Scene]:
     wanted = None if keys is None else set(keys)
     found: dict[tuple[str, str], list[Record]] = {}
     for record in sound_records(store, "landscape"):
-        if (wanted is None or record.key in wanted) and store.whole("landscape", record.key):
+        if (wanted is None or record.key in wanted) and store.complete("landscape", record.key):
             found.setdefault((canonical(record.spec["scene"]), _version(record)), []).append(record)
-    apart = told_apart((scene, {"version": version}) for scene, version in found)
+    apart = distinguishing_suffixes((scene, {"version": version}) for scene, version in found)
     return [
         _scene(store, records, apart[scene, canonical({"version": version})])
         for (scene, version), records in sorted(found.items())

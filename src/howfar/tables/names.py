@@ -12,7 +12,7 @@ from typing import Any
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.protect import PROTECTORS
-from howfar.spec import ABOUT, parse, told_apart
+from howfar.spec import ABOUT, distinguishing_suffixes, parse
 from howfar.store import Record
 from howfar.tasks import TASKS
 
@@ -88,10 +88,12 @@ class Names:
         """
         specs = [record.spec for record in victims]
         self._but = (*PARTS, *but)
-        self._parts = {part: told_apart((s[part]["label"], _bare(s[part])) for s in specs) for part in PARTS}
-        self._rest = told_apart((self._learner(s), shared(s, *self._but)) for s in specs)
+        self._parts = {
+            part: distinguishing_suffixes((s[part]["label"], _bare(s[part])) for s in specs) for part in PARTS
+        }
+        self._rest = distinguishing_suffixes((self._learner(s), shared(s, *self._but)) for s in specs)
         protections = [(crafted_for(spec), _protection(spec)) for spec in specs]
-        self._protections = told_apart(protections)
+        self._protections = distinguishing_suffixes(protections)
         clean = [spec for label, spec in protections if label == CLEAN]
         if clean:  # all others are compared with the newest, which keeps its bare name
             newest = max(clean, key=lambda spec: (spec.get("version", 0), canonical(spec)))

@@ -1,6 +1,6 @@
-"""What a network predicts. An entry of ``TASKS`` takes settings, then the training data, and returns a ``Task``.
+"""Tasks. An entry of ``TASKS`` takes settings, then the training data, and returns a ``Task``.
 
-Names and targets are those of Taskonomy (Zamir et al., CVPR 2018) where it has the task.
+Names and targets follow Taskonomy (Zamir et al., CVPR 2018) for the tasks that it has.
 """
 
 from collections.abc import Callable
@@ -28,18 +28,18 @@ from howfar.tasks.task import Task
 OF_IMAGE = frozenset({"classification", "class_scene", "class_object", "rotation"})
 
 TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
-    # of the whole image
+    # image-level
     "classification": classification,
     "class_scene": class_scene,
     "class_object": class_object,
-    # of every pixel
+    # dense
     "segment_semantic": segment_semantic,
     "depth_euclidean": depth_euclidean,
     "depth_zbuffer": depth_zbuffer,
     "normal": normal,
     "reshading": reshading,
     "edge_occlusion": edge_occlusion,
-    # made from the image itself: no data set need have the target
+    # computed from the image, so any data set will do
     "edge_texture": edge_texture,
     "keypoints2d": keypoints2d,
     "segment_unsup2d": segment_unsup2d,
@@ -47,13 +47,13 @@ TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
     "denoising": denoising,
     "colorization": colorization,
     "rotation": rotation,
-    # several at once
+    # multi-task
     "joint": joint,
 }
 
 
 def is_dense(task: Spec[Callable[[Data], Task]]) -> bool:
-    """Return whether a task, or one of those it joins, has an output for every pixel."""
+    """Return whether a task, or a part of a joint task, is dense."""
     parts = nested(task.settings) if task.name == "joint" else [task]
     return any(part.name not in OF_IMAGE for part in parts)
 

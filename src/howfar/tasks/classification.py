@@ -1,4 +1,4 @@
-"""One class an image."""
+"""Image classification."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ def classification(target: str = "label") -> Callable[[Data], "Classification"]:
     """Image classification; cross-entropy in nats, accuracy.
 
     Args:
-        target: which labels to learn, where a data set has several (``coarse`` of CIFAR-100).
+        target: name of the labels, if a data set has several (such as ``coarse`` of CIFAR-100).
 
     Example:
         >>> from howfar import DATASETS
@@ -41,13 +41,12 @@ class Classification:
     """Classification with cross-entropy and accuracy.
 
     Attributes:
-        target: which entry of ``Data.targets`` holds the classes: whole numbers from 0, (n,), or probabilities,
-            (n, classes).
+        target: name of the target in ``Data.targets``: classes from 0, (n,), or probabilities, (n, classes).
         outputs: number of classes.
-        chance: share of the commonest class in the training data.
-        prepare: finds or makes the target.
-        mirror: class of the mirrored image, by class; empty where a mirror changes none.
-        smoothing: share of the probability that the loss wants spread over all classes.
+        chance: share of the most frequent class in the training data.
+        prepare: finds or computes the target.
+        mirror: class of the mirrored image, by class; empty if mirroring keeps all classes.
+        smoothing: label smoothing in the loss.
     """
 
     target: str
@@ -64,32 +63,34 @@ class Classification:
         """Return the task for this training set.
 
         Raises:
-            UsageError: if the data have no such labels; HowfarError: if all images have one class.
+            UsageError: if there are no such labels; HowfarError: if all images have the same class.
         """
         prepare = prepare or stored(target)
         labels = prepare(data).targets[target]
         soft = labels.ndim == 2 and labels.is_floating_point()
         if not soft and (labels.ndim != 1 or labels.is_floating_point()):
-            raise UsageError(f"target '{target}' holds no class labels, one whole number per image. Choose another.")
+            raise UsageError(f"target '{target}' holds no class labels, one integer per image. Choose another.")
         counts = labels.argmax(1).bincount(minlength=labels.shape[1]) if soft else labels.bincount()
         if (counts > 0).sum() < 2:
-            raise HowfarError("all images have one class, so there is nothing to learn. Add images of another class.")
+            raise HowfarError(
+                "all images have the same class, so there is nothing to learn. Add images of another class."
+            )
         return cls(target, len(counts), float(counts.max() / counts.sum()), prepare=prepare)
 
     @property
     def quality_chance(self) -> float:
-        """Mean quality of the best constant prediction: the metric is that mean."""
+        """Mean quality of the best constant prediction; equals ``chance``, as the metric is a mean over images."""
         return self.chance
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the classes, of mirrored images those of ``mirror``."""
+        """Return the classes; for mirrored images those in ``mirror``."""
         if not self.mirror:
             return target
         mirrored = torch.linalg.det(linear.float()).to(target.device) < 0
         return torch.where(mirrored, torch.tensor(self.mirror, device=target.device)[target], target)
 
-    def answer(self, output: Tensor) -> Tensor:
-        """Return the likeliest class of every image."""
+    def predict(self, output: Tensor) -> Tensor:
+        """Return the most likely class of every image."""
         return output.argmax(1)
 
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
@@ -97,11 +98,11 @@ class Classification:
         return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.smoothing)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return 1 where the class is right and 0 elsewhere."""
+        """Return 1 for correct and 0 for wrong classes."""
         return (output.argmax(1) == (target.argmax(1) if target.ndim == 2 else target)).float()
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return how many are right, and how many there are."""
+        """Return the numbers of correct and of all images."""
         right = arrays.float64(self.quality(output, target)).sum()
         return torch.stack([right, torch.full_like(right, len(target))])
 

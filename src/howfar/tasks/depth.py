@@ -1,4 +1,4 @@
-"""How far away every pixel is."""
+"""Depth estimation."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from howfar.tasks.task import (
     weighted_median,
 )
 
-VERSION = 2  # 2: a quality has a chance of its own; NaN where nothing is known
+VERSION = 2  # 2: quality_chance; NaN for missing values
 
 
 def depth_euclidean() -> Callable[[Data], "Depth"]:
@@ -39,13 +39,13 @@ def depth_zbuffer() -> Callable[[Data], "Depth"]:
 class Depth:
     """Depth with an L1 loss in log m (Eigen et al., NeurIPS 2014, for the metrics).
 
-    The network returns log m in units of ``spread`` around ``middle``, so that any network can begin at 0.
+    The network predicts standardized log m.
 
     Attributes:
-        target: metres, (n, 1, height, width); NaN where there is no surface, which counts nowhere.
+        target: meters, (n, 1, height, width); NaN for no surface, which is ignored.
         middle: mean of log m over the training set.
         spread: its standard deviation.
-        chance: error of the constant prediction of the median of every place.
+        chance: error of predicting the median of every pixel.
         quality_chance: mean error over images of the best constant prediction.
     """
 
@@ -63,11 +63,11 @@ class Depth:
         """Return the task for this training set.
 
         Raises:
-            UsageError: if there is no depth anywhere, or one that is not positive.
+            UsageError: if there is no depth, or one that is not positive.
         """
         some = sample(stored(target)(data), target).float()
         if not torch.isfinite(some).any() or float(some[torch.isfinite(some)].min()) <= 0:
-            raise UsageError(f"target '{target}' must be metres above 0, NaN where there is no surface. Convert it.")
+            raise UsageError(f"target '{target}' must be meters above 0, or NaN for no surface. Convert it.")
         logs = some.log()
         known = logs[torch.isfinite(logs)]
         task = cls(target, float(known.mean()), max(float(known.std()), 1e-3))
@@ -78,19 +78,19 @@ class Depth:
         )
 
     def prepare(self, data: Data) -> Data:
-        """Return the data, which must have the target."""
+        """Return the data, after checking that they have the target."""
         return stored(self.target)(data)
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the distances as they are."""
+        """Return the depth unchanged."""
         return unchanged(target, linear)
 
-    def answer(self, output: Tensor) -> Tensor:
-        """Return metres."""
+    def predict(self, output: Tensor) -> Tensor:
+        """Return meters."""
         return (output.float() * self.spread + self.middle).exp()
 
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the mean error of log m of every image, in units of the spread."""
+        """Return the mean error of log m of every image, in units of ``spread``."""
         error, valid = self._error(output, target)
         return masked_mean(error.abs(), valid) / self.spread
 
@@ -103,11 +103,17 @@ class Depth:
         """Return sums over valid pixels: their number, |error of log|, relative error, squared error, close ones."""
         error, valid = self._error(output, target)
         error, true = arrays.float64(error[valid]), arrays.float64(target[valid])
-        said = true * error.exp()
+        predicted = true * error.exp()
         close = error.abs() < math.log(1.25)
         count = torch.full_like(error.sum(), len(error))
         return torch.stack(
-            [count, error.abs().sum(), ((said - true).abs() / true).sum(), ((said - true) ** 2).sum(), close.sum()]
+            [
+                count,
+                error.abs().sum(),
+                ((predicted - true).abs() / true).sum(),
+                ((predicted - true) ** 2).sum(),
+                close.sum(),
+            ]
         )
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
@@ -116,11 +122,11 @@ class Depth:
         return {"log error": log, "abs rel": relative, "rmse": math.sqrt(squared), "delta 1.25": close}
 
     def _median(self, logs: Tensor, weights: Tensor) -> Tensor:
-        """Return the constant output that predicts the median of every place, from log m and weights of images."""
+        """Return the constant output for the median of every pixel, from log m and image weights."""
         return (weighted_median(logs, weights).nan_to_num(self.middle) - self.middle) / self.spread
 
     def _error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log of said ÷ true distance, and where there is one."""
+        """Return the log of predicted ÷ true depth, and the mask of valid pixels."""
         valid = torch.isfinite(target)
         true = torch.where(valid, target, torch.ones_like(target)).float().log()
         return output.float() * self.spread + self.middle - true, valid

@@ -1,4 +1,4 @@
-"""Several tasks at once: one backbone, a head each."""
+"""Multi-task learning: one backbone, one head per task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from howfar.spec import Joined, Spec, parse
 from howfar.tasks.classification import Classification
 from howfar.tasks.task import Task
 
-VERSION = 2  # 2: the gain of an image is from the chance of the same measure
-NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Joined)  # made once: every key of a joint task reads them
+VERSION = 2  # 2: the gain of an image uses quality_chance
+NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Joined)  # created once, as every key of a joint task needs it
 
 
 def joint(
@@ -26,20 +26,20 @@ def joint(
 
     Args:
         tasks: their names, joined by ``+``.
-        weighting: ``uniform`` adds the losses up; ``uncertainty`` learns their weights (Kendall et al., CVPR 2018);
-            ``gradients`` lets all tasks pull equally hard at the backbone (Chen et al., ICML 2018).
+        weighting: ``uniform`` adds the losses; ``uncertainty`` learns their weights (Kendall et al., CVPR 2018);
+            ``gradients`` equalizes the tasks' gradient norms at the backbone (Chen et al., ICML 2018).
     """
     makers = {name: _part(name).build() for name in tasks}
     return lambda data: Joint({name: make(data) for name, make in makers.items()}, weighting)
 
 
 def nested(settings: Mapping[str, Any]) -> list[Spec[Callable[[Data], Task]]]:
-    """Return the single tasks, so that their versions are part of the key."""
+    """Return the single tasks, whose versions become part of the key."""
     return [_part(name) for name in NAMES.validate_python(settings["tasks"])]
 
 
 def _part(name: str) -> Spec[Callable[[Data], Task]]:
-    from howfar.tasks import TASKS  # the table names this very file
+    from howfar.tasks import TASKS  # TASKS imports this file
 
     return parse(name, TASKS, "task")
 
@@ -51,7 +51,7 @@ class Joint:
     Attributes:
         tasks: by name; their targets differ.
         weighting: of the losses.
-        metric: the mean over tasks of the way from chance (0) to perfect (1); see ``gain``.
+        metric: mean normalized gain over chance; see ``gain``.
     """
 
     tasks: dict[str, Task]
@@ -79,12 +79,12 @@ class Joint:
         """Return the targets of transformed images."""
         return {task.target: task.transformed(target[task.target], linear) for task in self.tasks.values()}
 
-    def answer(self, output: Any) -> Any:
-        """Return what the network says to every task, by target."""
-        return {task.target: task.answer(output[name]) for name, task in self.tasks.items()}
+    def predict(self, output: Any) -> Any:
+        """Return the predictions of all tasks, by target."""
+        return {task.target: task.predict(output[name]) for name, task in self.tasks.items()}
 
     def loss(self, output: Any, target: Any) -> PerExample:
-        """Return the sum of the losses of every image, weighted where the network has learned weights."""
+        """Return the sum of the losses of every image, weighted if the network has loss weights."""
         losses = [task.loss(output[name], target[task.target]) for name, task in self.tasks.items()]
         if UNCERTAINTY in output:
             weights = output[UNCERTAINTY]
@@ -92,14 +92,14 @@ class Joint:
         return torch.stack(losses).sum(0)
 
     def quality(self, output: Any, target: Any) -> PerExample:
-        """Return the mean gain of every image, over the tasks that it has a target of."""
+        """Return the mean gain of every image, over the tasks for which it has a target."""
         gains = [
             quality_gain(task, task.quality(output[name], target[task.target])) for name, task in self.tasks.items()
         ]  # fmt: skip
         return torch.stack(gains).nanmean(0)
 
     def statistics(self, output: Any, target: Any) -> Any:
-        """Return those of every task, by name."""
+        """Return the statistics of every task, by name."""
         return {name: task.statistics(output[name], target[task.target]) for name, task in self.tasks.items()}
 
     def metrics(self, statistics: Any) -> dict[str, float]:
@@ -111,38 +111,37 @@ class Joint:
 
 
 def gain(task: Task, metric: Tensor) -> Tensor:
-    """Return the way of a task's metric from chance, 0, to perfect, 1; a PSNR, which has no end, is divided by chance.
+    """Return the gain of a metric over chance, normalized to 1 for perfect; unbounded PSNR relative to chance.
 
     Args:
-        task: says what chance is.
+        task: defines chance.
         metric: of one or more sets.
     """
-    return _way(task, metric, task.chance)
+    return _gain(task, metric, task.chance)
 
 
 def quality_gain(task: Task, quality: Tensor) -> Tensor:
-    """Return the same of the quality of images, whose chance differs from that of the metric of a set.
+    """Return the same for the quality of images, whose chance level differs from that of the metric of a set.
 
     Args:
-        task: says what chance is.
+        task: defines chance.
         quality: of images, or its mean.
     """
-    return _way(task, quality, task.quality_chance)
+    return _gain(task, quality, task.quality_chance)
 
 
-def _way(task: Task, value: Tensor, chance: float) -> Tensor:
+def _gain(task: Task, value: Tensor, chance: float) -> Tensor:
     if task.metric == "PSNR":
         return value / chance - 1
     return (value - chance) / (1 - chance) if task.higher_is_better else 1 - value / chance
 
 
 def smoothed(task: Task, amount: float) -> Task:
-    """Return the task with labels smoothed in its loss, where it has one class an image; else the task itself.
+    """Return the task with label smoothing in its loss if it is image classification, else the task itself.
 
     Args:
-        task: a joint one is smoothed part by part.
-        amount: share of the probability that is spread over all classes (Szegedy et al., CVPR 2016,
-            arXiv:1512.00567).
+        task: for a joint task, its parts are smoothed.
+        amount: of smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567).
     """
     if isinstance(task, Classification) and amount:
         return replace(task, smoothing=amount)

@@ -1,4 +1,4 @@
-"""Several things in one image, or none of them."""
+"""Multi-label classification."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ VERSION = 2  # 2: F1 over labels that occur in truth or prediction
 def class_object() -> Callable[[Data], Task]:
     """Multi-label object classification; binary cross-entropy in nats, accuracy over labels, F1 over objects.
 
-    Where a data set has one distribution over classes instead (Taskonomy: ImageNet's), cross-entropy and accuracy.
+    If the target is a distribution over classes (as in Taskonomy, over ImageNet's), cross-entropy and accuracy.
     """
 
     def of(data: Data) -> Task:
@@ -34,12 +34,12 @@ def class_object() -> Callable[[Data], Task]:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """One yes or no a label.
+    """Binary classification of several labels.
 
     Attributes:
         target: 0 or 1 for every image and label, (n, labels).
         outputs: number of labels.
-        chance: share of right answers of who always says what is commoner.
+        chance: accuracy of predicting the more frequent value of every label.
     """
 
     target: str
@@ -53,28 +53,28 @@ class MultiLabel:
         """Return the task for this training set.
 
         Raises:
-            UsageError: if the target is no table of 0 and 1.
+            UsageError: if the target is not a matrix of 0 and 1.
         """
         labels = data.targets[target]
         if labels.ndim != 2 or int(labels.max()) > 1:
-            raise UsageError(f"target '{target}' holds no table of 0 and 1, images by labels. Choose another.")
+            raise UsageError(f"target '{target}' holds no matrix of 0 and 1, images by labels. Choose another.")
         share = labels.double().mean(0)
         return cls(target, labels.shape[1], float(torch.maximum(share, 1 - share).mean()))
 
     @property
     def quality_chance(self) -> float:
-        """Mean quality of the best constant prediction: the metric is that mean."""
+        """Mean quality of the best constant prediction; equals ``chance``, as the metric is a mean over images."""
         return self.chance
 
     def prepare(self, data: Data) -> Data:
-        """Return the data, which must have the target."""
+        """Return the data, after checking that they have the target."""
         return stored(self.target)(data)
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the labels as they are."""
+        """Return the labels unchanged."""
         return unchanged(target, linear)
 
-    def answer(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """Return 0 or 1 for every label."""
         return (output > 0).to(torch.uint8)
 
@@ -83,22 +83,25 @@ class MultiLabel:
         return functional.binary_cross_entropy_with_logits(output, target.to(output), reduction="none").mean(1)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the share of right answers of every image."""
+        """Return the share of correct labels of every image."""
         return ((output > 0) == (target > 0)).float().mean(1)
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return number of images, and true positives, false positives and misses of each label, (4, labels)."""
-        said, true = output > 0, target > 0
-        count = torch.full(said.shape[1:], len(said), device=output.device)
-        counts = torch.stack([count, (said & true).sum(0), (said & ~true).sum(0), (~said & true).sum(0)])
+        """Return number of images, true positives, false positives and false negatives of each label, (4, labels)."""
+        predicted, true = output > 0, target > 0
+        count = torch.full(predicted.shape[1:], len(predicted), device=output.device)
+        counts = torch.stack([count, (predicted & true).sum(0), (predicted & ~true).sum(0), (~predicted & true).sum(0)])
         return arrays.float64(counts)
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the share of right answers, and F1 averaged over the labels that occur in truth or prediction.
+        """Return the label accuracy, and F1 averaged over labels that occur in truth or prediction.
 
-        As in torchmetrics; F1 is NaN where none occurs.
+        As in torchmetrics; F1 is NaN if none occurs.
         """
-        count, right, false, missed = statistics
-        f1 = 2 * right / (2 * right + false + missed)
+        count, hits, false_positives, false_negatives = statistics
+        f1 = 2 * hits / (2 * hits + false_positives + false_negatives)
         f1 = f1[~f1.isnan()]
-        return {"label accuracy": float((1 - (false + missed) / count).mean()), "f1": float(f1.mean())}
+        return {
+            "label accuracy": float((1 - (false_positives + false_negatives) / count).mean()),
+            "f1": float(f1.mean()),
+        }

@@ -1,4 +1,4 @@
-"""Which way every surface looks."""
+"""Surface normal estimation."""
 
 import math
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.tasks.task import constant_mean_quality, constant_quality, image_weights, masked_mean, sample, stored
 
-VERSION = 2  # 2: a quality has a chance of its own; the median is interpolated; NaN where nothing is known
+VERSION = 2  # 2: quality_chance; interpolated median; NaN for missing values
 BINS = 720  # of a quarter of a degree
-ROUNDS, LEAST_SINE = 10, 0.05  # of the search for a median direction; no place weighs more than 1 / LEAST_SINE
+ROUNDS, LEAST_SINE = 10, 0.05  # iterations of the median direction; weights are at most 1 / LEAST_SINE
 
 
 def normal() -> Callable[[Data], "Normals"]:
@@ -29,9 +29,8 @@ class Normals:
     """Surface normals with the loss 1 − cosine.
 
     Attributes:
-        target: unit vectors, (n, 3, height, width), axes right, up and towards the camera; NaN where there is no
-            surface.
-        chance: mean angle of the constant prediction of the median direction of every place, degrees.
+        target: unit vectors, (n, 3, height, width), axes right, up and toward the camera; NaN for no surface.
+        chance: mean angle of predicting the median direction of every pixel, degrees.
         quality_chance: mean over images of their mean angles under the best constant prediction, degrees.
     """
 
@@ -47,11 +46,11 @@ class Normals:
         """Return the task for this training set.
 
         Raises:
-            UsageError: if the target has not three numbers a pixel.
+            UsageError: if the target does not have three channels.
         """
         some = sample(stored(target)(data), target).float()
         if some.ndim != 4 or some.shape[1] != 3:
-            raise UsageError(f"target '{target}' must hold three numbers a pixel, (n, 3, height, width). Convert it.")
+            raise UsageError(f"target '{target}' must have three channels, (n, 3, height, width). Convert it.")
         weights = image_weights(torch.isfinite(some).all(1))
         return cls(
             target,
@@ -60,14 +59,13 @@ class Normals:
         )
 
     def prepare(self, data: Data) -> Data:
-        """Return the data, which must have the target."""
+        """Return the data, after checking that they have the target."""
         return stored(self.target)(data)
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the vectors of surfaces that are transformed with the image plane while their depth stays.
+        """Return the normals of surfaces after a linear map of the image plane that keeps depth.
 
-        Normals go with the inverse transpose: they turn with a rotation, lose their mirror image with a mirror, and
-        remain perpendicular to their surface under a shear.
+        Normals transform with the inverse transpose, so they stay perpendicular to their surface under a shear.
         """
         flip = torch.tensor([1.0, -1.0], device=target.device)  # the second axis points up, that of images down
         turn = torch.linalg.inv(linear.float().to(target.device)).mT * flip[:, None] * flip
@@ -76,7 +74,7 @@ class Normals:
         scale: Tensor = vectors.norm(dim=1, keepdim=True) / moved.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return (moved * scale).to(target.dtype)
 
-    def answer(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """Return unit vectors."""
         return functional.normalize(output.float(), dim=1)
 
@@ -94,29 +92,29 @@ class Normals:
         """Return number of valid pixels, sum of angles in degrees, and their histogram by quarters of a degree."""
         cosine, valid = _cosine(output, target)
         angles = arrays.float64(_angle(cosine)[valid])
-        # A tiny shift, so that 11.25° lies below the end of its bin.
+        # A tiny shift puts 11.25° into the lower bin.
         bins = (angles * (BINS / 180) - 1e-6).long().clamp(0, BINS - 1).bincount(minlength=BINS)
         return torch.cat([torch.stack([torch.full_like(angles.sum(), len(angles)), angles.sum()]), bins.double()])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return mean and median angle in degrees, and the shares of angles under 11.25°, 22.5° and 30°.
 
-        Within its bin the median is interpolated.
+        The median is interpolated within its bin.
         """
         count, total, bins = statistics[0], statistics[1], statistics[2:]
-        reached = bins.cumsum(0) / count
-        below = {f"below {limit:g}°": float(reached[int(limit * BINS / 180) - 1]) for limit in (11.25, 22.5, 30)}
+        cumulative = bins.cumsum(0) / count
+        below = {f"below {limit:g}°": float(cumulative[int(limit * BINS / 180) - 1]) for limit in (11.25, 22.5, 30)}
         return {"mean angle": float(total / count), "median angle": _median(bins), **below}
 
 
 def _median_direction(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Return the direction of the least mean angle at every place, (1, 3, height, width); 0 where none is known.
+    """Return the direction of smallest mean angle at every pixel, (1, 3, height, width); 0 without valid normals.
 
-    Weiszfeld's iteration on the sphere, from the mean direction: where the mean of angles is least, the directions,
-    each divided by the sine of its angle, add up to a multiple of the result.
+    Weiszfeld's iteration on the sphere, from the mean direction: at the minimum, the sum of the directions, each
+    divided by the sine of its angle, is parallel to the result.
 
     Args:
-        vectors: (n, 3, height, width); NaN counts nowhere.
+        vectors: (n, 3, height, width); NaN is ignored.
         weights: of the images, (n,).
     """
     known = functional.normalize(torch.where(torch.isfinite(vectors).all(1, keepdim=True), vectors, 0.0), dim=1)
@@ -128,12 +126,12 @@ def _median_direction(vectors: Tensor, weights: Tensor) -> Tensor:
 
 
 def _median(bins: Tensor) -> float:
-    """Return the angle that half of a histogram lies below, degrees; NaN for an empty one."""
+    """Return the median of a histogram of angles, degrees; NaN if it is empty."""
     if not bins.any():
         return math.nan
-    reached, half = bins.cumsum(0), float(bins.sum()) / 2
-    place = int((reached < half).sum())
-    before = float(reached[place] - bins[place])
+    cumulative, half = bins.cumsum(0), float(bins.sum()) / 2
+    place = int((cumulative < half).sum())
+    before = float(cumulative[place] - bins[place])
     return (place + (half - before) / float(bins[place])) * 180 / BINS
 
 

@@ -1,4 +1,4 @@
-"""A number for every pixel: edges, keypoints, shading, segments by their number, colour."""
+"""Dense regression: edges, keypoints, shading, segment ranks, color."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,8 +24,8 @@ from howfar.tasks.task import (
     weighted_median,
 )
 
-VERSION = 2  # 2: a quality has a chance of its own; NaN where nothing is known
-STRONG = 0.9  # quantile of the training targets above which a place counts as an edge
+VERSION = 2  # 2: quality_chance; NaN for missing values
+STRONG = 0.9  # quantile of the training targets above which a pixel counts as an edge
 
 
 def edge_texture() -> Callable[[Data], "Regression"]:
@@ -59,7 +59,7 @@ def reshading() -> Callable[[Data], "Regression"]:
 
 def colorization() -> Callable[[Data], "Regression"]:
     """Both chrominance channels from the luminance (Zhang et al., ECCV 2016); L1. Works with any color images."""
-    return partial(Regression.of, target="colorization", prepare=derived("colorization", _without_colour))
+    return partial(Regression.of, target="colorization", prepare=derived("colorization", _without_color))
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Regression:
     """Regression with an L1 loss, in units of the training targets' standard deviation.
 
     Attributes:
-        target: (n, channels, height, width); NaN counts nowhere.
+        target: (n, channels, height, width); NaN is ignored.
         outputs: number of channels.
         middle: mean of the training targets.
         spread: their standard deviation.
-        limit: above it a place counts as an edge; None where that makes no sense.
-        chance: error of the constant prediction of the median of every place.
+        limit: threshold above which a pixel counts as an edge; None for targets without edges.
+        chance: error of predicting the median of every pixel.
         quality_chance: mean error over images of the best constant prediction.
-        prepare: finds or makes the target.
+        prepare: finds or computes the target.
     """
 
     target: str
@@ -107,10 +107,10 @@ class Regression:
         )
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the numbers as they are."""
+        """Return the values unchanged."""
         return unchanged(target, linear)
 
-    def answer(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """Return values on the target's own scale."""
         return output.float() * self.spread + self.middle
 
@@ -120,32 +120,32 @@ class Regression:
         return masked_mean((output.float() - true).abs(), valid)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the same; NaN for an image without a value."""
+        """Return the same; NaN for an image without valid values."""
         true, valid = self._scaled(target)
         return masked_mean((output.float() - true).abs(), valid, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return number of valid values, sum of errors; and found, wrongly found and missed edges."""
+        """Return number of valid values, sum of errors; true and false positives and false negatives of edges."""
         true, valid = self._scaled(target)
         error = arrays.float64((output.float() - true).abs()[valid])
         sums = [torch.full_like(error.sum(), len(error)), error.sum()]
         if self.limit is not None:
             limit = (self.limit - self.middle) / self.spread
-            said, is_edge = (output > limit) & valid, (true > limit) & valid
-            sums += [(said & is_edge).sum(), (said & ~is_edge).sum(), (~said & is_edge).sum()]
+            predicted, is_edge = (output > limit) & valid, (true > limit) & valid
+            sums += [(predicted & is_edge).sum(), (predicted & ~is_edge).sum(), (~predicted & is_edge).sum()]
         return torch.stack([arrays.float64(value) for value in sums])
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the mean error in standard deviations, and F1 of edges: NaN where there are none, nor predicted."""
+        """Return the mean error in standard deviations, and F1 of edges; NaN without true or predicted edges."""
         count, error, *edges = statistics
         found = {"mean error": float(error / count)}
         if edges:
-            right, false, missed = edges
-            found["f1"] = float(2 * right / (2 * right + false + missed))
+            hits, false_positives, false_negatives = edges
+            found["f1"] = float(2 * hits / (2 * hits + false_positives + false_negatives))
         return found
 
     def _median(self, values: Tensor, weights: Tensor) -> Tensor:
-        """Return the constant output that predicts the median of every place, from targets and weights of images."""
+        """Return the constant output for the median of every pixel, from targets and image weights."""
         return (weighted_median(values, weights).nan_to_num(self.middle) - self.middle) / self.spread
 
     def _scaled(self, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,12 +153,12 @@ class Regression:
         return (torch.where(valid, target, torch.zeros_like(target)).float() - self.middle) / self.spread, valid
 
 
-def _without_colour(data: Data) -> tuple[Tensor, Tensor]:
-    """Return gray images, and blue and red minus luminance (ITU-R BT.601), in [−0.5, 0.5]."""
-    pixels, colours = arrays.empty_pixels(data.pixels.shape), []
+def _without_color(data: Data) -> tuple[Tensor, Tensor]:
+    """Return grayscale images, and the chrominance (ITU-R BT.601), in [−0.5, 0.5]."""
+    pixels, colors = arrays.empty_pixels(data.pixels.shape), []
     for part in arrays.chunks(len(data), 1024):
         red, green, blue = arrays.unit_images(data.pixels[part].expand(-1, 3, -1, -1)).unbind(1)
         luminance = 0.299 * red + 0.587 * green + 0.114 * blue
         pixels[part] = (luminance * 255).round().to(torch.uint8)[:, None]
-        colours.append(torch.stack([(blue - luminance) * 0.564, (red - luminance) * 0.713], 1).half())
-    return pixels, torch.cat(colours)
+        colors.append(torch.stack([(blue - luminance) * 0.564, (red - luminance) * 0.713], 1).half())
+    return pixels, torch.cat(colors)

@@ -1,4 +1,4 @@
-"""The image itself, again or without noise."""
+"""Image restoration: autoencoding and denoising."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from howfar.tasks.task import Prepare, constant_quality, derived, sample, unchan
 
 VERSION = 1
 NOISE = 25 / 255  # standard deviation
-LEAST = 1e-10  # mean squared error; below it PSNR says nothing
+LEAST = 1e-10  # lower bound of the mean squared error in PSNR
 
 
 def autoencoding() -> Callable[[Data], "Restoration"]:
@@ -31,13 +31,13 @@ def denoising() -> Callable[[Data], "Restoration"]:
 
 @dataclass(frozen=True)
 class Restoration:
-    """An image from an image, with squared error and PSNR.
+    """Image restoration with squared error and PSNR.
 
     Attributes:
         target: the image, uint8, (n, channels, height, width).
-        outputs: number of channels; the network returns them from −1 to 1.
+        outputs: number of channels; the network predicts values in [−1, 1].
         chance: PSNR of the mean image, dB.
-        prepare: makes the target.
+        prepare: computes the target.
     """
 
     target: str
@@ -57,23 +57,23 @@ class Restoration:
 
     @property
     def quality_chance(self) -> float:
-        """Mean quality of the best constant prediction: the metric is that mean."""
+        """Mean quality of the best constant prediction; equals ``chance``, as the metric is a mean over images."""
         return self.chance
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the image as it is."""
+        """Return the image unchanged."""
         return unchanged(target, linear)
 
-    def answer(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """Return the image, uint8."""
         return ((output.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the mean squared error of every image, on the scale from −1 to 1."""
+        """Return the mean squared error of every image, values in [−1, 1]."""
         return ((output.float() - _scaled(target)) ** 2).flatten(1).mean(1)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the PSNR of every image, dB; values are cut to the range of images first."""
+        """Return the PSNR of every image, dB, after clipping."""
         return -10 * (self.loss(output.clamp(-1, 1), target) / 4).clamp_min(LEAST).log10()
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def _scaled(pixels: Tensor) -> Tensor:
 
 
 def _noisy(data: Data) -> tuple[Tensor, Tensor]:
-    """Return images with noise that follows their ids, and the images."""
+    """Return noisy images, with noise drawn by id, and the images."""
     pixels = arrays.empty_pixels(data.pixels.shape)
     for index, key in enumerate(data.ids.tolist()):
         noise = arrays.rng_of(0, key).standard_normal(data.shape, dtype=np.float32) * (255 * NOISE)

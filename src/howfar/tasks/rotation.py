@@ -1,4 +1,4 @@
-"""By how many quarter turns an image was rotated."""
+"""Rotation prediction."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,14 +9,14 @@ from howfar.data import Data
 from howfar.tasks.classification import Classification
 from howfar.tasks.task import derived
 
-VERSION = 2  # 2: a mirrored quarter turn is a quarter turn the other way
+VERSION = 2  # 2: mirroring reverses the rotation
 
 
 def rotation() -> Callable[[Data], Classification]:
     """Quarter turns by which an image was rotated (Gidaris et al., ICLR 2018); two classes if it is not square.
 
-    The learner turns the images itself, each by an angle that follows its id, so any images will do. Where it mirrors
-    a turned image, the turn goes the other way.
+    The learner rotates the images itself, each by an angle drawn by id, so any data set will do. Mirroring a rotated
+    image reverses its rotation.
     """
     prepare = derived("rotation", _rotated)
 

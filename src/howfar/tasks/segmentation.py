@@ -1,4 +1,4 @@
-"""One class a pixel."""
+"""Semantic segmentation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ def segment_semantic(target: str = "segment_semantic") -> Callable[[Data], "Segm
     """Semantic segmentation; cross-entropy in nats, mean intersection over union, pixel accuracy.
 
     Args:
-        target: which map of classes to learn.
+        target: name of the class map.
     """
     return lambda data: Segmentation.of(data, target)
 
@@ -38,10 +38,10 @@ class Segmentation:
     """Segmentation into fixed classes.
 
     Attributes:
-        target: class of every pixel, uint8, (n, height, width); 255 has none and counts nowhere.
+        target: class of every pixel, uint8, (n, height, width); 255 is ignored.
         outputs: number of classes.
-        chance: mIoU of the constant prediction of the commonest class of every place.
-        quality_chance: mean share of right pixels of the best constant prediction.
+        chance: mIoU of predicting the most frequent class of every pixel.
+        quality_chance: mean pixel accuracy of the best constant prediction.
     """
 
     target: str
@@ -56,49 +56,49 @@ class Segmentation:
         """Return the task for this training set.
 
         Raises:
-            UsageError: if the target is no map of classes, or shows fewer than two.
+            UsageError: if the target is not a class map, or has fewer than two classes.
         """
         require("torchmetrics", "tasks", "segmentation")
         maps = stored(target)(data).targets[target]
         if maps.ndim != 3 or maps.is_floating_point():
-            raise UsageError(f"target '{target}' is no map of classes, one whole number per pixel. Choose another.")
-        seen = [int(value) for value in maps.unique() if int(value) != VOID]
-        if len(seen) < 2:
-            raise UsageError(f"target '{target}' shows fewer than two classes, so there is nothing to learn.")
-        task = cls(target, PerPixel(max(seen) + 1))
+            raise UsageError(f"target '{target}' is not a class map, one integer per pixel. Choose another.")
+        classes = [int(value) for value in maps.unique() if int(value) != VOID]
+        if len(classes) < 2:
+            raise UsageError(f"target '{target}' has fewer than two classes, so there is nothing to learn.")
+        task = cls(target, PerPixel(max(classes) + 1))
         some = sample(data, target)
-        commonest = task._commonest(some, torch.ones(len(some)))
-        likeliest = task._commonest(some, image_weights(some != VOID))
+        by_pixel = task._most_frequent(some, torch.ones(len(some)))
+        by_image = task._most_frequent(some, image_weights(some != VOID))
         return replace(
             task,
-            chance=constant_quality(task, commonest, some),
-            quality_chance=constant_mean_quality(task, likeliest, some),
+            chance=constant_quality(task, by_pixel, some),
+            quality_chance=constant_mean_quality(task, by_image, some),
         )
 
     def prepare(self, data: Data) -> Data:
-        """Return the data, which must have the target."""
+        """Return the data, after checking that they have the target."""
         return stored(self.target)(data)
 
     def transformed(self, target: Tensor, linear: Tensor) -> Tensor:
-        """Return the classes as they are."""
+        """Return the classes unchanged."""
         return unchanged(target, linear)
 
-    def answer(self, output: Tensor) -> Tensor:
-        """Return the likeliest class of every pixel."""
+    def predict(self, output: Tensor) -> Tensor:
+        """Return the most likely class of every pixel."""
         return output.argmax(1).to(torch.uint8)
 
     def loss(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the cross-entropy of every image, averaged over its pixels that have a class, nats."""
+        """Return the cross-entropy of every image, averaged over its valid pixels, nats."""
         losses = functional.cross_entropy(output, target.long(), reduction="none", ignore_index=VOID)
         return losses.flatten(1).sum(1) / (target != VOID).flatten(1).sum(1).clamp_min(1)
 
     def quality(self, output: Tensor, target: Tensor) -> PerExample:
-        """Return the share of right pixels of every image."""
+        """Return the pixel accuracy of every image."""
         return masked_mean((output.argmax(1) == target).float(), target != VOID, empty=float("nan"))
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the confusion matrix, true classes by predicted ones."""
-        from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second at every start
+        from torchmetrics.functional.classification import multiclass_confusion_matrix  # slow to import
 
         confusion = multiclass_confusion_matrix(
             output.argmax(1), target.long(), num_classes=int(self.outputs), ignore_index=VOID, validate_args=False
@@ -106,22 +106,22 @@ class Segmentation:
         return arrays.float64(confusion)
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the mean intersection over union, and the share of right pixels.
+        """Return the mean intersection over union, and the pixel accuracy.
 
-        ``mIoU`` is over the classes that occur in truth or prediction, as in torchmetrics and scikit-learn;
-        ``mIoU of true classes`` over those that occur in truth, so that predicting another class costs nothing there.
+        ``mIoU`` is over classes that occur in truth or prediction, as in torchmetrics and scikit-learn; ``mIoU of true
+        classes`` is over classes that occur in truth, so that predicting an absent class costs nothing.
         """
-        right = statistics.diag()
+        hits = statistics.diag()
         true, predicted = statistics.sum(1), statistics.sum(0)
-        iou = right / (true + predicted - right)
+        iou = hits / (true + predicted - hits)
         return {
             "mIoU": float(iou[true + predicted > 0].mean()),
             "mIoU of true classes": float(iou[true > 0].mean()),
-            "pixel accuracy": float(right.sum() / statistics.sum()),
+            "pixel accuracy": float(hits.sum() / statistics.sum()),
         }
 
-    def _commonest(self, targets: Tensor, weights: Tensor) -> Tensor:
-        """Return the constant output that predicts the commonest class of every place, (1, classes, height, width)."""
+    def _most_frequent(self, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return the constant output for the most frequent class of every pixel, (1, classes, height, width)."""
         rows = weights[:, None, None]
         counts = torch.stack([((targets == label) * rows).sum(0) for label in range(self.outputs)])
         return functional.one_hot(counts.argmax(0), int(self.outputs)).permute(2, 0, 1)[None].float()

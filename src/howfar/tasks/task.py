@@ -1,4 +1,4 @@
-"""What every task offers, and what tasks share."""
+"""The task protocol, and shared helpers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,23 +12,23 @@ from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import unknown
 
-CONSTANT = 1000  # images from which the best constant predictor is made, at most
-Output = Any  # a tensor, (n, outputs) or (n, outputs, height, width); of a joint task one tensor a part, by name
+CONSTANT = 1000  # maximum number of images from which the best constant predictor is computed
+Output = Any  # a tensor, (n, outputs) or (n, outputs, height, width); for joint tasks one tensor per task, by name
 Target = Any  # likewise
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What a network predicts, how wrong it is and how good.
+    """A prediction task: targets, loss and metric.
 
     Attributes:
-        target: which entry of ``Data.targets`` it learns.
-        outputs: how many numbers the network returns: ``int`` for an image, ``PerPixel``, or ``Heads`` for several.
-        metric: name of the quality.
-        higher_is_better: its direction.
-        chance: ``metric`` of the best predictor that never looks at the image, on the training targets.
-        quality_chance: mean ``quality`` of the best such predictor; it differs from ``chance`` where the metric of a
-            set is not the mean over its images, as with mIoU.
+        target: name of the target in ``Data.targets``.
+        outputs: number of network outputs: ``int`` per image, ``PerPixel``, or ``Heads`` for several.
+        metric: name of the quality metric.
+        higher_is_better: direction of the metric.
+        chance: ``metric`` of the best image-independent predictor, on the training targets.
+        quality_chance: mean ``quality`` of the best such predictor; differs from ``chance`` if the metric of a set is
+            not the mean over its images, as for mIoU.
     """
 
     @property
@@ -45,37 +45,36 @@ class Task(Protocol):
     def quality_chance(self) -> float: ...
 
     def prepare(self, data: Data) -> Data:
-        """Return data with the target, made from the images where the data set has none."""
+        """Return data with the target, computed from the images if necessary."""
         ...
 
     def transformed(self, target: Target, linear: Tensor) -> Target:
-        """Return what a linear map of the image plane changes in the values of targets, such as directions.
+        """Return targets whose values, such as directions, are transformed by a linear map of the image plane.
 
         Args:
-            target: of the transformed images; maps have moved along already.
-            linear: (n, 2, 2): where one pixel to the right and one pixel down, the columns, come to lie (right, down).
-                A mirror is diag(−1, 1); a shift is the identity.
+            target: of the transformed images; maps are already moved.
+            linear: (n, 2, 2), in coordinates (right, down): a mirror is diag(−1, 1), a shift is the identity.
         """
         ...
 
-    def answer(self, output: Output) -> Target:
-        """Return what the network says, in the form of the target."""
+    def predict(self, output: Output) -> Target:
+        """Return the predictions of an output, in the form of the target."""
         ...
 
     def loss(self, output: Output, target: Target) -> PerExample:
-        """Return the loss of every image, in nats where it is a likelihood."""
+        """Return the loss of every image, in nats if it is a likelihood."""
         ...
 
     def quality(self, output: Output, target: Target) -> PerExample:
-        """Return the quality of every image, in the direction of the metric; NaN where it has no target at all."""
+        """Return the quality of every image, in the direction of the metric; NaN without a target."""
         ...
 
     def statistics(self, output: Output, target: Target) -> Tensor:
-        """Return sums over images from which ``metrics`` follow, float64: those of parts add up to those of all."""
+        """Return sums over images that determine ``metrics``, float64; sums of batches add up to those of the set."""
         ...
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
-        """Return the metrics of a set; ``metric`` names the one that counts. Those that nothing enters are NaN."""
+        """Return the metrics of a set, including ``metric``; NaN for undefined ones."""
         ...
 
 
@@ -83,10 +82,10 @@ Prepare = Callable[[Data], Data]
 
 
 def stored(target: str) -> Prepare:
-    """Return what finds a target that the data set must have.
+    """Return a function that checks for a required target.
 
     Raises:
-        UsageError: at use, where it has none.
+        UsageError: by that function, if the target is missing.
     """
 
     def prepare(data: Data) -> Data:
@@ -98,11 +97,11 @@ def stored(target: str) -> Prepare:
 
 
 def derived(target: str, make: Callable[[Data], tuple[Tensor, Tensor]]) -> Prepare:
-    """Return what adds a target that the images give, unless the data have it.
+    """Return a function that computes a target from the images, unless the data have it.
 
     Args:
         target: its name.
-        make: returns the images that the network shall see, uint8, and the target.
+        make: returns the input images of the network, uint8, and the target.
     """
 
     def prepare(data: Data) -> Data:
@@ -115,26 +114,26 @@ def derived(target: str, make: Callable[[Data], tuple[Tensor, Tensor]]) -> Prepa
 
 
 def from_image(target: str, make: Callable[[Tensor], Tensor]) -> Prepare:
-    """Return what adds a map that is made from the pixels, which stay as they are."""
+    """Return a function that adds a target computed from the pixels, which do not change."""
     return derived(target, lambda data: (data.pixels, make(data.pixels)))
 
 
 def unchanged(target: Tensor, linear: Tensor) -> Tensor:
-    """Return the target itself, which says nothing of directions."""
+    """Return the target itself, which does not depend on directions."""
     return target
 
 
 def sample(data: Data, target: str) -> Tensor:
-    """Return the targets of some images, the same ones in whatever order they come."""
+    """Return the targets of some images, chosen independently of their order."""
     return data.targets[target][data.ids.argsort()[:CONSTANT]]
 
 
 def constant_quality(task: Task, output: Tensor, targets: Tensor) -> float:
-    """Return the metric of a predictor that always says the same.
+    """Return the metric of a constant predictor.
 
     Args:
-        task: gives the metric.
-        output: what it says of any image, (1, outputs, ...).
+        task: defines the metric.
+        output: of the predictor, (1, outputs, ...).
         targets: of the training images.
     """
     total = torch.zeros((), dtype=torch.float64)
@@ -145,46 +144,46 @@ def constant_quality(task: Task, output: Tensor, targets: Tensor) -> float:
 
 
 def constant_mean_quality(task: Task, output: Tensor, targets: Tensor) -> float:
-    """Return the mean quality over images of a predictor that always says the same; arguments as above."""
+    """Return the mean quality over images of a constant predictor; arguments as in ``constant_quality``."""
     parts = [targets[part] for part in arrays.chunks(len(targets), 64)]
     qualities = [task.quality(output.expand(len(some), *output.shape[1:]), some) for some in parts]
     return float(arrays.float64(torch.cat(qualities)).nanmean())
 
 
 def image_weights(valid: Tensor) -> Tensor:
-    """Return what one place of every image counts in a mean over images, (n,); 0 for images without a valid place.
+    """Return the weight of a pixel of every image in a mean over images, (n,); 0 for images without valid pixels.
 
     Args:
-        valid: which places have a target, (n, ...).
+        valid: mask of pixels with a target, (n, ...).
     """
     counts = valid.flatten(1).sum(1)
     return torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the median over the first axis, the best constant for the mean of absolute errors; NaN counts nowhere.
+    """Return the weighted median over the first axis, which minimizes the mean absolute error; NaN is ignored.
 
     Args:
         values: (n, ...).
         weights: of the images, (n,).
 
     Returns:
-        (1, ...); NaN where no value is known.
+        (1, ...); NaN without valid values.
     """
     rows = weights.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
     ordered, order = torch.where(rows > 0, values, float("nan")).sort(0)  # NaN comes last
-    reached = torch.where(ordered.isnan(), 0.0, rows.gather(0, order)).cumsum(0)
-    place = (reached < reached[-1:] / 2).sum(0, keepdim=True).clamp_max(len(values) - 1)
+    cumulative = torch.where(ordered.isnan(), 0.0, rows.gather(0, order)).cumsum(0)
+    place = (cumulative < cumulative[-1:] / 2).sum(0, keepdim=True).clamp_max(len(values) - 1)
     return ordered.gather(0, place)
 
 
 def masked_mean(values: Tensor, valid: Tensor, *, empty: float = 0.0) -> PerExample:
-    """Return the mean over the valid places of every image; gradients are finite.
+    """Return the mean over the valid pixels of every image; gradients are finite.
 
     Args:
         values: (n, ...).
-        valid: of the same shape.
-        empty: for images without a valid place: 0 for a loss, NaN for a quality.
+        valid: mask of the same shape.
+        empty: value for images without valid pixels: 0 for a loss, NaN for a quality.
     """
     kept = torch.where(valid, values, torch.zeros_like(values)).flatten(1).sum(1)
     count = valid.flatten(1).sum(1)

@@ -1,4 +1,4 @@
-"""Step 3, Data -> model: the training loop, evaluation and the recipe."""
+"""Step 3, Data -> model: training loop, evaluation and recipes."""
 
 from howfar.train.adversarial import adversarial
 from howfar.train.loop import Batch, Epoch, evaluate, steps, train

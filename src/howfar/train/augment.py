@@ -1,4 +1,4 @@
-"""Random crop and flip of a whole batch in one gather."""
+"""Random crop and flip of a batch in one gather."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ def crop_flip(
     """Return each image shifted by up to ``crop`` pixels and, with ``flip``, half of them mirrored.
 
     Args:
-        pixels: (n, channels, height, width), of any type, on any device; gradients pass through.
-        crop: largest shift in pixels, as padding by ``crop`` and cropping back.
+        pixels: (n, channels, height, width), of any dtype, on any device; differentiable.
+        crop: largest shift in pixels, as by padding with ``crop`` and random cropping.
         flip: mirror each image with probability 1/2.
-        generator: on the CPU, so that a GPU sees the same shifts.
-        reflect: let the image's own border move in, reflected, in place of zeros.
+        generator: on the CPU, so that shifts are the same on all devices.
+        reflect: reflection padding instead of zero padding.
     """
     moves = Moves.drawn(pixels.shape, crop=crop, flip=flip, generator=generator, reflect=reflect)
     return moves.of_images(pixels)
@@ -28,11 +28,11 @@ def crop_flip(
 
 @dataclass(frozen=True)
 class Moves:
-    """How every image of a batch is moved, so that maps can move along.
+    """Random shifts and flips of a batch, applicable to images and target maps.
 
     Attributes:
-        padding: pixels around the image before it is looked up.
-        source: place in the padded image that each pixel comes from, (n, height·width); None where nothing moves.
+        padding: of the image before the gather, in pixels.
+        source: index in the padded image of each output pixel, (n, height·width); None for the identity.
         mirrored: which images are mirrored, (n,).
     """
 
@@ -47,7 +47,7 @@ class Moves:
     ) -> "Moves":  # fmt: skip
         """Draw moves for images of this shape; arguments as in ``crop_flip``.
 
-        With ``flip``, ``mirrored`` says which images are mirrored, (n,), where that is not to be drawn.
+        With ``flip``, ``mirrored`` sets which images are mirrored, (n,); None draws them.
         """
         n, _, height, width = shape
         if not crop and not flip:
@@ -69,31 +69,31 @@ class Moves:
 
     @property
     def linear(self) -> Tensor:
-        """What happens to the plane of every image, (n, 2, 2); see ``Task.transformed``."""
+        """Linear map of the image plane of every image, (n, 2, 2); see ``Task.transformed``."""
         across = torch.where(self.mirrored, -1.0, 1.0)
         return torch.diag_embed(torch.stack([across, torch.ones_like(across)], 1))
 
     def of_images(self, pixels: Pictures, fill: float | int = 0) -> Pictures:
-        """Return the images moved; ``fill`` moves in."""
+        """Return the moved images, padded with ``fill``."""
         if self.source is None:
             return pixels
         n, channels, height, width = pixels.shape
         if self.padding:
             pixels = functional.pad(pixels, (self.padding,) * 4, value=fill)
-        # One flat index an output position, shared by the channels: channels-last in, channels-last out.
+        # One flat index per output position, shared by the channels: channels-last in, channels-last out.
         flat = self.source[:, :, None].to(pixels.device)
         out = pixels.permute(0, 2, 3, 1).reshape(n, -1, channels).gather(1, flat.expand(-1, -1, channels))
         return out.view(n, height, width, channels).permute(0, 3, 1, 2)
 
     def of_map(self, target: Tensor) -> Tensor:
-        """Return a map of the images, (n, ..., height, width), moved with them; places without an answer move in."""
+        """Return a target map, (n, ..., height, width), moved with the images and padded with missing values."""
         if target.ndim < 3 or self.source is None:
             return target
-        fill = arrays.unanswered(target)
+        fill = arrays.missing_value(target)
         return self.of_images(target[:, None], fill)[:, 0] if target.ndim == 3 else self.of_images(target, fill)
 
 
 def _reflected(places: Tensor, size: int) -> Tensor:
-    """Return places beyond the border as far inside it; the border itself is not repeated."""
+    """Return indices reflected at the border, without repeating the border."""
     inside = (size - 1) - ((size - 1) - places.abs()).abs()
     return inside.clamp(0, size - 1)  # for shifts by more than the whole image

@@ -1,25 +1,25 @@
-"""The average of the weights over training."""
+"""Weight averaging during training."""
 
 import torch
 from torch import Tensor, nn
 
-KEEP = 0.95  # of the average, a step, at the end of training
+KEEP = 0.95  # decay of the average per step at the end of training
 
 
 class Averaging:
-    """Lookahead (Zhang et al., NeurIPS 2019, arXiv:1907.08610) with a rising share of the past, as airbench has it.
+    """Lookahead (Zhang et al., NeurIPS 2019, arXiv:1907.08610) with an increasing decay, as in airbench.
 
-    Every ``every`` steps the average moves to the network and the network to the average. The share of the average
-    that is kept rises with the cube of the time, from 0 to 0.95 a step. After the last step the network is the average.
+    Every ``every`` steps, the average is updated with the weights, and the weights are set to the average. The decay
+    increases with the cube of time, from 0 to 0.95 per step. After the last step, the weights are the average.
     """
 
     def __init__(self, model: nn.Module, every: int, total: int) -> None:
-        """Start with the weights as they are.
+        """Initialize the average with the current weights.
 
         Args:
-            model: its learned weights and running statistics are averaged in place.
-            every: steps between two averagings; 0 changes nothing.
-            total: steps of the training.
+            model: its trainable weights and running statistics are averaged in place.
+            every: steps between two updates; 0 disables averaging.
+            total: number of training steps.
         """
         self.every, self.total = every, total
         parts = [part for part in model.parameters() if part.requires_grad] + list(model.buffers())
@@ -28,7 +28,7 @@ class Averaging:
 
     @torch.no_grad()
     def step(self, number: int) -> None:
-        """Do what is due after a step, counted from 1."""
+        """Update the average if it is due after a step, counted from 1."""
         if not self.every:
             return
         if number % self.every == 0:

@@ -1,4 +1,4 @@
-"""The training loop: a generator that the caller measures between epochs."""
+"""The training loop: a generator, so that the caller can measure between epochs."""
 
 import math
 import time
@@ -20,11 +20,11 @@ from howfar.train.augment import Moves
 from howfar.train.averaging import Averaging
 from howfar.train.loss import Around, Loss, plain, unchanged
 from howfar.train.precision import autocast
+from howfar.train.process_group import process_group
 from howfar.train.recipe import Recipe
-from howfar.train.team import team
 
 VERSION = 1
-RESIDENT_BYTES = 4 * 2**30  # pixels up to this size are kept on the GPU
+RESIDENT_BYTES = 4 * 2**30  # data sets up to this size are kept on the GPU
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Epoch:
 
     Attributes:
         number: counted from 1.
-        loss: mean training loss over the epoch while the weights moved, nats for classification; with labels
-            smoothed where the recipe smooths them.
+        loss: mean training loss over the epoch in training mode, nats for classification; with label smoothing if
+            the recipe has it.
         learning_rate: at the end of the epoch.
         seconds: wall time of the epoch.
     """
@@ -51,11 +51,11 @@ class Batch:
 
     Attributes:
         number: counted from 1, over all epochs.
-        epoch: which this is, counted from 1.
-        last: whether it ends the epoch.
-        images: in the batch.
+        epoch: number of the epoch, counted from 1.
+        last: whether it is the last batch of the epoch.
+        images: number of images in the batch.
         loss: sum over the batch of the training loss, on the device.
-        learning_rate: after it.
+        learning_rate: after the step.
     """
 
     number: int
@@ -70,20 +70,19 @@ def train(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
     seed: int = 0,
 ) -> Iterator[Epoch]:  # fmt: skip
-    """Train ``model`` in place on its own device; yields after every epoch, when the caller may measure.
+    """Train ``model`` in place on its own device; yields after every epoch, so that the caller can measure.
 
     Args:
-        model: gets channels-last weights; its values change in place. A network that looks at its images first (see
-            ``fit_images``) does so here.
+        model: trained in place, with channels-last weights; layers with ``fit_images`` are fitted to the images first.
         task: what to learn.
-        data: what the learner trains on, purified already.
+        data: training images, already purified.
         recipe: optimizer, schedule, augmentation, precision.
-        loss: what is minimised.
-        around: what a defense makes of the loss; asked anew in every epoch.
+        loss: the training loss.
+        around: the defense's wrapper around the loss; called in every epoch.
         seed: of batch order and augmentation.
 
     Raises:
-        HowfarError: if the loss is no longer finite.
+        HowfarError: if the loss is not finite.
     """
     start, total = time.perf_counter(), torch.zeros(())
     for step in steps(model, task, data, recipe, loss=loss, around=around, seed=seed):
@@ -104,36 +103,36 @@ def steps(
     model: nn.Module, task: Task, data: Data, recipe: Recipe, *, loss: Loss = plain, around: Around = unchanged,
     seed: int = 0,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Train as ``train`` does; yields after every batch. Who measures there puts the mode back."""
+    """Do the same as ``train`` and yield after every batch. The caller must restore the training mode."""
     device = next(model.parameters()).device
-    fellows = team(device.type)
+    peers = process_group(device.type)
     fit_images(model, data)
     channels_last(model)
     batches = _Batches(data, task, recipe, seed, device)
     count, total = batches.count, batches.count * recipe.epochs
     optimizer, schedule = recipe.optimizer_for(model, count, len(data) / count)
     averaging = Averaging(model, recipe.average, total)
-    learned = smoothed(task, recipe.smoothing)
+    trained = smoothed(task, recipe.smoothing)
     for epoch in range(1, recipe.epochs + 1):
         generator = arrays.seeded(seed, "epoch", epoch)
-        draws = arrays.seeded(seed, "epoch", epoch, "rank", fellows.rank) if fellows else generator
+        draws = arrays.seeded(seed, "epoch", epoch, "rank", peers.rank) if peers else generator
         current = around(loss, (epoch - 1) / recipe.epochs)
         model.train()
         for index, (images, target) in enumerate(batches.of_epoch(epoch, generator), 1):
             size = len(images)
-            if fellows:
-                mine = fellows.share(size)
+            if peers:
+                mine = peers.share(size)
                 images, target = images[mine], pytree.tree_map(lambda values, mine=mine: values[mine], target)
             with autocast(recipe.precision, device):
-                losses = current(learned, model, images, target, draws)
-            mean = losses.float().sum() / size if fellows else losses.float().mean()
+                losses = current(trained, model, images, target, draws)
+            mean = losses.float().sum() / size if peers else losses.float().mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
             summed = mean.detach() * size
-            if fellows:
-                fellows.add([summed, *(weights.grad for weights in model.parameters() if weights.grad is not None)])
+            if peers:
+                peers.add([summed, *(weights.grad for weights in model.parameters() if weights.grad is not None)])
                 if index == count:
-                    fellows.level(model)
+                    peers.average_buffers(model)
             optimizer.step()
             schedule.step()
             number = (epoch - 1) * count + index
@@ -142,12 +141,12 @@ def steps(
 
 
 class _Batches:
-    """The training images in random batches of equal size, moved and mirrored anew in every epoch."""
+    """The training images in random batches of equal size, with random crops and flips."""
 
     def __init__(self, data: Data, task: Task, recipe: Recipe, seed: int, device: torch.device) -> None:
         self.task, self.recipe, self.device = task, recipe, device
         self.images = len(data)
-        # Of equal size: no last batch of one image, on which BatchNorm would fail.
+        # Of equal size, as BatchNorm would fail on a last batch of one image.
         self.count = math.ceil(self.images / recipe.batch_size)
         self.pixels, self.targets = _resident(data, task, device)
         turns = arrays.seeded(seed, "turns")
@@ -169,15 +168,15 @@ class _Batches:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128) -> dict[str, float]:
-    """Return loss and all metrics of the task for the model in eval mode; every module gets its mode back."""
+    """Return loss and metrics of the task for the model in eval mode; the modes of all modules are restored."""
     device = next(model.parameters()).device
     losses = arrays.float64(torch.zeros((), device=device))
     found: Any = None
-    answers = data.answers(task.target)
+    targets = data.targets_of(task.target)
     with in_eval_mode(model):
         for part in arrays.chunks(len(data), batch_size):
             output = model(arrays.to_images(data.pixels[part], device))
-            target = arrays.at(answers, part, device)
+            target = arrays.at(targets, part, device)
             losses += arrays.float64(task.loss(output, target)).sum()
             some = task.statistics(output, target)
             found = some if found is None else pytree.tree_map(torch.add, found, some)
@@ -185,14 +184,14 @@ def evaluate(model: nn.Module, task: Task, data: Data, *, batch_size: int = 128)
 
 
 def _resident(data: Data, task: Task, device: torch.device) -> tuple[Tensor, Any]:
-    targets = data.answers(task.target)
+    targets = data.targets_of(task.target)
     if device.type == "cuda" and data.pixels.numel() <= RESIDENT_BYTES:
         return data.pixels.to(device), pytree.tree_map(lambda values: values.to(device), targets)
     return data.pixels, targets
 
 
 def moved_targets(moves: Moves, task: Task, target: Any) -> Any:
-    """Return the targets of moved images: maps move along, and what a mirror changes in their values is changed."""
+    """Return the targets of moved images: maps are moved, and values such as directions are mirrored."""
     if moves.source is None:
         return target
     moved = pytree.tree_map(moves.of_map, target)

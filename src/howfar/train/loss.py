@@ -1,4 +1,4 @@
-"""What is minimised in every batch."""
+"""Types of training losses."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from howfar.arrays import Images, PerExample, Targets
 from howfar.tasks import Task
 
 Loss = Callable[[Task, Module, Images, Targets, Generator], PerExample]
-Around = Callable[[Loss, float], Loss]  # a loss, and the share of the training that is done -> another loss
+Around = Callable[[Loss, float], Loss]  # a loss, and the finished share of training -> another loss
 
 
 def plain(task: Task, model: Module, images: Images, targets: Targets, generator: Generator) -> PerExample:
-    """Return the task's own loss on the images as they are."""
+    """Return the task's loss on the given images."""
     return task.loss(model(images), targets)
 
 

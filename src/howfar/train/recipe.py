@@ -14,35 +14,35 @@ from howfar.spec import Number, check
 
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
-UNIT = 1024  # images for which airbench gives its rates
-START, PEAK, END = 0.2, 0.23, 0.07  # of a cycle: first rate, share of the steps at which the rate is 1, last rate
-# Fields that came later: left out of the key at their defaults, so that stored results keep their keys.
+UNIT = 1024  # images to which airbench's rates refer
+START, PEAK, END = 0.2, 0.23, 0.07  # of one-cycle: initial rate, position of the peak, final rate
+# Fields added later: left out of the key at their defaults, so that stored results keep their keys.
 LATER = ("padding", "alternate", "smoothing", "bias_rate", "average")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a victim is trained. ``RECIPES`` holds those with a name.
+    """Training recipe of a victim. ``RECIPES`` holds the named ones.
 
     Attributes:
-        epochs: passes over the training set.
-        lr: learning rate at the start, with ``one-cycle`` at the peak; of ``nesterov``, see ``optimizer``.
+        epochs: number of epochs.
+        lr: initial learning rate, or the peak with ``one-cycle``; for ``nesterov``, see ``optimizer``.
         momentum: of SGD; ignored by Adam.
         weight_decay: L2 penalty; decoupled from the loss with ``adamw`` and ``nesterov``.
-        batch_size: images a step, at most.
+        batch_size: maximum number of images per step.
         optimizer: ``sgd``, ``adam``, ``adamw`` (for transformers and U-Nets), or ``nesterov``: SGD with Nesterov
-            momentum m, where ``lr`` and ``weight_decay`` are given per 1,024 · (1 + 1/(1 − m)) images of the batch and
-            the decay of the weights does not depend on ``lr`` or ``bias_rate``.
-        schedule: ``cosine`` to zero over all steps, ``one-cycle`` (linear from 0.2 of the rate to the peak at 23 % of
-            the steps and down to 0.07), ``step`` (halved after every 100 epochs), or ``constant``.
-        crop: shift each image by up to this many pixels at random; 0 leaves it out.
-        flip: mirror half of the images; only where the data set allows it.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 on a GPU and on CPUs with instructions for it.
-        padding: what moves in when an image is shifted: ``zeros``, or its own border, reflected (``reflect``).
-        alternate: flip in turns: each image is mirrored in every other epoch.
-        smoothing: of the labels in the training loss, for classes of images; probes and tests use the plain loss.
-        bias_rate: learning rate of the biases of batch normalizations, relative to all others.
-        average: average the weights over training every so many steps (Lookahead); 0 leaves it out.
+            momentum m, where ``lr`` and ``weight_decay`` are given per 1,024 · (1 + 1/(1 − m)) images of the batch, and
+            weight decay does not depend on ``lr`` or ``bias_rate``.
+        schedule: ``cosine`` to zero, ``one-cycle`` (linear from 0.2 of the rate to the peak at 23 % of the steps and
+            down to 0.07), ``step`` (halved every 100 epochs), or ``constant``.
+        crop: random shift of each image by up to this many pixels; 0 disables it.
+        flip: random mirroring, if the data set allows it.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 on GPUs and on CPUs with bf16 instructions.
+        padding: of shifted images: ``zeros`` or ``reflect``.
+        alternate: mirror each image in every other epoch instead of at random.
+        smoothing: label smoothing in the training loss of image classification; probes and tests do not use it.
+        bias_rate: learning rate of batch normalization biases, relative to all others.
+        average: steps between weight averaging (Lookahead); 0 disables it.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 15
@@ -62,10 +62,10 @@ class Recipe:
     average: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` for a setting that makes no sense."""
+        """Raise ``UsageError`` for an invalid setting."""
         check(self)
         if self.optimizer == "nesterov" and not 0 < self.momentum < 1:
-            raise UsageError(f"momentum {self.momentum} cannot be used by nesterov: take one between 0 and 1.")
+            raise UsageError(f"nesterov does not support momentum {self.momentum}. Use a value between 0 and 1.")
 
     @classmethod
     def paper(cls) -> "Recipe":
@@ -73,19 +73,19 @@ class Recipe:
         return cls(epochs=50, batch_size=256, schedule="step")
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies a training; fields that are newer than stored results only where they are set."""
+        """Return the fields that identify a recipe; fields added later only if they differ from their defaults."""
         defaults = {entry.name: entry.default for entry in fields(self) if entry.default is not MISSING}
         return {
             name: value for name, value in asdict(self).items() if name not in LATER or value != defaults[name]
         }  # fmt: skip
 
     def optimizer_for(self, model: nn.Module, steps: int, images: float) -> tuple[Optimizer, LRScheduler]:
-        """Return the optimizer and its schedule, to be stepped after every batch.
+        """Return the optimizer and its schedule, which is stepped after every batch.
 
         Args:
-            model: whose parameters are to be trained.
-            steps: batches in an epoch.
-            images: in a batch, on average.
+            model: the network to train.
+            steps: batches per epoch.
+            images: mean number per batch.
         """
         lr, decay = self.lr, self.weight_decay
         if self.optimizer == "nesterov":
@@ -114,7 +114,7 @@ def one_cycle(done: float) -> float:
     """Return the learning rate relative to its peak.
 
     Args:
-        done: share of the steps, from 0 to 1.
+        done: finished share of the steps, from 0 to 1.
     """
     if done < PEAK:
         return START + (1 - START) * done / PEAK
@@ -122,7 +122,7 @@ def one_cycle(done: float) -> float:
 
 
 def _groups(model: nn.Module, lr: float, decay: float, bias_rate: float, *, decoupled: bool) -> list[dict[str, Any]]:
-    """Return the parameters with their rates: the biases of batch normalizations apart where theirs differs."""
+    """Return parameter groups, with a separate one for batch normalization biases if their rate differs."""
     if bias_rate == 1:
         return [{"params": list(model.parameters()), "weight_decay": decay}]
     norms = nn.modules.batchnorm._BatchNorm

@@ -1,4 +1,4 @@
-"""Recipes by name, and which one each network is trained by."""
+"""Named recipes, and the default recipe of each network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from pydantic import TypeAdapter, ValidationError
 from howfar.errors import UsageError, unknown
 from howfar.train.recipe import Recipe
 
-OWN = "own"  # as the name of a recipe: the network's own
+OWN = "own"  # name for the network's default recipe
 
 RECIPES: dict[str, Recipe] = {
     "sgd": Recipe(),
     "paper": Recipe.paper(),
-    # Keller Jordan 2024, arXiv:2404.00498; his batches have 1,000 images and the trainings 8 epochs or more.
+    # Jordan 2024, arXiv:2404.00498, with batches of 1,000 images and at least 8 epochs.
     "fast": Recipe(
         epochs=8, lr=11.5, momentum=0.85, weight_decay=0.0153, batch_size=500, optimizer="nesterov",
         schedule="one-cycle", crop=2, padding="reflect", alternate=True, smoothing=0.2, bias_rate=64.0, average=5,
@@ -31,15 +31,15 @@ OF_NETWORK = {"airbench": "fast", "vit-small": "adamw", "unet": "dense"}  # all 
 
 
 def recipe_for(network: str, name: str = OWN, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Return how a network is trained.
+    """Return the recipe of a network.
 
     Args:
         network: its name in ``MODELS``, without settings.
-        name: of a recipe; ``own`` takes the network's own.
-        settings: fields that differ, as values or as text.
+        name: of a recipe; ``own`` takes the network's default.
+        settings: overriding fields, as values or text.
 
     Raises:
-        UsageError: for an unknown recipe or setting, or a value that makes no sense.
+        UsageError: for an unknown recipe or setting, or an invalid value.
     """
     name = OF_NETWORK.get(network, DEFAULT) if name == OWN else name
     if name not in RECIPES:

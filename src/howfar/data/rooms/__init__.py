@@ -1,4 +1,4 @@
-"""Indoor scenes with exact labels, drawn and cast on the spot."""
+"""Procedural indoor scenes with exact labels, rendered on demand."""
 
 from howfar.data.rooms.layout import SCENES, draw_room
 from howfar.data.rooms.load import outline_of, rooms

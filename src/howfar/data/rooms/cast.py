@@ -1,7 +1,7 @@
-"""Where rays meet boxes, ellipsoids, cylinders and the shell of a room.
+"""Ray casting against boxes, ellipsoids, cylinders and the shell of a room.
 
-Only arithmetic that IEEE 754 rounds in one way, here and wherever pixels are made: no matrix product, no power, no sine
-of arrays, whose last bits depend on the processor, so that a room is the same on all of them.
+Here and in all code that makes pixels, arithmetic is limited to operations that IEEE 754 defines exactly, so that rooms
+are the same on all processors: no matrix products, powers or sines of arrays, whose last bits vary.
 """
 
 import math
@@ -15,19 +15,19 @@ from howfar.data.rooms.parts import Part
 
 Floats = NDArray[np.float32]
 FAR = np.float32(1e6)
-NEAR = np.float32(1e-3)  # m; what is nearer is the surface that a ray starts from
-PIECE = 2048  # rays at once, so that tables of them and all parts stay in the processor's cache
+NEAR = np.float32(1e-3)  # m; nearer hits are the surface that a ray starts from
+PIECE = 2048  # rays at a time, so that rays × parts fits into the processor's cache
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays meet the room.
+    """Intersections of rays with the room.
 
     Attributes:
         distance: along the ray, m, (rays,).
         part: index of the part, or −1, −2, −3 for wall, floor and ceiling, (rays,).
-        normal: unit, towards the viewer, (rays, 3).
-        local: place in the part's own axes, m, (rays, 3), where its pattern lives.
+        normal: unit, toward the viewer, (rays, 3).
+        local: position in the part's own coordinates, m, (rays, 3), for its texture.
     """
 
     distance: Floats
@@ -48,12 +48,12 @@ class Caster:
         self.parts, self.size = parts, size
         self.kinds = {kind: np.array([i for i, p in enumerate(parts) if p.kind == kind], np.int64)
                       for kind in ("box", "ellipsoid", "cylinder")}  # fmt: skip
-        self.centres = np.array([p.centre for p in parts], np.float32).reshape(-1, 3)
+        self.centers = np.array([p.center for p in parts], np.float32).reshape(-1, 3)
         self.halves = np.maximum(np.array([p.half for p in parts], np.float32).reshape(-1, 3), 1e-3)
         self.cos, self.sin = (np.array([turn(p.yaw) for p in parts], np.float32) for turn in (math.cos, math.sin))
 
     def nearest(self, origin: Floats, rays: Floats) -> Hits:
-        """Return the first surface on every ray.
+        """Return the first intersection on every ray.
 
         Args:
             origin: (3,), inside the room.
@@ -69,11 +69,11 @@ class Caster:
         return self._described(origin, rays, distance, part)
 
     def blocked(self, origins: Floats, target: Floats) -> NDArray[np.bool_]:
-        """Return whether anything stands between each origin, (rays, 3), and one target, (3,)."""
+        """Return whether a part lies between each origin, (rays, 3), and a target, (3,)."""
         way = target - origins
         length = np.linalg.norm(way, axis=1)
         found = np.zeros(len(origins), bool)
-        # From the target outwards: one origin for all rays, as the camera has.
+        # From the target outwards: one origin for all rays, as for the camera.
         for piece, _, entry in self._entries(target, (-way / length[:, None]).astype(np.float32)):
             found[piece] |= entry.min(0) < length[piece] - 0.02
         return found
@@ -87,14 +87,14 @@ class Caster:
         return exits[np.arange(len(rays)), axis].astype(np.float32), part
 
     def _entries(self, origin: Floats, rays: Floats) -> Iterator[tuple[slice, NDArray[np.int64], Floats]]:
-        """Yield, for each kind and some rays, which parts and where rays enter them, (parts, rays); ``FAR`` if not."""
+        """Yield entry distances, (parts, rays), by kind of part and chunk of rays; ``FAR`` without intersection."""
         columns = np.ascontiguousarray(rays.T)
         for kind, enter in (("box", _enter_boxes), ("ellipsoid", _enter_ellipsoids), ("cylinder", _enter_cylinders)):
             index = self.kinds[kind]
             if not len(index):
                 continue
             c, s = self.cos[index, None], self.sin[index, None]
-            x, y, z = (origin - self.centres[index]).T[:, :, None]
+            x, y, z = (origin - self.centers[index]).T[:, :, None]
             at, half = [c * x + s * y, c * y - s * x, z], list(self.halves[index].T[:, :, None])
             for first in range(0, len(rays), PIECE):
                 piece = slice(first, first + PIECE)
@@ -111,7 +111,7 @@ class Caster:
         normal[shell] *= np.sign(self.size / 2 - points[shell])
         inside = ~shell
         index = part[inside]
-        away = points[inside] - self.centres[index]
+        away = points[inside] - self.centers[index]
         c, s, half = self.cos[index], self.sin[index], self.halves[index]
         own = np.stack([c * away[:, 0] + s * away[:, 1], c * away[:, 1] - s * away[:, 0], away[:, 2]], 1)
         local[inside] = own
@@ -131,14 +131,14 @@ _KINDS = {"box": 0, "ellipsoid": 1, "cylinder": 2}
 
 
 def _enter_boxes(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:
-    """Slabs: the last entry, where it comes before the first exit."""
+    """Slab method: the last entry, if it precedes the first exit."""
     entry = np.full(np.broadcast_shapes(at[0].shape, along[0].shape), -FAR)
     leave = -entry
     for a, d, h in zip(at, along, half, strict=True):
         inverse = 1 / np.where(np.abs(d) < 1e-9, np.float32(1e-9), d)
-        middle, reach = -a * inverse, h * np.abs(inverse)
-        np.maximum(entry, middle - reach, out=entry)
-        np.minimum(leave, np.add(middle, reach, out=middle), out=leave)
+        middle, width = -a * inverse, h * np.abs(inverse)
+        np.maximum(entry, middle - width, out=entry)
+        np.minimum(leave, np.add(middle, width, out=middle), out=leave)
     entry[(entry >= leave) | (entry <= NEAR)] = FAR
     return entry
 
@@ -149,7 +149,7 @@ def _enter_ellipsoids(at: Sequence[Floats], along: Sequence[Floats], half: Seque
 
 
 def _enter_cylinders(at: Sequence[Floats], along: Sequence[Floats], half: Sequence[Floats]) -> Floats:
-    """The mantle between the caps, or a cap inside the mantle."""
+    """The lateral surface between the caps, or a cap inside it."""
     mantle = _first_root(at, along, half, axes=2)
     height = at[2] + mantle * along[2]
     mantle = np.where(np.abs(height) <= half[2], mantle, FAR)

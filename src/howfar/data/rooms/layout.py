@@ -1,4 +1,4 @@
-"""From a kind of room to its furniture, openings, light and camera."""
+"""Random rooms: furniture, openings, light and camera."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from howfar.data.rooms import furniture as f
 from howfar.data.rooms.parts import Material, Part, Piece, box, rounded
 
 SCENES = ("bedroom", "living_room", "dining_room", "kitchen", "bathroom", "office")
-# First what makes the room what it is and is always there, then what often stands there, with its probability.
+# First the furniture that defines the room and is always there, then optional furniture with its probability.
 NEEDED: dict[str, tuple[f.Draw, ...]] = {
     "bedroom": (f.bed,),
     "living_room": (f.sofa,),
@@ -42,12 +42,12 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the picture is taken from.
+    """Camera pose and projection.
 
     Attributes:
         origin: m.
         axes: rows right, up and back in the room's frame; the camera looks along −back.
-        focal: focal length ÷ half of the picture's width.
+        focal: focal length ÷ half of the image width.
     """
 
     origin: Vector
@@ -65,18 +65,18 @@ class Camera:
 
 @dataclass(frozen=True)
 class Room:
-    """All that is needed to take the picture.
+    """A complete scene for rendering.
 
     Attributes:
         scene: index in ``SCENES``.
         size: width, depth and height, m; one corner of the floor is the origin.
-        parts: what stands and hangs in it.
+        parts: furniture and wall objects.
         shell: materials of wall, floor and ceiling.
-        camera: of the picture.
-        lamp: place of the light, m.
-        light: its colour, RGB.
-        ambient: light that comes from everywhere, as a share of the lamp's.
-        noise: standard deviation of the sensor's noise, images in [0, 1].
+        camera: viewpoint.
+        lamp: position of the light, m.
+        light: its color, RGB.
+        ambient: ambient light, as a share of the lamp's.
+        noise: standard deviation of the sensor noise, images in [0, 1].
     """
 
     scene: int
@@ -91,7 +91,7 @@ class Room:
 
 
 def draw_room(rng: Generator) -> Room:
-    """Return a random room; its kind decides furniture and layout, and nothing else."""
+    """Return a random room; the scene class determines only furniture and layout."""
     scene = int(rng.integers(len(SCENES)))
     size = np.array([rng.uniform(2.8, 4.8), rng.uniform(2.8, 4.8), rng.uniform(2.4, 3.1)], np.float32)
     walls = _Walls(size, rng)
@@ -109,7 +109,7 @@ def draw_room(rng: Generator) -> Room:
 
 
 class _Walls:
-    """Places along the four walls, and what has found one."""
+    """Free space along the four walls, and what is placed there."""
 
     def __init__(self, size: Vector, rng: Generator) -> None:
         self.size = size
@@ -122,9 +122,9 @@ class _Walls:
         return float(self.size[wall % 2])
 
     def place(self, piece: Piece, rng: Generator, wall: int | None = None) -> list[Part] | None:
-        """Stand a piece with its back to a wall where there is room; None where there is none."""
+        """Place a piece with its back to a wall; None if there is no space."""
         for candidate in self.order if wall is None else (wall,):
-            # Corners belong to what stands at the neighbouring walls.
+            # Corners belong to the neighboring walls.
             low, high = self._free_of_corners(candidate, piece.depth)
             for _ in range(6):
                 if high - low < piece.width:
@@ -140,14 +140,14 @@ class _Walls:
         return None
 
     def spot(self, wall: int, along: float) -> tuple[float, float, float]:
-        """Return x, y and turn of what stands at a wall, ``along`` metres from its left end."""
+        """Return x, y and yaw of a place at a wall, ``along`` meters from its left end."""
         w, d = float(self.size[0]), float(self.size[1])
         return [
             (w - along, 0.0, 0.0), (w, d - along, math.pi / 2), (along, d, math.pi), (0.0, along, -math.pi / 2),
         ][wall]  # fmt: skip
 
     def hang(self, rng: Generator) -> None:
-        """Add a window or two, a door and pictures where nothing tall stands."""
+        """Add one or two windows, a door and pictures where there is no tall furniture."""
         for draw in (_window, _door, _picture, _picture, _window):
             if rng.random() < 0.7:
                 wall = int(rng.integers(4))
@@ -156,7 +156,7 @@ class _Walls:
                 self.parts += Piece(tuple(parts), width, 0.05).at(*self.spot(wall, middle))
 
     def _free_of_corners(self, wall: int, depth: float) -> tuple[float, float]:
-        """Return where a piece may begin and end so that it stands clear of what is around the corners."""
+        """Return the interval of a wall that is clear of furniture around the corners."""
         left, right = (wall + 1) % 4, (wall - 1) % 4
         crowded = any(end > self.length(left) - depth for _, end in self.taken[left])
         low = self.deep[left] if crowded else 0.0
@@ -165,7 +165,7 @@ class _Walls:
 
 
 def _furnish(scene: str, walls: _Walls, rng: Generator) -> list[Part]:
-    """Furnish a room; return what the camera should see something of."""
+    """Furnish a room; return the parts that the camera should show."""
     anchors: list[Part] = []
     for draw in NEEDED[scene]:
         anchors += walls.place(draw(rng), rng) or []
@@ -182,7 +182,7 @@ def _furnish(scene: str, walls: _Walls, rng: Generator) -> list[Part]:
 
 
 def _island(table: Piece, seats: int, walls: _Walls, rng: Generator) -> list[Part]:
-    """Return a table in the middle of the room with chairs around it, added to the room."""
+    """Add a table with chairs in the middle of the room; return the parts."""
     x, y = (float(side * rng.uniform(0.42, 0.58)) for side in walls.size[:2])
     yaw = float(rng.choice([0, math.pi / 2]) + rng.normal(0, 0.08))
     parts = [part.moved(0, -table.depth / 2) for part in table.parts]
@@ -200,38 +200,36 @@ def _island(table: Piece, seats: int, walls: _Walls, rng: Generator) -> list[Par
 
 
 def _seat_at(desk: list[Part], walls: _Walls, rng: Generator) -> list[Part]:
-    """Return a chair in front of a desk, added to the room."""
+    """Add a chair in front of a desk; return its parts."""
     if not desk:
         return []
     top = desk[0]
-    reach = top.half[1] + 0.45
-    x, y = top.centre[0] - reach * math.sin(top.yaw), top.centre[1] + reach * math.cos(top.yaw)
+    offset = top.half[1] + 0.45
+    x, y = top.center[0] - offset * math.sin(top.yaw), top.center[1] + offset * math.cos(top.yaw)
     placed = f.chair(rng).at(x, y, top.yaw + math.pi + float(rng.normal(0, 0.3)))
     walls.parts += placed
     return placed
 
 
 def _camera(size: Vector, anchors: list[Part], parts: list[Part], rng: Generator) -> Camera:
-    """Return a camera that stands free, at some distance from what the room is about, and looks its way."""
-    target = np.mean([part.centre for part in anchors], axis=0)
-    best, distance = np.zeros(3), -1.0
+    """Return a camera in free space, at some distance from ``anchors`` and directed at them."""
+    target = np.mean([part.center for part in anchors], axis=0)
+    best, highest = np.zeros(3), -1.0
     for _ in range(8):
         place = np.array([*(rng.uniform(0.25, size[:2] - 0.25)), rng.uniform(1.0, min(1.9, size[2] - 0.3))])
         clear = _clearance(place, parts)
-        reach = min(math.dist(place[:2], target[:2]), 3.5) if clear > 0.35 else clear - 9.0
-        if reach > distance or distance == -1.0:
-            best, distance = place, reach
-    towards = target - best
-    yaw = math.atan2(towards[1], towards[0]) + float(rng.normal(0, 0.18))
-    pitch = math.atan2(towards[2], max(float(np.hypot(towards[0], towards[1])), 0.5)) * 0.6 + float(
-        rng.normal(0.05, 0.1)
-    )
+        score = min(math.dist(place[:2], target[:2]), 3.5) if clear > 0.35 else clear - 9.0
+        if score > highest or highest == -1.0:
+            best, highest = place, score
+    toward = target - best
+    yaw = math.atan2(toward[1], toward[0]) + float(rng.normal(0, 0.18))
+    pitch = math.atan2(toward[2], max(float(np.hypot(toward[0], toward[1])), 0.5)) * 0.6 + float(rng.normal(0.05, 0.1))
     roll, field = float(rng.normal(0, 0.04)), math.radians(rng.uniform(55, 80))
     return Camera(best.astype(np.float32), axes(yaw, pitch, roll), 1 / math.tan(field / 2))
 
 
 def axes(yaw: float, pitch: float, roll: float) -> Vector:
-    """Return the rows right, up and back of a camera that looks along ``yaw``, raised by ``pitch``; radians."""
+    """Return the axes right, up and back of a camera with this yaw, pitch and roll, in radians."""
     forward = np.array([math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)])
     right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
     up = np.cross(right, forward)
@@ -240,12 +238,12 @@ def axes(yaw: float, pitch: float, roll: float) -> Vector:
 
 
 def _clearance(place: NDArray[np.float64], parts: list[Part]) -> float:
-    """Return a lower bound of the distance to the nearest of some parts, m; negative inside."""
+    """Return a lower bound of the distance to the nearest part, m; negative inside."""
     if not parts:
         return 9.0
     yaws = np.array([part.yaw for part in parts])
     c, s = np.cos(yaws), np.sin(yaws)
-    x, y, z = (place - np.array([part.centre for part in parts])).T
+    x, y, z = (place - np.array([part.center for part in parts])).T
     own = np.abs([c * x + s * y, c * y - s * x, z]) - np.array([part.half for part in parts]).T
     outside = np.linalg.norm(np.maximum(own, 0), axis=0)
     return float(np.where(outside > 0, outside, own.max(0)).min())

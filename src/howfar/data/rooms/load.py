@@ -1,4 +1,4 @@
-"""The data set ``rooms``: drawn once, then kept in the cache."""
+"""The data set ``rooms``: rendered once, then cached."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +18,13 @@ from howfar.data.rooms.render import View, render
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
 from howfar.spec import LARGEST_SIDE
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 VERSION = 2
-SEEN = 0.004  # share of the picture that an object must cover to count as there
-TEST_FROM = 2**40  # test rooms have numbers of their own
-SMALL = 48  # pixels: side of the rooms that stand for others
-PART = 100  # rooms that one process draws at a time
+VISIBLE = 0.004  # share of the image that an object must cover to count as visible
+TEST_FROM = 2**40  # id of the first test room
+SMALL = 48  # pixels: side of the rooms in an outline
+PART = 100  # rooms that one process renders at a time
 
 
 def rooms(
@@ -36,17 +36,17 @@ def rooms(
 ) -> Splits:
     """Procedural indoor scenes, 6 kinds of rooms, with exact targets in Taskonomy's vocabulary.
 
-    Targets: class_scene, class_object (which of ten kinds of things are to be seen), segment_semantic (16 classes),
-    depth_euclidean and depth_zbuffer (m), normal (right, up, towards the camera), reshading, edge_occlusion; and from
-    the image edge_texture, keypoints2d, segment_unsup2d. Room i depends on seed and i alone. The kind of a room decides
-    its furniture and layout; colours, light and camera say nothing of it.
+    Targets: class_scene, class_object (which of ten kinds of objects are visible), segment_semantic (16 classes),
+    depth_euclidean and depth_zbuffer (m), normal (right, up, toward the camera), reshading, edge_occlusion; and
+    computed from the image: edge_texture, keypoints2d, segment_unsup2d. Room i depends only on ``seed`` and i. The
+    scene class determines furniture and layout; colors, light and camera are independent of it.
 
     Args:
         size: side of the images in pixels.
         train: number of training images.
         test: number of test images.
-        seed: another one gives other rooms.
-        root: where drawn rooms are kept; None takes ``$HOWFAR_DATA`` or ``~/.cache/howfar``.
+        seed: of the rooms.
+        root: cache folder; None takes ``$HOWFAR_DATA`` or ``~/.cache/howfar``.
     """
     folder = root if root is not None else files.default_root("rooms")
     parts = [
@@ -56,10 +56,9 @@ def rooms(
 
 
 def outline_of(size: int, seed: int) -> Splits:
-    """Return two rooms for training and two for testing with all targets, drawn small and enlarged.
+    """Return two training rooms and two test rooms with all targets, rendered small and enlarged.
 
-    They stand for a set whose size alone is wanted: the first is of the first kind, the second of the last one, and the
-    last class of pixels is in it.
+    For outlines: scene classes are the first and the last one, and the last pixel class occurs.
     """
     parts = []
     for first in (0, TEST_FROM):
@@ -73,13 +72,13 @@ def outline_of(size: int, seed: int) -> Splits:
 
 
 def _enlarged(values: Tensor, size: int) -> Tensor:
-    """Return images or maps at another size, every place with the value of its nearest one."""
+    """Return images or maps at another size by nearest neighbors."""
     places = torch.arange(size) * values.shape[-1] // size
     return values[..., places[:, None], places].contiguous()
 
 
 def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
-    """Return rooms from the cache, drawn before where it lacks them."""
+    """Return rooms from the cache, after rendering missing ones."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
@@ -90,18 +89,18 @@ def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
         found = drawn(size, seed, range(first, first + count))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 save_file(found, draft)
         except (OSError, SafetensorError) as error:
             raise HowfarError(f"could not write {path} ({error}). Set HOWFAR_DATA to a folder with room.") from None
     except (OSError, SafetensorError) as error:
-        raise HowfarError(f"{path} is damaged ({error}). Delete it, and it is drawn again.") from None
+        raise HowfarError(f"{path} is damaged ({error}). Delete it, and it is rendered again.") from None
     pixels, ids = found.pop("pixels"), found.pop("ids")
     return Data(pixels, found, ids)
 
 
 def drawn(size: int, seed: int, numbers: range) -> dict[str, Tensor]:
-    """Return images, ids and all targets of the rooms with these numbers; many are drawn on all cores."""
+    """Return images, ids and all targets of the rooms with these numbers, rendered in parallel."""
     import joblib
 
     parts = [numbers[part] for part in arrays.chunks(len(numbers), PART)]
@@ -131,7 +130,7 @@ def _targets(scene: int, view: View) -> Iterator[tuple[str, NDArray[Any]]]:
     yield "pixels", (view.image * 255).round().astype(np.uint8)
     yield "class_scene", np.array(scene)
     share = np.bincount(view.segment.ravel(), minlength=len(CLASSES)) / view.segment.size
-    yield "class_object", (share[-len(OBJECTS) :] > SEEN).astype(np.uint8)
+    yield "class_object", (share[-len(OBJECTS) :] > VISIBLE).astype(np.uint8)
     yield "segment_semantic", view.segment
     for name in ("depth_euclidean", "depth_zbuffer"):
         yield name, getattr(view, name).astype(np.float16)[None]

@@ -1,4 +1,4 @@
-"""What rooms are made of: solid parts in metres, each with a class and a material."""
+"""Parts of rooms: solids in meters, each with a class and a material."""
 
 import colorsys
 import math
@@ -12,8 +12,8 @@ CLASSES = (
     "wall", "floor", "ceiling", "window", "door", "picture", "bed", "sofa", "chair", "table", "cabinet", "lamp",
     "screen", "sanitary", "appliance", "plant",
 )  # fmt: skip
-OBJECTS = CLASSES[6:]  # what `class_object` tells; windows, doors and pictures hang in any room
-PATTERNS = (0.4, 0.52, 0.68, 0.84, 1.0)  # shares, summed up, of plain, checks, stripes, grain, speckle
+OBJECTS = CLASSES[6:]  # classes of `class_object`; windows, doors and pictures are in any room
+PATTERNS = (0.4, 0.52, 0.68, 0.84, 1.0)  # cumulative shares of plain, checks, stripes, grain, speckle
 
 Kind = Literal["box", "ellipsoid", "cylinder"]
 Real = float | int
@@ -22,17 +22,17 @@ Triple = tuple[Real, Real, Real]
 
 @dataclass(frozen=True)
 class Material:
-    """Two colours and a pattern of them that fills space.
+    """Two colors and a solid texture of them.
 
     Attributes:
-        colours: two RGB triples in [0, 1].
+        colors: two RGB triples in [0, 1].
         pattern: 0 plain, 1 checks, 2 stripes, 3 grain, 4 speckle.
         scale: size of the pattern, m.
         phase: where it starts, m.
         axis: direction of stripes and grain.
     """
 
-    colours: tuple[Triple, Triple]
+    colors: tuple[Triple, Triple]
     pattern: int
     scale: float
     phase: Triple
@@ -40,16 +40,16 @@ class Material:
 
     @classmethod
     def drawn(cls, rng: Generator) -> "Material":
-        """Return a material that says nothing of what it covers or of the kind of room."""
+        """Return a random material, independent of object and scene class."""
         draws = rng.random(12).tolist()
         pattern = next(k for k, end in enumerate(PATTERNS) if draws[0] < end)
-        # Any hue, mostly pale, as walls and furniture are.
-        colours = (_colour(*draws[1:4]), _colour(*draws[4:7]))
+        # Any hue, mostly pale.
+        colors = (_color(*draws[1:4]), _color(*draws[4:7]))
         phase = (draws[7], draws[8], draws[9])
-        return cls(colours, pattern, 0.08 + 0.42 * draws[10], phase, int(3 * draws[11]))
+        return cls(colors, pattern, 0.08 + 0.42 * draws[10], phase, int(3 * draws[11]))
 
 
-def _colour(hue: float, pale: float, light: float) -> Triple:
+def _color(hue: float, pale: float, light: float) -> Triple:
     return colorsys.hsv_to_rgb(hue, pale**2, 0.25 + 0.7 * light)
 
 
@@ -59,33 +59,33 @@ class Part:
 
     Attributes:
         kind: box, ellipsoid or upright cylinder.
-        centre: x, y, z in metres; z is up.
-        half: half of its extent along its own axes.
+        center: x, y, z in meters; z is up.
+        half: half extents along its own axes.
         name: one of ``CLASSES``.
-        material: what it looks like.
-        yaw: turn about the vertical axis, radians.
+        material: of the surface.
+        yaw: rotation about the vertical axis, radians.
     """
 
     kind: Kind
-    centre: Triple
+    center: Triple
     half: Triple
     name: str
     material: Material
     yaw: float = 0.0
 
     def moved(self, x: Real, y: Real, z: Real = 0.0, yaw: Real = 0.0) -> "Part":
-        """Return the part turned about the origin, then shifted."""
+        """Return the part rotated about the origin, then translated."""
         c, s = math.cos(yaw), math.sin(yaw)
-        px, py, pz = self.centre
-        return replace(self, centre=(c * px - s * py + x, s * px + c * py + y, pz + z), yaw=self.yaw + yaw)
+        px, py, pz = self.center
+        return replace(self, center=(c * px - s * py + x, s * px + c * py + y, pz + z), yaw=self.yaw + yaw)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of furniture that stands with its back to y = 0 and its middle at x = 0.
+    """A piece of furniture with its back at y = 0, centered at x = 0.
 
     Attributes:
-        parts: what it is made of.
+        parts: its solids.
         width: along the wall, m.
         depth: into the room, m.
     """
@@ -103,14 +103,14 @@ def box(name: str, material: Material, x: Sequence[Real], y: Sequence[Real], z: 
     """Return a box from its two ends along each axis, m."""
     ends = (x, y, z)
     low, high = ([float(end[side]) for end in ends] for side in (0, 1))
-    centre = tuple((a + b) / 2 for a, b in zip(low, high, strict=True))
+    center = tuple((a + b) / 2 for a, b in zip(low, high, strict=True))
     half = tuple((b - a) / 2 for a, b in zip(low, high, strict=True))
-    return Part("box", centre, half, name, material)  # type: ignore[arg-type]
+    return Part("box", center, half, name, material)  # type: ignore[arg-type]
 
 
-def rounded(kind: Kind, name: str, material: Material, centre: Triple, half: Triple) -> Part:
+def rounded(kind: Kind, name: str, material: Material, center: Triple, half: Triple) -> Part:
     """Return an ellipsoid or cylinder."""
-    return Part(kind, centre, half, name, material)
+    return Part(kind, center, half, name, material)
 
 
 def legs(name: str, material: Material, width: float, depth: float, top: float, *, thick: float = 0.04) -> list[Part]:

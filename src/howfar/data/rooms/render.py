@@ -1,4 +1,4 @@
-"""A room as a camera sees it: colour, class, depth and normal of every pixel."""
+"""Rendering of rooms: color, class, depth and normal of every pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from howfar.data.rooms.parts import CLASSES, Material
 
 @dataclass(frozen=True)
 class View:
-    """A picture with everything that is known of it; all maps are (size, size).
+    """A rendered image with its ground truth; all maps are (size, size).
 
     Attributes:
         image: (3, size, size), in [0, 1].
         segment: index in ``CLASSES``.
         depth_euclidean: distance to the camera, m.
         depth_zbuffer: distance to the image plane, m.
-        normal: (3, size, size), unit: right, up, towards the camera.
+        normal: (3, size, size), unit: right, up, toward the camera.
         reshading: cosine between normal and a light just above the camera, in [0, 1].
-        edge_occlusion: how far the surface jumps between neighbours, 1 at half a metre, blurred by nothing.
+        edge_occlusion: depth discontinuity between neighboring pixels, 1 at half a meter, not blurred.
     """
 
     image: Floats
@@ -35,20 +35,20 @@ class View:
 
 
 def render(room: Room, size: int, rng: np.random.Generator) -> View:
-    """Return the picture of a room.
+    """Return the rendered view of a room.
 
     Args:
-        room: what is to be seen.
-        size: side of the picture in pixels.
-        rng: of the sensor's noise.
+        room: the scene.
+        size: side of the image in pixels.
+        rng: of the sensor noise.
     """
     caster, camera = Caster(room.parts, room.size), room.camera
     rays = camera.rays(size)
     hits = caster.nearest(camera.origin, rays)
     points = camera.origin + hits.distance[:, None] * rays
-    colour = _albedo(hits, [*room.shell, *(part.material for part in room.parts)], rng)
+    color = _albedo(hits, [*room.shell, *(part.material for part in room.parts)], rng)
     lit = _light(caster, points + 1e-3 * hits.normal, hits.normal, room.lamp)
-    shaded = colour * (room.ambient + (1 - room.ambient) * lit[:, None] * room.light)
+    shaded = color * (room.ambient + (1 - room.ambient) * lit[:, None] * room.light)
     image = _brightened(np.clip(shaded, 0, 1)) + rng.normal(0, room.noise, shaded.shape)
     names = np.array([0, 1, 2, *(CLASSES.index(part.name) for part in room.parts)], np.uint8)
     own_normal = np.stack([(hits.normal * axis).sum(1) for axis in camera.axes])
@@ -67,15 +67,15 @@ def render(room: Room, size: int, rng: np.random.Generator) -> View:
 
 
 def _row(part: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row of tables that begin with wall, floor and ceiling."""
+    """Return indices into tables that start with wall, floor and ceiling."""
     rows: NDArray[np.int64] = np.where(part < 0, -1 - part, part + 3)
     return rows
 
 
 def _albedo(hits: Hits, materials: Sequence[Material], rng: np.random.Generator) -> Floats:
-    """Return the colour of every place, from the pattern of what it belongs to."""
+    """Return the surface color of every pixel, from the texture of its part."""
     row = _row(hits.part)
-    colours = np.array([m.colours for m in materials], np.float32)[row]
+    colors = np.array([m.colors for m in materials], np.float32)[row]
     pattern = np.array([m.pattern for m in materials])[row]
     scale = np.array([m.scale for m in materials], np.float32)[row]
     place = (hits.local + np.array([m.phase for m in materials], np.float32)[row]) / scale[:, None]
@@ -87,25 +87,25 @@ def _albedo(hits: Hits, materials: Sequence[Material], rng: np.random.Generator)
     share = np.where(pattern == 2, np.floor(2 * along) % 2, share)
     share = np.where(pattern == 3, 0.5 + 0.5 * _wave(1.4 * along + 0.3 * _wave(0.5 * others)), share)
     share = np.where(pattern == 4, rng.random(len(place)) * 0.5, share)
-    mixed: Floats = colours[:, 0] + 0.6 * share[:, None] * (colours[:, 1] - colours[:, 0])
+    mixed: Floats = colors[:, 0] + 0.6 * share[:, None] * (colors[:, 1] - colors[:, 0])
     return mixed.astype(np.float32)
 
 
 def _wave(turns: Floats) -> Floats:
-    """Return nearly the sine of so many turns: two parabolas."""
+    """Return an approximate sine, by two parabolas; the argument is in turns."""
     rest = turns - np.floor(turns) - np.float32(0.5)
     wave: Floats = 16 * rest * (np.abs(rest) - np.float32(0.5))
     return wave
 
 
 def _brightened(light: Floats) -> Floats:
-    """Return light as a camera stores it, to the power of 1/1.6 = 1/2 + 1/8."""
+    """Return gamma-encoded light, with exponent 1/1.6 = 1/2 + 1/8."""
     root = np.sqrt(light)
     return root * np.sqrt(np.sqrt(root))
 
 
 def _light(caster: Caster, points: Floats, normal: Floats, lamp: Floats) -> Floats:
-    """Return how much of the lamp's light every place gets, about 1 at two metres below it."""
+    """Return the direct light of the lamp at every point, about 1 at two meters below it."""
     way = lamp - points
     length = np.linalg.norm(way, axis=1)
     cosine = np.clip((normal * way).sum(1) / np.maximum(length, 1e-6), 0, 1)
@@ -115,7 +115,7 @@ def _light(caster: Caster, points: Floats, normal: Floats, lamp: Floats) -> Floa
 
 
 def _jumps(points: Floats, normal: Floats) -> Floats:
-    """Return how far each pixel's surface is from the planes of its neighbours, as a share of half a metre."""
+    """Return the distance of each pixel's surface from the planes of its neighbors, in units of half a meter."""
     jumps = np.zeros(points.shape[:2], np.float32)
     for axis in (0, 1):
         here, there = [(slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None))]

@@ -11,7 +11,7 @@ import torch
 
 from howfar.errors import UsageError
 from howfar.store import Store
-from howfar.train.team import Team
+from howfar.train.process_group import ProcessGroup
 
 pytest.importorskip("accelerate")
 GRID = [
@@ -76,7 +76,7 @@ def test_batch_norms_see_their_own_part_and_defenses_draw_their_own(stores: dict
 
 
 def test_every_image_is_somebodys_and_nobody_goes_without() -> None:
-    teams = [Team(3, rank, torch.device("cpu")) for rank in range(3)]
+    teams = [ProcessGroup(3, rank, torch.device("cpu")) for rank in range(3)]
     shares = [list(range(10))[team.share(10)] for team in teams]
     assert list(itertools.chain(*shares)) == list(range(10))
     with pytest.raises(UsageError, match="Start fewer"):

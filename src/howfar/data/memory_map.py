@@ -1,4 +1,4 @@
-"""A loaded data set as one file that processes map instead of loading it each: a machine holds it once."""
+"""Data sets as memory-mapped files, so that the processes of a machine share one copy."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 PARTS = ("train", "test", "clean", "validation")
 
 
 def write_splits(splits: Splits, path: Path) -> None:
-    """Write a data set to a file, unless it is there already.
+    """Write a data set to a file, unless it exists.
 
     Raises:
         HowfarError: if it cannot be written.
@@ -32,7 +32,7 @@ def write_splits(splits: Splits, path: Path) -> None:
     about = {"classes": json.dumps(splits.classes), "flip": json.dumps(splits.flip)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, about)
     except (OSError, SafetensorError) as error:
         raise HowfarError(f"could not write {path} ({error}). Free some space or choose another --runs.") from None

@@ -31,12 +31,12 @@ def test_a_grid_maps_what_lies_ready_and_loads_what_does_not(tmp_path: Path, mon
     }  # fmt: skip
     cells = make_suite("digits", keys).experiments()
     steps = [step.key for cell in cells for step in cell.steps()]
-    assert experiment.shelve(cells, tmp_path) == {}, "small data are loaded as quickly as mapped"
+    assert experiment.write_memory_maps(cells, tmp_path) == {}, "small data are loaded as quickly as mapped"
     monkeypatch.setattr(experiment, "LARGE", 0)
-    shelf = experiment.shelve(cells, tmp_path)
+    maps = experiment.write_memory_maps(cells, tmp_path)
     loaded = cells[0].splits
     try:
-        experiment.take_from(shelf)
+        experiment.use_memory_maps(maps)
         monkeypatch.setitem(DATASETS, "digits", lambda: pytest.fail("it was loaded again"))
         mapped = cells[0].splits
         assert mapped is not loaded
@@ -44,12 +44,12 @@ def test_a_grid_maps_what_lies_ready_and_loads_what_does_not(tmp_path: Path, mon
         assert mapped.validation is not None
         assert [step.key for cell in cells for step in cell.steps()] == steps
         monkeypatch.undo()
-        for shelved in shelf.values():
+        for shelved in maps.values():
             shelved.path.unlink()
         experiment._load.cache_clear()
         assert torch.equal(cells[0].splits.train.pixels, loaded.train.pixels), "the run that had laid it ready is over"
     finally:
-        experiment.take_from({})
+        experiment.use_memory_maps({})
 
 
 def test_what_a_killed_run_laid_ready_is_swept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What shall be done with a folder of photographs, and whether it can be."""
+"""Settings for protecting a folder of photographs, and their validation."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from howfar import arrays
-from howfar.data.tree import beside
+from howfar.data.tree import unlabeled
 from howfar.errors import UsageError
 from howfar.photos.encoding import Encoding
 from howfar.photos.listing import Photo
@@ -19,20 +19,20 @@ Broken = Literal["stop", "skip", "copy"]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What shall be done with a folder.
+class ProtectionJob:
+    """Settings for protecting a folder.
 
     Attributes:
         source: the folder of photographs.
-        output: the folder of the protected ones.
-        label: of the protector.
+        output: the folder of protected copies.
+        label: name and settings of the protector.
         protector: the protector.
-        encoding: how files are written.
+        encoding: output format.
         seed: of all randomness.
-        broken: what to do with files that cannot be protected: ``stop``, ``skip`` or ``copy`` them as they are.
-        ssim_photos: SSIM is slow, so it is measured on so many photographs, evenly spaced.
-        clusters: number of clusters that stand in for labels; 0 takes the labels of the photographs.
-        sides: of the small versions that noise is crafted on, pixels.
+        broken: what to do with files that cannot be protected: ``stop``, ``skip``, or ``copy`` them unchanged.
+        ssim_photos: number of photographs, evenly spaced, on which SSIM is measured, as it is slow.
+        clusters: number of clusters used as labels; 0 takes the labels of the photographs.
+        sides: of the thumbnails on which noise is crafted, pixels.
     """
 
     source: Path
@@ -46,8 +46,8 @@ class Order:
     clusters: int = 0
     sides: tuple[int, ...] = SIDES
 
-    def described(self) -> dict[str, Any]:
-        """Return what the manifest says of it."""
+    def description(self) -> dict[str, Any]:
+        """Return its entries in the manifest."""
         return {
             "protector": self.label,
             "seed": self.seed,
@@ -57,34 +57,34 @@ class Order:
         }
 
     def digest(self, photos: Sequence[Photo]) -> str:
-        """Return what must be the same for work to go on."""
+        """Return a digest of everything that must be equal to resume a run."""
         how = [self.label, self.seed, self.clusters, self.sides, asdict(self.encoding)]
         content = [*how, [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
 
 
-def check(order: Order, photos: Sequence[Photo] = ()) -> None:
-    """Refuse an order before any photograph is read.
+def check(job: ProtectionJob, photos: Sequence[Photo] = ()) -> None:
+    """Validate a job before any photograph is read.
 
     Args:
-        order: what shall be done.
-        photos: to be protected; with them, whether the protector has the labels that it needs is checked as well.
+        job: the settings.
+        photos: photographs to protect; if given, required labels are checked as well.
 
     Raises:
-        UsageError: unless the output is a folder of its own, empty or begun by ``protect_folder``, and the protector
-            can protect the photographs.
+        UsageError: unless the output is a separate folder, empty or begun by ``protect_folder``, and the protector
+            supports the photographs.
     """
-    source, output = order.source.resolve(), order.output.resolve()
+    source, output = job.source.resolve(), job.output.resolve()
     if source == output or source in output.parents or output in source.parents:
         raise UsageError(
-            f"{order.output} lies in {order.source} or around it. Originals are never touched: choose another."
+            f"{job.output} is inside {job.source} or contains it. Originals are never modified: choose another folder."
         )
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTES).is_dir())):
-        raise UsageError(f"{order.output} holds other files. Choose an empty folder.")
-    labels = ["cluster", "other"] if order.clusters else [photo.label for photo in photos]
+        raise UsageError(f"{job.output} holds other files. Choose an empty folder.")
+    labels = ["cluster", "other"] if job.clusters else [photo.label for photo in photos]
     if labels:
         try:
-            check_noise(order.protector, labels)
+            check_noise(job.protector, labels)
         except UsageError as error:
-            stray = "" if any(labels) else beside([photo.name for photo in photos])
+            stray = "" if any(labels) else unlabeled([photo.name for photo in photos])
             raise UsageError(f"{error} {stray}".rstrip()) from None

@@ -1,7 +1,7 @@
-"""Several processes that train one model together: each takes its part of every batch, and gradients are summed.
+"""Data-parallel training: each process takes its share of every batch, and gradients are summed.
 
-``accelerate launch`` (or ``torchrun``) starts them; Accelerate connects them. All of them hold the same weights, and
-the same batches as one process alone.
+Processes are started by ``accelerate launch`` (or ``torchrun``) and connected by Accelerate. All of them hold the same
+weights and draw the same batches as a single process.
 """
 
 import os
@@ -16,13 +16,13 @@ from howfar.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes that work on one model.
+class ProcessGroup:
+    """The processes that train one model.
 
     Attributes:
-        size: how many they are.
-        rank: which of them this is; 0 leads.
-        device: where this one's tensors live.
+        size: number of processes.
+        rank: of this process; 0 is the leader.
+        device: of this process.
     """
 
     size: int
@@ -30,17 +30,19 @@ class Team:
     device: torch.device
 
     def share(self, count: int) -> slice:
-        """Return which of so many images of a batch are this one's.
+        """Return this process's share of a batch of ``count`` images.
 
         Raises:
-            UsageError: if there are not enough for all.
+            UsageError: if there are fewer images than processes.
         """
         if count < self.size:
-            raise UsageError(f"a batch of {count} images has no image for each of {self.size} processes. Start fewer.")
+            raise UsageError(
+                f"a batch of {count} images is smaller than the number of processes ({self.size}). Start fewer."
+            )
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def add(self, parts: Iterable[Tensor]) -> None:
-        """Replace tensors by their sums over all processes, in one exchange."""
+        """Replace tensors by their sums over all processes, in one all-reduce."""
         from accelerate.utils import reduce
 
         parts = list(parts)
@@ -48,24 +50,24 @@ class Team:
         for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
             part.copy_(total.view_as(part))
 
-    def level(self, model: nn.Module) -> None:
-        """Replace the running statistics of batch normalisations by their means over all processes."""
+    def average_buffers(self, model: nn.Module) -> None:
+        """Replace floating-point buffers, such as batch statistics, by their means over all processes."""
         running = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         if running:
             self.add(running)
             for buffer in running:
                 buffer.div_(self.size)
 
-    def tell(self, number: int) -> int:
-        """Return the leader's number to everybody."""
+    def broadcast(self, number: int) -> int:
+        """Return the leader's number in all processes."""
         from accelerate.utils import broadcast
 
         return int(broadcast(torch.tensor([number], device=self.device))[0])
 
 
 @cache
-def team(device_type: str) -> Team | None:
-    """Return the processes this one was started with, connected; None if it works alone.
+def process_group(device_type: str) -> ProcessGroup | None:
+    """Return the connected process group; None for a single process.
 
     Raises:
         UsageError: if Accelerate is not installed.
@@ -79,4 +81,4 @@ def team(device_type: str) -> Team | None:
     state = PartialState(cpu=device_type == "cpu")
     if state.device.type == "cuda":
         torch.cuda.set_device(state.device)
-    return Team(state.num_processes, state.process_index, state.device)
+    return ProcessGroup(state.num_processes, state.process_index, state.device)
