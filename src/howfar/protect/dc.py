@@ -14,8 +14,8 @@ from howfar.arrays import Images, Targets
 from howfar.data import Data
 from howfar.protect.draft import Draft
 from howfar.protect.protector import Crafting, Progress, Protector, Settings
-from howfar.protect.surrogate import craft_batches, freeze, load, new_surrogate, shuffled
-from howfar.protect.unet import noise_net
+from howfar.protect.surrogate import load, new_surrogate, shuffled
+from howfar.protect.unet import craft_generated, noise_net
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
@@ -74,17 +74,8 @@ class DeepConfuse(Protector):
         maker = noise_net(data.shape, self.width, self.eps, generator=generator).to(device)
         if not draft.reached("craft"):
             yield from self._train(data, task, maker, generator, device, draft)
-        freeze(maker)
-
-        def craft(images: Images, target: Targets, part: slice) -> Images:
-            with torch.no_grad():
-                noise: Tensor = maker(images)
-                return noise
-
         return (
-            yield from craft_batches(
-                data, task, craft, eps=self.eps, generator=generator, device=device, draft=draft, maker=maker
-            )
+            yield from craft_generated(data, task, maker, eps=self.eps, generator=generator, device=device, draft=draft)
         )
 
     def _train(

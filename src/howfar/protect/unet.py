@@ -1,11 +1,16 @@
-"""The noise generator of DC and GUE: a small U-Net."""
+"""The noise generator of DC and GUE: a small U-Net, and its application to a data set."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from howfar.arrays import Images
+from howfar.arrays import Images, Targets
+from howfar.data import Data
 from howfar.models import Shape, build
+from howfar.protect.draft import Draft
+from howfar.protect.protector import Crafting
+from howfar.protect.surrogate import craft_batches, freeze
+from howfar.tasks import Task
 
 
 class NoiseNet(nn.Module):
@@ -40,6 +45,25 @@ class NoiseNet(nn.Module):
 def noise_net(shape: Shape, width: int, eps: float, *, generator: torch.Generator) -> nn.Module:
     """Return a generator with seeded weights."""
     return build(lambda own, _: NoiseNet(own[0], width, eps), shape, 1, generator=generator)
+
+
+def craft_generated(
+    data: Data, task: Task, maker: nn.Module, *, eps: float, generator: torch.Generator, device: torch.device,
+    draft: Draft,
+) -> Crafting:  # fmt: skip
+    """Craft the noise of a trained generator, which is kept in the draft; arguments as in ``craft_batches``."""
+    freeze(maker)
+
+    def craft(images: Images, target: Targets, part: slice) -> Images:
+        with torch.no_grad():
+            noise: Images = maker(images)
+            return noise
+
+    return (
+        yield from craft_batches(
+            data, task, craft, eps=eps, generator=generator, device=device, draft=draft, maker=maker
+        )
+    )
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
