@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from howfar.engine import Event
     from howfar.grid.experiment import Experiment
-    from howfar.protect import Progress as Crafting
+    from howfar.protect import Progress as Step
     from howfar.score import Distance
     from howfar.store import Store
     from howfar.tables.leaderboard import Row
@@ -108,7 +108,7 @@ def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> Non
         console.print(escaped(sentence), markup=False, highlight=False)
 
 
-def watch(work: "Generator[Work, None, T]", label: str) -> "T":
+def watch(work: "Generator[Step, None, T]", label: str) -> "T":
     """Show the progress of a computation and return its result."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from howfar.errors import HowfarError, UsageError
 from howfar.store import write_text
-from howfar.unfinished import whole
+from howfar.unfinished import atomic_write
 
 
 def write(found: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -46,5 +46,5 @@ def _parquet(found: Iterable[Mapping[str, Any]], path: Path) -> None:
         from pyarrow.parquet import write_table
     except ImportError:
         raise HowfarError("Parquet needs pyarrow. Install howfar[parquet], or choose a .csv or .json file.") from None
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         write_table(Table.from_pylist([dict(row) for row in found]), draft)

@@ -34,7 +34,9 @@ CUTS = 21 * 4  # points in the slices of a layer, as in ``probe.slices``
 _Timed = Callable[[], object]
 
 
-def landscape_seconds(cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device) -> dict[str, float]:
+def landscape_seconds(
+    cells: Iterable[Experiment], store: Store, settings: LandscapeSettings, device: torch.device
+) -> dict[str, float]:
     """Return the expected wall seconds of every surface that is not in the store, by its key, without loading anything.
 
     Args:

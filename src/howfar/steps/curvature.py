@@ -49,7 +49,9 @@ def curvature_steps(
         yield CurvatureStep(run, spec, Store.key("curvature", spec))
 
 
-def run(cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device) -> SeriesWork:
+def run(
+    cells: Iterable[Experiment], store: Store, *, images: int, top: int, draws: int, device: torch.device
+) -> SeriesWork:
     """Measure curvature, SAL and gradient of every layer at the end of each trajectory; returns the keys.
 
     Args:

@@ -214,9 +214,8 @@ class _Scene:
             ends = flat(self.clean.model), flat(run.model)
             return curve(run.model, task, train_data, *ends, generator=generator), (t,), about
         if settings.plane == "hessian":
-            found = curvature(
-                run.model, run.setup.task, run.evaluation_set(label), layers=[settings.layer], top=2, generator=generator
-            )[settings.layer]
+            data, layers = run.evaluation_set(label), [settings.layer]
+            found = curvature(run.model, run.setup.task, data, layers=layers, top=2, generator=generator)[layers[0]]
             plane = layer_plane(run.model, settings.layer, found.vectors)
             about = {
                 "explained": [], "missed": {}, "paths": {},

@@ -7,7 +7,7 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.score.estimate import to_json
-from howfar.spec import told_apart
+from howfar.spec import distinguishing_suffixes
 from howfar.store import Record, Store
 from howfar.tables.schema import sound_records
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.naming import distinct
-from howfar.spec import told_apart
+from howfar.spec import distinguishing_suffixes
 from howfar.tables.entry import Entry
 
 
@@ -22,7 +22,7 @@ def ranked(entries: Sequence[Entry]) -> list[list[Entry]]:
 def names(rows: Sequence[Entry]) -> list[str]:
     """Return the protectors of the rows of a victim, with what tells two of one name apart."""
     kinds = [(row.protector, {**row.settings, "source_task": row.versions.get("source_task", 1)}) for row in rows]
-    suffixes = told_apart(kinds)
+    suffixes = distinguishing_suffixes(kinds)
     return [label + suffixes[label, canonical(kind)] for label, kind in kinds]
 
 
