@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from alignment import rivals
+from alignment_judgment import LEVELS, METHODS, SHARES
 from drawn import code, study, table
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
@@ -35,7 +36,6 @@ DIRECTIONS = {
     "SAL ÷ training loss": 1,
     "UD": -1,
 }  # as drop grows
-METHODS = ("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class")
 PLACEBOS = {
     "random": "random noise", "placebo": "JPEG 90", "placebo:crop": "crop to 7/8, scaled back",
     "placebo:color-jitter": "color jitter",
@@ -210,19 +210,19 @@ def placebos(group: VictimGroup) -> str:
 def doses(group: VictimGroup, setting: str) -> str:
     """Return drop and alignment of every method along ``eps`` or ``share``, and which measures are monotone."""
     other = "share=" if setting == "eps" else "eps="  # one setting at a time
+    steps = [level / 255 for level in LEVELS] if setting == "eps" else list(SHARES)
     amounts: dict[str, dict[float, list[Run]]] = {}
     for label, found in runs_of(group).items():
         settings = next(iter(group.runs[label].values())).spec["protector"]
-        if setting in settings and other not in label:
+        if settings.get(setting) in steps and other not in label:
             amounts.setdefault(label.partition("[")[0], {})[settings[setting]] = found
-    amounts = {name: dict(sorted(each.items())) for name, each in amounts.items() if len(each) == 4}
-    steps = sorted({amount for each in amounts.values() for amount in each})
+    amounts = {name: dict(sorted(each.items())) for name, each in amounts.items() if len(each) == len(steps)}
     head = [f"{255 * step:.0f}/255" if setting == "eps" else f"{100 * step:.0f} %" for step in steps]
     rows = []
     for name, each in amounts.items():
-        shown = [f"{100 * mean_of(runs, 'drop'):.0f} · {mean_of(runs, 'alignment'):.2f}" for runs in each.values()]
+        cells = [f"{100 * mean_of(runs, 'drop'):.0f} · {mean_of(runs, 'alignment'):.2f}" for runs in each.values()]
         steady = [measure for measure in DIRECTIONS if monotone(list(each.values()), measure)]
-        rows.append([code(name), *shown, ", ".join(steady) or "none"])
+        rows.append([code(name), *cells, ", ".join(steady) or "none"])
     return table([f"drop, points · alignment at {setting}", *head, "monotone"], rows) if rows else ""
 
 
@@ -242,13 +242,11 @@ def orders(found: Sequence[VictimGroup]) -> str:
     rows = []
     for group in found:
         runs = {label: each for label, each in runs_of(group).items() if label in METHODS}
-        if len(runs) == len(METHODS):
-            ranks = ranked(runs)
-            rows.append([
-                victim_of(group), f"{100 * clean_quality(group):.1f}", str(min(map(len, runs.values()))),
-                shown(ranks["alignment"]),
-                *(f"{ranks[name].value:.2f}" for name in others),
-            ])  # fmt: skip
+        ranks = ranked(runs)
+        rows.append([
+            victim_of(group), f"{100 * clean_quality(group):.1f}", str(min(map(len, runs.values()))),
+            shown(ranks["alignment"]), *(f"{ranks[name].value:.2f}" for name in others),
+        ])  # fmt: skip
     head = [
         "victim",
         "clean accuracy, %",
@@ -289,7 +287,7 @@ def restored(found: Sequence[VictimGroup]) -> str:
 def tables() -> dict[str, str]:
     """Return the tables of docs/alignment.md that the runs so far allow."""
     (full,) = tables_of(study("standard"), defense="none")
-    small = tables_of(study("alignment-judgment"))
+    small = [group for group in tables_of(study("alignment-judgment")) if set(METHODS) <= set(group.rows())]
     base = next(group for group in small if victim_of(group) == BASE)
     plain = [group for group in small if group.labels["defense"] == "none"]
     defended = [group for group in small if group.spec["recipe"] == base.spec["recipe"] and
