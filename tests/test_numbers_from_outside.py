@@ -81,7 +81,7 @@ def test_a_protector_without_a_name_or_task_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("size", [-5, 100_000])
 def test_a_folder_has_sides_that_can_be(size: int, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no side"):
+    with pytest.raises(UsageError, match="is not a valid size"):
         DATASETS["folder"](root=tmp_path, size=size)
 
 
@@ -177,5 +177,5 @@ def test_a_landscape_has_a_largest_size(tmp_path: Path) -> None:
     for flag in ("--points", "--images", "--draws"):
         code, _, said = inside("landscape", *GRID[:-2], str(tmp_path / "r"), flag, "99999999999999999999")
         assert code == 2
-        assert "Take at most 1000 points" in said or "Take 10000000 at most" in said, said
+        assert "Use at most 1000 points" in said or "Use at most 10000000" in said, said
         assert not (tmp_path / "r").exists()

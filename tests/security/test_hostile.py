@@ -132,15 +132,15 @@ def test_archives_cannot_reach_out_and_bombs_are_not_unpacked(tmp_path: Path, mo
             entry = tarfile.TarInfo(name)
             entry.size = 4 << 20
             tar.addfile(entry, io.BytesIO(bytes(4 << 20)))
-    with pytest.raises(HowfarError, match="like a bomb"):
+    with pytest.raises(HowfarError, match="like a zip bomb"):
         files.tar_member(bomb, "wanted")
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x_train.npy", bytes(4 << 20))
-    with pytest.raises(HowfarError, match="like a bomb"):
+    with pytest.raises(HowfarError, match="like a zip bomb"):
         read_arrays(tmp_path / "bomb.npz")
     header = b"\0\0\x08\x03" + struct.pack(">III", 1 << 11, 1 << 11, 1 << 11)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(header + bytes(1 << 20)))
-    with pytest.raises(HowfarError, match="like a bomb"):
+    with pytest.raises(HowfarError, match="like a zip bomb"):
         read_idx(tmp_path / "bomb.gz")
 
 
