@@ -174,7 +174,7 @@ def test_published_records_without_images_are_made_anew_only_where_images_are_ne
     ("change", "message"),
     [
         ({"protectors": "ar", "source_tasks": "normal"}, "cannot be crafted against 'normal'"),
-        ({"protectors": "random", "defenses": "orthogonal-projection", "tasks": "normal"}, "needs one class an image"),
+        ({"protectors": "random", "defenses": "orthogonal-projection", "tasks": "normal"}, "needs one class per image"),
         ({"protectors": "random", "defenses": "cutmix"}, "mixes or moves targets"),
         ({"protectors": "random", "tasks": "classification"}, "unknown target 'label'"),
     ],
@@ -197,7 +197,7 @@ def test_members_of_an_ensemble_are_left_out_where_they_cannot_run(
     asked = suite.experiments()
     assert {e.held_out for e in asked} == {1000}, "DFR needs clean images, so some are held back"
     kept, left_out = runnable(asked)
-    needs = "needs one class an image, which 'normal' has not"
+    needs = "needs one class per image, which 'normal' does not have"
     assert left_out["orthogonal-projection:momentum"] == needs
     assert {e.defense.label for e in kept if e.task.label == "normal"} == {"none", "jpeg"}
     assert {e.defense.label for e in kept if e.task.label == "class_scene"} >= {

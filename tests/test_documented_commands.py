@@ -281,8 +281,8 @@ def test_the_five_commands_that_take_no_flags_do_what_they_say(desk: Path) -> No
         assert code == 0, (command, said)
         found[command.split()[0]] = json.loads(shown)
         if command.startswith("bench"):
-            assert "left out: orthogonal-projection:momentum: it needs one class an image" in said
-            assert "left out: dfr: it needs one class an image" in said
+            assert "left out: orthogonal-projection:momentum: it needs one class per image" in said
+            assert "left out: dfr: it needs one class per image" in said
     labels = {name: " ".join(step["step"] for step in plan["todo"]) for name, plan in found.items()}
     assert "airbench:32-64-128 learns class_scene on em / dfr seed 1" in labels["bench"]
     assert "unet:24-48-96 learns segment_semantic on em / jpeg seed 1" in labels["bench"]

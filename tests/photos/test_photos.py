@@ -259,7 +259,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(album: Path, tmp_path: P
         path.rename(album / f"{path.parent.name} {path.name}")
     with pytest.raises(UsageError, match="needs labels"):
         run(album, tmp_path / "flat")
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         photos_in(tmp_path / "nowhere")
     with pytest.raises(HowfarError, match="unknown format"):
         Encoding.parse("png:3", "keep", opt_out=False)
