@@ -56,9 +56,9 @@ def test_sample_wise_random_noise_takes_less_than_10_points(learned: dict[str, L
 
 def test_ud_is_one_for_clean_and_lower_for_lsp_than_for_random_noise(learned: dict[str, Learned]) -> None:
     clean = learned["clean"][1]
-    assert unlearnable_distance(clean, clean).value == 1
+    assert unlearnable_distance(clean, clean).ud.value == 1
     lsp, random = (unlearnable_distance(clean, learned[name][1]) for name in ("lsp", "random"))
-    assert lsp.value < random.value
+    assert lsp.ud.value < random.ud.value
     assert lsp == unlearnable_distance(clean, learned["lsp"][1])
 
 
