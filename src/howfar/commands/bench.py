@@ -31,7 +31,7 @@ class Bench(Grid):
     """Add seeds to each row until its drop or retention is known to this many points, or it is decided.
     E.g. 5 or off (default: the suite's)."""
     quick: bool = False
-    """Run the suite quick, which takes a minute."""
+    """Run the suite quick, which takes two minutes."""
     watch: bool = False
     """Show progress, remaining time and failures of other runs of this grid; run nothing."""
     all: bool = False

@@ -132,7 +132,7 @@ def _members(root: Path, tree: Tree, inside: str, classes: list[str]) -> list[li
     for place in [f"{inside}{name}/" for name in classes] or [inside]:
         members = [PurePosixPath(name) for name in tree.names if name.startswith(place)]
         if not members:
-            raise HowfarError(f"{root / place} holds no image. Remove the folder or add images to it.")
+            raise HowfarError(f"{root / place} holds no image. Add images to it, or give another folder.")
         found.append([root / name for name in sorted(members)])
     return found
 
