@@ -41,6 +41,7 @@ PLACEBOS = {
     "placebo:color-jitter": "color jitter",
 }  # fmt: skip
 BASE = "airbench:16-32-32, nesterov, crop and flip"
+LEARNED = 0.5  # accuracy that a clean victim must reach to be judged
 DRAWS = 2000  # of the bootstrap
 
 
@@ -290,8 +291,12 @@ def tables() -> dict[str, str]:
     small = [group for group in tables_of(study("alignment-judgment")) if set(METHODS) <= set(group.rows())]
     base = next(group for group in small if victim_of(group) == BASE)
     plain = [group for group in small if group.labels["defense"] == "none"]
-    defended = [group for group in small if group.spec["recipe"] == base.spec["recipe"] and
-                group.spec["model"] == base.spec["model"]]  # fmt: skip
+    defended = [
+        group
+        for group in small
+        if (group.spec["recipe"], group.spec["model"]) == (base.spec["recipe"], base.spec["model"])
+        and clean_quality(group) > LEARNED
+    ]
     found = {
         "judgment: full size": ranking(runs_of(full)),
         "judgment: full size, by protector": by_protector(full),
