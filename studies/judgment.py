@@ -17,8 +17,9 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from howfar.score import Estimate, learning_alignment
+from howfar.score.metrics import LEARNED
 from howfar.store import Record, Store
-from howfar.tables.groups import VictimGroup, cosines_of, drops_of, grouped
+from howfar.tables.groups import VictimGroup, cosines_of, drops_of, grouped, mean_quality
 from howfar.tables.names import CLEAN
 
 FAMILIES = {
@@ -41,7 +42,6 @@ PLACEBOS = {
     "placebo:color-jitter": "color jitter",
 }  # fmt: skip
 BASE = "airbench:16-32-32, nesterov, crop and flip"
-LEARNED = 0.5  # accuracy that a clean victim must reach to be judged
 DRAWS = 2000  # of the bootstrap
 
 
@@ -144,9 +144,16 @@ def tables_of(store: Store, **wanted: str) -> list[VictimGroup]:
     return [one for one in grouped(victims) if all(one.labels[key] == value for key, value in wanted.items())]
 
 
-def clean_quality(group: VictimGroup) -> float:
-    """Return the mean quality of the clean victims, in the metric's own units."""
-    return float(np.mean([record.result["quality"] for record in group.runs[CLEAN].values()]))
+def clean_victims(group: VictimGroup) -> list[Record]:
+    """Return the clean victims of all seeds."""
+    return list(group.runs[CLEAN].values())
+
+
+def has_learned(group: VictimGroup) -> bool:
+    """Return whether the clean victims are far enough above chance for anything to follow."""
+    victims = clean_victims(group)
+    chance: float = victims[0].result["chance"]
+    return mean_quality(victims) - chance >= LEARNED
 
 
 def mean_of(runs: Sequence[Run], name: str) -> float:
@@ -245,20 +252,10 @@ def orders(found: Sequence[VictimGroup]) -> str:
         runs = {label: each for label, each in runs_of(group).items() if label in METHODS}
         ranks = ranked(runs)
         rows.append([
-            victim_of(group), f"{100 * clean_quality(group):.1f}", str(min(map(len, runs.values()))),
+            victim_of(group), f"{100 * mean_quality(clean_victims(group)):.1f}", str(min(map(len, runs.values()))),
             shown(ranks["alignment"]), *(f"{ranks[name].value:.2f}" for name in others),
         ])  # fmt: skip
-    head = [
-        "victim",
-        "clean accuracy, %",
-        "seeds",
-        "alignment",
-        ORIGINALS,
-        "training loss",
-        "SAL ÷ training loss",
-        "UD",
-    ]
-    return table(head, rows)
+    return table(["victim", "clean accuracy, %", "seeds", "alignment", *others], rows)
 
 
 def victim_of(group: VictimGroup) -> str:
@@ -273,7 +270,8 @@ def restored(found: Sequence[VictimGroup]) -> str:
     """Return how measures rank all pairs of protector and defense by the share of the clean quality that is kept."""
     kept, scores = [], []
     for group in found:
-        clean, chance = clean_quality(group), next(iter(group.runs[CLEAN].values())).result["chance"]
+        victims = clean_victims(group)
+        clean, chance = mean_quality(victims), victims[0].result["chance"]
         for label, runs in runs_of(group).items():
             if label in METHODS:
                 kept.append((float(np.mean([run.quality for run in runs])) - chance) / (clean - chance))
@@ -295,11 +293,12 @@ def tables() -> dict[str, str]:
         group
         for group in small
         if (group.spec["recipe"], group.spec["model"]) == (base.spec["recipe"], base.spec["model"])
-        and clean_quality(group) > LEARNED
+        and has_learned(group)
     ]
     found = {
         "judgment: full size": ranking(runs_of(full)),
         "judgment: full size, by protector": by_protector(full),
+        "judgment: families": families(runs_of(full)),
         "judgment: small": ranking({label: runs for label, runs in runs_of(base).items() if label in METHODS}),
         "judgment: placebos": placebos(base),
         "judgment: eps": doses(base, "eps"),

@@ -13,12 +13,12 @@ def varied(
     """Return ``base`` with one setting changed at a time.
 
     Args:
-        base: not among them.
+        base: the unchanged setting, not included.
         radii: of the ball.
         steps: of ``fast``.
         modes: other modes.
         images: sizes of the probe set.
-        released: add ``reference`` with what the released code does beyond the definition.
+        released: include ``reference`` with details of the released code beyond the definition.
     """
     found: list[Probe] = [replace(base, radius=radius) for radius in radii]
     found += [replace(base, steps=count) for count in steps]

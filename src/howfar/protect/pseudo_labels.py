@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from howfar.data import Data
 from howfar.data.rooms import rooms
 from howfar.protect.carriers import TargetCarriers
 from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Progress
+from howfar.protect.protector import Crafting, Progress, Protector
 from howfar.protect.stripes import Stripes
 from howfar.protect.surrogate import new_surrogate, trained
 from howfar.tasks import Task
@@ -42,6 +42,15 @@ class PseudoLabels:
     epochs: Annotated[int, Field(ge=1)] = 12
     teacher: str = "resnet8[width=16]"
 
+    def craft(
+        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
+    ) -> Crafting:
+        """Predict pseudo-labels, then craft against them."""
+        labeled, subject = yield from self.labeled(data, device, draft)
+        following = cast(Protector, super())  # the other base class
+        protected = yield from following.craft(labeled, subject, generator=generator, device=device, draft=draft)
+        return data.with_pixels(protected.pixels)
+
     def labeled(self, data: Data, device: torch.device, draft: Draft) -> Generator[Progress, None, tuple[Data, Task]]:
         """Train the teacher unless it is shared; return the images with its pseudo-labels, and their task."""
         low, high = SIDES
@@ -67,14 +76,6 @@ class PseudoLabelCarriers(PseudoLabels, TargetCarriers):
         teacher: an entry of ``MODELS``.
     """
 
-    def craft(
-        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
-    ) -> Crafting:
-        """Predict pseudo-labels, then craft against them."""
-        labeled, subject = yield from self.labeled(data, device, draft)
-        protected = yield from super().craft(labeled, subject, generator=generator, device=device, draft=draft)
-        return data.with_pixels(protected.pixels)
-
 
 @dataclass(frozen=True)
 class PseudoLabelStripes(PseudoLabels, Stripes):
@@ -87,14 +88,6 @@ class PseudoLabelStripes(PseudoLabels, Stripes):
         epochs: of the teacher.
         teacher: an entry of ``MODELS``.
     """
-
-    def craft(
-        self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
-    ) -> Crafting:
-        """Predict pseudo-labels, then craft against them."""
-        labeled, subject = yield from self.labeled(data, device, draft)
-        protected = yield from super().craft(labeled, subject, generator=generator, device=device, draft=draft)
-        return data.with_pixels(protected.pixels)
 
 
 @torch.no_grad()

@@ -93,9 +93,7 @@ def sound_records(store: Store, step: str, *, whole: bool = True) -> list[Record
     """
     found = store.records(step)
     for record in found:
-        why = fault(record, whole=whole)
-        if why:
-            raise DamagedError(f"{store.place}/{step}/{record.key}/record.json", why)
+        _refuse_unsound(store, record, whole=whole)
     return found
 
 
@@ -108,10 +106,14 @@ def sound_record(store: Store, step: str, key: str) -> Record | None:
     record = store.find(step, key)
     if record is None or record.status != "done":
         return None
-    why = fault(record)
-    if why:
-        raise DamagedError(f"{store.place}/{step}/{key}/record.json", why)
+    _refuse_unsound(store, record)
     return record
+
+
+def _refuse_unsound(store: Store, record: Record, *, whole: bool = True) -> None:
+    why = fault(record, whole=whole)
+    if why:
+        raise DamagedError(f"{store.place}/{record.step}/{record.key}/record.json", why)
 
 
 def epochs_of(record: Record) -> list[dict[str, Any]]:
