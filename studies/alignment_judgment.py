@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--workers", type=int, default=0, help="must be 0 where placebos are among the lines")
     options = parser.parse_args()
+    placebos.register()
     for line in options.lines.split(","):
         found = list(experiments([line], data_root=options.data, seeds=options.seeds))
         run(found, Store(options.runs), device=engine.choose_device("auto"), workers=options.workers)

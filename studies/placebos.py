@@ -1,7 +1,4 @@
-"""Changes that protect nothing: what a measure of protection must not mistake for protection.
-
-Importing this module adds them to the table of protectors, as a plug-in would.
-"""
+"""Changes that protect nothing: what a measure of protection must not mistake for protection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,4 +82,6 @@ class Placebo(Protector):
         return data.with_pixels(pixels)
 
 
-PROTECTORS["placebo"] = Placebo
+def register() -> None:
+    """Add the placebos to the table of protectors, as a plug-in would."""
+    PROTECTORS["placebo"] = Placebo

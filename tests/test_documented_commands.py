@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from howfar.catalog import TABLES
 from howfar.cli import COMMANDS
 from howfar.store import Store
 
@@ -330,6 +331,7 @@ def test_benchmarks_and_studies_that_the_docs_name_take_the_arguments_that_are_g
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", understood)
     calls = sorted(set(_benchmarks()))
     assert len(calls) > 20
+    tables = [set(each) for each in TABLES.values()]
     for name, text in calls:
         script, *arguments = (CHOICES.get(word, word) for word in shlex.split(text))
         monkeypatch.setattr(sys, "argv", [script, *arguments])
@@ -341,3 +343,4 @@ def test_benchmarks_and_studies_that_the_docs_name_take_the_arguments_that_are_g
                 pytest.fail(f"python {text}: {errors.getvalue()}")
             else:
                 pytest.fail(f"python {text}: takes no arguments")
+    assert tables == [set(each) for each in TABLES.values()]  # none of them registers entries when imported
