@@ -6,7 +6,7 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.defend.defense import Defense, Learner
 
-VERSION = 2
+VERSION = 3
 RED, GREEN, BLUE = 19595, 38470, 7471  # ITU-R BT.601 in parts of 65,536, as in Pillow
 
 

@@ -10,6 +10,7 @@ from howfar.data import Data
 SIDE = 2  # of a patch, pixels
 IMAGES = 5000  # maximum number of images for the patch statistics
 FLOOR = 5e-4  # added to every variance, relative to their mean, to limit the gain of weak directions
+NULL = 1e-6  # variance, relative to their mean, below which a direction counts as absent from the images
 DIGITS = 2.0**-20  # rounding of the weights, below which processors may differ
 
 
@@ -62,7 +63,8 @@ def principal_components(data: Data) -> tuple[Tensor, Tensor]:
 
     Returns:
         One row per component, (channels·4, channels·4) in float64, by descending variance, and the mean, (channels·4,).
-        In each row the first large entry is positive.
+        In each row the first large entry is positive. Rows of directions without variance are zero: amplified by the
+        floor, the color of test images would drown what a network has learned from grayscale images.
     """
     pixels = data.pixels[data.ids.argsort()[:IMAGES]]
     size = pixels.shape[1] * SIDE**2
@@ -79,7 +81,8 @@ def principal_components(data: Data) -> tuple[Tensor, Tensor]:
     floor = FLOOR * variances.mean() + torch.finfo(torch.float32).eps
     large = rows.abs() >= rows.abs().amax(1, keepdim=True) / 2
     signs = rows.gather(1, large.int().argmax(1, keepdim=True)).sign()
-    return rows * signs / (variances[:, None] + floor).sqrt(), mean / 255
+    gains = (variances > NULL * variances.mean()) / (variances + floor).sqrt()
+    return rows * signs * gains[:, None], mean / 255
 
 
 def _rounded(values: Tensor) -> Tensor:
