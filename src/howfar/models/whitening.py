@@ -63,8 +63,9 @@ def principal_components(data: Data) -> tuple[Tensor, Tensor]:
 
     Returns:
         One row per component, (channels·4, channels·4) in float64, by descending variance, and the mean, (channels·4,).
-        In each row the first large entry is positive. Rows of directions without variance are zero: amplified by the
-        floor, the color of test images would drown what a network has learned from grayscale images.
+        In each row the first large entry is positive. Directions without variance, such as the color of grayscale
+        images, are replaced by the others in turn: amplified, the color of test images would drown what the network
+        has learned, and the gradients of a batch normalization explode on a constant channel.
     """
     pixels = data.pixels[data.ids.argsort()[:IMAGES]]
     size = pixels.shape[1] * SIDE**2
@@ -78,11 +79,12 @@ def principal_components(data: Data) -> tuple[Tensor, Tensor]:
     covariance = (products / count - mean[:, None] * mean) / 255**2
     variances, vectors = torch.linalg.eigh(covariance)
     variances, rows = variances.flip(0).clamp_min(0), vectors.T.flip(0)
+    present = int((variances > NULL * variances.mean()).sum()) or size
+    variances, rows = (each[torch.arange(size) % present] for each in (variances, rows))
     floor = FLOOR * variances.mean() + torch.finfo(torch.float32).eps
     large = rows.abs() >= rows.abs().amax(1, keepdim=True) / 2
     signs = rows.gather(1, large.int().argmax(1, keepdim=True)).sign()
-    gains = (variances > NULL * variances.mean()) / (variances + floor).sqrt()
-    return rows * signs * gains[:, None], mean / 255
+    return rows * signs / (variances[:, None] + floor).sqrt(), mean / 255
 
 
 def _rounded(values: Tensor) -> Tensor:
