@@ -116,16 +116,3 @@ def test_a_command_says_so_before_any_work(
     assert shown == ""
     assert f"pip install 'howfar[{extra}]'" in said.replace("\n", " ")
     assert not list(tmp_path.rglob("record.json"))
-
-
-def test_photographs_are_not_touched_without_scikit_image(without: Callable[[str], None], tmp_path: Path) -> None:
-    from PIL import Image
-
-    for label in ("cat", "dog"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        Image.new("RGB", (32, 32), "gray").save(tmp_path / "photos" / label / "0.png")
-    without("skimage")
-    code, _, said = inside("protect", str(tmp_path / "photos"), "-o", str(tmp_path / "out"), "--workers", "1")
-    assert code == 2, said
-    assert "howfar[photos]" in said
-    assert not (tmp_path / "out").exists()

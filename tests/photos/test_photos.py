@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from skimage.metrics import structural_similarity
 
 from howfar.arrays import finished
 from howfar.data import DATASETS
@@ -641,6 +642,20 @@ def test_sizes_that_make_no_sense_are_refused(album: Path, tmp_path: Path, side:
     code, _, errors = inside("protect", str(album), "-o", str(tmp_path / "out"), "--side", side)
     assert code == 2
     assert "8 to 256" in errors
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_ssim_of_a_photograph_is_that_of_scikit_image(deep: bool) -> None:
+    rng = np.random.default_rng(0)
+    before = np.cumsum(rng.normal(0, 9, (40, 60)), 1) + 128
+    after = before + rng.normal(0, 8, before.shape)
+    scale, kind = (257, np.uint16) if deep else (1, np.uint8)
+    first, second = ((array.clip(0, 255) * scale).astype(kind) for array in (before, after))
+    expected = structural_similarity(
+        first / scale, second / scale, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    found = measured(Image.fromarray(first), Image.fromarray(second), with_ssim=True).ssim
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_cannot_be_measured_is_not_perfect() -> None:

@@ -34,7 +34,7 @@ DEFAULTS = (
 )  # where commands write in the folder they stand in
 INTERNAL = re.compile(
     r"\b(Type|Key|Index|Attribute|Assertion|ZeroDivision|Unicode\w*|Recursion|Name|UnboundLocal|NotImplemented)Error\b"
-    r"|object is not|has no attribute|out of range|unsupported operand|list index|invalid literal|not subscriptable"
+    r"|object is not|has no attribute|index out of range|unsupported operand|invalid literal|not subscriptable"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from howfar import arrays
 from howfar.data import clustered
-from howfar.errors import HowfarError, require
+from howfar.errors import HowfarError
 from howfar.photos.encoding import decoded, encoded
 from howfar.photos.job import ProtectionJob, check
 from howfar.photos.journal import Journal, stamp
@@ -49,7 +49,6 @@ def protect_folder(
         HowfarError: if a photograph cannot be protected and ``broken`` is ``stop``.
         UsageError: if the output folder was begun with other settings.
     """
-    require("skimage", "photos", "the protection of photographs")
     check(job, photos)
     notes = job.output / NOTES
     notes.mkdir(parents=True, exist_ok=True)

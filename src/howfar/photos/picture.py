@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
 from howfar.data.pictures import read_picture
 from howfar.errors import HowfarError
-from howfar.score.visibility import WINDOW
+from howfar.score.visibility import WINDOW, ssim
 
 DEEP_PPM = re.compile(rb"P[36]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d{1,6})\s")
 SSIM_SIDE = 512  # pixels; a larger crop hardly changes the mean, and takes a tenth of a second per megapixel
@@ -130,23 +131,17 @@ def measured(before: Image.Image, after: Image.Image, *, with_ssim: bool) -> Cha
 
 
 def _ssim(before: Image.Image, after: Image.Image) -> float | None:
-    from skimage.metrics import structural_similarity
-
     if min(before.size) < WINDOW:
         return None
     left, top = (max(extent - SSIM_SIDE, 0) // 2 for extent in before.size)
     middle = (left, top, before.width - left, before.height - top)
     first, second = (
-        np.asarray(image).astype(np.float32) / 257
+        np.asarray(image).astype(np.float32) / 65535
         if image.mode == "I;16"
-        else np.asarray(image.convert("L"), np.float32)
+        else np.asarray(image.convert("L"), np.float32) / 255
         for image in (before.crop(middle), after.crop(middle))
     )
-    return float(
-        structural_similarity(
-            first, second, data_range=255.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-    )
+    return float(ssim(torch.from_numpy(first)[None, None], torch.from_numpy(second)[None, None]))
 
 
 def keep_times(source: Path, output: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from howfar import arrays
 from howfar.data import Data
@@ -82,21 +83,27 @@ def visibility(clean: Data, protected: Data, *, ssim_images: int = 1000) -> Visi
         l0 += float((difference != 0).any(1).double().flatten(1).mean(1).sum())
     mean_square = squares / clean.pixels.numel()
     psnr = float("inf") if mean_square == 0 else -10 * math.log10(mean_square)
-    return Visibility(linf, l2 / len(clean), l0 / len(clean), psnr, _ssim(clean, protected, ssim_images))
+    return Visibility(linf, l2 / len(clean), l0 / len(clean), psnr, _mean_ssim(clean, protected, ssim_images))
 
 
-def _ssim(clean: Data, protected: Data, limit: int) -> float:
-    from kornia.metrics import ssim
+def ssim(before: Tensor, after: Tensor) -> Tensor:
+    """Return the structural similarity of each pair of images in [0, 1], (n, c, h, w) each -> (n,).
 
-    if min(clean.shape[1:]) < WINDOW:
-        return math.nan
+    The mean over channels and over windows that lie inside the image. NaN if a side is below 11 pixels.
+    """
+    from kornia.metrics import ssim as windows
+
+    if min(before.shape[-2:]) < WINDOW:
+        return torch.full((len(before),), math.nan)
+    return windows(after, before, WINDOW, eps=0.0, padding="valid").double().flatten(1).mean(1)
+
+
+def _mean_ssim(clean: Data, protected: Data, limit: int) -> float:
     index = torch.arange(0, len(clean), max(len(clean) // limit, 1))
     total = 0.0
     for some in index.split(256):
         differs = (clean.pixels[some] != protected.pixels[some]).flatten(1).any(1)
         total += float((~differs).sum())  # SSIM of identical images is 1
-        if not differs.any():
-            continue
         before, after = (arrays.unit_images(data.pixels[some[differs]]) for data in (clean, protected))
-        total += float(ssim(after, before, WINDOW, eps=0.0, padding="valid").double().flatten(1).mean(1).sum())
-    return total / len(index)
+        total += float(ssim(before, after).sum()) if differs.any() else 0.0
+    return total / len(index) if min(clean.shape[1:]) >= WINDOW else math.nan
