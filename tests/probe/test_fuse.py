@@ -197,3 +197,18 @@ def test_outputs_of_unknown_types_are_never_called_alike() -> None:
     same = object()
     assert not alike(same, same)
     assert not alike([torch.ones(2)], [torch.ones(2), torch.ones(2)])
+
+
+def test_a_network_that_cannot_be_traced_is_returned_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    class Branching(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images if images.sum() > 0 else -images
+
+    model = Branching()
+    with caplog.at_level("INFO", "howfar"):
+        assert fused(model, IMAGES) is model
+        fused(model, IMAGES)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Branching is evaluated without fused convolutions, up to 1.7 times slower: symbolically traced variables "
+        "cannot be used as inputs to control flow"
+    ]
