@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.models import MODELS, build
+from howfar.models.build import channels_last
 from howfar.probe.fuse import fused
 from howfar.spec import parse
 
@@ -40,7 +41,7 @@ def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[Tensor], Tenso
 def measured(name: str, rounds: int) -> None:
     shape = (3, 32, 32)
     model = build(parse(name, MODELS, "model").build(), shape, 10, generator=arrays.seeded(0)).eval()
-    model.requires_grad_(False).to(memory_format=torch.channels_last)
+    channels_last(model.requires_grad_(False))
     batches = torch.rand(512, *shape, generator=arrays.seeded(0)).to(memory_format=torch.channels_last).split(128)
     each = ways(model, batches[0])
     seconds: dict[str, list[float]] = {way: [] for way in each}
