@@ -38,6 +38,7 @@ fmt: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/layout.py
 
 studies-docs: .venv/dev
 	$(BIN)/python studies/docs.py

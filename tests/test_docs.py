@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,6 +21,15 @@ def test_generated_pages_are_fresh() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_picture_of_the_layout_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    layout = importlib.import_module("layout")
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert "data --> models" in page
+    assert layout.renewed(page) == page, "run python docs/layout.py"
+    assert layout.reduced({"a": set(), "b": {"a"}, "c": {"a", "b"}}) == {"a": set(), "b": {"a"}, "c": {"b"}}
 
 
 def test_links_lead_somewhere() -> None:
