@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from howfar.engine import plan
-from howfar.errors import UsageError
+from howfar.errors import HowfarError, UsageError
 from howfar.grid.experiment import Experiment
 from howfar.grid.suite import check_data, make_suite, runnable
 from howfar.report.crosstask import as_json, as_markdown, distances
@@ -185,6 +185,16 @@ def test_what_cannot_work_is_said_before_the_run(
     monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
     with pytest.raises(UsageError, match=message):
         check_data(make_suite("crosstask", TINY, change).experiments())
+
+
+@pytest.mark.parametrize("tasks", ["normal,segment_semantic", "joint:normal+segment_semantic"])
+def test_pixel_classes_that_only_the_test_set_has_are_refused_before_the_run(
+    tasks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOWFAR_DATA", str(tmp_path))
+    change = {"dataset": "rooms[size=16,train=8,test=60]", "source_tasks": "normal", "protectors": "random"}
+    with pytest.raises(HowfarError, match="class 15 of 'segment_semantic', which the training set lacks"):
+        check_data(make_suite("crosstask", TINY, {**change, "tasks": tasks}).experiments())
 
 
 def test_members_of_an_ensemble_are_left_out_where_they_cannot_run(

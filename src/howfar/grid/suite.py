@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from howfar.arrays import Heads
+from howfar.arrays import VOID, Heads
 from howfar.data import DATASETS, Data
 from howfar.defend import DEFENSES, Chain, Defense, expanded
 from howfar.errors import HowfarError, UsageError, unknown
@@ -76,6 +76,7 @@ LISTS = {
     "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
     "tasks": "classification", "source_tasks": "classification", "seeds": "0-2",
 }  # keys with lists of names, with an example  # fmt: skip
+FEW = "Add images of it, or take more training images (--limit-train)."
 HELD_OUT = 1000  # default number of held-out images if a defense needs clean ones
 Labeled = TypeVar("Labeled", bound=Spec[Any] | Chain)
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
@@ -383,12 +384,21 @@ def _checked_tasks(experiments: list[Experiment]) -> dict[str, Task]:
             if not protector.build().takes(target):
                 raise UsageError(f"'{protector.label}' cannot be crafted against '{name}': see howfar list protectors.")
     for task in tasks.values():
-        labels = task.prepare(splits.test).targets_of(task.target)
-        if isinstance(labels, Tensor) and labels.ndim == 1 and int(labels.max()) >= int(task.outputs):
-            raise HowfarError(
-                f"the test set has class {int(labels.max())}, which the training set lacks. Add images of it."
-            )
+        counts = task.outputs if isinstance(task.outputs, Heads) else {task.target: task.outputs}
+        test = task.prepare(splits.test)
+        for target, count in counts.items():
+            last = _last_class(test.targets_of(target))
+            if last >= count > 1:
+                raise HowfarError(f"the test set has class {last} of '{target}', which the training set lacks. {FEW}")
     return tasks
+
+
+def _last_class(target: Tensor) -> int:
+    """Return the highest class of a target with one class per image or per pixel; -1 for other targets."""
+    if target.is_floating_point() or target.ndim not in (1, 3):
+        return -1
+    found = target[target != VOID] if target.ndim == 3 else target
+    return int(found.max()) if found.numel() else -1
 
 
 def _faults(experiments: list[Experiment], tasks: Mapping[str, Task]) -> Iterator[_Fault]:
