@@ -22,7 +22,7 @@ from howfar.grid.suite import Suite
 from howfar.models import MODELS, build
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import recipe_for, train
+from howfar.training import recipe_for, train
 
 
 def main() -> None:
@@ -38,14 +38,14 @@ def main() -> None:
     task, spec = classification()(data), parse(options.model, MODELS, "model")
     model = build(spec.build(), data.shape, task.outputs, generator=arrays.seeded(0))
     start = time.process_time()
-    for _ in train(model, task, data, replace(recipe_for(spec.name), epochs=1)):
+    for _ in train(model, data, task, replace(recipe_for(spec.name), epochs=1)):
         pass
     epoch = (time.process_time() - start) * options.epoch_images / len(data)
     part = balanced(data, options.n)
     inverted, seconds = part.with_pixels(255 - part.pixels), []
     for _ in range(6):
         start = time.process_time()
-        alignment(model, task, part, inverted)
+        alignment(model, part, inverted, task)
         seconds.append(time.process_time() - start)
     once = statistics.median(seconds[1:])  # the first one warms up
     print(f"{options.model}, torch {torch.__version__}, one thread")

@@ -22,12 +22,12 @@ from howfar.data.npz import read_npz
 from howfar.defend import DEFENSES, Chain, loss_inputs
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.report.numbers import ranged
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
 from howfar.tasks import Task, classification
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 WAYS = ("images of its loss (ours)", "plain images, own loss", "plain images, training loss (released)")
 Readings = list[dict[str, Sharpness]]
@@ -90,15 +90,15 @@ def learned(
         generator=arrays.seeded(seed, "weights"),
     )
     ways: list[Readings] = [[], [], []]
-    for epoch in train(model, task, data, recipe, around=defense.around, seed=seed):
+    for epoch in train(model, data, task, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
         seen = loss_inputs(defense, model, task, probe, done=epoch.number / recipe.epochs, generator=draws)
-        plain = sharpness(model, task, probe, mode="exact")
-        shift = epoch.loss - evaluate(model, task, probe)["loss"]
-        ways[0].append(sharpness(model, task, seen, mode="exact"))
+        plain = sharpness(model, probe, task, mode="exact")
+        shift = epoch.loss - evaluate(model, probe, task)["loss"]
+        ways[0].append(sharpness(model, seen, task, mode="exact"))
         ways[1].append(plain)
         ways[2].append(dict(_shifted(plain, shift)))
-    return evaluate(model, task, test)["accuracy"], ways
+    return evaluate(model, test, task)["accuracy"], ways
 
 
 def _shifted(readings: dict[str, Sharpness], shift: float) -> Iterator[tuple[str, Sharpness]]:

@@ -15,7 +15,7 @@ import torch
 from howfar import arrays
 from howfar.data import Data
 from howfar.data.rooms import rooms
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import TASKS
 

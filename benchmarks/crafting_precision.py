@@ -19,11 +19,11 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.data.npz import npz
 from howfar.models import MODELS, build, fit_images
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse, split_list
 from howfar.tasks import Task, classification
-from howfar.train import RECIPES, evaluate, train
-from howfar.train.precision import instructions
+from howfar.training import RECIPES, evaluate, train
+from howfar.training.precision import instructions
 
 
 def main() -> None:
@@ -62,8 +62,8 @@ def quality(data: Data, test: Data, task: Task, seed: int) -> float:
     model = build(MODELS["airbench"]("small"), data.shape, task.outputs, generator=arrays.seeded(seed))
     fit_images(model, data)
     recipe = replace(RECIPES["fast"], epochs=15, batch_size=100)
-    arrays.finished(train(model, task, data, recipe, seed=seed))
-    return evaluate(model, task, test)["accuracy"]
+    arrays.finished(train(model, data, task, recipe, seed=seed))
+    return evaluate(model, test, task)["accuracy"]
 
 
 if __name__ == "__main__":

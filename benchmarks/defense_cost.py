@@ -20,10 +20,10 @@ from howfar.data import Data, held_back
 from howfar.data.npz import read_npz
 from howfar.defend import DEFENSES, Chain, Defense, Learner
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import Task, classification
-from howfar.train import Around, Recipe, train, unchanged
+from howfar.training import Around, Recipe, train, unchanged
 
 IN_EVERY_BATCH = ("cutout", "cutmix", "mixup", "randaugment", "coin", "sharpen-dct", "jpeg")  # without gradients
 NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
@@ -63,7 +63,7 @@ def main() -> None:
 def epoch(model: str, task: Task, data: Data, recipe: Recipe, around: Around, device: torch.device) -> float:
     """Return the wall seconds of one epoch."""
     network = build(parse(model, MODELS, "model").build(), data.shape, task.outputs, generator=arrays.seeded(0))
-    return next(train(network.to(device), task, data, recipe, around=around)).seconds
+    return next(train(network.to(device), data, task, recipe, around=around)).seconds
 
 
 def seconds_once(defense: Defense, model: str, task: Task, data: Data, learner: Learner) -> float:

@@ -22,7 +22,7 @@ from howfar.engine import Processes, RunContext
 from howfar.engine.graph import Graph
 from howfar.grid.experiment import Experiment, Step
 from howfar.grid.suite import make_suite
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.store import Record, Store
 
 

@@ -20,7 +20,7 @@ from howfar.models import MODELS, build
 from howfar.probe import sharpness
 from howfar.spec import parse
 from howfar.tasks import TASKS, Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 
 def main() -> None:
@@ -45,9 +45,9 @@ def main() -> None:
             task = parse(name, TASKS, "task").build()(data)
             architecture = parse(options.model, MODELS, "model").build()
             model = build(architecture, data.shape, task.outputs, generator=arrays.seeded(0)).to(device)
-            epoch = next(train(model, task, task.prepare(data), Recipe(epochs=1, batch_size=32, crop=0, flip=False)))
+            epoch = next(train(model, task.prepare(data), task, Recipe(epochs=1, batch_size=32, crop=0, flip=False)))
             seconds[name].append(epoch.seconds)
-            probing[name].append(seconds_of_sharpness(model, task, data.take(range(options.probe))))
+            probing[name].append(seconds_of_sharpness(model, data.take(range(options.probe)), task))
     best = {name: min(values) for name, values in seconds.items()}
     dearest = max(best[name] for name in singles)
     print(
@@ -72,10 +72,10 @@ def main() -> None:
     )
 
 
-def seconds_of_sharpness(model: nn.Module, task: Task, data: Data) -> float:
+def seconds_of_sharpness(model: nn.Module, data: Data, task: Task) -> float:
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     start = clock()
-    sharpness(model, task, task.prepare(data))
+    sharpness(model, task.prepare(data), task)
     return clock() - start
 
 

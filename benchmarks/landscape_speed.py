@@ -35,7 +35,7 @@ from howfar.probe.refine import Refinement
 from howfar.spec import parse
 from howfar.store import Store
 from howfar.tasks import classification
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -132,7 +132,7 @@ def measured(name: str, path: Path, options: argparse.Namespace) -> tuple[float,
     learned, data = balanced(splits.train, 2000), balanced(splits.test, options.images)
     task = classification()(learned)
     model = build(parse(name, MODELS, "model").build(), data.shape, task.outputs, generator=arrays.seeded(0)).to(DEVICE)
-    list(train(model, task, learned, Recipe(epochs=3, batch_size=32, lr=0.05, crop=0, flip=False)))
+    list(train(model, learned, task, Recipe(epochs=3, batch_size=32, lr=0.05, crop=0, flip=False)))
     plane = random_plane(model, generator=arrays.seeded(0))
     row = np.linspace(-1, 1, options.points)
     loader = DataLoader(PilImages(data), 128, num_workers=options.loaders)
@@ -145,15 +145,15 @@ def measured(name: str, path: Path, options: argparse.Namespace) -> tuple[float,
         theirs = np.array(usual(other, plane, places, loader))[:, 0]
         seconds["usual"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        ours = landscape(model, task, data, plane, [row[number]], row).loss[0]
+        ours = landscape(model, data, plane, [row[number]], row, task=task).loss[0]
         seconds["ours"].append(time.perf_counter() - start)
         gap = max(gap, float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1))))
     ratios = [a / b for a, b in zip(seconds["usual"], seconds["ours"], strict=True)]
     start = time.perf_counter()
-    whole = landscape(model, task, data, plane, row, row)
+    whole = landscape(model, data, plane, row, row, task=task)
     took = time.perf_counter() - start
     start = time.perf_counter()
-    part = landscape(model, task, data, plane, row, row, share=0.2)
+    part = landscape(model, data, plane, row, row, task=task, share=0.2)
     less = time.perf_counter() - start
     error = np.abs(part.loss - whole.loss) / np.ptp(whole.loss)
     rmse, gain = float(np.sqrt(np.mean(error**2))), took / less * statistics.median(ratios)
@@ -169,7 +169,7 @@ def measured(name: str, path: Path, options: argparse.Namespace) -> tuple[float,
     with profile(
         activities=[ProfilerActivity.CPU], experimental_config=_ExperimentalConfig(profile_all_threads=True)
     ) as seen:
-        landscape(model, task, data, plane, row[:2], row[:2])
+        landscape(model, data, plane, row[:2], row[:2], task=task)
     spent = {entry.key: entry.self_cpu_time_total for entry in seen.key_averages()}
     most = sorted(spent, key=spent.__getitem__, reverse=True)[:4]
     parts = ", ".join(f"{name} {100 * spent[name] / sum(spent.values()):.0f} %" for name in most)

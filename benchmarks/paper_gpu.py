@@ -25,7 +25,7 @@ from howfar.grid.estimate import known_seconds, like
 from howfar.grid.experiment import Experiment, Step
 from howfar.grid.suite import make_suite
 from howfar.models import MODELS
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.steps import failed
 from howfar.steps import run as run_step

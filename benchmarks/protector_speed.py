@@ -18,8 +18,8 @@ import torch
 from howfar import arrays
 from howfar.data import Data
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
-from howfar.protect.em import ErrorMinimizing
+from howfar.protectors import PROTECTORS
+from howfar.protectors.em import ErrorMinimizing
 from howfar.spec import parse
 from howfar.tasks import classification
 

@@ -21,7 +21,7 @@ from howfar.data.npz import npz
 from howfar.models import MODELS, build, fit_images
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import RECIPES, Recipe, evaluate, train
+from howfar.training import RECIPES, Recipe, evaluate, train
 
 NETWORKS = "airbench:16-32-32,resnet8[width=8],senet18[width=8],mobilenetv2[width=8]"
 
@@ -64,8 +64,8 @@ def main() -> None:
                 architecture = parse(network, MODELS, "model").build()
                 model = build(architecture, images.shape, 10, generator=arrays.seeded(seed))
                 fit_images(model, images)
-                arrays.finished(train(model, task, images, recipe, seed=seed))
-                found.append(100 * evaluate(model, task, test)["accuracy"])
+                arrays.finished(train(model, images, task, recipe, seed=seed))
+                found.append(100 * evaluate(model, test, task)["accuracy"])
             cells.append(f"{sum(found) / len(found):.1f} ({(time.process_time() - start) / len(found):.0f} s)")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

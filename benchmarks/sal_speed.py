@@ -25,10 +25,10 @@ from howfar.data import balanced
 from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 MODES: dict[str, dict[str, Any]] = {
     "reference": {"mode": "reference"},
@@ -63,13 +63,13 @@ def main() -> None:
         model = build(parse(options.model, MODELS, "model").build(), data.shape, 10, generator=arrays.seeded(0))
         model.to(device)
         probe = balanced(data, options.n)
-        for epoch in train(model, task, data, Recipe(epochs=options.epochs, **options.recipe)):
+        for epoch in train(model, data, task, Recipe(epochs=options.epochs, **options.recipe)):
             if epoch.number not in (2, options.epochs):
                 continue
             readings: Readings = {}
             for name, settings in MODES.items():
                 start = clock()
-                readings[name] = sharpness(model, task, probe, **settings)
+                readings[name] = sharpness(model, probe, task, **settings)
                 seconds[name].append(clock() - start)
             compare(f"{protector}, epoch {epoch.number}", readings, agreement, shortfalls)
     print(

@@ -24,8 +24,8 @@ from typing import ClassVar
 
 import torch
 
-from howfar.protect import Progress
-from howfar.protect.random_noise import RandomNoise
+from howfar.protectors import Progress
+from howfar.protectors.random_noise import RandomNoise
 
 
 @dataclass(frozen=True)

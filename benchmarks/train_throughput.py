@@ -30,8 +30,8 @@ from howfar.data.npz import read_npz
 from howfar.models import MODELS, build, fit_images
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import RECIPES, Recipe, chosen, train
-from howfar.train.precision import autocast
+from howfar.training import RECIPES, Recipe, chosen, train
+from howfar.training.precision import autocast
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -73,7 +73,7 @@ def fresh(name: str, data: Data, recipe: Recipe) -> tuple[nn.Module, torch.optim
 
 def ours(name: str, data: Data, recipe: Recipe) -> None:
     model, _ = fresh(name, data, recipe)
-    for _ in train(model, classification()(data), data, recipe):
+    for _ in train(model, data, classification()(data), recipe):
         pass
 
 

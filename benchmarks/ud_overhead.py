@@ -32,7 +32,7 @@ from howfar.probe import sharpness
 from howfar.probe.surface import Move, Point, Surface
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 FORWARD, TRAINING = 1, 3  # forward-equivalents of an image
 RELEASED_PASSES = 2 * 10  # of a training and an evaluation pass each, per layer and epoch
@@ -69,18 +69,18 @@ def main() -> None:
     probe = balanced(data, options.n)
     module: Any = sys.modules["howfar.probe.sharpness"]
     training, probing, spent, whole, peaks = [], [], [], [], []
-    for epoch in train(model, task, data, Recipe(epochs=options.epochs)):
+    for epoch in train(model, data, task, Recipe(epochs=options.epochs)):
         module.Surface = Surface
         start = time.perf_counter()
-        sharpness(model, task, probe)
+        sharpness(model, probe, task)
         probing.append(time.perf_counter() - start)
         training.append(epoch.seconds / len(data))
         module.Surface, _Counting.spent = _Counting, 0
-        sharpness(model, task, probe)
+        sharpness(model, probe, task)
         whole.append(_Counting.spent)
         module.Surface = Surface
         image = arrays.to_images(probe.pixels[:1], device)
-        spent.append(operations(partial(sharpness, model, task, probe)) / operations(partial(model, image)))
+        spent.append(operations(partial(sharpness, model, probe, task)) / operations(partial(model, image)))
         peaks.append(cache_bytes(model, task, probe))
         print(
             f"epoch {epoch.number}: {1e3 * training[-1]:.2f} ms an image, "

@@ -26,7 +26,7 @@ from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import RECIPES, Recipe, chosen, evaluate, train
+from howfar.training import RECIPES, Recipe, chosen, evaluate, train
 
 TARGETS = (0.80, 0.86, 0.90)
 CPU = torch.device("cpu")
@@ -56,10 +56,10 @@ def trained(label: str, splits: Splits, recipe: Recipe) -> Row:
     task = classification()(splits.train)
     model = build(parse(label, MODELS, "model").build(), splits.train.shape, 10, generator=arrays.seeded(0, "weights"))
     start = time.process_time()
-    for _ in train(model, task, splits.train, recipe):
+    for _ in train(model, splits.train, task, recipe):
         pass
     seconds = time.process_time() - start
-    return Row(label, recipe.epochs, seconds, evaluate(model, task, splits.test)["accuracy"])
+    return Row(label, recipe.epochs, seconds, evaluate(model, splits.test, task)["accuracy"])
 
 
 def field_speed(data: Data, *, batches: int) -> float:
@@ -69,7 +69,7 @@ def field_speed(data: Data, *, batches: int) -> float:
     times = []
     for _ in range(batches + 1):
         start = time.process_time()
-        list(train(model, classification()(data), some, replace(FIELD, epochs=1)))
+        list(train(model, some, classification()(data), replace(FIELD, epochs=1)))
         times.append(time.process_time() - start)
     return FIELD.batch_size / statistics.median(times[1:])  # the first one warms up
 

@@ -13,7 +13,7 @@ from across_tasks import by_seed, retained, worst_cases
 from drawn import code, study, table
 
 from howfar.defend import DEFENSES
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.report.crosstask import heading
 from howfar.report.numbers import ranged, shown
 from howfar.score import Estimate, retention

@@ -29,7 +29,7 @@ from howfar.clock import circumstances
 from howfar.data import DATASETS, Data, balanced, clustered
 from howfar.data.camvid import camvid
 from howfar.data.npz import npz
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.store import Record, open_store, write_text
 from howfar.tasks import classification

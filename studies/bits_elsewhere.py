@@ -19,10 +19,10 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.data.rooms import rooms
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.score import retention
 from howfar.tasks import TASKS
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 RECIPE = Recipe(12, batch_size=32, lr=0.05, crop=0, flip=False)
 
@@ -42,8 +42,8 @@ def main() -> None:
             model = build(
                 MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(seed, "weights")
             )
-            list(train(model, task, rounded(data), RECIPE, seed=seed))
-            found[label].append(evaluate(model, task, splits.test)[task.metric])
+            list(train(model, rounded(data), task, RECIPE, seed=seed))
+            found[label].append(evaluate(model, splits.test, task)[task.metric])
             print(f"{label} seed {seed}: mIoU {100 * found[label][-1]:.1f} %", file=sys.stderr, flush=True)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.seeds} seeds")
     for label in labels:

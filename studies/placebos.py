@@ -11,9 +11,9 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import Data
 from howfar.defend.jpeg import compressed
-from howfar.protect import PROTECTORS
-from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Progress, Protector
+from howfar.protectors import PROTECTORS
+from howfar.protectors.draft import Draft
+from howfar.protectors.protector import Crafting, Progress, Protector
 from howfar.tasks import Task
 
 VERSION = 1

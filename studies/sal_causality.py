@@ -31,13 +31,13 @@ from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
 from howfar.models.build import weights_of
 from howfar.probe import sharpness
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.report.numbers import plus_minus, ranged
 from howfar.score.intervals import mean_estimate
 from howfar.spec import parse
 from howfar.store import Record, Store
 from howfar.tasks import Task, classification
-from howfar.train import Around, Loss, Recipe, evaluate, train, unchanged
+from howfar.training import Around, Loss, Recipe, evaluate, train, unchanged
 
 RADIUS = 0.05
 STEP = "causality"  # of its records
@@ -154,13 +154,13 @@ def measured(
     recipe = change(Recipe(epochs=options.epochs, batch_size=32, lr=0.05, crop=0, flip=False))
     architecture = parse(options.model, MODELS, "model").build()
     model = build(architecture, data.shape, task.outputs, generator=arrays.seeded(seed, "weights"))
-    list(train(model, task, data, recipe, around=around, seed=seed))
-    readings = sharpness(model, task, balanced(data, options.images), radius=RADIUS)
+    list(train(model, data, task, recipe, around=around, seed=seed))
+    readings = sharpness(model, balanced(data, options.images), task, radius=RADIUS)
     return {
         "sal": float(np.mean([reading.sal for reading in readings.values()])),
-        "accuracy": evaluate(model, task, test)["accuracy"],
-        "fitted": evaluate(model, task, data)["accuracy"],
-        "loss": evaluate(model, task, data)["loss"],
+        "accuracy": evaluate(model, test, task)["accuracy"],
+        "fitted": evaluate(model, data, task)["accuracy"],
+        "loss": evaluate(model, data, task)["loss"],
     }
 
 

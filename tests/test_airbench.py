@@ -14,7 +14,7 @@ from howfar.models.whitening import Whitening, principal_components
 from howfar.probe import trajectory
 from howfar.spec import parse
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 from .conftest import make_data
 
@@ -103,7 +103,7 @@ def test_training_fits_the_layer_once_to_what_the_learner_has(digits: Splits, ta
     model = build(MODELS["airbench"]("4-4-4"), digits.train.shape, 10, generator=arrays.seeded(0))
     expected = Whitening(1)
     expected.fit_images(digits.train)
-    list(train(model, task, digits.train, Recipe(epochs=1, lr=0.01, crop=0, flip=False)))
+    list(train(model, digits.train, task, Recipe(epochs=1, lr=0.01, crop=0, flip=False)))
     state = model.state_dict()
     assert torch.equal(state["whitening.weight"], expected.weight)
     fit_images(model, replace(digits.test))
@@ -123,7 +123,7 @@ def test_a_path_starts_at_the_fitted_layer_and_gives_the_network_back(digits: Sp
         return build(MODELS["airbench"]("4-4-4"), digits.train.shape, 10, generator=arrays.seeded(0))
 
     model, again = fresh(), fresh()
-    path = trajectory(model, task, digits.train, Recipe(epochs=1, lr=0.01, crop=0, flip=False))
+    path = trajectory(model, digits.train, task, Recipe(epochs=1, lr=0.01, crop=0, flip=False))
     assert not path.moved["whitening.weight"].any()
     again.load_state_dict(path.state(len(path) - 1), strict=False)
     images = arrays.to_images(digits.test.pixels[:20], torch.device("cpu"))

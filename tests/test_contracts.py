@@ -17,9 +17,9 @@ from howfar.arrays import Pixels
 from howfar.catalog import TABLES, describe
 from howfar.data import Data
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS, Draft
-from howfar.protect.lsp import LinearlySeparable
-from howfar.protect.protector import Crafting, Protector
+from howfar.protectors import PROTECTORS, Draft
+from howfar.protectors.lsp import LinearlySeparable
+from howfar.protectors.protector import Crafting, Protector
 from howfar.spec import parse
 from howfar.tasks import classification
 

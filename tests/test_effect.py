@@ -10,11 +10,11 @@ from howfar.data import Data, Splits, balanced
 from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
 from howfar.probe import Sharpness, sharpness
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.score import unlearnable_distance
 from howfar.spec import parse
 from howfar.tasks import Task, classification
-from howfar.train import RECIPES, Recipe, evaluate, train
+from howfar.training import RECIPES, Recipe, evaluate, train
 
 RECIPE = Recipe(epochs=8, batch_size=32, lr=0.05, crop=0, flip=False)
 PROBED = ("clean", "random[eps=16/255]", "lsp[eps=32/255]")
@@ -25,9 +25,9 @@ def learn(data: Data, test: Data, task: Task, *, probed: bool) -> Learned:
     """Return accuracy on clean test images and, where wanted, SAL per epoch."""
     model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
     probe = balanced(data, 64)
-    epochs = train(model, task, data, RECIPE, seed=0)
-    readings = [sharpness(model, task, probe) if probed else {} for _ in epochs]
-    return evaluate(model, task, test)["accuracy"], readings
+    epochs = train(model, data, task, RECIPE, seed=0)
+    readings = [sharpness(model, probe, task) if probed else {} for _ in epochs]
+    return evaluate(model, test, task)["accuracy"], readings
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def accuracy(name: str, train_set: Data, test: Data, task: Task, *, width: int, 
     protector = parse(name, PROTECTORS, "protector").build()
     data = protector.protect(train_set, task, generator=arrays.seeded(0, "protect"))
     model = build(MODELS["resnet8"](width=width), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
-    for _ in train(model, task, data, replace(RECIPE, epochs=epochs), seed=0):
+    for _ in train(model, data, task, replace(RECIPE, epochs=epochs), seed=0):
         pass
-    return evaluate(model, task, test)["accuracy"]
+    return evaluate(model, test, task)["accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def fast_victims(digits: Splits, task: Task) -> dict[str, float]:
         protector = parse(name, PROTECTORS, "protector").build()
         data = protector.protect(digits.train, task, generator=arrays.seeded(0, "protect"))
         model = build(MODELS["airbench"]("16-32-32"), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
-        for _ in train(model, task, data, FAST, seed=0):
+        for _ in train(model, data, task, FAST, seed=0):
             pass
-        found[name.partition("[")[0]] = evaluate(model, task, digits.test)["accuracy"]
+        found[name.partition("[")[0]] = evaluate(model, digits.test, task)["accuracy"]
     return found
 
 

@@ -37,16 +37,16 @@ sys.meta_path.insert(0, Absent())
 from howfar import DATASETS, DEFENSES, MODELS, PROTECTORS, Recipe, alignment, arrays, build, sharpness
 from howfar.score import visibility
 from howfar.tasks import classification
-from howfar.train import evaluate, train
+from howfar.training import evaluate, train
 
 splits = DATASETS["digits"]()
 task = classification()(splits.train)
 clean = splits.train.take(range(200))
 protected = PROTECTORS["ops"]().protect(clean, task, generator=arrays.seeded(0))
 model = build(MODELS["lenet5"](), clean.shape, task.outputs, generator=arrays.seeded(0))
-for epoch in train(model, task, protected, Recipe(epochs=1, batch_size=50)):
+for epoch in train(model, protected, task, Recipe(epochs=1, batch_size=50)):
     print(epoch.number, DEFENSES["median"]())
-print(evaluate(model, task, splits.test), sharpness(model, task, clean), alignment(model, task, clean, protected))
+print(evaluate(model, splits.test, task), sharpness(model, clean, task), alignment(model, clean, protected, task))
 print(visibility(clean, protected))
 from howfar.cli import main
 main(["bench", "--suite", "digits", "--dry-run"])

@@ -13,10 +13,10 @@ from howfar.defend import DEFENSES
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.suite import make_suite, read_suite
 from howfar.models import MODELS
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import LARGEST, parse, quoted, split_list
 from howfar.tasks import TASKS
-from howfar.train import Recipe
+from howfar.training import Recipe
 
 from .test_cli import inside
 

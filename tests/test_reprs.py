@@ -66,10 +66,10 @@ def results(digits: Splits) -> dict[str, Any]:
     row = np.linspace(-1, 1, 4)
     return {
         "data": few, "splits": digits,
-        "sharpness": next(iter(sharpness(model, task, few).values())),
-        "curvature": next(iter(curvature(model, task, few, layers=["fc3.weight"]).values())),
-        "landscape": landscape(model, task, few, plane, row, row),
-        "trajectory": trajectory(model, task, few, Recipe(epochs=1, batch_size=30)),
+        "sharpness": next(iter(sharpness(model, few, task).values())),
+        "curvature": next(iter(curvature(model, few, task, layers=["fc3.weight"]).values())),
+        "landscape": landscape(model, few, plane, row, row, task=task),
+        "trajectory": trajectory(model, few, task, Recipe(epochs=1, batch_size=30)),
     }  # fmt: skip
 
 

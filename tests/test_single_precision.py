@@ -19,7 +19,7 @@ from howfar.models import MODELS, build
 from howfar.probe import alignment, curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
 from howfar.steps import run
 from howfar.store import Store
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 from .single_precision import device_without_float64
 from .tasks.test_tasks import JOINT, NAMES, made, scenes
@@ -50,8 +50,8 @@ def test_every_task_is_trained_and_evaluated(name: str, device: torch.device) ->
     prepared, found = task.prepare(data), []
     for place in (CPU, device):
         model = build(MODELS["resnet8"](width=4), data.shape, task.outputs, generator=seeded(0)).to(place)
-        (epoch,) = train(model, task, prepared, Recipe(epochs=1, batch_size=8, crop=0, flip=False))
-        found.append({"training": epoch.loss, **evaluate(model, task, prepared)})
+        (epoch,) = train(model, prepared, task, Recipe(epochs=1, batch_size=8, crop=0, flip=False))
+        found.append({"training": epoch.loss, **evaluate(model, prepared, task)})
     assert found[1] == pytest.approx(found[0], rel=1e-6, nan_ok=True)
 
 
@@ -61,13 +61,13 @@ def measured(model: nn.Module, task: Any, data: Any) -> list[Any]:
     grid = np.linspace(-1, 1, 3)
     first = next(iter(dict(model.named_parameters())))
     return [
-        sharpness(model, task, data),
-        {name: float(found.sal.max()) for name, found in parameter_sharpness(model, task, data, draws=2).items()},
-        curvature(model, task, data, iterations=5, draws=2)[""].trace,
-        landscape(model, task, data, plane, grid, grid).loss.tolist(),
-        slices(model, task, data, layers=[first], points=3, draws=1)[first].gradient.tolist(),
-        decide(model, task, data, beta=0.01, first=8),
-        alignment(model, task, data, data.with_pixels(255 - data.pixels)),
+        sharpness(model, data, task),
+        {name: float(found.sal.max()) for name, found in parameter_sharpness(model, data, task, draws=2).items()},
+        curvature(model, data, task, iterations=5, draws=2)[""].trace,
+        landscape(model, data, plane, grid, grid, task=task).loss.tolist(),
+        slices(model, data, task, layers=[first], points=3, draws=1)[first].gradient.tolist(),
+        decide(model, data, task, beta=0.01, first=8),
+        alignment(model, data, data.with_pixels(255 - data.pixels), task),
     ]
 
 

@@ -9,7 +9,7 @@ from howfar.data import DATASETS
 from howfar.defend import DEFENSES
 from howfar.errors import UsageError
 from howfar.models import MODELS
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import number_text, parse, split_list
 from howfar.tasks import TASKS
 
@@ -86,7 +86,7 @@ def test_keys_change_with_settings_and_version() -> None:
 
 def test_keys_hold_the_versions_of_methods_that_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new version of EM makes ``ops[after=em]`` anew, and a new version of a task every joint task with it."""
-    from howfar.protect import em
+    from howfar.protectors import em
     from howfar.tasks import segmentation
 
     kinds: list[tuple[str, Any, Any, str]] = [

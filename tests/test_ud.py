@@ -9,7 +9,7 @@ from PIL import Image
 from howfar import arrays
 from howfar.cli import main
 from howfar.data import Splits, balanced
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.tasks import Task
 
 BENCH = [

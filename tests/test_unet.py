@@ -13,7 +13,7 @@ from howfar.models import MODELS, build
 from howfar.models.heads import backbone_of
 from howfar.spec import parse
 from howfar.tasks import TASKS
-from howfar.train import RECIPES, evaluate, train
+from howfar.training import RECIPES, evaluate, train
 
 from .conftest import make_data
 
@@ -76,6 +76,6 @@ def test_it_learns_segments_alone_and_with_another_task(name: str) -> None:
     data, test = shapes(200), shapes(240).take(range(200, 240))
     task = parse(name, TASKS, "task").build()(data)
     model = build(parse(SMALL, MODELS, "model").build(), data.shape, task.outputs, generator=arrays.seeded(0))
-    list(train(model, task, data, replace(RECIPES["dense"], epochs=10, batch_size=10, lr=0.01)))
-    found = evaluate(model, task, test)
+    list(train(model, data, task, replace(RECIPES["dense"], epochs=10, batch_size=10, lr=0.01)))
+    found = evaluate(model, test, task)
     assert max(value for metric, value in found.items() if metric.endswith("mIoU")) > 0.85

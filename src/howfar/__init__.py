@@ -2,20 +2,16 @@
 
 The pipeline, with one package per stage::
 
-    from howfar import DATASETS, MODELS, PROTECTORS, Recipe, arrays, build, sharpness, unlearnable_distance
-    from howfar.tasks import classification
-    from howfar.train import evaluate, train
+    from howfar import DATASETS, MODELS, PROTECTORS, Recipe, build, evaluate, sharpness, train, unlearnable_distance
 
     splits = DATASETS["digits"]()                                       # 1 files -> Data
-    task = classification()(splits.train)
-    protector = PROTECTORS["lsp"](eps=32 / 255)
-    protected = protector.protect(splits.train, task, generator=arrays.seeded(0))   # 2 Data -> Data
+    protected = PROTECTORS["lsp"](eps=32 / 255).protect(splits.train)   # 2 Data -> Data
     readings = {}
     for name, data in {"clean": splits.train, "lsp": protected}.items():
-        model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0))
-        readings[name] = [sharpness(model, task, data.take(range(128)))          # 4 model -> readings
-                          for _ in train(model, task, data, Recipe(epochs=8, crop=0, flip=False))]  # 3 Data -> model
-        print(name, evaluate(model, task, splits.test))
+        model = build(MODELS["resnet8"](width=8), data.shape, outputs=10)
+        training = train(model, data, recipe=Recipe(epochs=8, crop=0, flip=False))         # 3 Data -> model
+        readings[name] = [sharpness(model, data.take(range(128))) for epoch in training]   # 4 model -> readings
+        print(name, evaluate(model, splits.test))
     print(unlearnable_distance(readings["clean"], readings["lsp"]))     # 5 readings -> numbers
 """
 

@@ -1,4 +1,4 @@
-from . import arrays as arrays
+from .arrays import seeded as seeded
 from .data import DATASETS as DATASETS
 from .data import Data as Data
 from .data import Splits as Splits
@@ -17,8 +17,8 @@ from .probe import decide as decide
 from .probe import landscape as landscape
 from .probe import sharpness as sharpness
 from .probe import trajectory as trajectory
-from .protect import PROTECTORS as PROTECTORS
-from .protect import Protector as Protector
+from .protectors import PROTECTORS as PROTECTORS
+from .protectors import Protector as Protector
 from .score import Trials as Trials
 from .score import drop as drop
 from .score import learning_alignment as learning_alignment
@@ -28,7 +28,8 @@ from .store import Store as Store
 from .tables import collect as collect
 from .tasks import TASKS as TASKS
 from .tasks import Task as Task
-from .train import Recipe as Recipe
-from .train import evaluate as evaluate
+from .training import Recipe as Recipe
+from .training import evaluate as evaluate
+from .training import train as train
 
 __version__: str

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 Pixels = UInt8[Tensor, "n channels height width"]
 Images = Float[Tensor, "n channels height width"]  # in [0, 1]
+NetworkInputs = Float[Tensor, "n ..."]  # images, or what a network of one's own takes
 Pictures = Shaped[Tensor, "n channels height width"]  # either
 Targets = Any  # a tensor (n, ...), or several of them by name
 Ids = Int64[Tensor, "n"]
@@ -157,6 +158,8 @@ def float64(values: Tensor) -> Tensor:
     return (values if has_float64(values.device) else values.cpu()).double()
 
 
-def to_images(pixels: Tensor, device: torch.device) -> Images:
-    """Return 8-bit pixels as network inputs: float32 in [0, 1] on ``device``, channels last."""
+def to_images(pixels: Tensor, device: torch.device) -> NetworkInputs:
+    """Return pixels as network inputs on ``device``: bytes as float32 in [0, 1], channels last; others as they are."""
+    if pixels.is_floating_point():
+        return pixels.to(device)
     return unit_images(pixels.to(device)).contiguous(memory_format=torch.channels_last)

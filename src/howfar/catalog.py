@@ -12,7 +12,7 @@ from howfar.data import DATASETS
 from howfar.defend import DEFENSES, Defense
 from howfar.errors import unknown
 from howfar.models import MODELS
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import number_text, parse
 from howfar.tasks import TASKS
 

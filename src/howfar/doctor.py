@@ -17,7 +17,7 @@ def examine() -> dict[str, str]:
     import torch
 
     from howfar import arrays
-    from howfar.train.precision import instructions
+    from howfar.training.precision import instructions
 
     return {
         "howfar": _version(),

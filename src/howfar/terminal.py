@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from howfar.engine import Event
     from howfar.grid.experiment import Experiment
-    from howfar.protect import Progress as Step
+    from howfar.protectors import Progress as Step
     from howfar.score import Distance
     from howfar.store import Store
     from howfar.tables.leaderboard import Row

@@ -13,7 +13,7 @@ from howfar.audit import calibrated
 from howfar.audit.detect import _why_open
 from howfar.data import Data, balanced
 from howfar.data.npz import npz
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification
 

@@ -10,7 +10,7 @@ from howfar.audit.calibration import Case, fit
 from howfar.audit.detect import scored
 from howfar.data import DATASETS, Data, balanced, clustered
 from howfar.errors import UsageError
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification
 

@@ -20,9 +20,9 @@ from howfar.defend.orthogonal_projection import basis_of, fitted_weights
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.features import features, last_linear
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.tasks import TASKS, Task, classification
-from howfar.train import Recipe, plain, train
+from howfar.training import Recipe, plain, train
 from tests.conftest import make_data
 
 FEW = {"denoise": "denoise[steps=2]", "adaptive": "adaptive[copies=2,steps=2]", "dfr": "dfr[draws=2]"}
@@ -357,7 +357,7 @@ def test_train_asks_the_defense_anew_in_every_epoch() -> None:
         asked.append(done)
         return inner
 
-    for _ in train(network(data, 3), classification()(data), data, replace(QUICK, epochs=4), around=around):
+    for _ in train(network(data, 3), data, classification()(data), replace(QUICK, epochs=4), around=around):
         pass
     assert asked == [0.0, 0.25, 0.5, 0.75]
 
@@ -369,5 +369,5 @@ def test_adversarial_training_sees_through_augmentation(name: str, digits: Split
     model = build(MODELS["lenet5"](), data.shape, task.outputs, generator=arrays.seeded(0))
     recipe = Recipe(epochs=2, batch_size=16, crop=0, flip=False)
     around = Chain.parse(name, DEFENSES).build().around
-    losses = [epoch.loss for epoch in train(model, task, data, recipe, around=around, seed=0)]
+    losses = [epoch.loss for epoch in train(model, data, task, recipe, around=around, seed=0)]
     assert all(math.isfinite(loss) for loss in losses)

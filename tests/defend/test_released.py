@@ -24,7 +24,7 @@ from howfar.defend.sharpen_dct import _kernels
 from howfar.models import MODELS, build
 from howfar.spec import parse
 from howfar.tasks import Task, classification
-from howfar.train import Recipe
+from howfar.training import Recipe
 
 from ..conftest import make_data
 

@@ -10,10 +10,10 @@ from howfar.data import DATASETS, Splits, balanced
 from howfar.data.npz import read_npz
 from howfar.defend import DEFENSES, Chain, Learner
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 
 def accuracy(splits: Splits, protector: str, defense: str, recipe: Recipe) -> float:
@@ -23,9 +23,9 @@ def accuracy(splits: Splits, protector: str, defense: str, recipe: Recipe) -> fl
     protected = method.protect(splits.train, task, generator=arrays.seeded(0, "protect"))
     data = made.purify(protected, Learner(task, recipe))
     model = build(MODELS["resnet8"](width=8), data.shape, task.outputs, generator=arrays.seeded(0, "weights"))
-    for _ in train(model, task, data, recipe, around=made.around, seed=0):
+    for _ in train(model, data, task, recipe, around=made.around, seed=0):
         pass
-    return evaluate(model, task, splits.test)["accuracy"]
+    return evaluate(model, splits.test, task)["accuracy"]
 
 
 @cache

@@ -9,7 +9,7 @@ from howfar.defend import DEFENSES, Chain, Learner
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.tasks import TASKS
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 RECIPE = Recipe(epochs=1, batch_size=8, crop=0, flip=False)
 
@@ -34,7 +34,7 @@ def test_the_backbone_learns_the_other_task_and_is_frozen(own: str, other: str) 
     fresh = {name: values.clone() for name, values in model.state_dict().items()}
     defense.before(model, learned, learner)
     begun = {name: values.clone() for name, values in model.state_dict().items()}
-    list(train(model, task, learned, RECIPE))
+    list(train(model, learned, task, RECIPE))
     after = model.state_dict()
     heads = [name for name, _ in model.named_parameters() if name.startswith("head")]
     assert heads

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from howfar.grid.experiment import Step
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.store import Record, Store
 
 _X = torch.zeros(1)

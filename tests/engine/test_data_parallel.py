@@ -11,7 +11,7 @@ import torch
 
 from howfar.errors import UsageError
 from howfar.store import Store
-from howfar.train.process_group import ProcessGroup
+from howfar.training.process_group import ProcessGroup
 
 pytest.importorskip("accelerate")
 GRID = [

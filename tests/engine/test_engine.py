@@ -21,7 +21,7 @@ from howfar.grid.estimate import memory
 from howfar.grid.experiment import Experiment
 from howfar.grid.suite import make_suite
 from howfar.store import LeaseMonitor, Record, Store
-from howfar.train.process_group import ProcessGroup
+from howfar.training.process_group import ProcessGroup
 from tests.engine import doings
 
 

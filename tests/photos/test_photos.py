@@ -35,10 +35,10 @@ from howfar.photos.manifest import digest_of, originals_of, summary
 from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import REST, changed, is_gray, measured, upright
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 from ..test_cli import inside
 
@@ -504,9 +504,9 @@ def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(s
             MODELS["resnet8"](width=4), learned.shape, task.outputs, generator=torch.Generator().manual_seed(0)
         )
         recipe = Recipe(epochs=6, batch_size=32, optimizer="adam", lr=0.01, crop=0, flip=False)
-        for _ in train(model, task, learned, recipe):
+        for _ in train(model, learned, task, recipe):
             pass
-        found[name] = evaluate(model, task, test)["accuracy"]
+        found[name] = evaluate(model, test, task)["accuracy"]
     assert found["clean"] > 0.6, found
     assert found["protected"] < 0.1 + (found["clean"] - 0.1) / 2, found
 

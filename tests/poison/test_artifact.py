@@ -16,7 +16,7 @@ from howfar.cli import main
 from howfar.data import DATASETS, Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.poison import artifact
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.tasks import classification
 
 from ..conftest import make_data

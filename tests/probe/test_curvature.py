@@ -70,7 +70,7 @@ def exact(model: nn.Module, task: Task, data: Data, names: list[str]) -> np.ndar
 def test_eigenvalues_trace_and_vectors_are_those_of_the_exact_hessian(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, data = case
     names = weight_names(model)
-    found = curvature(model, task, data, top=3, iterations=100, draws=6, tolerance=1e-4)
+    found = curvature(model, data, task, top=3, iterations=100, draws=6, tolerance=1e-4)
     assert set(found) == {*names, ""}
     for name, reading in found.items():
         whole = exact(model, task, data, [name] if name else names)
@@ -86,7 +86,7 @@ def test_eigenvalues_trace_and_vectors_are_those_of_the_exact_hessian(case: tupl
 
 def test_density_is_one_in_sum_and_the_trace_in_mean(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, data = case
-    (reading,) = curvature(model, task, data, layers=[""], iterations=60, draws=16).values()
+    (reading,) = curvature(model, data, task, layers=[""], iterations=60, draws=16).values()
     places, density = np.array(reading.places), np.array(reading.density)
     assert np.trapezoid(density, places) == pytest.approx(1, abs=0.01)
     mean = np.trapezoid(density * places, places)
@@ -212,11 +212,11 @@ def test_activations_are_counted_in_bytes_of_all_images(case: tuple[nn.Module, T
 def test_standard_error_covers_the_eigenvalue_of_more_images(case: tuple[nn.Module, Task, Data]) -> None:
     model, task, _ = case
     many = make_data(640, (3, 8, 8), 3)
-    truth = curvature(model, task, many, layers=["two.weight"], top=1)["two.weight"].eigenvalues[0]
+    truth = curvature(model, many, task, layers=["two.weight"], top=1)["two.weight"].eigenvalues[0]
     inside = 0
     for part in range(10):
         some = many.take(range(64 * part, 64 * part + 64))
-        reading = curvature(model, task, some, layers=["two.weight"], top=1)["two.weight"]
+        reading = curvature(model, some, task, layers=["two.weight"], top=1)["two.weight"]
         inside += abs(reading.eigenvalues[0] - truth) <= 3 * reading.standard_errors[0]
     assert inside >= 7
 
@@ -225,22 +225,22 @@ def test_a_search_cut_short_says_so_and_all_is_put_back(case: tuple[nn.Module, T
     model, task, data = case
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    reading = curvature(model, task, data, layers=["one.weight"], iterations=2, tolerance=1e-6)["one.weight"]
+    reading = curvature(model, data, task, layers=["one.weight"], iterations=2, tolerance=1e-6)["one.weight"]
     assert not reading.converged
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(weight.grad is None and weight.requires_grad for weight in model.parameters())
     with pytest.raises(UsageError, match="no layer 'three'"):
-        curvature(model, task, data, layers=["three"])
+        curvature(model, data, task, layers=["three"])
 
 
 def test_graphs_that_do_not_fit_are_made_anew_with_the_same_result(
     case: tuple[nn.Module, Task, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, task, data = case
-    kept = curvature(model, task, data, layers=[""], iterations=20)[""]
+    kept = curvature(model, data, task, layers=[""], iterations=20)[""]
     monkeypatch.setattr("howfar.probe.hessian.MEMORY", 0)
-    anew = curvature(model, task, data, layers=[""], iterations=20)[""]
+    anew = curvature(model, data, task, layers=[""], iterations=20)[""]
     assert anew.eigenvalues == kept.eigenvalues
     assert anew.trace == kept.trace
 
@@ -250,5 +250,5 @@ def test_networks_of_the_table_have_curvature(name: str) -> None:
     sizes = {"resnet8": {"width": 2}, "vit-small": {"width": 8, "depth": 1, "heads": 1}}
     data = make_data(16, (3, 8, 8), 3)
     model = build(MODELS[name](**sizes[name]), data.shape, 3, generator=arrays.seeded(0))
-    found = curvature(model, classification()(data), data, iterations=10, draws=2)
+    found = curvature(model, data, classification()(data), iterations=10, draws=2)
     assert all(math.isfinite(reading.trace) for reading in found.values())

@@ -24,7 +24,7 @@ def probe(digits: Splits) -> Data:
 @pytest.mark.parametrize("name", ["lenet5", "resnet8[width=4]"])
 def test_channels_equal_a_loop_over_filters(name: str, probe: Data, task: Task) -> None:
     model = network(name, probe)
-    found = sharpness(model, task, probe, granularity="channel", steps=1)
+    found = sharpness(model, probe, task, granularity="channel", steps=1)
     images, target = arrays.to_images(probe.pixels, torch.device("cpu")), probe.targets["label"]
     model.eval()
     start = task.loss(model(images), target)
@@ -56,7 +56,7 @@ def test_falls_and_qualities_of_channels_equal_a_loop_over_filters() -> None:
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=arrays.seeded(weight.numel())))
     weight = model[1].weight
-    found = sharpness(model, task, data, granularity="channel", steps=2, radius=0.3)
+    found = sharpness(model, data, task, granularity="channel", steps=2, radius=0.3)
     images, target = arrays.to_images(data.pixels, torch.device("cpu")), data.targets["label"]
     start = task.loss(model(images), target)
     quality = task.quality(model(images), target).double()
@@ -92,7 +92,7 @@ def test_falls_and_qualities_of_channels_equal_a_loop_over_filters() -> None:
 
 def test_a_second_step_finds_channels_no_lower(probe: Data, task: Task) -> None:
     model = network("lenet5", probe)
-    one, two = (sharpness(model, task, probe, granularity="channel", steps=steps) for steps in (1, 2))
+    one, two = (sharpness(model, probe, task, granularity="channel", steps=steps) for steps in (1, 2))
     assert all(two[name].rise >= one[name].rise for name in one)
     assert any(two[name].rise > one[name].rise for name in one)
 
@@ -100,13 +100,13 @@ def test_a_second_step_finds_channels_no_lower(probe: Data, task: Task) -> None:
 def test_output_channels_of_a_transposed_convolution_are_its_second_dimension() -> None:
     data = make_data(8, (1, 8, 8), 2)
     model = nn.Sequential(nn.ConvTranspose2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(3 * 64, 2))
-    found = sharpness(model, classification()(data), data, granularity="channel")
+    found = sharpness(model, data, classification()(data), granularity="channel")
     assert [name for name in found if name.startswith("0.")] == [f"0.weight[{number}]" for number in range(3)]
 
 
 def test_channels_know_only_fast(probe: Data, task: Task) -> None:
     with pytest.raises(UsageError, match="mode='fast'"):
-        sharpness(network("lenet5", probe), task, probe, granularity="channel", mode="exact")
+        sharpness(network("lenet5", probe), probe, task, granularity="channel", mode="exact")
 
 
 def test_kinds_of_parameters_can_be_included(probe: Data, task: Task) -> None:
@@ -117,7 +117,7 @@ def test_kinds_of_parameters_can_be_included(probe: Data, task: Task) -> None:
     }
     every = ("weights", "biases", "norms", "tokens")
     assert set(weight_names(vit, every)) == {name for name, _ in vit.named_parameters()}
-    readings = sharpness(vit, task, probe, include=every, mode="exact")
+    readings = sharpness(vit, probe, task, include=every, mode="exact")
     assert readings["blocks.0.norm1.weight"].sal > 0
     assert readings["blocks.0.norm1.bias"].sal == 0  # still 0, so its ball is a point
 
@@ -140,7 +140,7 @@ def test_second_order_against_the_exact_hessian() -> None:
     torch.manual_seed(0)
     model = Tiny()
     images, target = arrays.to_images(data.pixels, torch.device("cpu")), data.targets["label"]
-    found = parameter_sharpness(model, task, data, draws=4000)
+    found = parameter_sharpness(model, data, task, draws=4000)
     for name, weight in model.named_parameters():
         if name not in found:
             continue
@@ -195,7 +195,7 @@ def test_one_draw_is_exact_where_the_hessian_is_diagonal() -> None:
 
         quality = loss
 
-    found = parameter_sharpness(Separate(), Squares(), data, draws=1)["conv.weight"]
+    found = parameter_sharpness(Separate(), data, Squares(), draws=1)["conv.weight"]
     pixels = arrays.unit_images(data.pixels).flatten(1)
     assert torch.allclose(found.curvature.flatten(), 2 * pixels.square().mean(0), rtol=1e-5)
     assert found.sal.shape == (1, 1, 1, 4)
@@ -203,7 +203,7 @@ def test_one_draw_is_exact_where_the_hessian_is_diagonal() -> None:
 
 def test_attention_has_a_second_order_too(probe: Data, task: Task) -> None:
     vit = build(MODELS["vit-small"](width=16, depth=1, heads=2), probe.shape, 10, generator=arrays.seeded(0))
-    found = parameter_sharpness(vit, task, probe, draws=2)
+    found = parameter_sharpness(vit, probe, task, draws=2)
     assert set(found) == set(weight_names(vit))
     assert all(math.isfinite(float(layer.sal.sum())) and float(layer.sal.max()) > 0 for layer in found.values())
 
@@ -230,7 +230,7 @@ def test_filters_move_one_by_one_where_vectorising_fails() -> None:
     data = make_data(8, (3, 2, 2), 3)
     model, task = Undecided(), classification()(data)
     with pytest.warns(UserWarning, match="one after the other"):
-        found = sharpness(model, task, data, granularity="channel")
+        found = sharpness(model, data, task, granularity="channel")
     plain = nn.Sequential(nn.Flatten(), model.first, model.head)
-    twin = sharpness(plain, task, data, granularity="channel")
+    twin = sharpness(plain, data, task, granularity="channel")
     assert [r.sal for r in found.values()] == pytest.approx([r.sal for r in twin.values()], rel=1e-4)

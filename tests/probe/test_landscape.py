@@ -34,7 +34,7 @@ from howfar.probe import (
 from howfar.probe.landscape import re_estimate
 from howfar.probe.refine import Refinement
 from howfar.tasks import TASKS, classification
-from howfar.train import Recipe, evaluate
+from howfar.training import Recipe, evaluate
 
 from ..conftest import make_data
 
@@ -88,7 +88,7 @@ class Height:
 def test_a_quadratic_bowl_has_its_known_surface() -> None:
     model = Bowl()
     rows = np.linspace(-1, 1, 5), np.linspace(-2, 3, 6)
-    found = landscape(model, Height(), DATA, weight_plane(model, ("place", 0), ("place", 1)), *rows)  # type: ignore[arg-type]
+    found = landscape(model, DATA, weight_plane(model, ("place", 0), ("place", 1)), *rows, task=Height())  # type: ignore[arg-type]
     a, b = np.meshgrid(*rows, indexing="ij")
     assert found.loss == pytest.approx(3 * (1 + a) ** 2 + (b - 2) ** 2, abs=1e-5)
     assert found.quality == pytest.approx(found.loss, abs=1e-5)
@@ -137,7 +137,7 @@ def test_filter_normalised_directions_do_not_see_how_a_relu_pair_is_scaled() -> 
         scaled.two.weight.div_(10)
     rows = np.linspace(-1, 1, 3), np.linspace(-1, 1, 3)
     one, other = (
-        landscape(net, TASK, DATA, random_plane(net, generator=arrays.seeded(3)), *rows) for net in (model, scaled)
+        landscape(net, DATA, random_plane(net, generator=arrays.seeded(3)), *rows, task=TASK) for net in (model, scaled)
     )
     assert one.loss == pytest.approx(other.loss, rel=1e-4)
     for weight, piece in zip(
@@ -152,19 +152,19 @@ def test_filter_normalised_directions_do_not_see_how_a_relu_pair_is_scaled() -> 
 @pytest.mark.parametrize("norms", ["frozen", "re-estimated"])
 def test_ends_of_a_line_are_the_networks_and_all_is_put_back(norms: str) -> None:
     one, other = network(seed=0), network(seed=1)
-    trajectory(one, TASK, DATA, Recipe(epochs=1, batch_size=20), seed=0)
+    trajectory(one, DATA, TASK, Recipe(epochs=1, batch_size=20), seed=0)
     one.train()
     before = {name: value.clone() for name, value in one.state_dict().items()}
     names = [name for name, _ in one.named_parameters()]
-    found = landscape(one, TASK, DATA, line(flat(one), flat(other), names), [0.0, 0.5, 1.0], norms=norms)  # type: ignore[arg-type]
+    found = landscape(one, DATA, line(flat(one), flat(other), names), [0.0, 0.5, 1.0], task=TASK, norms=norms)  # type: ignore[arg-type]
     assert one.training
     assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
     if norms == "frozen":
-        assert found.loss[0] == pytest.approx(evaluate(one, TASK, DATA)["loss"], rel=1e-5)
-        assert found.quality[0] == pytest.approx(evaluate(one, TASK, DATA)["accuracy"])
+        assert found.loss[0] == pytest.approx(evaluate(one, DATA, TASK)["loss"], rel=1e-5)
+        assert found.quality[0] == pytest.approx(evaluate(one, DATA, TASK)["accuracy"])
     else:
         re_estimate(other, DATA)
-        assert found.loss[-1] == pytest.approx(evaluate(other.eval(), TASK, DATA)["loss"], rel=1e-4)
+        assert found.loss[-1] == pytest.approx(evaluate(other.eval(), DATA, TASK)["loss"], rel=1e-4)
 
 
 def test_re_estimated_statistics_are_those_of_the_images() -> None:
@@ -200,22 +200,22 @@ def test_clean_and_poisoned_paths_share_a_plane_of_any_task() -> None:
     rooms_like = make_data(20, (3, 8, 8), 4)
     task = TASKS["autoencoding"]()(rooms_like)
     model = build(MODELS["resnet8"](width=2), rooms_like.shape, task.outputs, generator=arrays.seeded(0))
-    path = trajectory(model, task, task.prepare(rooms_like), Recipe(epochs=4, batch_size=10))
+    path = trajectory(model, task.prepare(rooms_like), task, Recipe(epochs=4, batch_size=10))
     plane, explained = pca_plane([path.weights()], path.parameters)
     assert 0.5 < sum(explained) <= 1
     ends = plane.project(path.weights())
     rows = [np.linspace(float(c.min()), float(c.max()), 3) for c in ends.T]
-    found = landscape(model, task, rooms_like, plane, *rows)
+    found = landscape(model, rooms_like, plane, *rows, task=task)
     assert found.metric == "PSNR"
     assert np.isfinite(found.loss).all()
 
 
 def test_along_the_leading_eigenvector_the_loss_bends_as_it_says() -> None:
     model = network()
-    trajectory(model, TASK, DATA, Recipe(epochs=2, batch_size=20))
-    reading = curvature(model, TASK, DATA, layers=["head.weight"], top=1)["head.weight"]
+    trajectory(model, DATA, TASK, Recipe(epochs=2, batch_size=20))
+    reading = curvature(model, DATA, TASK, layers=["head.weight"], top=1)["head.weight"]
     step = 0.1
-    found = landscape(model, TASK, DATA, layer_plane(model, "head.weight", reading.vectors), [-step, 0.0, step])
+    found = landscape(model, DATA, layer_plane(model, "head.weight", reading.vectors), [-step, 0.0, step], task=TASK)
     bend = (found.loss[0] - 2 * found.loss[1] + found.loss[2]) / step**2
     assert bend == pytest.approx(reading.eigenvalues[0], rel=0.05)
 
@@ -224,7 +224,7 @@ def test_a_fifth_of_the_places_gives_the_same_picture() -> None:
     rows = np.linspace(-2, 2, 31), np.linspace(-1, 3, 31)
     plane = weight_plane(Bowl(), ("place", 0), ("place", 1))
     whole, part = (
-        landscape(Bowl(), Height(), DATA, plane, *rows, share=share)
+        landscape(Bowl(), DATA, plane, *rows, task=Height(), share=share)
         for share in (1.0, 0.2)  # type: ignore[arg-type]
     )
     assert part.computed.mean() <= 0.2
@@ -340,24 +340,24 @@ def test_random_directions_leave_biases_and_are_drawn_anew() -> None:
 def test_a_curve_joins_two_networks_over_lower_ground_than_the_line() -> None:
     one, other = network("linear", seed=0), network("linear", seed=1)
     for seed, model in enumerate((one, other)):
-        trajectory(model, TASK, DATA, Recipe(epochs=3, batch_size=20), seed=seed)
+        trajectory(model, DATA, TASK, Recipe(epochs=3, batch_size=20), seed=seed)
     with torch.no_grad():  # the second one is far from the first, over a hill of the loss
         other.head.weight.mul_(-8)  # type: ignore[union-attr, operator]
     start, end = flat(one), flat(other)
-    plane = curve(one, TASK, DATA, start, end, steps=100, lr=0.1, generator=arrays.seeded(0))
+    plane = curve(one, DATA, start, end, task=TASK, steps=100, lr=0.1, generator=arrays.seeded(0))
     t = np.linspace(0, 1, 11)
-    bent = along(one, TASK, DATA, plane, curve_coordinates(t))
-    straight = landscape(one, TASK, DATA, line(start, end, plane.names), t)
+    bent = along(one, DATA, plane, curve_coordinates(t), task=TASK)
+    straight = landscape(one, DATA, line(start, end, plane.names), t, task=TASK)
     assert bent.loss[[0, -1]] == pytest.approx(straight.loss[[0, -1]], rel=1e-4)
     assert bent.loss[1:-1].mean() < 0.9 * straight.loss[1:-1].mean()
 
 
 def test_a_slice_shows_what_sal_is() -> None:
     model = network()
-    trajectory(model, TASK, DATA, Recipe(epochs=2, batch_size=20))
+    trajectory(model, DATA, TASK, Recipe(epochs=2, batch_size=20))
     before = [weight.clone() for weight in model.parameters()]
-    found = slices(model, TASK, DATA, points=41)
-    assert list(found) == list(sharpness(model, TASK, DATA))
+    found = slices(model, DATA, TASK, points=41)
+    assert list(found) == list(sharpness(model, DATA, TASK))
     for one in found.values():
         here = one.gradient[20]
         inside = np.abs(one.distances) <= 1 + 1e-9
@@ -373,8 +373,8 @@ def test_slices_prepare_the_images_for_all_that_they_measure() -> None:
     """SAL was measured before the task had made its target, and failed for tasks that make their own."""
     task = TASKS["autoencoding"]()(DATA)
     model = build(MODELS["resnet8"](width=4), DATA.shape, task.outputs, generator=arrays.seeded(0))
-    raw = slices(model, task, DATA, points=5, draws=1)
-    prepared = slices(model, task, task.prepare(DATA), points=5, draws=1)
+    raw = slices(model, DATA, task, points=5, draws=1)
+    prepared = slices(model, task.prepare(DATA), task, points=5, draws=1)
     assert {name: one.reading for name, one in raw.items()} == {name: one.reading for name, one in prepared.items()}
     assert all(np.array_equal(one.gradient, prepared[name].gradient) for name, one in raw.items())
 
@@ -382,20 +382,20 @@ def test_slices_prepare_the_images_for_all_that_they_measure() -> None:
 def test_frozen_statistics_move_along_if_the_plane_moves_them() -> None:
     one, other = network(seed=0), network(seed=1)
     for seed, model in enumerate((one, other)):
-        trajectory(model, TASK, DATA, Recipe(epochs=1, batch_size=20), seed=seed)
+        trajectory(model, DATA, TASK, Recipe(epochs=1, batch_size=20), seed=seed)
     names = [name for name, value in one.state_dict().items() if value.is_floating_point()]
-    found = landscape(one, TASK, DATA, line(flat(one, names), flat(other, names), names), [0.0, 1.0])
-    assert found.loss[0] == pytest.approx(evaluate(one, TASK, DATA)["loss"], rel=1e-4)
-    assert found.loss[1] == pytest.approx(evaluate(other, TASK, DATA)["loss"], rel=1e-4)
+    found = landscape(one, DATA, line(flat(one, names), flat(other, names), names), [0.0, 1.0], task=TASK)
+    assert found.loss[0] == pytest.approx(evaluate(one, DATA, TASK)["loss"], rel=1e-4)
+    assert found.loss[1] == pytest.approx(evaluate(other, DATA, TASK)["loss"], rel=1e-4)
 
 
 def test_senseless_planes_are_refused() -> None:
     model = network()
     with pytest.raises(UsageError, match="2 axes"):
-        landscape(model, TASK, DATA, random_plane(model, generator=arrays.seeded(0)), [0.0])
+        landscape(model, DATA, random_plane(model, generator=arrays.seeded(0)), [0.0], task=TASK)
     with pytest.raises(UsageError, match="no weight 'tail'"):
         weight_plane(model, ("tail", 0))
     with pytest.raises(UsageError, match="three different checkpoints"):
         pca_plane([torch.zeros(2, 5)], ["w"])
     with pytest.raises(UsageError, match="of the plane"):
-        landscape(model, TASK, DATA, line(torch.zeros(3), torch.ones(3), ["other"]), [0.0])
+        landscape(model, DATA, line(torch.zeros(3), torch.ones(3), ["other"]), [0.0], task=TASK)

@@ -14,10 +14,10 @@ from howfar.data import Data, Splits, balanced
 from howfar.models import build
 from howfar.probe import Released, sharpness
 from howfar.probe.reference import Extreme, Found, _projected
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 from ..conftest import TestTask, make_data
 
@@ -40,7 +40,7 @@ def checkpoint(request: pytest.FixtureRequest, digits: Splits, task: Task) -> Ch
     protector = parse(name, PROTECTORS, "protector").build()
     data = protector.protect(balanced(digits.train, 400), task, generator=arrays.seeded(0, "protect"))
     model = build(small, data.shape, 10, generator=arrays.seeded(0))
-    *_, last = train(model, task, data, Recipe(epochs=epochs, batch_size=32, crop=0, flip=False))
+    *_, last = train(model, data, task, Recipe(epochs=epochs, batch_size=32, crop=0, flip=False))
     return model, balanced(data, IMAGES), last.loss
 
 
@@ -109,7 +109,7 @@ def test_rise_and_fall_are_those_of_the_released_algorithm(checkpoint: Checkpoin
     model, probe, loss = checkpoint
     released = {"as released": Released(loss), "released without its baseline": Released(None)}.get(way)
     readings = sharpness(
-        model, task, probe, mode="reference", batch_size=SIZE, released=released, generator=arrays.seeded(5)
+        model, probe, task, mode="reference", batch_size=SIZE, released=released, generator=arrays.seeded(5)
     )
     for name, (rise, fall) in rewritten(model, probe, list(readings), released, arrays.seeded(5)).items():
         reading = readings[name]
@@ -155,11 +155,11 @@ def test_every_pass_has_an_order_of_its_own_from_the_generator(checkpoint: Check
 
     layer = nn.Sequential(nn.Flatten(), nn.Linear(probe.pixels[0].numel(), 10))
     named = Data(probe.pixels, {"label": torch.arange(len(probe)) % 10}, probe.ids)
-    sharpness(layer, Watching(), named, mode="reference", batch_size=SIZE, generator=arrays.seeded(1))
+    sharpness(layer, named, Watching(), mode="reference", batch_size=SIZE, generator=arrays.seeded(1))
     passes = [sum(orders[place : place + 3], ()) for place in range(3, 63, 3)]  # the first is that of the start
     assert len(set(passes)) == len(passes)
     one, same, other = (
-        sharpness(model, task, probe, mode="reference", batch_size=SIZE, generator=arrays.seeded(seed))
+        sharpness(model, probe, task, mode="reference", batch_size=SIZE, generator=arrays.seeded(seed))
         for seed in (1, 1, 2)
     )
     assert one == same
@@ -180,11 +180,11 @@ def test_the_standard_error_is_that_of_the_change_per_image() -> None:
     nn.init.constant_(model.weight, 2.0)
     unit = arrays.unit_images(data.pixels).flatten(1).mean(1).double()
     change = 3 * 0.05 * 2 * unit
-    reading = sharpness(model, Product(), data, mode="reference")["weight"]
+    reading = sharpness(model, data, Product(), mode="reference")["weight"]
     assert reading.sal == pytest.approx(float(change.mean()), rel=1e-4)
     assert reading.standard_error == pytest.approx(float(change.std()) / math.sqrt(40), rel=1e-4)
     given = Released(baseline=1.0, crop=0, flip=False)
-    shifted = sharpness(model, Product(), data, mode="reference", released=given)["weight"]
+    shifted = sharpness(model, data, Product(), mode="reference", released=given)["weight"]
     assert shifted.rise == pytest.approx(float((3 * 2.1 * unit).mean()) - 1, rel=1e-4)
     assert shifted.standard_error == pytest.approx(float((3 * 2.1 * unit).std()) / math.sqrt(40), rel=1e-4)
 
@@ -199,14 +199,14 @@ def test_one_image_has_no_standard_error() -> None:
         quality = loss
 
     for mode in ("fast", "exact", "reference"):
-        found = sharpness(nn.Conv2d(1, 1, 1), Sum(), data, mode=mode)["weight"]  # type: ignore[arg-type]
+        found = sharpness(nn.Conv2d(1, 1, 1), data, Sum(), mode=mode)["weight"]  # type: ignore[arg-type]
         assert math.isnan(found.standard_error), mode
 
 
 def test_a_released_baseline_shifts_rise_into_fall(checkpoint: Checkpoint, task: Task) -> None:
     model, probe, _ = checkpoint
-    plain = sharpness(model, task, probe, mode="reference")["8.weight"]
-    loose = sharpness(model, task, probe, mode="reference", released=Released(9.0, crop=0, flip=False))["8.weight"]
+    plain = sharpness(model, probe, task, mode="reference")["8.weight"]
+    loose = sharpness(model, probe, task, mode="reference", released=Released(9.0, crop=0, flip=False))["8.weight"]
     assert loose.rise == 0
     assert loose.fall is not None
     assert plain.fall is not None
@@ -225,7 +225,7 @@ def test_losses_that_are_not_finite_are_skipped_and_reported() -> None:
 
     model = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.constant_(model.weight, 1e-31)
-    reading = sharpness(model, Steep(), data, mode="reference")["weight"]
+    reading = sharpness(model, data, Steep(), mode="reference")["weight"]
     assert reading.converged in (True, False)
     assert math.isfinite(reading.sal)
     assert float(model.weight.detach()) == pytest.approx(1e-31)
@@ -246,5 +246,5 @@ def test_maps_are_cropped_and_mirrored_with_their_images() -> None:
 
     model = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.constant_(model.weight, 1.0)
-    moved = sharpness(model, Copy(), map_of, mode="reference", released=Released(None))["weight"]
+    moved = sharpness(model, map_of, Copy(), mode="reference", released=Released(None))["weight"]
     assert moved.fall == pytest.approx(0, abs=1e-9), "the loss is 0 to begin with, in every pass"

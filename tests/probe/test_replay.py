@@ -187,7 +187,7 @@ def test_another_path_is_noticed_and_whole_passes_are_taken() -> None:
     model = build(Restless, data.shape, 3, generator=arrays.seeded(0))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        readings = sharpness(model, classification()(data), data)
+        readings = sharpness(model, data, classification()(data))
     assert any("full forward pass" in str(warning.message) for warning in seen)
     assert all(reading.rise > 0 for reading in readings.values())
     replay = Replay(model, dict(model.named_parameters()))
@@ -202,9 +202,9 @@ def test_memory_limit_changes_nothing_and_is_kept() -> None:
     data = make_data(40, (3, 16, 16), 3)
     task = classification()(data)
     model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
-    free = sharpness(model, task, data)
+    free = sharpness(model, data, task)
     limit = 2**19
-    tight = sharpness(model, task, data, memory=limit)
+    tight = sharpness(model, data, task, memory=limit)
     for name, reading in free.items():
         assert tight[name].sal == pytest.approx(reading.sal, rel=1e-3)
     weights = {key: weight for key, weight in model.named_parameters() if key in weight_names(model)}
@@ -360,7 +360,7 @@ def test_channels_of_a_restless_network_take_whole_passes_too() -> None:
     data = make_data(10, (3, 8, 8), 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = sharpness(Alternating(), classification()(data), data, granularity="channel")
+        found = sharpness(Alternating(), data, classification()(data), granularity="channel")
     assert all(reading.rise > 0 for reading in found.values())
 
 
@@ -388,7 +388,7 @@ def test_kept_activations_never_exceed_the_limit(limit: int, monkeypatch: pytest
     data = make_data(20, (3, 16, 16), 3)
     model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
     for settings in ({"steps": 2}, {"steps": 1, "granularity": "channel"}):
-        sharpness(model, classification()(data), data, memory=limit, batch_size=16, **settings)  # type: ignore[arg-type]
+        sharpness(model, data, classification()(data), memory=limit, batch_size=16, **settings)  # type: ignore[arg-type]
     assert limit / 3 < most[0] <= limit
 
 
@@ -396,4 +396,4 @@ def test_too_little_memory_for_one_image_is_refused() -> None:
     data = make_data(6, (3, 16, 16), 3)
     model = build(MODELS["resnet8"](width=4), data.shape, 3, generator=arrays.seeded(0))
     with pytest.raises(UsageError, match="Raise memory"):
-        sharpness(model, classification()(data), data, memory=2**10)
+        sharpness(model, data, classification()(data), memory=2**10)

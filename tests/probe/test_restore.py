@@ -92,7 +92,7 @@ PROBES: dict[str, Callable[..., Any]] = {
     "exact": lambda *args: sharpness(*args, mode="exact"),
     "reference": lambda *args: sharpness(*args, mode="reference"),
     "channels": lambda *args: sharpness(*args, granularity="channel"),
-    "alignment": lambda model, task, data: alignment(model, task, data, data.with_pixels(255 - data.pixels)),
+    "alignment": lambda model, data, task: alignment(model, data, data.with_pixels(255 - data.pixels), task),
     "decide": lambda *args: decide(*args, beta=0.1, first=16),
     "second order": lambda *args: parameter_sharpness(*args, draws=1),
     "curvature": lambda *args: curvature(*args, layers=["body.head.weight"], iterations=3, draws=2, top=1),
@@ -113,7 +113,7 @@ def test_all_is_restored_at_the_end(name: str, data: Data) -> None:
     model = prepared(data)
     before = state(model)
     task = Failing(math.inf, RuntimeError(), "loss")
-    PROBES[name](model, task, data)
+    PROBES[name](model, data, task)
     assert task.calls
     assert state(model) == before
 
@@ -126,7 +126,7 @@ def test_all_is_restored_after_an_error(name: str, error: BaseException, at: int
     model = prepared(data)
     before = state(model)
     with pytest.raises(type(error)):
-        PROBES[name](model, Failing(0 if name in ONCE else at, error, "loss"), data)
+        PROBES[name](model, data, Failing(0 if name in ONCE else at, error, "loss"))
     assert state(model) == before
 
 
@@ -146,7 +146,7 @@ def test_all_is_restored_where_the_network_itself_fails(data: Data) -> None:
         model.body.stages[1].register_forward_pre_hook(stop)  # type: ignore[union-attr, index]
         before = state(model)
         with pytest.raises(KeyboardInterrupt):
-            sharpness(model, task, data)
+            sharpness(model, data, task)
         assert state(model) == before
 
 
@@ -156,5 +156,5 @@ def test_a_first_batch_without_targets_leaves_the_mode_and_the_flags(data: Data)
     bad = Data(data.pixels, {"other": data.targets["label"]}, data.ids)
     careless = replace(classification()(data), prepare=lambda data: data)
     with pytest.raises(KeyError):
-        sharpness(model, careless, bad)
+        sharpness(model, bad, careless)
     assert state(model) == before

@@ -14,7 +14,7 @@ from howfar.probe.search import CAREFUL, NEGLIGIBLE, SETTLED, Climb, Descent, Se
 from howfar.probe.surface import Move, Point, Surface
 from howfar.probe.trust import KEPT, Sample, _curvature, _on_ball, lowest
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 from ..conftest import TestTask, make_data
 from .test_reference import small
@@ -318,7 +318,7 @@ def test_the_fall_from_a_saddle_is_found_where_it_exceeds_the_rise(mode: str) ->
     angle = torch.linspace(0, 2 * torch.pi, 10_001, dtype=torch.float64)
     around = saddle.function(RADIUS * angle.cos(), RADIUS * angle.sin())  # type: ignore[operator]
     start = 2 + 0.01**2 - 4 * 0.0001**2
-    reading = sharpness(Surface2d(), saddle, make_data(16, (1, 8, 8), 3), mode=mode)["head.weight"]  # type: ignore[arg-type]
+    reading = sharpness(Surface2d(), make_data(16, (1, 8, 8), 3), saddle, mode=mode)["head.weight"]  # type: ignore[arg-type]
     assert reading.fall == pytest.approx(start - float(around.min()), rel=0.02)
     assert reading.fall > 2 * reading.rise
     assert reading.sal == reading.fall
@@ -332,10 +332,10 @@ def test_a_higher_maximum_from_another_start_is_taken_and_said() -> None:
         return 3 + 0.1 * share + share.square() - 0.5 * share**3
 
     data = make_data(16, (1, 8, 8), 3)
-    reading = sharpness(Surface2d(), LossOf(steep), data, mode="exact")["head.weight"]
+    reading = sharpness(Surface2d(), data, LossOf(steep), mode="exact")["head.weight"]
     assert reading.rise == pytest.approx(1.4, rel=1e-3)
     assert reading.converged is False
-    plain = sharpness(Surface2d(), LossOf(lambda x, y: 1 + x + 0 * y), data, mode="exact")["head.weight"]
+    plain = sharpness(Surface2d(), data, LossOf(lambda x, y: 1 + x + 0 * y), mode="exact")["head.weight"]
     assert plain.rise == pytest.approx(RADIUS, rel=1e-3)
     assert plain.converged is True
 
@@ -344,10 +344,10 @@ def test_a_higher_maximum_from_another_start_is_taken_and_said() -> None:
 def test_exact_is_the_largest_of_all_modes(digits: Splits, task: Task, radius: float) -> None:
     """At the larger radius the loss has several maxima around a layer, and searches end in different ones."""
     model = build(small, digits.train.shape, 10, generator=arrays.seeded(0))
-    list(train(model, task, digits.train.take(range(300)), Recipe(epochs=6, batch_size=32, crop=0, flip=False)))
+    list(train(model, digits.train.take(range(300)), task, Recipe(epochs=6, batch_size=32, crop=0, flip=False)))
     probe = balanced(digits.train, 144)
     fast, exact, reference = (
-        sharpness(model, task, probe, mode=mode, radius=radius, generator=arrays.seeded(4))
+        sharpness(model, probe, task, mode=mode, radius=radius, generator=arrays.seeded(4))
         for mode in ("fast", "exact", "reference")
     )
     for name, reading in exact.items():
@@ -365,6 +365,6 @@ def test_fast_is_close_to_exact_where_few_images_mislead() -> None:
     with torch.no_grad():
         model.head.weight.copy_(torch.randn(1, 300, generator=generator) / 10)
         model.head.weight.sub_(model.head.weight.mean())
-    fast, exact = (sharpness(model, Squared(), data, mode=mode)["head.weight"] for mode in ("fast", "exact"))  # type: ignore[arg-type]
+    fast, exact = (sharpness(model, data, Squared(), mode=mode)["head.weight"] for mode in ("fast", "exact"))  # type: ignore[arg-type]
     assert fast.sal >= 0.98 * exact.sal
     assert fast.fall == pytest.approx(exact.fall, rel=0.1)

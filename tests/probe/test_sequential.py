@@ -12,7 +12,7 @@ from howfar.probe.modes import fast
 from howfar.probe.sequential import _bounds, _limit
 from howfar.probe.surface import Surface
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 
 def test_decisions_are_right_at_the_stated_confidence() -> None:
@@ -28,12 +28,12 @@ def test_decisions_are_right_at_the_stated_confidence() -> None:
     model = Flat(2)
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor([[1.0, -2.0]]))
-    truth = sharpness(model, Squared(), everyone, mode="exact", batch_size=8192)["head.weight"].sal
+    truth = sharpness(model, everyone, Squared(), mode="exact", batch_size=8192)["head.weight"].sal
     wrong, decided, images = 0, 0, []
     for trial in range(30):
         beta = truth * (0.93 if trial % 2 else 1.07)
         sample = everyone.take(torch.randperm(8192, generator=generator)[:1024])
-        found = decide(model, Squared(), sample, beta=beta, confidence=0.9, first=32)["head.weight"]
+        found = decide(model, sample, Squared(), beta=beta, confidence=0.9, first=32)["head.weight"]
         decided += found.learnable is not None
         wrong += found.learnable is (beta >= truth)
         images.append(found.images)
@@ -99,7 +99,7 @@ def test_looks_double_and_share_the_confidence(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("howfar.probe.sequential._bounds", bounds)
     data = Data(torch.zeros(101, 1, 1, 3, dtype=torch.uint8), {"label": torch.zeros(101).long()}, torch.arange(101))
-    found = decide(Flat(3), Squared(), data, beta=0.2, first=15, confidence=0.9)["head.weight"]
+    found = decide(Flat(3), data, Squared(), beta=0.2, first=15, confidence=0.9)["head.weight"]
     assert [sizes[:2] for sizes in asked] == [(8, 7), (15, 15), (30, 30), (51, 50)]
     assert [sizes[2] for sizes in asked] == pytest.approx([2.2414] * 4, abs=1e-4), "of 1 − 0.1 ÷ 8"
     assert (found.learnable, found.low, found.high, found.images) == (True, 0.21, 0.25, 101)
@@ -108,25 +108,25 @@ def test_looks_double_and_share_the_confidence(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="module")
 def trained(digits: Splits, task: Task) -> torch.nn.Module:
     model = build(MODELS["resnet8"](width=4), digits.train.shape, 10, generator=arrays.seeded(0))
-    list(train(model, task, digits.train, Recipe(epochs=2, batch_size=32, crop=0, flip=False)))
+    list(train(model, digits.train, task, Recipe(epochs=2, batch_size=32, crop=0, flip=False)))
     return model
 
 
 def test_clear_layers_need_few_images(trained: torch.nn.Module, digits: Splits, task: Task) -> None:
-    readings = sharpness(trained, task, digits.train.take(range(512)))
+    readings = sharpness(trained, digits.train.take(range(512)), task)
     sals = sorted(reading.sal for reading in readings.values())
     middle = (sals[4] + sals[5]) / 2
-    found = decide(trained, task, digits.train.take(range(512)), beta=middle)
+    found = decide(trained, digits.train.take(range(512)), task, beta=middle)
     assert list(found) == list(readings)
     assert min(decision.images for decision in found.values()) < 512
     for name, decision in found.items():
         assert decision.low < decision.high
         if decision.learnable is not None:
             assert decision.learnable == (readings[name].sal > middle)
-    extreme = decide(trained, task, digits.train.take(range(512)), beta=100.0)
+    extreme = decide(trained, digits.train.take(range(512)), task, beta=100.0)
     assert all(decision.learnable is False and decision.images == 64 for decision in extreme.values())
 
 
 def test_too_little_to_decide_from_is_refused(trained: torch.nn.Module, digits: Splits, task: Task) -> None:
     with pytest.raises(UsageError, match="8 images"):
-        decide(trained, task, digits.train.take(range(4)), beta=1.0)
+        decide(trained, digits.train.take(range(4)), task, beta=1.0)

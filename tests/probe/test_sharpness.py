@@ -12,7 +12,7 @@ from howfar.models import MODELS, build
 from howfar.probe import sharpness
 from howfar.probe.reading import Sharpness
 from howfar.tasks import Task
-from howfar.train import Recipe, train
+from howfar.training import Recipe, train
 
 from ..conftest import TestTask, make_data
 
@@ -62,7 +62,7 @@ def quadratic(radius: float) -> tuple[Flat, Data, float, float]:
 @pytest.mark.parametrize("radius", [0.05, 0.2])
 def test_linear_model_with_quadratic_loss_has_the_known_answer(radius: float) -> None:
     model, data, rise, fall = quadratic(radius)
-    found = sharpness(model, Squared(), data, radius=radius, mode="exact")["head.weight"]
+    found = sharpness(model, data, Squared(), radius=radius, mode="exact")["head.weight"]
     assert found.rise == pytest.approx(rise, rel=1e-3)
     assert found.fall == pytest.approx(fall, rel=1e-3)
     assert found.sal == max(found.rise, found.fall)
@@ -88,7 +88,7 @@ def test_a_reading_is_the_mean_of_each_side_with_the_standard_error_of_the_large
 @pytest.fixture(scope="module")
 def trained(digits: Splits, task: Task) -> nn.Module:
     model = build(MODELS["resnet8"](width=4), digits.train.shape, 10, generator=arrays.seeded(0))
-    list(train(model, task, digits.train, Recipe(epochs=2, batch_size=32, crop=0, flip=False)))
+    list(train(model, digits.train, task, Recipe(epochs=2, batch_size=32, crop=0, flip=False)))
     return model
 
 
@@ -96,7 +96,7 @@ def test_every_weight_mode_and_gradient_is_put_back(trained: nn.Module, digits: 
     model = copy.deepcopy(trained)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    sharpness(model, task, digits.train.take(range(64)))
+    sharpness(model, digits.train.take(range(64)), task)
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -117,13 +117,13 @@ def test_weights_are_put_back_after_an_error(trained: nn.Module, digits: Splits,
     model = copy.deepcopy(trained)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(RuntimeError, match="in the middle"):
-        sharpness(model, Breaking(), digits.train.take(range(64)))
+        sharpness(model, digits.train.take(range(64)), Breaking())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_exact_finds_at_least_what_fast_finds(trained: nn.Module, digits: Splits, task: Task) -> None:
     probe = balanced(digits.train, 128)
-    fast, exact = (sharpness(trained, task, probe, mode=mode) for mode in ("fast", "exact"))  # type: ignore[arg-type]
+    fast, exact = (sharpness(trained, probe, task, mode=mode) for mode in ("fast", "exact"))  # type: ignore[arg-type]
     for name in fast:
         assert exact[name].rise >= fast[name].rise * (1 - 1e-6)
         assert (exact[name].fall or 0) >= (fast[name].fall or 0) * (1 - 1e-6)
@@ -131,27 +131,27 @@ def test_exact_finds_at_least_what_fast_finds(trained: nn.Module, digits: Splits
 
 def test_batches_change_nothing_but_rounding(trained: nn.Module, digits: Splits, task: Task) -> None:
     probe = digits.train.take(range(96))
-    small, large = (sharpness(trained, task, probe, batch_size=size) for size in (17, 1000))
+    small, large = (sharpness(trained, probe, task, batch_size=size) for size in (17, 1000))
     for name in small:
         assert small[name].sal == pytest.approx(large[name].sal, rel=1e-3)
-    assert sharpness(trained, task, probe) == sharpness(trained, task, probe)
+    assert sharpness(trained, probe, task) == sharpness(trained, probe, task)
 
 
 def test_standard_error_shrinks_with_the_probe_set(trained: nn.Module, digits: Splits, task: Task) -> None:
-    few, many = (sharpness(trained, task, digits.train.take(range(n)))["head.weight"] for n in (64, 1024))
+    few, many = (sharpness(trained, digits.train.take(range(n)), task)["head.weight"] for n in (64, 1024))
     assert few.standard_error > 2 * many.standard_error
 
 
 def test_senseless_requests_are_refused(trained: nn.Module, digits: Splits, task: Task) -> None:
     with pytest.raises(UsageError, match="positive radius"):
-        sharpness(trained, task, digits.train, radius=0.0)
+        sharpness(trained, digits.train, task, radius=0.0)
     with pytest.raises(UsageError, match="0 images"):
-        sharpness(trained, task, digits.train.take([]))
+        sharpness(trained, digits.train.take([]), task)
     broken = copy.deepcopy(trained)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
     with pytest.raises(HowfarError, match="loss of the model is nan"):
-        sharpness(broken, task, digits.train.take(range(32)))
+        sharpness(broken, digits.train.take(range(32)), task)
 
 
 def test_any_shape_works() -> None:
@@ -160,12 +160,12 @@ def test_any_shape_works() -> None:
 
     task = classification()(data)
     model = build(MODELS["vit-small"](width=16, depth=2, heads=2), data.shape, 3, generator=arrays.seeded(0))
-    assert len(sharpness(model, task, data)) == 10
+    assert len(sharpness(model, data, task)) == 10
 
 
 def test_reference_never_beats_exact_by_more_than_two_percent(trained: nn.Module, digits: Splits, task: Task) -> None:
     probe = balanced(digits.train, 128)
-    exact, reference = (sharpness(trained, task, probe, mode=mode) for mode in ("exact", "reference"))  # type: ignore[arg-type]
+    exact, reference = (sharpness(trained, probe, task, mode=mode) for mode in ("exact", "reference"))  # type: ignore[arg-type]
     largest = max(reading.sal for reading in exact.values())
     for name in exact:
         for side in ("rise", "fall"):

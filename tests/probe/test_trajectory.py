@@ -13,7 +13,7 @@ from howfar.models import MODELS, build
 from howfar.probe import Trajectory, trajectory
 from howfar.probe.trajectory import following, is_checkpoint
 from howfar.tasks import classification
-from howfar.train import Batch, Recipe, evaluate, train
+from howfar.training import Batch, Recipe, evaluate, train
 
 from ..conftest import make_data
 
@@ -28,15 +28,15 @@ def network() -> torch.nn.Module:
 
 def test_the_last_moment_is_the_trained_network() -> None:
     one, other = network(), network()
-    found = trajectory(one, TASK, DATA, RECIPE, seed=3)
-    losses = [epoch.loss for epoch in train(other, TASK, DATA, RECIPE, seed=3)]
+    found = trajectory(one, DATA, TASK, RECIPE, seed=3)
+    losses = [epoch.loss for epoch in train(other, DATA, TASK, RECIPE, seed=3)]
     assert found.steps == (0, 4, 8, 12)
     assert found.losses[1:] == pytest.approx(losses)
     assert math.isnan(found.losses[0])
     fresh = network()
     assert all(torch.equal(found.state(0)[name], fresh.state_dict()[name]) for name in found.start)
     fresh.load_state_dict(found.state(-1), strict=False)
-    assert evaluate(fresh, TASK, DATA)["loss"] == pytest.approx(evaluate(other, TASK, DATA)["loss"], rel=1e-4)
+    assert evaluate(fresh, DATA, TASK)["loss"] == pytest.approx(evaluate(other, DATA, TASK)["loss"], rel=1e-4)
     assert found.weights().shape == (4, sum(weight.numel() for weight in fresh.parameters()))
     assert torch.equal(found.weights("head.bias")[0], fresh.head.bias) is False  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no weight 'tail'"):
@@ -44,24 +44,24 @@ def test_the_last_moment_is_the_trained_network() -> None:
 
 
 def test_moments_every_few_batches_and_in_half_precision() -> None:
-    fine = trajectory(network(), TASK, DATA, RECIPE, every=3)
+    fine = trajectory(network(), DATA, TASK, RECIPE, every=3)
     assert fine.steps == (0, 3, 6, 9, 12)
-    half = trajectory(network(), TASK, DATA, RECIPE, every=3, half=True)
+    half = trajectory(network(), DATA, TASK, RECIPE, every=3, half=True)
     gap = (half.weights()[-1] - fine.weights()[-1]).abs()
     assert 0 < gap.max() <= 1e-3 * (fine.weights()[-1] - fine.weights()[0]).abs().max()
     assert all(values.dtype == torch.float16 for values in half.moved.values())
 
 
 def test_equal_seeds_part_by_the_data_alone() -> None:
-    one, again = (trajectory(network(), TASK, DATA, RECIPE, seed=1) for _ in range(2))
+    one, again = (trajectory(network(), DATA, TASK, RECIPE, seed=1) for _ in range(2))
     assert torch.equal(one.weights(), again.weights())
-    other = trajectory(network(), TASK, DATA, RECIPE, seed=2)
+    other = trajectory(network(), DATA, TASK, RECIPE, seed=2)
     assert torch.equal(other.weights()[0], one.weights()[0])
     assert not torch.equal(other.weights()[-1], one.weights()[-1])
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
-    found = trajectory(network(), TASK, DATA, RECIPE)
+    found = trajectory(network(), DATA, TASK, RECIPE)
     save_file(found.arrays(), tmp_path / "path.safetensors")
     again = Trajectory.of(load_file(tmp_path / "path.safetensors"))
     assert again.parameters == found.parameters
@@ -91,7 +91,7 @@ def test_entries_keep_their_order_however_many_there_are_and_losses_are_means_of
 def test_moments_lie_at_every_so_many_batches_or_at_the_ends_of_epochs() -> None:
     recipe = Recipe(epochs=2, batch_size=16, lr=0.05)  # 40 images: two batches of 16, one of 8
     seen: list[Batch] = []
-    work = following(network(), TASK, DATA, recipe, every=2)
+    work = following(network(), DATA, TASK, recipe, every=2)
     while True:
         try:
             seen.append(next(work))
@@ -109,4 +109,4 @@ def test_moments_lie_at_every_so_many_batches_or_at_the_ends_of_epochs() -> None
 
 def test_divergence_is_named() -> None:
     with pytest.raises(HowfarError, match="diverged"):
-        trajectory(network(), TASK, DATA, Recipe(epochs=3, batch_size=10, lr=1e12))
+        trajectory(network(), DATA, TASK, Recipe(epochs=3, batch_size=10, lr=1e12))

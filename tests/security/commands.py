@@ -15,9 +15,9 @@ from howfar.data import DATASETS
 from howfar.defend import DEFENSES
 from howfar.grid.suite import Suite
 from howfar.models import MODELS
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.tasks import TASKS
-from howfar.train import Recipe
+from howfar.training import Recipe
 
 from .values import DRY, GRIDS, NEEDED, PLACES, POSITIONS, SMALL, TINY, VALUES, WEIGHTS, WRONG
 

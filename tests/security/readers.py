@@ -25,8 +25,8 @@ from howfar.photos.manifest import checked, originals_of
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import upright
 from howfar.poison import artifact
-from howfar.protect import Draft
-from howfar.protect.imported import read_array
+from howfar.protectors import Draft
+from howfar.protectors.imported import read_array
 from howfar.report import site
 from howfar.report.render import outputs
 from howfar.store import Record, Store, check, open_store, packed

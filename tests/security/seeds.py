@@ -20,7 +20,7 @@ from PIL import Image
 from howfar.cli import main
 from howfar.data import DATASETS
 from howfar.poison import artifact
-from howfar.protect import Draft
+from howfar.protectors import Draft
 from howfar.store import Record, Store
 from howfar.store.seal import unsealed
 

@@ -18,7 +18,7 @@ from howfar.probe import Probe, Released, sharpness
 from howfar.steps import run as run_step
 from howfar.store import Store
 from howfar.tasks import Task
-from howfar.train.loss import plain
+from howfar.training.loss import plain
 
 ABLATE = [
     "ablate-ud", "--dataset", "digits",
@@ -109,13 +109,13 @@ def test_a_probe_reproduces_the_released_baseline(digits: Splits, task: Task) ->
     part = plain.part(digits.train, task)
     found = plain.measure(model, task, part, training_loss=9.0, generator=arrays.seeded(0))
     shifted = moved.measure(model, task, part, training_loss=9.0, generator=arrays.seeded(0))
-    assert found == sharpness(model, task, part, mode="reference", generator=arrays.seeded(0))
+    assert found == sharpness(model, part, task, mode="reference", generator=arrays.seeded(0))
     for name, reading in found.items():
         assert (shifted[name].fall or 0) > (reading.fall or 0) + 1, "9 nats lie far above the loss itself"
     assert plain.label != moved.label
     another = moved.measure(model, task, part, training_loss=None, generator=arrays.seeded(0))
     released = Released(None, crop=0, flip=False)
-    assert another == sharpness(model, task, part, mode="reference", released=released, generator=arrays.seeded(0))
+    assert another == sharpness(model, part, task, mode="reference", released=released, generator=arrays.seeded(0))
 
 
 @pytest.mark.parametrize(("norm", "name"), [("linf", "descend"), ("l2", "descend_l2")])

@@ -6,11 +6,11 @@ import torch
 from howfar import arrays
 from howfar.data import DATASETS, Data
 from howfar.models import MODELS, build
-from howfar.protect import PROTECTORS, Draft
+from howfar.protectors import PROTECTORS, Draft
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.tasks import TASKS
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 RECIPE = Recipe(epochs=12, batch_size=32, lr=0.05, crop=0, flip=False)
 
@@ -19,8 +19,8 @@ def learned(name: str, train_set: Data, test: Data, clean: Data) -> tuple[float,
     """Return quality on clean test images, and chance."""
     task = TASKS[name]()(clean)
     model = build(MODELS["resnet8"](width=8), train_set.shape, task.outputs, generator=arrays.seeded(0, "weights"))
-    list(train(model, task, train_set, RECIPE))
-    return evaluate(model, task, test)[task.metric], task.chance
+    list(train(model, train_set, task, RECIPE))
+    return evaluate(model, test, task)[task.metric], task.chance
 
 
 @pytest.mark.slow

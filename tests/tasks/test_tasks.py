@@ -20,8 +20,8 @@ from howfar.report.numbers import shown
 from howfar.spec import parse
 from howfar.tasks import TASKS, Task, gain, quality_gain
 from howfar.tasks.task import weighted_median
-from howfar.train import Recipe, evaluate, train
-from howfar.train.augment import Moves
+from howfar.training import Recipe, evaluate, train
+from howfar.training.augment import Moves
 
 from ..conftest import make_data
 
@@ -84,8 +84,8 @@ def test_every_task_trains_any_backbone_and_is_evaluated(name: str) -> None:
     assert task.prepare(prepared).pixels is prepared.pixels
     model = build(MODELS["resnet8"](width=4), data.shape, task.outputs, generator=arrays.seeded(0))
     recipe = Recipe(epochs=1, batch_size=8, crop=1, flip=True)
-    (epoch,) = train(model, task, prepared, recipe)
-    found = evaluate(model, task, prepared)
+    (epoch,) = train(model, prepared, task, recipe)
+    found = evaluate(model, prepared, task)
     assert math.isfinite(epoch.loss)
     assert all(math.isfinite(value) for value in found.values())
     assert task.metric in found
@@ -433,7 +433,7 @@ def test_learned_weights_are_learned() -> None:
     joint = made("joint[tasks=class_scene+normal,weighting=uncertainty]", data)
     model = build(MODELS["resnet8"](width=4), data.shape, joint.outputs, generator=arrays.seeded(0))
     before = model.uncertainty.detach().clone()  # type: ignore[union-attr, operator]
-    list(train(model, joint, data, Recipe(epochs=1, batch_size=8, crop=0, flip=False)))
+    list(train(model, data, joint, Recipe(epochs=1, batch_size=8, crop=0, flip=False)))
     assert not torch.equal(model.uncertainty, before)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from howfar.audit.sample import MOST, Sample
 from howfar.audit.separability import filters, linear, remainder, two_layers
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.protect import Progress
+from howfar.protectors import Progress
 
 Detector = Callable[[Sample], float]
 DETECTORS: Mapping[str, Detector] = {

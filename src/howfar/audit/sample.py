@@ -13,7 +13,7 @@ from howfar.data import Data, balanced, halves
 from howfar.defend import DEFENSES, Learner
 from howfar.models import MODELS, build
 from howfar.tasks import classification
-from howfar.train import Recipe, evaluate, train
+from howfar.training import Recipe, evaluate, train
 
 Values = NDArray[np.float64]
 MOST = 2000  # maximum number of images
@@ -85,12 +85,12 @@ class Sample:
         recipe = Recipe(
             epochs=EPOCHS, batch_size=32, optimizer="adam", lr=0.005, crop=0, flip=False, precision="float32"
         )
-        losses = [epoch.loss for epoch in train(model, task, first, recipe, seed=self.seed)]
-        return Trained(model, losses, evaluate(model, task, second)["accuracy"])
+        losses = [epoch.loss for epoch in train(model, first, task, recipe, seed=self.seed)]
+        return Trained(model, losses, evaluate(model, second, task)["accuracy"])
 
     def evaluated(self, data: Data) -> float:
         """Return the accuracy of the trained network on changed images."""
-        return evaluate(self.trained.model, classification()(self.data), data)["accuracy"]
+        return evaluate(self.trained.model, data, classification()(self.data))["accuracy"]
 
 
 def pixels_of(data: Data) -> Values:

@@ -87,7 +87,7 @@ class Generate(Source):
         from howfar.grid.dry_run import notes_of
         from howfar.grid.estimate import seconds_to_protect
         from howfar.poison import artifact
-        from howfar.protect import Draft
+        from howfar.protectors import Draft
 
         device = engine.choose_device(self.device)
         experiment = self.experiment(self.protector, self.seed, self.source_task, sketch=self.dry_run)

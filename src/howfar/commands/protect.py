@@ -88,7 +88,7 @@ class Protect(Common):
     def _job(self) -> "tuple[ProtectionJob, list[Photo]]":
         from howfar.data.tree import labels_by_folder, summary
         from howfar.photos import Encoding, ProtectionJob, arranged, labels_by_table, photographs
-        from howfar.protect import PROTECTORS
+        from howfar.protectors import PROTECTORS
         from howfar.spec import parse
 
         if self.output is None:

@@ -8,6 +8,7 @@ from howfar.data.clusters import clustered
 from howfar.data.digits import digits
 from howfar.data.folder import folder
 from howfar.data.idx import fashion_mnist, mnist
+from howfar.data.inputs import Inputs, Pair
 from howfar.data.memory_map import read_splits, write_splits
 from howfar.data.npz import npz
 from howfar.data.rooms import rooms
@@ -54,6 +55,8 @@ def source(text: str) -> Spec[Splits]:
 __all__ = [
     "DATASETS",
     "Data",
+    "Inputs",
+    "Pair",
     "Splits",
     "balanced",
     "clustered",

@@ -33,16 +33,19 @@ class Data:
 
     def __post_init__(self) -> None:
         """Raise ``HowfarError`` if images, targets and ids do not match."""
-        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
-            raise HowfarError(
-                f"pixels must be uint8 of shape (n, channels, height, width), not {self.pixels.dtype} "
-                f"{tuple(self.pixels.shape)}. Convert them first."
-            )
+        self._check_pixels()
         for name, column in {**self.targets, "ids": self.ids}.items():
             if len(column) != len(self.pixels):
                 raise HowfarError(f"{len(self.pixels)} images but {len(column)} entries in '{name}'. Align them.")
         if len(self.ids.unique()) != len(self.ids):
             raise HowfarError("image ids are not unique, so noise cannot depend on them. Give every image its own id.")
+
+    def _check_pixels(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+            raise HowfarError(
+                f"pixels must be uint8 of shape (n, channels, height, width), not {self.pixels.dtype} "
+                f"{tuple(self.pixels.shape)}. Convert them with Data.from_arrays."
+            )
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from howfar.defend.defense import Defense
 from howfar.spec import Number
-from howfar.train import Loss, adversarial
+from howfar.training import Loss, adversarial
 
 VERSION = 2
 

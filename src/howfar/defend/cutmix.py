@@ -12,7 +12,7 @@ from howfar.defend.defense import Defense, is_dense
 from howfar.defend.mixup import mixed_loss, shares
 from howfar.spec import Number
 from howfar.tasks import Task
-from howfar.train import Loss
+from howfar.training import Loss
 
 VERSION = 2
 

@@ -13,9 +13,9 @@ from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
-from howfar.protect import Protector
+from howfar.protectors import Protector
 from howfar.tasks import Task
-from howfar.train import Around, Loss, Recipe, unchanged
+from howfar.training import Around, Loss, Recipe, unchanged
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from howfar import arrays
 from howfar.arrays import Images, Pixels
 from howfar.data import Data
 from howfar.defend.defense import Learner
-from howfar.protect.unet import noise_net
+from howfar.protectors.unet import noise_net
 
 WIDTH = 16
 LARGEST = 32 / 255  # maximum change of a pixel

@@ -14,7 +14,7 @@ from howfar.models.features import last_linear
 from howfar.models.heads import backbone_of
 from howfar.spec import parse
 from howfar.tasks import classification
-from howfar.train import train
+from howfar.training import train
 
 VERSION = 1
 
@@ -37,7 +37,7 @@ def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, lim
     task = classification()(known)
     if backbone_of(model) is not model:
         other_network = with_shared_backbone(model, data.shape, task.outputs, generator=learner.generator("head"))
-        list(train(other_network, task, known, learner.recipe, seed=learner.seed))
+        list(train(other_network, known, task, learner.recipe, seed=learner.seed))
         return
     head = last_linear(model)
     weight, bias = head.weight.detach().clone(), None if head.bias is None else head.bias.detach().clone()
@@ -46,7 +46,7 @@ def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, lim
     fresh.uniform_(-1, 1, generator=generator).div_(weight.shape[1] ** 0.5)
     _put(head, fresh.to(weight), None if bias is None else torch.zeros(task.outputs).to(bias))
     try:
-        for _ in train(model, task, known, learner.recipe, seed=learner.seed):
+        for _ in train(model, known, task, learner.recipe, seed=learner.seed):
             pass
     finally:
         _put(head, weight, bias)

@@ -12,7 +12,7 @@ from howfar.data import Data
 from howfar.defend.defense import Defense
 from howfar.models import in_eval_mode
 from howfar.tasks import Task
-from howfar.train import unchanged
+from howfar.training import unchanged
 
 BATCH = 128
 

@@ -13,7 +13,7 @@ from howfar.arrays import Images, PerExample, Targets
 from howfar.defend.defense import Defense
 from howfar.spec import Number
 from howfar.tasks import Task
-from howfar.train import Loss
+from howfar.training import Loss
 
 VERSION = 1
 

@@ -13,7 +13,7 @@ from howfar.models.build import with_shared_backbone
 from howfar.models.heads import OWN, backbone_of
 from howfar.spec import parse
 from howfar.tasks import TASKS
-from howfar.train import train
+from howfar.training import train
 
 VERSION = 1
 
@@ -35,7 +35,7 @@ def _learn(model: nn.Module, data: Data, learner: Learner, *, source: str) -> No
         raise UsageError("transfer needs the protected images. Run it with howfar bench.")
     task = parse(source, TASKS, "task").build()(learner.given)
     teacher = with_shared_backbone(model, data.shape, task.outputs, generator=learner.generator("head"))
-    list(train(teacher, task, task.prepare(learner.given), learner.recipe, seed=learner.seed))
+    list(train(teacher, task.prepare(learner.given), task, learner.recipe, seed=learner.seed))
     backbone = backbone_of(model)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name.partition(".")[0] in OWN)

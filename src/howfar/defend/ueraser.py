@@ -14,7 +14,7 @@ from howfar.defend.augmented import augmented
 from howfar.defend.defense import Defense
 from howfar.defend.jpeg import compressed
 from howfar.tasks import Task
-from howfar.train import Loss
+from howfar.training import Loss
 
 VERSION = 2
 FIRST = 0.25  # share of training in which `standard` takes the worst view

@@ -21,7 +21,7 @@ from howfar.engine.worker import REPORT_SECONDS, RunContext
 from howfar.errors import UsageError
 from howfar.grid.experiment import Experiment, Step, write_memory_maps
 from howfar.store import Store
-from howfar.train.process_group import process_group
+from howfar.training.process_group import process_group
 
 __all__ = [
     "Event",

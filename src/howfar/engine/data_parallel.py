@@ -15,7 +15,7 @@ from howfar.engine.worker import RunContext, do
 from howfar.errors import HowfarError
 from howfar.grid.experiment import Experiment, Step
 from howfar.store import Store, open_store
-from howfar.train.process_group import ProcessGroup
+from howfar.training.process_group import ProcessGroup
 
 END = -1
 PATIENCE = 60.0  # seconds within which the leader must fail as well after a follower failed

@@ -11,7 +11,7 @@ from howfar import steps
 from howfar.engine.event import Event
 from howfar.errors import HowfarError
 from howfar.grid.experiment import MemoryMaps, Step, use_memory_maps
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.store import Store, open_store
 
 REPORT_SECONDS = 0.2  # minimum interval of progress reports

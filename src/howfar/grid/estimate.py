@@ -16,7 +16,7 @@ from howfar.models.build import weight_names
 from howfar.spec import parse
 from howfar.store import Record, Store
 from howfar.tasks import Task
-from howfar.train.precision import autocast
+from howfar.training.precision import autocast
 
 SAMPLE = 32  # images in the timed step
 FIRST, SLOW = 4, 0.3  # images in the first timed step; seconds of a full step above which it is not repeated

@@ -13,12 +13,12 @@ from howfar.models import Architecture
 from howfar.probe import Probe
 from howfar.probe.alignment import VERSION as ALIGNMENT_VERSION
 from howfar.probe.trajectory import VERSION as TRAJECTORY_VERSION
-from howfar.protect import Protector
+from howfar.protectors import Protector
 from howfar.spec import Spec, parse
 from howfar.store import Store
 from howfar.tasks import Task
-from howfar.train import Recipe
-from howfar.train.loop import VERSION as TRAIN_VERSION
+from howfar.training import Recipe
+from howfar.training.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
 UNKNOWN = "not loaded"  # placeholder of a digest, with which no step has a key

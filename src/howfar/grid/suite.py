@@ -21,11 +21,11 @@ from howfar.grid.presets import SUITES
 from howfar.models import MODELS, Architecture
 from howfar.probe import Probe
 from howfar.probe.probe import ProbeImages
-from howfar.protect import PROTECTORS, Protector
+from howfar.protectors import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse, split_list
 from howfar.tasks import TASKS, Task, is_dense
-from howfar.train import Recipe, recipe_for
-from howfar.train.recipes import OWN
+from howfar.training import Recipe, recipe_for
+from howfar.training.recipes import OWN
 
 MOST_SEEDS, LAST_SEED = 10_000, 2**63 - 1
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Generator, nn
 
-from howfar.arrays import Heads, Outputs, PerPixel
+from howfar.arrays import Heads, Outputs, PerPixel, seeded
 from howfar.data import Data
 from howfar.errors import UsageError, unknown
 from howfar.models.heads import Only, Several, backbone_of, channels_of, with_heads
@@ -38,7 +38,9 @@ class StartsWeights(Protocol):
         ...
 
 
-def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator) -> nn.Module:
+def build(
+    architecture: Architecture, shape: Shape, outputs: Outputs, *, generator: Generator | None = None
+) -> nn.Module:
     """Return a network in training mode, with weights drawn from ``generator`` by PyTorch's default rules.
 
     Modules with a method ``start_weights`` then modify them.
@@ -47,7 +49,7 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
         architecture: an entry of ``MODELS``, called with its sizes.
         shape: channels, height and width of an image.
         outputs: number of outputs per image or per pixel, or ``Heads`` by name.
-        generator: of the initial weights.
+        generator: of the initial weights; None has seed 0.
 
     Raises:
         UsageError: for images below 8×8 pixels, or with other than 1 or 3 channels.
@@ -55,6 +57,7 @@ def build(architecture: Architecture, shape: Shape, outputs: Outputs, *, generat
     channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < 8:
         raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")
+    generator = generator or seeded(0)
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
         if isinstance(outputs, int) and not isinstance(outputs, PerPixel):
             model = architecture(shape, outputs)

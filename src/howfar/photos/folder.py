@@ -23,7 +23,7 @@ from howfar.photos.listing import Photo
 from howfar.photos.manifest import MANIFEST, NOTES, SOURCE, digest_of, summary
 from howfar.photos.noise import NoiseSet, craft, together
 from howfar.photos.picture import changed, is_gray, keep_times, measured, thumbnails, upright
-from howfar.protect import Draft, Progress
+from howfar.protectors import Draft, Progress
 from howfar.store import write_text
 from howfar.store.writing import sweep, write_bytes
 

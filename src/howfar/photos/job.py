@@ -13,7 +13,7 @@ from howfar.photos.encoding import Encoding
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import NOTES
 from howfar.photos.noise import SIDES, check_noise
-from howfar.protect import Protector
+from howfar.protectors import Protector
 
 Broken = Literal["stop", "skip", "copy"]
 

@@ -21,7 +21,7 @@ from howfar.arrays import Pixels
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.photos.picture import REST
-from howfar.protect import Draft, Progress, Protector
+from howfar.protectors import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
 SIDES = (64, 128, 224)  # of the thumbnails, pixels

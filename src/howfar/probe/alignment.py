@@ -15,7 +15,7 @@ from howfar.models import in_eval_mode
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.precision import precise
 from howfar.probe.restore import restored
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 VERSION = 1
 GROUPS = 8  # of images, one gradient each; the jackknife leaves out one group at a time
@@ -48,9 +48,9 @@ class Alignment:
 @precise
 def alignment(
     model: nn.Module,
-    task: Task,
-    clean: Data,
-    protected: Data,
+    clean: Data | Pair,
+    protected: Data | Pair,
+    task: Task | Criterion | None = None,
     *,
     by: Literal["layer", "channel", "network"] = "layer",
     include: Collection[Kind] = PAPER,
@@ -63,9 +63,9 @@ def alignment(
 
     Args:
         model: on the device to compute on; weights, mode and gradients are restored.
-        task: defines the loss.
-        clean: original images with their targets.
-        protected: the same images after protection, with the targets that the learner gets.
+        clean: original images with their targets; or ``(X, y)``, network inputs and targets.
+        protected: the same images after protection, with the targets that the learner gets; likewise.
+        task: defines the loss; or a loss (``Task.from_loss``). None classifies.
         by: one result per layer, per output channel (``conv1.weight[3]``), or for the whole ``network``.
         include: kinds of parameters, as in ``sharpness``. Frozen parameters are left out.
 
@@ -80,11 +80,12 @@ def alignment(
         >>> task = classification()(clean)
         >>> protected = PROTECTORS["random"]().protect(clean, task, generator=arrays.seeded(0))
         >>> model = build(MODELS["linear"](), clean.shape, 10, generator=arrays.seeded(0))
-        >>> round(alignment(model, task, clean, protected)["head.weight"].cosine, 2)
+        >>> round(alignment(model, clean, protected, task)["head.weight"].cosine, 2)
         1.0
     """
     if by not in GRANULARITIES:
         raise unknown("granularity", by, GRANULARITIES)
+    (clean, task), (protected, _) = given(model, clean, task), given(model, protected, task)
     if by == "channel":
         found = products(model, task, clean, protected, include=include)
         return {f"{name}[{row}]": _measured(gram) for name, grams in found.items() for row, gram in enumerate(grams)}

@@ -15,7 +15,7 @@ from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.hessian import Hessian, hessian, lanczos, tridiagonal_eigen
 from howfar.probe.precision import precise
 from howfar.probe.second_order import signs
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 POINTS = 128  # of a density
 WIDTH = 0.01  # of the kernel that smooths a density, in spans of the spectrum
@@ -66,8 +66,8 @@ class Curvature:
 @precise
 def curvature(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
+    task: Task | Criterion | None = None,
     *,
     layers: Collection[str] | None = None,
     top: int = 3,
@@ -85,15 +85,15 @@ def curvature(
 
     Args:
         model: on the device to compute on; weights, mode and gradients are restored.
-        task: defines the loss.
-        data: the images over which the loss is the mean.
+        data: the images over which the loss is the mean; or ``(X, y)``, network inputs and targets.
+        task: defines the loss; or a loss (``Task.from_loss``). None classifies.
         layers: names of layers; ``""`` is all layers together. None takes every layer and all together.
         top: number of eigenvalues, at most the number of weights.
         iterations: maximum number of Lanczos iterations; each takes one Hessian-vector product.
         draws: random sign vectors for trace and density; each takes up to ``iterations`` products.
         tolerance: of the residuals, relative to the largest eigenvalue.
         include: kinds of parameters, as in ``sharpness``.
-        generator: of initial vectors and signs.
+        generator: of initial vectors and signs; None has seed 0.
 
     Raises:
         UsageError: for an unknown layer, or fewer than 2 draws.
@@ -105,7 +105,8 @@ def curvature(
         raise UsageError(f"no layer '{sorted(unknown)[0]}'. There are: {', '.join(weights)}.")
     if draws < 2 or top < 1 or iterations < 2:
         raise UsageError("curvature needs at least 2 draws, 2 iterations and 1 eigenvalue.")
-    generator, data = generator or Generator().manual_seed(0), task.prepare(data)
+    data, task = given(model, data, task)
+    generator = generator or Generator().manual_seed(0)
     found = {}
     for name in wanted:
         chosen = {name: weights[name]} if name else weights

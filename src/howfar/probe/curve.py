@@ -13,12 +13,12 @@ from howfar.data import Data
 from howfar.errors import HowfarError
 from howfar.models import channels_last
 from howfar.probe.plane import Plane
-from howfar.tasks import Task
+from howfar.tasks import Task, given
 
 
 def curve(
-    model: nn.Module, task: Task, data: Data, start: Tensor, end: Tensor, *, steps: int = 300, lr: float = 0.01,
-    batch_size: int = 128, generator: Generator,
+    model: nn.Module, data: Data, start: Tensor, end: Tensor, *, task: Task | None = None, steps: int = 300,
+    lr: float = 0.01, batch_size: int = 128, generator: Generator | None = None,
 ) -> Plane:  # fmt: skip
     """Return the plane of a quadratic Bezier curve between two networks, fitted so that the loss along it is low.
 
@@ -28,14 +28,14 @@ def curve(
 
     Args:
         model: defines the architecture; not modified.
-        task: defines the loss.
         data: images that the loss is computed on.
         start: weights of the first network, as returned by ``flat``, (parameters,).
         end: weights of the second network.
+        task: defines the loss; None classifies.
         steps: number of Adam steps.
         lr: initial learning rate; decays to zero along a cosine.
         batch_size: images per step.
-        generator: of batches and t.
+        generator: of batches and t; None has seed 0.
 
     Raises:
         HowfarError: if the loss is not finite.
@@ -48,7 +48,8 @@ def curve(
     middle = ((one + other) / 2).requires_grad_()
     optimizer = torch.optim.Adam([middle], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    data = task.prepare(data)
+    data, task = given(model, data, task)
+    generator = generator or Generator().manual_seed(0)
     targets = data.targets_of(task.target)
     for _ in range(steps):
         batch = torch.randperm(len(data), generator=generator)[:batch_size]

@@ -22,7 +22,7 @@ from howfar.probe.fuse import fused
 from howfar.probe.plane import Plane
 from howfar.probe.precision import precise
 from howfar.probe.refine import Refinement
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 GPU_BATCH, CPU_BATCH = 512, 128  # a CPU is fastest while activations stay in its caches
 NORM_BATCH = 256  # images per batch when batch statistics are re-estimated
@@ -61,10 +61,10 @@ class Landscape:
 
 def landscape(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
     plane: Plane,
     *coordinates: Sequence[float] | Floats,
+    task: Task | Criterion | None = None,
     norms: Norms = "frozen",
     share: float = 1.0,
 ) -> Landscape:
@@ -75,10 +75,10 @@ def landscape(
 
     Args:
         model: provides the architecture, the weights outside the plane, and buffers; not modified.
-        task: defines loss and quality.
-        data: images to evaluate on, clean or protected.
+        data: images to evaluate on, clean or protected; or ``(X, y)``, network inputs and targets.
         plane: a line or plane in weight space.
         coordinates: one ascending sequence per axis of the plane.
+        task: defines loss and quality; or a loss (``Task.from_loss``). None classifies.
         norms: batch statistics at other weights: those of ``model`` (or of the plane, if it includes them), or
             re-estimated on ``data``.
         share: maximum share of the grid at which the network is evaluated: a lattice, refined where the curvature of
@@ -88,7 +88,7 @@ def landscape(
         UsageError: if the number of axes does not match, or the network lacks weights of the plane.
     """
     found: Landscape = arrays.finished(
-        scanning(model, task, data, plane, *coordinates, norms=norms, share=share)
+        scanning(model, data, plane, *coordinates, task=task, norms=norms, share=share)
     )  # fmt: skip
     return found
 
@@ -96,14 +96,15 @@ def landscape(
 @precise
 def scanning(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
     plane: Plane,
     *coordinates: Sequence[float] | Floats,
+    task: Task | Criterion | None = None,
     norms: Norms = "frozen",
     share: float = 1.0,
 ) -> Generator[int, None, Landscape]:
     """Do the same as ``landscape`` and yield the number of evaluated points after each of them."""
+    data, task = given(model, data, task)
     rows = tuple(np.asarray(row, np.float64) for row in coordinates)
     if len(rows) != len(plane.axes):
         raise UsageError(f"the plane has {len(plane.axes)} axes, but coordinates are given for {len(rows)}.")
@@ -128,18 +129,25 @@ def scanning(
 
 @precise
 def along(
-    model: nn.Module, task: Task, data: Data, plane: Plane, places: Floats, *, norms: Norms = "frozen"
+    model: nn.Module,
+    data: Data | Pair,
+    plane: Plane,
+    places: Floats,
+    *,
+    task: Task | Criterion | None = None,
+    norms: Norms = "frozen",
 ) -> Landscape:
     """Return loss and quality at single points of a plane, such as those of a curve.
 
     Args:
         model: as in ``landscape``.
-        task: as in ``landscape``.
         data: as in ``landscape``.
         plane: as in ``landscape``.
         places: coordinates, (places, axes).
+        task: as in ``landscape``.
         norms: as in ``landscape``.
     """
+    data, task = given(model, data, task)
     with _evaluators(model, task, data, plane, norms) as evaluated:
         found = np.array(list(evaluated(places.tolist()))).reshape(-1, 2)
     return Landscape(tuple(places.T), found[:, 0], found[:, 1], task.metric, np.ones(len(found), bool))
@@ -153,7 +161,7 @@ def _evaluators(model: nn.Module, task: Task, data: Data, plane: Plane, norms: N
     device = next(model.parameters()).device
     threads = torch.get_num_threads()
     workers = min(arrays.cores(), threads) if device.type == "cpu" else 1
-    images = _Images(task.prepare(data), task, device)
+    images = _Images(data, task, device)
     free: SimpleQueue[_Evaluator] = SimpleQueue()
 
     def evaluate(place: Sequence[float]) -> tuple[float, float]:

@@ -79,6 +79,6 @@ class Probe:
             crop = 4 if self.augment else 0
             released = Released(training_loss if self.baseline else None, crop=crop, flip=self.augment)
         return sharpness(
-            model, task, part, radius=self.radius, mode=self.mode, steps=self.steps, released=released,
+            model, part, task, radius=self.radius, mode=self.mode, steps=self.steps, released=released,
             generator=generator,
         )  # fmt: skip

@@ -14,12 +14,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from howfar import arrays
-from howfar.arrays import Images, PerExample, Targets
+from howfar.arrays import NetworkInputs, PerExample, Targets
 from howfar.data import Data
 from howfar.probe.reading import Sharpness
 from howfar.tasks import Task
-from howfar.train.augment import Moves
-from howfar.train.loop import moved_targets
+from howfar.training.augment import Moves
+from howfar.training.loop import moved_targets
 
 PASSES, LEARNING_RATE = 10, 0.1
 DOWN, UP = -1.0, 1.0
@@ -164,7 +164,7 @@ class _Passes:
                 losses[index] = torch.where(some.isfinite(), some, math.inf)
         return found
 
-    def _batches(self) -> Iterator[tuple[Tensor, Images, Targets]]:
+    def _batches(self) -> Iterator[tuple[Tensor, NetworkInputs, Targets]]:
         """Yield positions, images and targets of the batches of one pass."""
         order = torch.randperm(len(self.data), generator=self.generator)
         device, targets = self.weight.device, self.data.targets_of(self.task.target)

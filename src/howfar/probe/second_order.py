@@ -11,7 +11,7 @@ from howfar.data import Data
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.precision import precise
 from howfar.probe.surface import Surface
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class SecondOrder:
 @precise
 def parameter_sharpness(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
+    task: Task | Criterion | None = None,
     *,
     radius: float = 0.05,
     draws: int = 8,
@@ -55,13 +55,14 @@ def parameter_sharpness(
 
     Args:
         model: on the device to compute on; weights, mode and gradients are restored.
-        task: defines the loss.
-        data: the probe set.
+        data: the probe set; or ``(X, y)``, network inputs and targets.
+        task: defines the loss; or a loss (``Task.from_loss``). None classifies.
         radius: relative to the magnitude of each parameter.
         draws: random sign vectors; each costs about two backward passes.
         include: kinds of parameters, as in ``sharpness``.
-        generator: of the signs.
+        generator: of the signs; None has seed 0.
     """
+    data, task = given(model, data, task)
     generator = generator or Generator().manual_seed(0)
     weights = weights_of(model, include)
     slopes = {name: torch.zeros_like(weight) for name, weight in weights.items()}

@@ -16,7 +16,7 @@ from howfar.probe.modes import SUBSET, fast
 from howfar.probe.precision import precise
 from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Decision:
 @precise
 def decide(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
+    task: Task | Criterion | None = None,
     *,
     beta: float,
     radius: float = 0.05,
@@ -59,19 +59,20 @@ def decide(
 
     Args:
         model: on the device to compute on; weights, mode and gradients are restored.
-        task: defines the loss.
-        data: images to draw from; all of them are the largest subset.
+        data: images to draw from; all of them are the largest subset; or ``(X, y)``, network inputs and targets.
+        task: defines the loss; or a loss (``Task.from_loss``). None classifies.
         beta: the threshold, nats.
         radius: of the ball, relative to the norm of the layer.
         confidence: probability that the decision on a layer is right.
         first: size of the first subset.
         steps: of the search, as in ``sharpness`` with mode ``fast``.
         include: kinds of parameters, as in ``sharpness``.
-        generator: of the order of the images.
+        generator: of the order of the images; None has seed 0.
 
     Raises:
         UsageError: for fewer than 8 images or a confidence outside (0, 1).
     """
+    data, task = given(model, data, task)
     if len(data) < 8 or first < 8 or not 0 < confidence < 1:
         raise UsageError(
             f"a decision needs at least 8 images and a confidence between 0 and 1, not {len(data)} images, "

@@ -17,7 +17,7 @@ from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 VERSIONS = {"fast": 7, "exact": 9, "reference": 7}
 RELEASED_BATCH = 256
@@ -27,8 +27,8 @@ CHANNEL_STEPS = 4  # at most: all filters of a layer take the same number of ste
 @precise
 def sharpness(
     model: nn.Module,
-    task: Task,
-    data: Data,
+    data: Data | Pair,
+    task: Task | Criterion | None = None,
     *,
     radius: float = 0.05,
     mode: Literal["fast", "exact", "reference"] = "fast",
@@ -56,8 +56,8 @@ def sharpness(
 
     Args:
         model: on the device to compute on.
-        task: defines loss and quality.
-        data: the probe set, as the learner trains on it.
+        data: the probe set, as the learner trains on it; or ``(X, y)``, network inputs and targets.
+        task: defines loss and quality; or a loss (``Task.from_loss``). None classifies.
         radius: of the ball, relative to the norm of the layer's weights.
         mode: search algorithm for the extremes.
         steps: maximum number in ``fast``; a settled layer takes no more. 1 costs half as much as 2.
@@ -75,9 +75,10 @@ def sharpness(
     """
     if granularity == "channel" and mode != "fast":
         raise UsageError(f"SAL of channels has no mode '{mode}'. Use mode='fast'.")
+    data, task = given(model, data, task)
     if not len(data) or not 0 < radius < math.inf:
         raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
-    weights, data = weights_of(model, include), task.prepare(data)
+    weights = weights_of(model, include)
     surface = Surface(model, task, data, weights, batch_size=batch_size, memory=memory)
     with surface.opened(fold=mode != "reference"):
         draws = generator or Generator().manual_seed(0)

@@ -17,7 +17,7 @@ from howfar.probe.precision import precise
 from howfar.probe.reading import Sharpness
 from howfar.probe.sharpness import sharpness
 from howfar.probe.surface import Surface
-from howfar.tasks import Task
+from howfar.tasks import Criterion, Pair, Task, given
 
 Floats = NDArray[np.float64]
 
@@ -45,21 +45,22 @@ class Slice:
 
 @precise
 def slices(
-    model: nn.Module, task: Task, data: Data, *, layers: Collection[str] | None = None, radius: float = 0.05,
-    extent: float = 2.0, points: int = 21, draws: int = 3, generator: Generator | None = None,
+    model: nn.Module, data: Data | Pair, task: Task | Criterion | None = None, *,
+    layers: Collection[str] | None = None, radius: float = 0.05, extent: float = 2.0, points: int = 21,
+    draws: int = 3, generator: Generator | None = None,
 ) -> dict[str, Slice]:  # fmt: skip
     """Return the loss along ± the gradient and along random directions of each layer.
 
     Args:
         model: in any mode; not modified.
-        task: defines the loss.
-        data: the images over which the loss is the mean.
+        data: the images over which the loss is the mean; or ``(X, y)``, network inputs and targets.
+        task: defines the loss; or a loss (``Task.from_loss``). None classifies.
         layers: names of layers; None takes all layers of ``sharpness``.
         radius: of the ball, relative to the norm of the layer.
         extent: half-length of the lines, in radii.
         points: per line.
         draws: random directions, uniform on the sphere.
-        generator: of the directions.
+        generator: of the directions; None has seed 0.
 
     Raises:
         UsageError: for an unknown layer, or a line of fewer than three points.
@@ -71,8 +72,8 @@ def slices(
     if points < 3 or draws < 1:
         raise UsageError("a slice needs at least three points and one direction.")
     generator = generator or Generator().manual_seed(0)
-    data = task.prepare(data)
-    readings = sharpness(model, task, data, radius=radius)
+    data, task = given(model, data, task)
+    readings = sharpness(model, data, task, radius=radius)
     with Surface(model, task, data, {name: weights[name] for name in wanted}).opened() as surface:
         slopes = {name: slope.cpu() for name, slope in surface.start()[1].items()}
     distances = np.linspace(-extent, extent, points)
@@ -83,7 +84,8 @@ def slices(
         directions = torch.cat([slopes[name].flatten()[None], drawn])
         units = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-30)
         lines = [
-            landscape(model, task, data, layer_plane(model, name, unit[None]), ball * distances).loss for unit in units
+            landscape(model, data, layer_plane(model, name, unit[None]), ball * distances, task=task).loss
+            for unit in units
         ]
         found[name] = Slice(readings[name], ball, float(slopes[name].norm()), distances, lines[0], np.stack(lines[1:]))
     return found

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from howfar import arrays
-from howfar.arrays import Images, PerExample, Targets
+from howfar.arrays import NetworkInputs, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.probe.flow import NotReplayableError
@@ -143,7 +143,7 @@ class Surface:
         self.kept = replays if self.replays and self._keeps else None
         return _joined(points), totals, {name: totals[name] - part for name, part in on_subset.items()}
 
-    def _first(self, images: Images, target: Targets) -> tuple[Point, Sequence[Tensor | None], Replay | None]:
+    def _first(self, images: NetworkInputs, target: Targets) -> tuple[Point, Sequence[Tensor | None], Replay | None]:
         """Return the unperturbed point, its gradients and the recording, of one batch."""
         with torch.enable_grad():
             replay, output = self._record(images)
@@ -186,7 +186,7 @@ class Surface:
                     totals[index] = point.gradient if total is None else total + point.gradient
         return [_joined(points, total) for points, total in zip(parts, totals, strict=True)]
 
-    def _moved(self, replay: Replay | None, move: Move, images: Images, target: Targets, count: int) -> Point:
+    def _moved(self, replay: Replay | None, move: Move, images: NetworkInputs, target: Targets, count: int) -> Point:
         weight = self.weights[move.layer]
         start = weight.detach().clone()
         try:
@@ -228,8 +228,8 @@ class Surface:
         return torch.cat([losses for losses, _ in parts], 1), torch.cat([q for _, q in parts], 1), total
 
     def _filters_of(
-        self, layer: str, dim: int, moves: Tensor, which: Tensor, number: int, images: Images, target: Targets, *,
-        gradient: bool,
+        self, layer: str, dim: int, moves: Tensor, which: Tensor, number: int, images: NetworkInputs, target: Targets,
+        *, gradient: bool,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
         """Return gradients (or losses), and losses and qualities of every filter on one batch."""
         base = self.weights[layer].detach().movedim(dim, 0)
@@ -268,7 +268,7 @@ class Surface:
         firsts, seconds = torch.stack([first for first, _ in found]), [second for _, second in found]
         return firsts, tuple(torch.stack(column) for column in zip(*seconds, strict=True))
 
-    def _output(self, replay: Replay | None, name: str, images: Images) -> Any:
+    def _output(self, replay: Replay | None, name: str, images: NetworkInputs) -> Any:
         if replay is not None and self.replays:
             try:
                 return replay.run(name, images)
@@ -285,13 +285,13 @@ class Surface:
             qualities = self.task.quality(output, target).double()
         return Point(self.task.loss(output, target).double(), qualities)
 
-    def _recorded(self, number: int, images: Images) -> Replay | None:
+    def _recorded(self, number: int, images: NetworkInputs) -> Replay | None:
         if self.kept is not None:
             return self.kept[number]
         with torch.no_grad():
             return self._record(images)[0]
 
-    def _record(self, images: Images) -> tuple[Replay | None, Any]:
+    def _record(self, images: NetworkInputs) -> tuple[Replay | None, Any]:
         """Return a recording and the network's output, or None and None if the network cannot be replayed."""
         if not self.replays:
             return None, None
@@ -302,13 +302,13 @@ class Surface:
             self._give_up(reason)
             return None, None
 
-    def batches(self) -> Iterator[tuple[Images, Targets]]:
+    def batches(self) -> Iterator[tuple[NetworkInputs, Targets]]:
         """Yield images as network input, and their targets."""
         for part in arrays.chunks(self.count, self._size):
             target = arrays.at(self._data.targets_of(self.task.target), part, self.device)
             yield arrays.to_images(self._data.pixels[part], self.device), target
 
-    def _fit(self, image: Images) -> None:
+    def _fit(self, image: NetworkInputs) -> None:
         """Choose the batch size, and whether all recordings are kept, so that ``memory`` is not exceeded."""
         with torch.no_grad():
             trial, _ = self._record(image)

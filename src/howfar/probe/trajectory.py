@@ -11,8 +11,8 @@ from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError, UsageError
 from howfar.models import fit_images
-from howfar.tasks import Task
-from howfar.train import Around, Batch, Recipe, steps, unchanged
+from howfar.tasks import Criterion, Task, given
+from howfar.training import Around, Batch, Recipe, steps, unchanged
 
 VERSION = 1
 
@@ -84,8 +84,8 @@ class Trajectory:
 
 
 def trajectory(
-    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
-    seed: int = 0, half: bool = False,
+    model: nn.Module, data: Data, task: Task | Criterion | None = None, recipe: Recipe | None = None, *,
+    every: int = 0, around: Around = unchanged, seed: int = 0, half: bool = False,
 ) -> Trajectory:  # fmt: skip
     """Train a network and return its trajectory.
 
@@ -94,9 +94,9 @@ def trajectory(
 
     Args:
         model: trained in place; its weights are the start.
-        task: what to learn.
         data: clean or protected training data.
-        recipe: optimizer, schedule, augmentation.
+        task: what to learn; or a loss (``Task.from_loss``). None classifies.
+        recipe: optimizer, schedule, augmentation; None takes ``Recipe()``, 15 epochs of SGD.
         every: batches between checkpoints; 0 takes the ends of epochs.
         around: the defense's wrapper around the loss.
         seed: of batch order and augmentation.
@@ -105,23 +105,25 @@ def trajectory(
     Raises:
         HowfarError: if the loss is not finite.
     """
-    work = following(model, task, data, recipe, every=every, around=around, seed=seed, half=half)
+    work = following(model, data, task, recipe, every=every, around=around, seed=seed, half=half)
     found: Trajectory = arrays.finished(work)
     return found
 
 
 def following(
-    model: nn.Module, task: Task, data: Data, recipe: Recipe, *, every: int = 0, around: Around = unchanged,
-    seed: int = 0, half: bool = False,
+    model: nn.Module, data: Data, task: Task | Criterion | None = None, recipe: Recipe | None = None, *,
+    every: int = 0, around: Around = unchanged, seed: int = 0, half: bool = False,
 ) -> Generator[Batch, None, Trajectory]:  # fmt: skip
     """Do the same as ``trajectory`` and yield after every batch, so that the caller can measure."""
+    data, task = given(model, data, task)
+    recipe = recipe or Recipe()
     fit_images(model, data)  # layers fitted to the images are part of the initial state
     start = _state(model)
     weights = tuple(name for name, _ in model.named_parameters())
     moved: dict[str, list[Tensor]] = {name: [] for name in start}
     checkpoints, losses, total, count = [0], [math.nan], torch.zeros(()), 0
     _add(moved, start, start, half=half)
-    for step in steps(model, task, data, recipe, around=around, seed=seed):
+    for step in steps(model, data, task, recipe, around=around, seed=seed):
         total, count = total.to(step.loss) + step.loss, count + step.images
         if is_checkpoint(step, every):
             if not math.isfinite(value := float(total)):

@@ -160,7 +160,7 @@ def _place_seconds(experiment: Experiment, norms: Norms) -> float:
         workers = min(arrays.cores(), torch.get_num_threads())
         few, many = (np.zeros((count * workers, 2)) for count in (1, 1 + PLACES))
         setting_up, total = (
-            _seconds(lambda: along(model, task, data, plane, places, norms=norms))  # noqa: B023
+            _seconds(lambda: along(model, data, plane, places, task=task, norms=norms))  # noqa: B023
             for places in (few, many)
         )
         _places[key] = max(total - setting_up, 0.0) / (PLACES * workers) / len(data)

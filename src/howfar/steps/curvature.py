@@ -10,7 +10,7 @@ from howfar import arrays
 from howfar.clock import Clock
 from howfar.grid.experiment import Experiment
 from howfar.probe import curvature, slices
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.steps.landscape import SeriesWork
 from howfar.steps.runs import Run, together
 from howfar.store import Record, Store
@@ -71,8 +71,8 @@ def run(
         yield Progress(number, len(steps), f"{e.model.label} on {label} seed {e.seed}")
         clock, generator = Clock(device), arrays.seeded(e.seed, "curvature")
         data, task = run.evaluation_set(label), run.setup.task
-        found = curvature(run.model, task, data, top=top, draws=draws, generator=generator)
-        lines = slices(run.model, task, data, generator=generator)
+        found = curvature(run.model, data, task, top=top, draws=draws, generator=generator)
+        lines = slices(run.model, data, task, generator=generator)
         result = {
             "layers": {
                 name: {

@@ -29,7 +29,7 @@ from howfar.probe import (
     weight_plane,
 )
 from howfar.probe.landscape import Landscape, Norms
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.spec import LARGEST
 from howfar.steps.runs import TEST, Run, together
 from howfar.store import Record, Store
@@ -166,8 +166,8 @@ class _Scene:
         data = self.runs[CLEAN if panel.on == TEST else panel.on].evaluation_set(panel.on)
         model, task, norms = run.model, run.setup.task, self.settings.norms
         if self.settings.plane == "curve":
-            return along(model, task, data, plane, curve_coordinates(rows[0]), norms=norms), about
-        found = yield from scanning(model, task, data, plane, *rows, norms=norms, share=self.settings.share)
+            return along(model, data, plane, curve_coordinates(rows[0]), task=task, norms=norms), about
+        found = yield from scanning(model, data, plane, *rows, task=task, norms=norms, share=self.settings.share)
         return found, about
 
     def _plane(self, panel: _Panel) -> tuple[Plane, tuple[Floats, ...], dict[str, Any]]:
@@ -212,10 +212,10 @@ class _Scene:
                 return line(flat(self.clean.model, names), flat(run.model, names), names), (t,), about
             task, train_data = run.setup.task, self.clean.setup.train_data
             ends = flat(self.clean.model), flat(run.model)
-            return curve(run.model, task, train_data, *ends, generator=generator), (t,), about
+            return curve(run.model, train_data, *ends, task=task, generator=generator), (t,), about
         if settings.plane == "hessian":
             data, layers = run.evaluation_set(label), [settings.layer]
-            found = curvature(run.model, run.setup.task, data, layers=layers, top=2, generator=generator)[layers[0]]
+            found = curvature(run.model, data, run.setup.task, layers=layers, top=2, generator=generator)[layers[0]]
             plane = layer_plane(run.model, settings.layer, found.vectors)
             about = {
                 "explained": [], "missed": {}, "paths": {},

@@ -7,11 +7,11 @@ from howfar import arrays
 from howfar.clock import Clock, synchronized, warm_up
 from howfar.data import Data
 from howfar.grid.experiment import Step
-from howfar.protect import Draft
+from howfar.protectors import Draft
 from howfar.score import visibility
 from howfar.steps.setup import PREVIEW, StepWork
 from howfar.store import Record, Store
-from howfar.train import chosen
+from howfar.training import chosen
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:

@@ -12,10 +12,10 @@ from howfar.defend import Defense, Learner
 from howfar.defend.defense import identity
 from howfar.grid.experiment import Experiment, Step
 from howfar.models import build
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.store import Record, Store
 from howfar.tasks import Task
-from howfar.train import Recipe
+from howfar.training import Recipe
 
 PREVIEW = 8  # images of a step that are kept for the page
 StepWork = Generator[Progress, None, Record]

@@ -7,11 +7,11 @@ from howfar.clock import Clock
 from howfar.grid.experiment import Step
 from howfar.probe import Trajectory, following
 from howfar.probe.trajectory import is_checkpoint
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.steps.setup import StepWork, set_up
 from howfar.steps.victim import metrics_of
 from howfar.store import Record, Store
-from howfar.train import chosen
+from howfar.training import chosen
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
@@ -25,7 +25,7 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
         arrays.draw_seed(arrays.seeded(experiment.seed, "order", options.order)) if options.order else experiment.seed
     )
     work = following(
-        model, task, setup.train_data, setup.recipe,
+        model, setup.train_data, task, setup.recipe,
         every=options.every, around=setup.defense.around, seed=seed, half=options.half,
     )  # fmt: skip
     moments = [{"steps": 0, **metrics_of(model, task, test)}]

@@ -17,12 +17,12 @@ from howfar.grid.experiment import Step
 from howfar.models import in_eval_mode
 from howfar.probe import Sharpness
 from howfar.probe.alignment import layers_and_network
-from howfar.protect import Progress
+from howfar.protectors import Progress
 from howfar.score import to_json
 from howfar.steps.setup import PREVIEW, StepWork, TrainingSetup, originals, set_up
 from howfar.store import Record, Store
 from howfar.tasks import Joint, Task
-from howfar.train import chosen, evaluate, train
+from howfar.training import chosen, evaluate, train
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
@@ -36,7 +36,7 @@ def run(step: Step, store: Store, device: torch.device) -> StepWork:
     pair = _pair(setup, experiment.alignment)
     epochs: list[dict[str, Any]] = []
     best = _Best(task)
-    for epoch in train(model, task, train_data, recipe, around=defense.around, seed=seed):
+    for epoch in train(model, train_data, task, recipe, around=defense.around, seed=seed):
         draws = arrays.seeded(seed, "probe", epoch.number)
         readings, *others = [
             probe.measure(
@@ -103,7 +103,7 @@ def _aligned(setup: TrainingSetup, pair: tuple[Data, Data], epoch: int) -> dict[
         name: [float(f"{value:.5g}") if math.isfinite(value) else None for value in astuple(found)]
         for name, found in layers_and_network(model, task, clean, protected).items()
     }
-    return {"alignment": cosines, "originals": to_json(evaluate(model, task, pair[0]))}
+    return {"alignment": cosines, "originals": to_json(evaluate(model, pair[0], task))}
 
 
 @torch.no_grad()
@@ -125,7 +125,7 @@ def metrics_of(model: nn.Module, task: Task, data: Data) -> dict[str, Any]:
     Raises:
         HowfarError: if the task's own metric is not finite.
     """
-    found = evaluate(model, task, data)
+    found = evaluate(model, data, task)
     if not math.isfinite(found[task.metric]):
         raise HowfarError(
             f"{task.metric} of {len(data)} images is {found[task.metric]}: none of them has a value of "

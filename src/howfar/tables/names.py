@@ -11,7 +11,7 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.errors import UsageError
-from howfar.protect import PROTECTORS
+from howfar.protectors import PROTECTORS
 from howfar.spec import ABOUT, distinguishing_suffixes, parse
 from howfar.store import Record
 from howfar.tasks import TASKS

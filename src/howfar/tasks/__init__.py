@@ -5,13 +5,15 @@ Names and targets follow Taskonomy (Zamir et al., CVPR 2018) for the tasks that 
 
 from collections.abc import Callable
 
-from howfar.data import Data
+from howfar.data import Data, Pair
 from howfar.spec import Spec
 from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
+from howfar.tasks.given import given, task_of
 from howfar.tasks.joint import Joint, gain, joint, nested, quality_gain, smoothed
 from howfar.tasks.multilabel import class_object
 from howfar.tasks.normals import normal
+from howfar.tasks.own_loss import Criterion, OwnLoss
 from howfar.tasks.regression import (
     colorization,
     edge_occlusion,
@@ -59,5 +61,6 @@ def is_dense(task: Spec[Callable[[Data], Task]]) -> bool:
 
 
 __all__ = [
-    "TASKS", "Classification", "Joint", "Task", "classification", "gain", "is_dense", "quality_gain", "smoothed",
+    "TASKS", "Classification", "Criterion", "Joint", "OwnLoss", "Pair", "Task", "classification", "gain", "given",
+    "is_dense", "quality_gain", "smoothed", "task_of",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,14 +12,30 @@ from howfar.arrays import PerExample
 from howfar.data import Data
 from howfar.errors import unknown
 
+if TYPE_CHECKING:
+    from howfar.tasks.own_loss import Criterion, OwnLoss
+
 CONSTANT = 1000  # maximum number of images from which the best constant predictor is computed
 Output = Any  # a tensor, (n, outputs) or (n, outputs, height, width); for joint tasks one tensor per task, by name
 Target = Any  # likewise
 
 
+class _TaskType(type(Protocol)):  # type: ignore[misc]
+    """Gives ``Task`` a constructor that other tasks need not have."""
+
+    def from_loss(
+        cls, loss: "Criterion", quality: "Criterion | None" = None, *, target: str = "label", outputs: int = 0,
+        higher_is_better: bool = True,
+    ) -> "OwnLoss":  # fmt: skip
+        """Return a task with a loss of one's own; see ``howfar.tasks.own_loss.from_loss``."""
+        from howfar.tasks.own_loss import from_loss  # which imports this file
+
+        return from_loss(loss, quality, target=target, outputs=outputs, higher_is_better=higher_is_better)
+
+
 @runtime_checkable
-class Task(Protocol):
-    """A prediction task: targets, loss and metric.
+class Task(Protocol, metaclass=_TaskType):
+    """A prediction task: targets, loss and metric. ``Task.from_loss`` makes one from a loss function.
 
     Attributes:
         target: name of the target in ``Data.targets``.

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from howfar.data import Data
-from howfar.protect.draft import Draft
-from howfar.protect.protector import Crafting, Protector, add_noise, labels_of
+from howfar.protectors.draft import Draft
+from howfar.protectors.protector import Crafting, Protector, add_noise, labels_of
 from howfar.spec import Eps
 from howfar.tasks import Task
 
