@@ -7,6 +7,7 @@ from howfar.data.cifar import cifar10, cifar100
 from howfar.data.clusters import clustered
 from howfar.data.digits import digits
 from howfar.data.folder import folder
+from howfar.data.hf import hf
 from howfar.data.idx import fashion_mnist, mnist
 from howfar.data.inputs import Inputs, Pair
 from howfar.data.memory_map import read_splits, write_splits
@@ -31,6 +32,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "taskonomy": taskonomy,
     "folder": folder,
     "npz": npz,
+    "hf": hf,
 }
 
 

@@ -77,7 +77,7 @@ def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
             raise ValueError("an array is in Fortran order")
         rows = shape[0] if flat else min(shape[0], FEW)
         raw = file.read(rows * math.prod(shape[1:]) * kind.itemsize)
-    values = np.frombuffer(raw, kind).reshape(rows, *shape[1:])
+    values = np.frombuffer(bytearray(raw), kind).reshape(rows, *shape[1:])  # torch warns of arrays in constant bytes
     if flat and np.issubdtype(kind, np.integer) and len(values) > FEW:
         values = np.array([values.min(), values.max()], kind)
     return shape[0], values

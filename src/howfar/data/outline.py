@@ -17,6 +17,7 @@ from howfar.data.camvid import VOID as CAMVID_CLASSES
 from howfar.data.camvid import images_of
 from howfar.data.folder import counted as counted_files
 from howfar.data.folder import decoded
+from howfar.data.hf import counted as counted_rows
 from howfar.data.npz import read_outline
 from howfar.data.rooms import outline_of
 from howfar.data.taskonomy import counted as counted_views
@@ -137,6 +138,16 @@ def _folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = Tru
     return Outline(blank(shape, targets, classes, flip=flip), train, test, note)
 
 
+def _hf(
+    name: str, size: int = 0, config: str = "", train: str = "train", test: str = "", image: str = "", label: str = "",
+    flip: bool = True, download: bool = False,
+) -> Outline:  # fmt: skip
+    sample, classes, *counts = counted_rows(name, size, config, train, test, image, label, download=download)
+    kinds = [key for key, values in sample.targets.items() if values.ndim == 1 and not values.is_floating_point()]
+    splits = blank(sample.shape, dict.fromkeys(kinds, len(classes)), classes, flip=flip)
+    return Outline(splits, counts[0], counts[1], "" if size else "the image shape is taken from the first image.")
+
+
 def _taskonomy(
     root: Path, domains: Any = (), size: int = 64, split: Path | None = None, test_share: float = 0.2,
     skip_broken: bool = False, flip: bool = True,
@@ -159,4 +170,5 @@ OUTLINES: dict[str, Callable[..., Outline]] = {
     "taskonomy": _taskonomy,
     "folder": _folder,
     "npz": _npz,
+    "hf": _hf,
 }

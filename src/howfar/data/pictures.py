@@ -1,5 +1,6 @@
 """Untrusted image files: only formats that decode without running code, and a limited number of pixels."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,24 @@ def read_picture(
     Raises:
         HowfarError: if the file is not a supported image, is truncated, or is too large.
     """
-    formats = _formats(path)
+    return _decoded(path, str(path), _formats(path), upright=upright, least=least)
+
+
+def read_picture_bytes(content: bytes, name: str) -> Image.Image:
+    """Return the (first) image in the bytes of a file, rotated upright; as ``read_picture``.
+
+    Args:
+        content: of the file.
+        name: of the image, for errors.
+    """
+    return _decoded(io.BytesIO(content), name, FORMATS, upright=True, least=0)
+
+
+def _decoded(
+    source: Path | io.BytesIO, name: str, formats: tuple[str, ...], *, upright: bool, least: int
+) -> Image.Image:  # fmt: skip
     try:
-        with Image.open(path, formats=formats) as raw:
+        with Image.open(source, formats=formats) as raw:
             if raw.width * raw.height > LARGEST:
                 raise ValueError(f"{raw.width}×{raw.height} pixels, more than {LARGEST // 1_000_000} million")
             if least:
@@ -44,7 +60,7 @@ def read_picture(
             _repair_exif(raw)
             return ImageOps.exif_transpose(raw) if upright else raw.copy()
     except Exception as error:  # decoders fail in many ways
-        raise HowfarError(f"{path} is not a readable image ({error}). Repair or remove it.") from None
+        raise HowfarError(f"{name} is not a readable image ({error}). Repair or remove it.") from None
 
 
 def _bits(image: Image.Image) -> int:
@@ -93,14 +109,23 @@ def read_rgb(path: Path) -> tuple[Image.Image, bool]:
     Raises:
         HowfarError: as ``read_picture``, and for modes without a defined white level.
     """
-    image = read_picture(path, upright=True)
+    return to_rgb(read_picture(path, upright=True), str(path))
+
+
+def to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
+    """Return an image in 8-bit RGB, and whether it was grayscale; as ``read_rgb``.
+
+    Args:
+        image: in any mode.
+        name: of the image, for errors.
+    """
     gray = image.mode in GRAY
     if gray and image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise HowfarError(f"{path} has more than 16 bits per pixel. Save it with 8 or 16.")
+            raise HowfarError(f"{name} has more than 16 bits per pixel. Save it with 8 or 16.")
         image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
     try:
         return image.convert("RGB"), gray
     except ValueError:
-        raise HowfarError(f"{path} is in mode {image.mode}, which has no unique RGB conversion. Convert it.") from None
+        raise HowfarError(f"{name} is in mode {image.mode}, which has no unique RGB conversion. Convert it.") from None

@@ -230,6 +230,8 @@ class Step:
 
 def _title(dataset: Spec[Splits]) -> str:
     """Return a data set's name without its path, so that keys and pages do not depend on the path."""
+    if dataset.name == "hf":
+        return f"hf:{Path(dataset.settings['name']).name}"
     root = dataset.settings.get("root")
     return f"{dataset.name}:{Path(root).name}" if root and dataset.name in ("folder", "npz") else dataset.name
 

@@ -1,0 +1,182 @@
+"""Somebody's own arrays -> ``Data``: layout and range are recognized, or refused where they are ambiguous."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from howfar import arrays
+from howfar.arrays import Pixels
+from howfar.data.types import Data
+from howfar.errors import HowfarError
+
+Channels = Literal["first", "last"]
+Scale = Literal[1, 255]
+CHUNK = 4096  # images at a time
+UNCLEAR = 2.0  # floating-point images with a maximum between 1 and this may be images in [0, 1] that overshoot
+MOST_CLASSES = 100_000
+
+
+def data_of(
+    X: Any, y: Any = None, *, channels: Channels | None = None, scale: Scale | None = None, ids: Any = None
+) -> Data:
+    """Return images and targets as ``Data``; see ``Data.from_arrays``."""
+    pixels = pixels_of(X, channels=channels, scale=scale)
+    named = y if isinstance(y, Mapping) else {} if y is None else {"label": y}
+    targets = {str(name): _target(values, pixels, str(name)) for name, values in named.items()}
+    for name, column in targets.items():
+        if len(column) != len(pixels):
+            raise HowfarError(f"{len(pixels)} images but {len(column)} targets in '{name}'. Align them.")
+    return Data(pixels, targets, torch.arange(len(pixels)) if ids is None else torch.as_tensor(ids).long().cpu())
+
+
+def pixels_of(X: Any, *, channels: Channels | None = None, scale: Scale | None = None) -> Pixels:
+    """Return images as bytes, (n, channels, height, width).
+
+    Args:
+        X: images, an array or a tensor.
+        channels: where the channels are; None infers it from the shape.
+        scale: value of white; None infers it from the values.
+
+    Raises:
+        HowfarError: if the layout or the range of the values is ambiguous or not supported.
+    """
+    values = X if isinstance(X, Tensor | np.ndarray) else np.asarray(X)
+    last = _channels_last(tuple(values.shape), channels)
+    white = _white(values, scale)
+    _, *sides = values.shape
+    shape = (len(values), *(sides[-1:] + sides[:-1] if last else sides if len(sides) == 3 else [1, *sides]))
+    pixels = arrays.empty_pixels(shape)
+    for part in arrays.chunks(len(values), CHUNK):
+        some = _tensor(values[part])
+        some = some.movedim(-1, 1) if last else some.view(len(some), *shape[1:])
+        pixels[part] = some if white is None else (some.double() * (255 / white)).round()
+    return pixels
+
+
+def _channels_last(shape: tuple[int, ...], channels: Channels | None) -> bool:
+    """Return whether images of this shape have their channels last; gray images without channels do not."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise HowfarError(
+            f"images must have the shape (n, height, width), (n, channels, height, width) or (n, height, width, "
+            f"channels), not {shape}. Reshape them."
+        )
+    if len(shape) == 3:
+        return False
+    if channels not in (None, "first", "last"):
+        raise HowfarError(f"channels = {channels!r} is not a layout. Use 'first' or 'last'.")
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if channels is None and first and last:
+        raise HowfarError(
+            f"images of shape {shape} may have their channels first or last. Pass channels='first' or 'last'."
+        )
+    if not (last if channels == "last" else first if channels == "first" else first or last):
+        raise HowfarError(
+            f"images of shape {shape} do not have 1 or 3 channels{f' {channels}' if channels else ''}. Convert them to "
+            "gray or RGB; an alpha channel can be cut off."
+        )
+    return channels == "last" or (channels is None and last)
+
+
+def _white(values: Any, scale: Scale | None) -> Scale | None:
+    """Return the value of white in floating-point images; None for bytes, which are kept.
+
+    Raises:
+        HowfarError: for values outside the range, or if the range is ambiguous.
+    """
+    if scale not in (None, 1, 255):
+        raise HowfarError(f"scale = {scale!r} is not a value of white. Use 1 for images in [0, 1], 255 for [0, 255].")
+    kind = str(values.dtype).removeprefix("torch.")
+    if kind == "uint8":
+        if scale == 1:
+            raise HowfarError("images of type uint8 have white at 255, not at 1. Leave out scale.")
+        return None
+    if not kind.startswith(("int", "uint", "float", "bfloat")):
+        raise HowfarError(f"images of type {kind} are not supported. Convert them to uint8 or floating-point numbers.")
+    low, high, whole = _extremes(values)
+    if not np.isfinite([low, high]).all():
+        raise HowfarError("the images contain NaN or infinite values. Remove them.")
+    if low < 0:
+        raise HowfarError(
+            f"the images have values from {low:.4g} to {high:.4g}, as after a normalization. Undo it: pass images in "
+            "[0, 1] or [0, 255]."
+        )
+    if not kind.startswith(("float", "bfloat")):
+        white: Scale = 255
+    else:
+        white = scale or _inferred(high, whole=whole)
+    if high > white:
+        raise HowfarError(
+            f"the images have values up to {high:.4g}, above {white}. Clip or rescale them to [0, {white}]."
+        )
+    return white
+
+
+def _inferred(high: float, *, whole: bool) -> Scale:
+    """Return the value of white in floating-point images whose largest value is known."""
+    if (high <= 1 and not whole) or high == 0:
+        return 1
+    if high >= UNCLEAR:
+        return 255
+    what = "only 0 and 1" if whole else f"values up to {high:.4g}"
+    raise HowfarError(
+        f"the floating-point images have {what}, so white may be 1 or 255. Pass scale=1 for images in [0, 1], or "
+        "scale=255."
+    )
+
+
+def _extremes(values: Any) -> tuple[float, float, bool]:
+    """Return the smallest and the largest value, and whether all values are whole numbers."""
+    low, high, whole = np.inf, -np.inf, True
+    for part in arrays.chunks(len(values), CHUNK):
+        some = _tensor(values[part]).double()
+        low, high = min(low, float(some.min())), max(high, float(some.max()))
+        if not np.isfinite([low, high]).all() or some.isnan().any():
+            return np.nan, np.nan, False
+        whole = whole and bool((some == some.round()).all())
+    return low, high, whole
+
+
+def _tensor(values: Any) -> Tensor:
+    """Return a copy of an array as a tensor on the CPU, which also works for arrays that must not be written to."""
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+
+
+def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
+    """Return the targets of one name: classes of images or pixels, or numbers.
+
+    Raises:
+        HowfarError: for texts, negative classes and other targets that no task can have.
+    """
+    column = values if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(column, Tensor) and column.dtype.kind not in "biuf":
+        raise HowfarError(
+            f"target '{name}' holds {column.dtype}, not numbers. Number the classes: "
+            "classes, y = np.unique(y, return_inverse=True)."
+        )
+    found = _tensor(column)
+    if found.is_floating_point():
+        found = found.float()
+        if found.ndim == 4 and found.shape[1:3] == pixels.shape[2:] != found.shape[2:]:
+            found = found.movedim(-1, 1)
+        elif found.ndim == 3 and found.shape[1:] == pixels.shape[2:]:
+            found = found[:, None]
+        return found.contiguous()
+    if found.ndim == 1:
+        found = found.long()
+        if len(found) and not 0 <= int(found.min()) <= int(found.max()) < MOST_CLASSES:
+            raise HowfarError(
+                f"target '{name}' has classes from {int(found.min())} to {int(found.max())}. Number them from 0, and "
+                "leave out images without a class."
+            )
+        return found
+    if found.ndim == 3:
+        if found.shape[1:] != pixels.shape[2:] or int(found.min()) < 0 or int(found.max()) > arrays.VOID:
+            raise HowfarError(
+                f"target '{name}' must hold a class from 0 to 254 for every pixel, or {arrays.VOID} for none. "
+                "Convert it."
+            )
+        return found.to(torch.uint8)
+    return found
