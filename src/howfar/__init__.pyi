@@ -19,6 +19,7 @@ from .probe import sharpness as sharpness
 from .probe import trajectory as trajectory
 from .protectors import PROTECTORS as PROTECTORS
 from .protectors import Protector as Protector
+from .protectors import protect as protect
 from .score import Trials as Trials
 from .score import drop as drop
 from .score import learning_alignment as learning_alignment

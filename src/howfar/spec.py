@@ -114,7 +114,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     if match is None:
         raise UsageError(f"'{text}' names no {kind}. Write name, name:value or name[key=value,...].")
     name, first, rest = match.groups()
-    factory = _lookup(name, table, kind)
+    factory = factory_of(name, table, kind)
     model = _model(factory)
     given: dict[str, Any] = {key: value for key, value in preset.items() if key in model.model_fields}
     if first:
@@ -254,7 +254,8 @@ def _contents(path: Path) -> str:
     return found.hexdigest()[:20]
 
 
-def _lookup(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Callable[..., T]:
+def factory_of(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> Callable[..., T]:
+    """Return the entry of a table or a plug-in; arguments and errors as of ``parse``."""
     if name in table:
         return table[name]
     plugins = entry_points(group=f"howfar.{kind}s")

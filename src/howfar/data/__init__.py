@@ -1,7 +1,5 @@
 """Step 1, files -> Data: one loader per file, all of them listed in ``DATASETS``."""
 
-from collections.abc import Callable
-
 from howfar.data.camvid import camvid
 from howfar.data.cifar import cifar10, cifar100
 from howfar.data.clusters import clustered
@@ -19,21 +17,25 @@ from howfar.data.taskonomy import taskonomy
 from howfar.data.types import Data, Splits
 from howfar.errors import UsageError
 from howfar.spec import Spec, parse
+from howfar.table import Table
 
-DATASETS: dict[str, Callable[..., Splits]] = {
-    "digits": digits,
-    "rooms": rooms,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "mnist": mnist,
-    "fashion-mnist": fashion_mnist,
-    "svhn": svhn,
-    "camvid": camvid,
-    "taskonomy": taskonomy,
-    "folder": folder,
-    "npz": npz,
-    "hf": hf,
-}
+DATASETS: Table[Splits] = Table(
+    "dataset",
+    {
+        "digits": digits,
+        "rooms": rooms,
+        "cifar10": cifar10,
+        "cifar100": cifar100,
+        "mnist": mnist,
+        "fashion-mnist": fashion_mnist,
+        "svhn": svhn,
+        "camvid": camvid,
+        "taskonomy": taskonomy,
+        "folder": folder,
+        "npz": npz,
+        "hf": hf,
+    },
+)
 
 
 def source(text: str) -> Spec[Splits]:

@@ -44,8 +44,7 @@ def pixels_of(X: Any, *, channels: Channels | None = None, scale: Scale | None =
         HowfarError: if the layout or the range of the values is ambiguous or not supported.
     """
     values = X if isinstance(X, Tensor | np.ndarray) else np.asarray(X)
-    last = _channels_last(tuple(values.shape), channels)
-    white = _white(values, scale)
+    last, white = layout_of(values, channels=channels, scale=scale)
     _, *sides = values.shape
     shape = (len(values), *(sides[-1:] + sides[:-1] if last else sides if len(sides) == 3 else [1, *sides]))
     pixels = arrays.empty_pixels(shape)
@@ -54,6 +53,11 @@ def pixels_of(X: Any, *, channels: Channels | None = None, scale: Scale | None =
         some = some.movedim(-1, 1) if last else some.view(len(some), *shape[1:])
         pixels[part] = some if white is None else (some.double() * (255 / white)).round()
     return pixels
+
+
+def layout_of(values: Any, *, channels: Channels | None, scale: Scale | None) -> tuple[bool, Scale | None]:
+    """Return whether the channels are last, and the value of white, None for bytes; arguments as of ``pixels_of``."""
+    return _channels_last(tuple(values.shape), channels), _white(values, scale)
 
 
 def _channels_last(shape: tuple[int, ...], channels: Channels | None) -> bool:

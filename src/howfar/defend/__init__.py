@@ -1,6 +1,6 @@
 """Step 3a, defenses of the learner: one per file, all of them listed in ``DEFENSES``."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from howfar.defend.adaptive import adaptive
 from howfar.defend.at import at
@@ -29,37 +29,41 @@ from howfar.defend.resize import resize
 from howfar.defend.sharpen_dct import sharpen_dct
 from howfar.defend.transfer import transfer
 from howfar.defend.ueraser import ueraser
+from howfar.table import Table
 
-DEFENSES: dict[str, Callable[..., Defense]] = {
-    "none": none,
-    # purifiers
-    "gray": gray,
-    "bdr": bdr,
-    "jpeg": jpeg,
-    "gaussian": gaussian,
-    "median": median,
-    "resize": resize,
-    "orthogonal-projection": orthogonal_projection,
-    # in every batch
-    "cutout": cutout,
-    "cutmix": cutmix,
-    "mixup": mixup,
-    "randaugment": randaugment,
-    "coin": coin,
-    "sharpen-dct": sharpen_dct,
-    "at": at,
-    "ueraser": ueraser,
-    # with clean or other images
-    "early-stop": early_stop,
-    "denoise": denoise,
-    "adaptive": adaptive,
-    "diffusion-purify": diffusion_purify,
-    "fine-tune": fine_tune,
-    "transfer": transfer,
-    "linear-probe": linear_probe,
-    "dfr": dfr,
-    "clean-only": clean_only,
-}
+DEFENSES: Table[Defense] = Table(
+    "defense",
+    {
+        "none": none,
+        # purifiers
+        "gray": gray,
+        "bdr": bdr,
+        "jpeg": jpeg,
+        "gaussian": gaussian,
+        "median": median,
+        "resize": resize,
+        "orthogonal-projection": orthogonal_projection,
+        # in every batch
+        "cutout": cutout,
+        "cutmix": cutmix,
+        "mixup": mixup,
+        "randaugment": randaugment,
+        "coin": coin,
+        "sharpen-dct": sharpen_dct,
+        "at": at,
+        "ueraser": ueraser,
+        # with clean or other images
+        "early-stop": early_stop,
+        "denoise": denoise,
+        "adaptive": adaptive,
+        "diffusion-purify": diffusion_purify,
+        "fine-tune": fine_tune,
+        "transfer": transfer,
+        "linear-probe": linear_probe,
+        "dfr": dfr,
+        "clean-only": clean_only,
+    },
+)
 
 # Ensembles for the worst case: the cheapest sets as effective as all defenses together; see docs/defenses.md.
 ENSEMBLES: dict[str, tuple[str, ...]] = {

@@ -1,7 +1,5 @@
 """Step 2, Data -> protected Data: one protector per file, all of them listed in ``PROTECTORS``."""
 
-from collections.abc import Callable
-
 from howfar.protectors.aap import AugmentedAdversarial
 from howfar.protectors.ar import Autoregressive
 from howfar.protectors.aue import AugmentedErrorMinimizing
@@ -23,6 +21,7 @@ from howfar.protectors.mi_ue import MutualInformation
 from howfar.protectors.mtl_ue import MultiTaskUnlearnable
 from howfar.protectors.ntga import NeuralTangent
 from howfar.protectors.ops import OnePixelShortcut
+from howfar.protectors.own import protect
 from howfar.protectors.pil import PerturbationInducedLinearization
 from howfar.protectors.protector import Progress, Protector
 from howfar.protectors.pseudo_labels import PseudoLabelCarriers, PseudoLabelStripes
@@ -38,49 +37,53 @@ from howfar.protectors.tue import TransferableUnlearnable
 from howfar.protectors.uc import UnlearnableClusters
 from howfar.protectors.waves import Waves
 from howfar.protectors.woven import Woven
+from howfar.table import Table
 
-PROTECTORS: dict[str, Callable[..., Protector]] = {
-    "clean": Clean,
-    "random": RandomNoise,
-    # without a surrogate
-    "lsp": LinearlySeparable,
-    "ar": Autoregressive,
-    "ops": OnePixelShortcut,
-    "cuda": ConvolutionBased,
-    "pil": PerturbationInducedLinearization,
-    "ntga": NeuralTangent,
-    "carriers": TargetCarriers,
-    "stripes": Stripes,
-    "waves": Waves,
-    "layered": Layered,
-    "woven": Woven,
-    # against a surrogate trained on clean data
-    "tap": TargetedPoisoning,
-    "aap": AugmentedAdversarial,
-    "sep": SelfEnsemble,
-    "hypo": Hypocritical,
-    "delusive": Delusive,
-    "entf": EntangledFeatures,
-    # min-min: surrogate and noise alternate
-    "em": ErrorMinimizing,
-    "rem": RobustErrorMinimizing,
-    "sem": StableErrorMinimizing,
-    "aue": AugmentedErrorMinimizing,
-    "mi-ue": MutualInformation,
-    "pue": ProvablyUnlearnable,
-    "tue": TransferableUnlearnable,
-    "refined-carriers": RefinedCarriers,
-    # with a generator
-    "dc": DeepConfuse,
-    "gue": GameUnlearnable,
-    "mtl-ue": MultiTaskUnlearnable,
-    # without labels
-    "taught-carriers": PseudoLabelCarriers,
-    "taught-stripes": PseudoLabelStripes,
-    "cp": ContrastivePoisoning,
-    "uc": UnlearnableClusters,
-    # from a file
-    "import": Imported,
-}
+PROTECTORS: Table[Protector] = Table(
+    "protector",
+    {
+        "clean": Clean,
+        "random": RandomNoise,
+        # without a surrogate
+        "lsp": LinearlySeparable,
+        "ar": Autoregressive,
+        "ops": OnePixelShortcut,
+        "cuda": ConvolutionBased,
+        "pil": PerturbationInducedLinearization,
+        "ntga": NeuralTangent,
+        "carriers": TargetCarriers,
+        "stripes": Stripes,
+        "waves": Waves,
+        "layered": Layered,
+        "woven": Woven,
+        # against a surrogate trained on clean data
+        "tap": TargetedPoisoning,
+        "aap": AugmentedAdversarial,
+        "sep": SelfEnsemble,
+        "hypo": Hypocritical,
+        "delusive": Delusive,
+        "entf": EntangledFeatures,
+        # min-min: surrogate and noise alternate
+        "em": ErrorMinimizing,
+        "rem": RobustErrorMinimizing,
+        "sem": StableErrorMinimizing,
+        "aue": AugmentedErrorMinimizing,
+        "mi-ue": MutualInformation,
+        "pue": ProvablyUnlearnable,
+        "tue": TransferableUnlearnable,
+        "refined-carriers": RefinedCarriers,
+        # with a generator
+        "dc": DeepConfuse,
+        "gue": GameUnlearnable,
+        "mtl-ue": MultiTaskUnlearnable,
+        # without labels
+        "taught-carriers": PseudoLabelCarriers,
+        "taught-stripes": PseudoLabelStripes,
+        "cp": ContrastivePoisoning,
+        "uc": UnlearnableClusters,
+        # from a file
+        "import": Imported,
+    },
+)
 
-__all__ = ["PROTECTORS", "Draft", "Progress", "Protector"]
+__all__ = ["PROTECTORS", "Draft", "Progress", "Protector", "protect"]

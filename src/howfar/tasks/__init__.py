@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from howfar.data import Data, Pair
 from howfar.spec import Spec
+from howfar.table import Table
 from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
 from howfar.tasks.given import given, task_of
@@ -29,29 +30,32 @@ from howfar.tasks.task import Task
 
 OF_IMAGE = frozenset({"classification", "class_scene", "class_object", "rotation"})
 
-TASKS: dict[str, Callable[..., Callable[[Data], Task]]] = {
-    # image-level
-    "classification": classification,
-    "class_scene": class_scene,
-    "class_object": class_object,
-    # dense
-    "segment_semantic": segment_semantic,
-    "depth_euclidean": depth_euclidean,
-    "depth_zbuffer": depth_zbuffer,
-    "normal": normal,
-    "reshading": reshading,
-    "edge_occlusion": edge_occlusion,
-    # computed from the image, so any data set will do
-    "edge_texture": edge_texture,
-    "keypoints2d": keypoints2d,
-    "segment_unsup2d": segment_unsup2d,
-    "autoencoding": autoencoding,
-    "denoising": denoising,
-    "colorization": colorization,
-    "rotation": rotation,
-    # multi-task
-    "joint": joint,
-}
+TASKS: Table[Callable[[Data], Task]] = Table(
+    "task",
+    {
+        # image-level
+        "classification": classification,
+        "class_scene": class_scene,
+        "class_object": class_object,
+        # dense
+        "segment_semantic": segment_semantic,
+        "depth_euclidean": depth_euclidean,
+        "depth_zbuffer": depth_zbuffer,
+        "normal": normal,
+        "reshading": reshading,
+        "edge_occlusion": edge_occlusion,
+        # computed from the image, so any data set will do
+        "edge_texture": edge_texture,
+        "keypoints2d": keypoints2d,
+        "segment_unsup2d": segment_unsup2d,
+        "autoencoding": autoencoding,
+        "denoising": denoising,
+        "colorization": colorization,
+        "rotation": rotation,
+        # multi-task
+        "joint": joint,
+    },
+)
 
 
 def is_dense(task: Spec[Callable[[Data], Task]]) -> bool:

@@ -1,0 +1,113 @@
+"""One call that protects somebody's own images and returns them in the same form."""
+
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from howfar import arrays
+from howfar.data import Data
+from howfar.data.own import data_of, layout_of
+from howfar.errors import HowfarError
+from howfar.protectors.protector import Protector
+from howfar.tasks import TASKS, Task
+
+Images = TypeVar("Images", Tensor, NDArray[Any])
+
+
+@overload
+def protect(
+    protector: str | Protector, X: Data, y: None = None, *, task: str | Task | None = None, seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Data: ...  # fmt: skip
+
+
+@overload
+def protect(
+    protector: str | Protector, X: Images, y: Any = None, *, task: str | Task | None = None, seed: int = 0,
+    channels: Literal["first", "last"] | None = None, scale: Literal[1, 255] | None = None, ids: Any = None,
+    device: str | torch.device = "cpu",
+) -> Images: ...  # fmt: skip
+
+
+def protect(
+    protector: str | Protector, X: Any, y: Any = None, *, task: str | Task | None = None, seed: int = 0,
+    channels: Literal["first", "last"] | None = None, scale: Literal[1, 255] | None = None, ids: Any = None,
+    device: str | torch.device = "cpu",
+) -> Any:  # fmt: skip
+    """Return protected images in the form in which they were given: array or tensor, type, device, layout and range.
+
+    The change is a multiple of 1/255 at every pixel, so that it survives saving with 8 bits. It is added to the images
+    as they are.
+
+    Args:
+        protector: a name of ``PROTECTORS`` with its settings, as in ``"lsp[eps=8/255]"``, or a protector.
+        X: images as ``Data.from_arrays`` takes them, or ``Data``.
+        y: classes or a ``dict`` of targets, as in ``Data.from_arrays``. Protectors that need no labels need none.
+        task: the source task, or its name in ``TASKS``; None takes the classification of the images.
+        seed: same seed, same noise.
+        channels: as in ``Data.from_arrays``.
+        scale: as in ``Data.from_arrays``.
+        ids: as in ``Data.from_arrays``; the noise of an image depends on its id.
+        device: where surrogates are trained.
+
+    Raises:
+        UsageError: for an unknown protector or setting, or without classes where they are needed.
+        HowfarError: for images or targets that cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> from howfar import protect
+        >>> X, y = np.full((4, 16, 16, 3), 0.5, np.float32), [0, 1, 0, 1]
+        >>> protected = protect("random[eps=8/255]", X, y, seed=0)
+        >>> protected.dtype, protected.shape, float(abs(protected - X).max()) <= 8 / 255 + 1e-6
+        (dtype('float32'), (4, 16, 16, 3), True)
+    """
+    from howfar.protectors import PROTECTORS  # which imports this file
+
+    built = PROTECTORS[protector] if isinstance(protector, str) else protector
+    made: Protector = built if isinstance(built, Protector) else built()
+    if not isinstance(X, Data | Tensor | np.ndarray):
+        raise HowfarError(
+            f"images in a {type(X).__name__} cannot be returned as such. Pass an array, a tensor or Data."
+        )
+    data = X if isinstance(X, Data) else data_of(X, y, channels=channels, scale=scale, ids=ids)
+    source = _task(task, data)
+    protected = made.protect(data, source, generator=arrays.seeded(seed), device=device)
+    if isinstance(X, Data):
+        return protected
+    last, white = layout_of(X, channels=channels, scale=scale)
+    return _changed(X, data, protected, last=last, white=white)
+
+
+def _task(task: str | Task | None, data: Data) -> Task | None:
+    """Return the task; a name without settings is a factory of factories, as in ``TASKS``."""
+    if not isinstance(task, str):
+        return task
+    found = TASKS[task]
+    maker = found() if task in TASKS else found
+    made: Task = maker(data)
+    return made
+
+
+def _changed(X: Any, data: Data, protected: Data, *, last: bool, white: int | None) -> Any:
+    """Return the images with the change that protection made to their bytes."""
+    changed: Any = torch.empty_like(X) if isinstance(X, Tensor) else np.empty_like(X)
+    for part in arrays.chunks(len(data), 4096):
+        after = _like(protected.pixels[part], X[part], last=last)
+        if white is None:
+            changed[part] = after
+            continue
+        noise = (after - _like(data.pixels[part], X[part], last=last)) * (white / 255)
+        changed[part] = (X[part] + noise).clip(0, white)
+    return changed
+
+
+def _like(pixels: Tensor, images: Any, *, last: bool) -> Any:
+    """Return bytes in the layout of the images, in a type in which differences do not overflow."""
+    floating = isinstance(images, Tensor) and images.is_floating_point()
+    moved = pixels.to(images.dtype if floating else torch.int16)
+    moved = moved.movedim(1, -1) if last else moved.view(images.shape)
+    return moved.to(images.device) if isinstance(images, Tensor) else moved.numpy()
