@@ -1,4 +1,6 @@
 from .arrays import seeded as seeded
+from .benchmark import Results as Results
+from .benchmark import bench as bench
 from .data import DATASETS as DATASETS
 from .data import Data as Data
 from .data import Splits as Splits

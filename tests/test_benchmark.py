@@ -1,0 +1,122 @@
+"""``howfar.bench``: a benchmark in one call, on data of ours or of somebody else."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench
+from howfar.data import balanced
+from howfar.grid.suite import make_suite
+from howfar.tables import collect
+
+OPTIONS: dict[str, Any] = {
+    "protectors": ["lsp[eps=32/255]", "random"], "models": "linear", "defenses": ["none", "jpeg"], "seeds": "0-1",
+    "train": {"epochs": 3, "batch_size": 16, "crop": 0, "flip": False, "lr": 0.05}, "probe_images": 20,
+    "alignment_images": 20,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own(digits: Splits) -> Data:
+    return balanced(digits.train, 200)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def results(own: Data, runs: Path) -> Results:
+    return bench(own, runs=runs, held_out=0, **OPTIONS)
+
+
+def test_the_rows_are_those_of_the_suite(results: Results) -> None:
+    frame = results.to_pandas()
+    assert sorted(set(frame["protector"])) == ["clean", "lsp[eps=32/255]", "random"]
+    assert set(frame["defense"]) == {"none", "jpeg"}
+    assert set(frame["seeds"]) == {2}
+    assert set(frame["task"]) == {"classification"}
+    assert len(frame) == 6
+    assert list(frame["drop"]) == pytest.approx([round(row.drop.value, 6) for row in results.page.rows])
+    clean = frame[frame["protector"] == "clean"]
+    assert (clean["drop"] == 0).all()
+    assert results.failures == []
+
+
+def test_results_are_shown_in_a_few_lines(results: Results) -> None:
+    lines = repr(results).splitlines()
+    assert lines[0] == f"Results(6 rows in {results.store})"
+    assert len(lines) == 7
+    assert max(map(len, lines)) < 120
+    assert lines[1].startswith("  lsp[eps=32/255] / linear / none: drop ")
+
+
+def test_results_are_shown_as_text_page_and_chart(results: Results, tmp_path: Path) -> None:
+    assert "| lsp[eps=32/255] |" in results.leaderboard()
+    shown = results._repr_html_()
+    assert shown.count("<table>") == 2
+    assert shown.count("<tr>") == 8
+    assert "<td>lsp[eps=32/255]</td>" in shown
+    results.save_html(tmp_path / "page.html")
+    assert "<h1" in (tmp_path / "page.html").read_text()
+    figure = results.plot()
+    assert {trace.name for trace in figure.data if trace.name} == {"clean", "lsp[eps=32/255]", "random"}
+    with pytest.raises(UsageError, match=r"no chart 'sall'\. Choose one of convergence"):
+        results.plot(chart="sall")
+    with pytest.raises(UsageError, match=r"no group 9\. There are 2"):
+        results.plot(9)
+
+
+def test_a_repeated_bench_takes_all_from_the_store(
+    own: Data, runs: Path, results: Results, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "howfar"):
+        again = bench(own, runs=runs, held_out=0, **OPTIONS)
+    told = [record.getMessage() for record in caplog.records if record.name == "howfar"]
+    assert sum("linear on" in line for line in told) == 12
+    assert all(line.startswith("cached: ") for line in told)
+    assert again.to_pandas().equals(results.to_pandas())
+
+
+def test_arrays_are_split_by_class_and_kept_with_the_store(own: Data, runs: Path, results: Results) -> None:
+    """The same images as arrays are the same data set, so nothing is computed twice."""
+    X, y = own.pixels.numpy() / 255, own.targets["label"].numpy()
+    again = bench((X, y), runs=runs, held_out=0, **OPTIONS)
+    assert again.to_pandas().equals(results.to_pandas())
+    (kept,) = (runs / "own").iterdir()
+    splits = DATASETS["npz"](root=kept)
+    assert (len(splits.train), len(splits.test)) == (160, 40)
+    assert np.bincount(splits.test.targets["label"]).tolist() == [4] * 10
+
+
+def test_it_is_what_the_command_collects(own: Data, runs: Path, results: Results) -> None:
+    from howfar import Store
+
+    page = collect(Store(runs, reading=True))
+    assert [row.as_dict() for row in page.rows] == [row.as_dict() for row in results.page.rows]
+
+
+def test_names_of_data_sets_presets_and_settings(tmp_path: Path) -> None:
+    found = bench("digits[size=8]", suite="digits", runs=tmp_path, limit_train=100, limit_test=50, protectors="ops",
+                  models="linear", defenses="none", seeds=0, held_out=0, probe_images=0, alignment_images=0,
+                  settings=["train.epochs=1"])  # fmt: skip
+    assert {row.dataset for row in found.page.rows} == {"digits"}
+    assert found.page.groups[0].recipe["epochs"] == 1
+    assert found.page.groups[0].recipe["lr"] == make_suite("digits").train["lr"]
+
+
+def test_a_failed_cell_is_told_and_the_others_stay(own: Data, tmp_path: Path) -> None:
+    options = {**OPTIONS, "train": {**OPTIONS["train"], "lr": 1e30}, "defenses": "none", "seeds": 0}
+    with pytest.raises(HowfarError, match=r"no victim was trained\. .*failed: training diverged"):
+        bench(own, runs=tmp_path, held_out=0, **options)
+
+
+def test_refusals_say_what_to_do(own: Data, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown key 'protector'\. Did you mean 'protectors'"):
+        bench(own, runs=tmp_path, protector="em")
+    with pytest.raises(UsageError, match=r"no classes to split by\. Pass Splits"):
+        bench((own.pixels, None), runs=tmp_path)
