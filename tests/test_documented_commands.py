@@ -34,7 +34,7 @@ PAGES = [
 FENCE = re.compile(r"^(?P<margin> *)```(?P<language>[^\n]*)\n(?P<block>.*?)^(?P=margin)```", re.MULTILINE | re.DOTALL)
 CLI = (ROOT / "docs" / "cli.md").read_text()
 SHELL = ("sh", "bash", "console")
-SHOWN = ("", "text", "json", "toml")  # blocks in these languages hold nothing to run
+SHOWN = ("", "mermaid", "text", "json", "toml")  # blocks in these languages hold nothing to run
 QUICK = "--epochs 2 --seeds 0 --limit-train 120 --limit-test 40 --workers 0"
 WALK = f"--dataset digits {QUICK} --models linear --protectors random --images 16 --runs walk"
 
