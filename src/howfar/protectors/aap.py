@@ -39,6 +39,14 @@ class AugmentedAdversarial(Protector):
         epochs: of the surrogate (published: 40).
         lr: initial learning rate of the surrogate (published: 0.5).
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("aap[eps=4/255,steps=10]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

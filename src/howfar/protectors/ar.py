@@ -52,6 +52,14 @@ class Autoregressive(Protector):
         eps: L2 norm of the noise at 3×32×32, images in [0, 1]; other sizes get the same root mean square.
         response: initial lower bound on the response of one class's filters to another's noise of norm 1 at 32×32; 0
             takes 10 for up to ten classes, 3 for more, as published.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.full((20, 3, 16, 16), 128, dtype=torch.uint8), torch.arange(20) % 2
+        >>> noise = protect("ar", X, y).int() - 128
+        >>> torch.equal(noise[0], noise[2])  # one filter per class, but another start for each image
+        False
     """
 
     norm: ClassVar[str] = "L2"

@@ -49,6 +49,14 @@ class TargetCarriers(Protector):
             sign of the sum of all patterns; ``bands`` does so with cells that double in size for every further target,
             image-level classes last.
         whole: share of the tiles for image-level classes if there are maps as well, with ``places``.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("carriers[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

@@ -15,7 +15,15 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Clean(Protector):
-    """No protection: the images are unchanged."""
+    """No protection: the images are unchanged.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.full((20, 3, 16, 16), 128, dtype=torch.uint8), torch.arange(20) % 2
+        >>> torch.equal(protect("clean", X, y), X)
+        True
+    """
 
     norm: ClassVar[str] = "none"
     needs_labels: ClassVar[bool] = False

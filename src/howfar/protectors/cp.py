@@ -38,6 +38,14 @@ class ContrastivePoisoning(Protector):
         lr: initial learning rate of the surrogate, with a cosine schedule.
         batch_size: images per step.
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("cp[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

@@ -34,6 +34,15 @@ class ConvolutionBased(Protector):
     Attributes:
         kernel: side of the filter, odd (published: 3 at 32×32, 9 at 224×224).
         blur: largest of the other entries (published: 0.3 at 32×32, 0.06 at 224×224).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> same = X[:1].repeat(20, 1, 1, 1)
+        >>> protected = protect("cuda", same, y)
+        >>> torch.equal(protected[0], protected[2]), torch.equal(protected[0], protected[1])  # one filter per class
+        (True, False)
     """
 
     norm: ClassVar[str] = "none"

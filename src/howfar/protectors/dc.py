@@ -42,6 +42,14 @@ class DeepConfuse(Protector):
         width: channels of the generator at full resolution.
         batch_size: images per step.
         surrogate: an entry of ``MODELS`` (published: a VGG with 11 layers).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("dc[eps=4/255,rounds=1]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

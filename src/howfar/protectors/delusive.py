@@ -41,6 +41,14 @@ class Delusive(Protector):
         step_size: of a step; 0 takes eps/5, as published.
         epochs: of the surrogate (published: 150).
         surrogate: an entry of ``MODELS`` (published: VGG-16).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> noise = (protect("delusive[steps=10]", X, y).int() - X) / 255
+        >>> bool((noise.flatten(1).norm(dim=1) <= 0.55).all())  # L2, up to rounding
+        True
     """
 
     norm: ClassVar[str] = "L2"

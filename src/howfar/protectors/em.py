@@ -53,6 +53,14 @@ class ErrorMinimizing(Protector):
         surrogate: an entry of ``MODELS`` (published: resnet18).
         batch_size: images per surrogate step (published: 512).
         lr: learning rate of the surrogate (SGD, momentum 0.9, weight decay 5e-4, gradients clipped to norm 5).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("em[eps=4/255,rounds=2]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

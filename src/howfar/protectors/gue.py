@@ -45,6 +45,14 @@ class GameUnlearnable(Protector):
         width: channels of the generator at full resolution.
         batch_size: images per step (published: 256).
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("gue[eps=4/255]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

@@ -44,6 +44,14 @@ class Hypocritical(Protector):
         robust: L∞ radius of the surrogate's adversarial training (published: 2/255).
         epochs: of the surrogate (published: 10).
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("hypo[eps=4/255,steps=5]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

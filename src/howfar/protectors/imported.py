@@ -40,6 +40,16 @@ class Imported(Protector):
         unit: ``1`` for images in [0, 1], ``255`` for [0, 255]; ``auto`` takes 255 for integers and for values above 2,
             and rejects values between 1 and 2.
         rows: ``sample`` for one entry per image, ``class`` for one per class; ``auto`` decides by their number.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from howfar import protect
+        >>> file = f"{tempfile.mkdtemp()}/noise.npy"
+        >>> np.save(file, np.full((20, 3, 16, 16), 5 / 255, np.float32))
+        >>> X, y = np.full((20, 3, 16, 16), 100, np.uint8), np.arange(20) % 2
+        >>> int(protect(f"import[file={file}]", X, y).max())
+        105
     """
 
     norm: ClassVar[str] = "any"

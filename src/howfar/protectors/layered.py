@@ -27,6 +27,14 @@ class Layered(Waves):
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("layered", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        8
     """
 
     def noise(self, data: Data, codes: Codes, rng: np.random.Generator) -> Callable[[slice], Tensor]:

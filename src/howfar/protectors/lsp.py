@@ -37,6 +37,14 @@ class LinearlySeparable(Protector):
     Attributes:
         eps: root mean square of the noise, images in [0, 1]; 6/255 is an L2 norm of 1.304 at 3×32×32.
         patch: side of a patch in pixels; 0 takes a quarter of the shorter side (8 at 32×32, as published).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.full((20, 3, 16, 16), 128, dtype=torch.uint8), torch.arange(20) % 2
+        >>> noise = protect("lsp[eps=8/255]", X, y).float() - 128
+        >>> round(float(noise.square().mean().sqrt()))  # root mean square, 1/255
+        8
     """
 
     norm: ClassVar[str] = "L2"

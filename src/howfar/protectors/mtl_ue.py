@@ -52,6 +52,14 @@ class MultiTaskUnlearnable(Protector):
         surrogate_lr: learning rate of the surrogate (SGD, momentum 0.9, weight decay 5e-4, gradients clipped to norm
             5).
         batch_size: images per step.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("mtl-ue[eps=4/255]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

@@ -42,6 +42,14 @@ class NeuralTangent(Protector):
         block: images per block (published: 512).
         validation: number of images whose loss is maximized, class-balanced (published: 10,000).
         one_step: take a single signed step of length eps, the effective behavior of the released code.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("ntga[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

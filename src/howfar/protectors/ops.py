@@ -34,6 +34,14 @@ class OnePixelShortcut(Protector):
         pixels: pixels per class; 1 is the published method, more is its sparse extension.
         after: a protector that is applied first; these pixels then replace some of its result. With ``em`` this is the
             paper's CIFAR10-S. Pixels are searched on the clean images.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("ops", X, y)
+        >>> (protected != X).any(1).sum((1, 2)).unique()  # changed pixels per image
+        tensor([1])
     """
 
     norm: ClassVar[str] = "L0"

@@ -36,6 +36,14 @@ class PerturbationInducedLinearization(Protector):
         step_size: of a signed step; 0 takes eps/10 (published: 0.8/255 at 8/255).
         blind: weight of the second term (published: 0.1).
         epochs: of the surrogate (published: 30).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("pil[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

@@ -74,6 +74,14 @@ class PseudoLabelCarriers(PseudoLabels, TargetCarriers):
         rooms: number of rendered rooms that the teacher is trained on.
         epochs: of the teacher.
         teacher: an entry of ``MODELS``.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("taught-carriers[eps=4/255,rooms=32,epochs=1]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
 
@@ -87,6 +95,14 @@ class PseudoLabelStripes(PseudoLabels, Stripes):
         rooms: number of rendered rooms that the teacher is trained on.
         epochs: of the teacher.
         teacher: an entry of ``MODELS``.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("taught-stripes[eps=4/255,rooms=32,epochs=1]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
 

@@ -45,6 +45,14 @@ class ProvablyUnlearnable(Protector):
         batch_size: images per step.
         lr: learning rate of the surrogate.
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("pue[eps=4/255]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

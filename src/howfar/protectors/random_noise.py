@@ -27,6 +27,14 @@ class RandomNoise(Protector):
     Attributes:
         granularity: ``sample`` for one noise per image, ``class`` for one per class, which needs labels.
         eps: L∞ radius, images in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.full((20, 3, 16, 16), 128, dtype=torch.uint8), torch.arange(20) % 2
+        >>> noise = protect("random[granularity=class,eps=4/255]", X, y).int() - 128
+        >>> int(noise.abs().max()), torch.equal(noise[0], noise[2]), torch.equal(noise[0], noise[1])
+        (4, True, False)
     """
 
     norm: ClassVar[str] = "L∞"

@@ -28,6 +28,14 @@ class RefinedCarriers(TargetCarriers):
         rounds: maximum number of rounds.
         step_size: of a signed step; 0 takes eps/10.
         surrogate: an entry of ``MODELS``.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("refined-carriers[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     cost: ClassVar[str] = "rounds × 20 passes with gradients over the set"

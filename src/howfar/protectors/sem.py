@@ -19,6 +19,14 @@ class StableErrorMinimizing(Robust):
 
     As ``rem``, but noise is crafted with a uniform draw of σ from its ball instead of the worst case, so that it
     withstands random perturbations in general. The surrogate is still trained adversarially.
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("sem[eps=4/255,iterations=9]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     cost: ClassVar[str] = "11 × steps × transforms passes with gradients over the set"

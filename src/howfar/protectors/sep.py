@@ -42,6 +42,14 @@ class SelfEnsemble(Protector):
         checkpoints: number of checkpoints (published: 30).
         epochs: of the surrogate (published: 120).
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("sep[eps=4/255,steps=5]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

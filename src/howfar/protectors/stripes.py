@@ -40,6 +40,14 @@ class Stripes(Protector):
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("stripes[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

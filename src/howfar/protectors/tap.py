@@ -48,6 +48,14 @@ class TargetedPoisoning(Protector):
         flip: random mirroring as well, as published; disable it for images such as digits.
         epochs: of the surrogate (published: 40).
         surrogate: an entry of ``MODELS`` (published: resnet18).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("tap[eps=4/255,steps=10]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     norm: ClassVar[str] = "L∞"

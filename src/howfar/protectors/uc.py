@@ -44,6 +44,14 @@ class UnlearnableClusters(Protector):
         epochs: of the contrastive surrogate.
         temperature: of both softmaxes.
         surrogate: an entry of ``MODELS`` (published: a pre-trained resnet50).
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("uc[eps=4/255]", X, y)
+        >>> bool((protected.int() - X).abs().max() <= 4)  # 1/255
+        True
     """
 
     norm: ClassVar[str] = "L∞"

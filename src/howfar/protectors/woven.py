@@ -20,6 +20,14 @@ class Woven(Waves):
 
     Attributes:
         eps: L∞ radius, images in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from howfar import protect
+        >>> X, y = torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), torch.arange(20) % 2
+        >>> protected = protect("woven[eps=4/255]", X, y)
+        >>> int((protected.int() - X).abs().max())  # 1/255
+        4
     """
 
     def patterns(self, codes: Codes, channels: int, rng: np.random.Generator) -> Patterns:
