@@ -8,20 +8,25 @@ import torch
 
 from howfar import (
     MODELS,
+    PROTECTORS,
     Recipe,
+    Store,
     Trials,
+    alignment,
     arrays,
     build,
     curvature,
+    decide,
     drop,
     landscape,
+    make_suite,
     sharpness,
     trajectory,
     unlearnable_distance,
     worst_case,
 )
 from howfar.data import Splits
-from howfar.probe import Landscape, Sharpness, random_plane
+from howfar.probe import Landscape, Sharpness, parameter_sharpness, random_plane, slices
 from howfar.score import Estimate, retention
 from howfar.tasks import classification
 
@@ -58,7 +63,8 @@ def test_scores_print_value_interval_and_n() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(digits: Splits) -> dict[str, Any]:
+def results(digits: Splits, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    store = tmp_path_factory.mktemp("store")
     task = classification()(digits.train)
     few = digits.train.take(torch.arange(30))
     model = build(MODELS["lenet5"](), few.shape, task.outputs, generator=arrays.seeded(0))
@@ -67,6 +73,16 @@ def results(digits: Splits) -> dict[str, Any]:
     return {
         "data": few, "splits": digits,
         "sharpness": next(iter(sharpness(model, few, task).values())),
+        "alignment": next(iter(alignment(model, few, few, task).values())),
+        "second order": next(iter(parameter_sharpness(model, few, task, draws=1).values())),
+        "slice": next(iter(slices(model, few, task, layers=["fc3.weight"], points=3).values())),
+        "decision": next(iter(decide(model, few, task, beta=0.1).values())),
+        "plane": plane,
+        "experiment": make_suite("digits").experiments()[0],
+        "step": make_suite("digits").experiments()[0].steps()[0],
+        "store": Store(store),
+        "protector": PROTECTORS["em"](),
+        "recipe": Recipe(),
         "curvature": next(iter(curvature(model, few, task, layers=["fc3.weight"]).values())),
         "landscape": landscape(model, few, plane, row, row, task=task),
         "trajectory": trajectory(model, few, task, Recipe(epochs=1, batch_size=30)),
@@ -86,6 +102,12 @@ def test_they_say_how_much_there_is(results: dict[str, Any]) -> None:
     assert repr(results["splits"]) == ("Splits(1347 training and 450 test images of 1×16×16, 0 held out, 10 classes)")
     assert repr(results["landscape"]).startswith("Landscape(4×4 places, 16 computed; loss ")
     assert repr(results["trajectory"]).startswith("Trajectory(2 checkpoints after 0 to 1 batches, ")
+    assert repr(results["second order"]).startswith("SecondOrder(6×1×5×5 parameters; SAL up to ")
+    assert repr(results["plane"]).startswith("Plane(2 axes; 10 weight tensors, ")
+    assert repr(results["store"]) == f"Store({results['store'].place}: empty)"
+    assert repr(results["experiment"]).startswith("Experiment(digits: lenet5 learns classification on clean ")
+    found = results["sharpness"]
+    assert repr(found).startswith(f"Sharpness(SAL {found.sal:.3g} ± {found.standard_error:.2g} nats, standard error; ")
     lead = results["curvature"].eigenvalues[0]
     assert repr(results["curvature"]).startswith(f"Curvature(eigenvalues {lead:.3g} ± ")
     assert isinstance(results["landscape"], Landscape)

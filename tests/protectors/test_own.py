@@ -128,7 +128,7 @@ def test_tables_understand_settings() -> None:
     assert len(DATASETS["digits[size=8]"].train.pixels[0, 0]) == 8
     assert MODELS["resnet8[width=4]"]((3, 32, 32), 10)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert TASKS["classification:label"](make_data()).outputs == 3
-    assert repr(DEFENSES["jpeg:75"]) == repr(DEFENSES["jpeg"](75))
+    assert DEFENSES["jpeg:75"].purify.keywords == DEFENSES["jpeg"](75).purify.keywords == {"quality": 75}
     assert PROTECTORS["lsp"] is type(PROTECTORS["lsp[eps=8/255]"])
 
 

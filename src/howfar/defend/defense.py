@@ -120,6 +120,12 @@ class Defense:
     mixes: bool = False
     passes: float = 1.0
 
+    def __repr__(self) -> str:
+        """Return the parts that do something, and the cost."""
+        idle = {"purify": identity, "around": unchanged, "before": nothing, "after": nothing, "selects": False}
+        used = [name for name, value in idle.items() if getattr(self, name) is not value]
+        return f"Defense({', '.join(used) or 'nothing'}; {self.passes:g} passes per epoch)"
+
 
 def none() -> Defense:
     """No defense: plain training."""

@@ -104,6 +104,13 @@ class Experiment:
     trajectory: TrajectoryOptions | None = None
     sketch: Sketch | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        """Return data, protector, defense, network, tasks and seed on one line; the other settings are left out."""
+        return (
+            f"Experiment({self.dataset.label}: {self.model.label} learns {self.task.label} on {self.protector.label} "
+            f"(against {self.source_task.label}) / {self.defense.label}, seed {self.seed}, {self.recipe.epochs} epochs)"
+        )
+
     @property
     def choices(self) -> list[_Choice]:
         """The data sets to load: that of the experiment, and a separate test data set if there is one."""
@@ -211,6 +218,10 @@ class Step:
     experiment: Experiment
     key: str
     needs: str | None
+
+    def __repr__(self) -> str:
+        """Return label and key."""
+        return f"Step({self.label}, {self.key})"
 
     @property
     def spec(self) -> dict[str, Any]:

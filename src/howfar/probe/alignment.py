@@ -44,6 +44,13 @@ class Alignment:
     clean_norm: float
     protected_norm: float
 
+    def __repr__(self) -> str:
+        """Return the cosine with its standard error, and the norms of the gradients."""
+        return (
+            f"Alignment(cosine {self.cosine:.3f} ± {self.standard_error:.2g}, standard error; gradients "
+            f"{self.clean_norm:.3g} and {self.protected_norm:.3g})"
+        )
+
 
 @precise
 def alignment(

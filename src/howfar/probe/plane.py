@@ -23,6 +23,10 @@ class Plane:
     origin: Tensor
     axes: Tensor
 
+    def __repr__(self) -> str:
+        """Return the numbers of axes, weight tensors and parameters; the weights are left out."""
+        return f"Plane({len(self.axes)} axes; {len(self.names)} weight tensors, {self.origin.numel()} parameters)"
+
     def at(self, *coordinates: float) -> Tensor:
         """Return the weights at the given coordinates, (parameters,)."""
         return self.origin + torch.tensor(coordinates, dtype=self.origin.dtype) @ self.axes

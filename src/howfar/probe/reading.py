@@ -31,6 +31,15 @@ class Sharpness:
     parameters: int
     converged: bool | None = None
 
+    def __repr__(self) -> str:
+        """Return SAL with its standard error, rise and fall on one line."""
+        error = f" ± {self.standard_error:.2g}" if math.isfinite(self.standard_error) else ""
+        settled = "" if self.converged is None else ", converged" if self.converged else ", not converged"
+        return (
+            f"Sharpness(SAL {self.sal:.3g}{error} nats, standard error; rise {self.rise:.3g}, fall {self.fall:.3g}; "
+            f"{self.parameters} weights{settled})"
+        )
+
     @property
     def sal(self) -> float:
         """Sharpness-aware learnability: the larger of rise and fall, nats."""

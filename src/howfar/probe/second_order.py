@@ -30,6 +30,11 @@ class SecondOrder:
     rise: Tensor
     fall: Tensor
 
+    def __repr__(self) -> str:
+        """Return the number of parameters and the largest SAL; the tensors are left out."""
+        shape = "×".join(map(str, self.rise.shape))
+        return f"SecondOrder({shape} parameters; SAL up to {float(self.sal.max()):.3g} nats)"
+
     @property
     def sal(self) -> Tensor:
         """Sharpness-aware learnability of each parameter, nats."""

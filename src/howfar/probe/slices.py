@@ -42,6 +42,14 @@ class Slice:
     gradient: Floats
     random: Floats
 
+    def __repr__(self) -> str:
+        """Return the reading and the range of the lines; their losses are left out."""
+        lowest, highest = min(self.gradient.min(), self.random.min()), max(self.gradient.max(), self.random.max())
+        return (
+            f"Slice({len(self.random)} random lines of {len(self.distances)} points; loss {lowest:.3g} to "
+            f"{highest:.3g}; {self.reading!r})"
+        )
+
 
 @precise
 def slices(

@@ -30,6 +30,13 @@ class Differing:
     p_values: Floats
     effect: Floats
 
+    def __repr__(self) -> str:
+        """Return how many parameters and layers differ; the arrays are left out."""
+        return (
+            f"Differing({int(self.parameters.sum())} of {self.parameters.size} parameters and {int(self.layers.sum())} "
+            f"of {self.layers.size} layers)"
+        )
+
     @property
     def share(self) -> float:
         """Share of parameters that differ."""

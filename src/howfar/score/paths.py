@@ -32,6 +32,11 @@ class Paths:
     leaves: NDArray[np.int64]
     turns_back: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        """Return how many paths turn back; the arrays are left out."""
+        moments, groups = self.apart.shape
+        return f"Paths({groups} groups at {moments} moments; {int(self.turns_back.sum())} poisoned paths turn back)"
+
 
 def paths(
     clean: Floats, poisoned: Floats, groups: Sequence[int] | NDArray[np.int64], *, reference: Floats | float = 0.0

@@ -69,6 +69,11 @@ class Store(Workplace):
                 f"cannot write to {self.root} ({error.strerror}). Choose another folder with --runs."
             ) from None
 
+    def __repr__(self) -> str:
+        """Return the place and the numbers of records."""
+        counts = ", ".join(f"{len(self.keys(step))} {step}" for step in self.steps())
+        return f"{type(self).__name__}({self.place}: {counts or 'empty'})"
+
     @property
     def recognized(self) -> bool:
         """Whether this is a store: it has a mark, or, as older versions wrote none, a record in its own place."""
