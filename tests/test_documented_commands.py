@@ -82,7 +82,12 @@ FLAGS = {
 OTHERS = ("pip", "ray", "srun", "sleep", "jupyter")
 EXTRA = re.compile(r"howfar\[([a-z0-9,]+)\]")
 STARTERS = ("accelerate", "torchrun")
-PYTHON = {"epochs=8": "epochs=1"}
+PYTHON = {
+    "epochs=8": "epochs=1",
+    '"epochs": 10': '"epochs": 1',
+    'suite="quick"': 'suite="quick", limit_train=60, limit_test=20, train={"epochs": 1}',
+    'defenses="none", seeds="0-1")': 'defenses="none", seeds=0, limit_train=60, limit_test=40, train={"epochs": 1})',
+}
 # Values that stand for a choice of the reader's in calls of benchmarks.
 CHOICES = {"NAME": "judgement", "MODEL": "resnet8"}
 

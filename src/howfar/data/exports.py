@@ -74,7 +74,7 @@ def to_huggingface(data: Data, classes: Sequence[str] = ()) -> Any:
     return found.cast(datasets.Features({**found.features, **kinds}))
 
 
-def to_folder(data: Data, path: Path, classes: Sequence[str] = ()) -> None:
+def to_folder(data: Data, path: str | Path, classes: Sequence[str] = ()) -> None:
     """Write a folder of images; see ``Data.to_folder``."""
     labels = data.targets[data.classes] if data.classes else None
     names = _names(labels, classes) if labels is not None else []
@@ -85,7 +85,7 @@ def to_folder(data: Data, path: Path, classes: Sequence[str] = ()) -> None:
             (own / f"{key:07d}.png").write_bytes(png(data.pixels[place]))
 
 
-def to_webdataset(data: Data, path: Path, shard: int) -> list[Path]:
+def to_webdataset(data: Data, path: str | Path, shard: int) -> list[Path]:
     """Write shards of a WebDataset; see ``Data.to_webdataset``."""
     if shard < 1:
         raise UsageError(f"shard = {shard} is no number of images. Use 1 or more.")
@@ -99,7 +99,7 @@ def to_webdataset(data: Data, path: Path, shard: int) -> list[Path]:
                         about = tarfile.TarInfo(name)
                         about.size = len(content)
                         tar.addfile(about, io.BytesIO(content))
-    return [path / name for name in names]
+    return [Path(path) / name for name in names]
 
 
 def _members(data: Data, place: int) -> Iterator[tuple[str, bytes]]:
@@ -136,7 +136,7 @@ def _names(labels: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _empty_folder(path: Path) -> Iterator[Path]:
+def _empty_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` when all is written.
 
     Raises:

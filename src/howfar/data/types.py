@@ -198,7 +198,7 @@ class Data:
 
         return to_huggingface(self, classes)
 
-    def to_folder(self, path: Path, classes: Sequence[str] = ()) -> None:
+    def to_folder(self, path: str | Path, classes: Sequence[str] = ()) -> None:
         """Write the images as PNG files, one subfolder per class, as ``folder:PATH`` reads them.
 
         Args:
@@ -212,7 +212,7 @@ class Data:
 
         to_folder(self, path, classes)
 
-    def to_webdataset(self, path: Path, *, shard: int = 1000) -> list[Path]:
+    def to_webdataset(self, path: str | Path, *, shard: int = 1000) -> list[Path]:
         """Write WebDataset shards, ``00000.tar`` and so on; returns their paths.
 
         An image with the id 7 is ``0000007.png``; its class is in ``0000007.cls``, and every other target in
