@@ -26,6 +26,18 @@ def adaptive(copies: Annotated[int, Field(ge=1)] = 4, steps: Annotated[int, Fiel
     Args:
         copies: number of protected copies of the clean images.
         steps: training steps of the U-Net with batches of 64.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, PROTECTORS, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> method, clean = PROTECTORS["lsp[eps=8/255]"], data.take(range(10))
+        >>> learner = Learner(classification()(data), clean=clean, method=method)
+        >>> purified = DEFENSES["adaptive"](copies=2, steps=2).purify(method.protect(data), learner)
+        >>> purified.pixels.shape
+        torch.Size([40, 3, 16, 16])
     """
     return Defense(purify=partial(_purify, copies=copies, steps=steps), needs_clean=True)
 

@@ -27,6 +27,15 @@ def at(
         norm: of the ball.
         eps: its radius, images in [0, 1]; 8/255 is for L∞, 0.5 or 1 for L2.
         steps: of PGD, each of 2.5·eps/steps; an epoch costs as much as steps + 1 plain ones.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["at"](eps=4 / 255, steps=2).around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=partial(_around, norm=norm, eps=eps, steps=steps), passes=1.0 + steps)
 

@@ -16,6 +16,16 @@ def bdr(bits: Annotated[int, Field(ge=1, le=8)] = 2) -> Defense:
 
     Args:
         bits: number of bits to keep; 8 changes nothing.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["bdr"](bits=2).purify(data, Learner(classification()(data)))
+        >>> purified.pixels.unique().tolist()
+        [0, 64, 128, 192]
     """
     return Defense(purify=partial(_reduce, bits=bits))
 

@@ -23,6 +23,15 @@ def coin(distance: Annotated[Number, Field(gt=0)] = 2.0) -> Defense:
 
     Args:
         distance: largest displacement along each axis, in pixels.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["coin"]().around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=each_batch(partial(_displace, distance=distance)), moves_targets=True)
 

@@ -26,6 +26,15 @@ def cutmix(alpha: Annotated[Number, Field(gt=0)] = 1.0, share: Annotated[Number,
     Args:
         alpha: parameter of the beta distribution of the area.
         share: share of mixed images (1 in APBench; the authors mix half of the batches on CIFAR).
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["cutmix"](share=0.5).around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=partial(_around, alpha=alpha, share=share), moves_targets=True, mixes=True)
 

@@ -19,6 +19,15 @@ def cutout(size: Annotated[int, Field(ge=0)] = 0) -> Defense:
 
     Args:
         size: side of the square in pixels; 0 takes half of the shorter side (16 at 32×32, as published).
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["cutout"]().around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=each_batch(partial(_cut, size=size)))
 

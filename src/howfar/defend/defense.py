@@ -128,7 +128,17 @@ class Defense:
 
 
 def none() -> Defense:
-    """No defense: plain training."""
+    """No defense: plain training.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["none"]().around)
+        >>> len(list(epochs))
+        2
+    """
     return Defense()
 
 

@@ -27,6 +27,17 @@ def denoise(eps: Eps = 8 / 255, steps: Annotated[int, Field(ge=1)] = 400) -> Def
     Args:
         eps: L∞ radius of the noise.
         steps: training steps of the U-Net with batches of 64.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> learner = Learner(classification()(data), clean=data.take(range(10)))
+        >>> purified = DEFENSES["denoise"](steps=2).purify(data, learner)
+        >>> purified.pixels.shape
+        torch.Size([40, 3, 16, 16])
     """
     return Defense(purify=partial(_purify, eps=eps, steps=steps), needs_clean=True)
 

@@ -30,6 +30,15 @@ def dfr(draws: Annotated[int, Field(ge=1)] = 5) -> Defense:
 
     Args:
         draws: number of averaged regressions (20 in the released code).
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, build
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> splits = DATASETS["digits"]()
+        >>> model = build(MODELS["linear"](), splits.train.shape, outputs=10)
+        >>> learner = Learner(classification()(splits.train), clean=splits.test.take(range(100)))
+        >>> DEFENSES["dfr"](draws=2).after(model, splits.train, learner)  # replaces the head in place
     """
     return Defense(after=partial(_refit, draws=draws), needs_clean=True, needs_labels=True)
 

@@ -33,6 +33,11 @@ def diffusion_purify(
         checkpoint: the folder.
         time: noise steps of 1,000 (published: 100).
         stride: number of steps per denoising step.
+
+    Example:
+        >>> from howfar import DEFENSES
+        >>> DEFENSES["diffusion-purify[checkpoint=ddpm-cifar10-32]"].passes  # read when it purifies
+        1.0
     """
     return Defense(purify=partial(_purify, checkpoint=checkpoint, time=time, stride=stride))
 

@@ -25,6 +25,15 @@ def fine_tune(data: str, limit: int = 4000) -> Defense:
     Args:
         data: an entry of ``DATASETS``, e.g. ``cifar100``; its images are converted to the same size and channels.
         limit: maximum number of its training images, class-balanced.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = DATASETS["digits"]().train
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> learner = Learner(classification()(data), Recipe(epochs=1, crop=0, flip=False))
+        >>> DEFENSES["fine-tune"](data="digits", limit=100).before(model, data, learner)  # trains it in place
     """
     return Defense(before=partial(_pretrain, other=data, limit=limit))
 

@@ -28,6 +28,16 @@ def gaussian(
     Args:
         sigma: standard deviation in pixels; below about 0.5 there is a warning that this is not a blur.
         kernel: side of the kernel in pixels, odd.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["gaussian"](sigma=1).purify(data, Learner(classification()(data)))
+        >>> bool(purified.pixels.float().std() < data.pixels.float().std())  # noise is averaged out
+        True
     """
     if kernel % 2 == 0:
         raise UsageError(f"gaussian: a kernel of {kernel} pixels has no center. Use an odd number.")

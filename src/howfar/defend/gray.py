@@ -14,6 +14,16 @@ def gray() -> Defense:
     """Grayscale: the luminance of every training image in all channels (Liu et al., ICML 2023, arXiv:2301.13838).
 
     Rounded as in Pillow. Images with one channel are unchanged.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["gray"]().purify(data, Learner(classification()(data)))
+        >>> bool((purified.pixels == purified.pixels[:, :1]).all())  # equal channels
+        True
     """
     return Defense(purify=_luminance)
 

@@ -21,6 +21,16 @@ def jpeg(quality: Annotated[int, Field(ge=1, le=95)] = 10) -> Defense:
 
     Args:
         quality: Pillow's scale, 1 to 95 (published: 10).
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["jpeg"](quality=10).purify(data, Learner(classification()(data)))
+        >>> bool(purified.pixels.float().std() < data.pixels.float().std())  # noise is averaged out
+        True
     """
     return Defense(purify=partial(_compress, quality=quality))
 

@@ -20,6 +20,15 @@ def linear_probe() -> Defense:
     """Linear probe: a new head on the frozen network, fitted to a few clean images by logistic regression.
 
     Tests whether features learned from protected images are useful.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, build
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> splits = DATASETS["digits"]()
+        >>> model = build(MODELS["linear"](), splits.train.shape, outputs=10)
+        >>> learner = Learner(classification()(splits.train), clean=splits.test.take(range(100)))
+        >>> DEFENSES["linear-probe"]().after(model, splits.train, learner)  # replaces the head in place
     """
     return Defense(after=_probe, needs_clean=True, needs_labels=True)
 

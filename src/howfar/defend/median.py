@@ -21,6 +21,16 @@ def median(kernel: Annotated[int, Field(ge=3)] = 3) -> Defense:
 
     Args:
         kernel: side of the window in pixels, odd.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["median"]().purify(data, Learner(classification()(data)))
+        >>> bool(purified.pixels.float().std() < data.pixels.float().std())  # noise is averaged out
+        True
     """
     if kernel % 2 == 0:
         raise UsageError(f"median: a window of {kernel} pixels has no center. Use an odd number.")

@@ -41,6 +41,16 @@ def orthogonal_projection(
             ``momentum`` (0.9, from zero, new batches in every epoch) fits better and removes more.
         epochs: of SGD at 0.1, divided by ten after one half and after three quarters, as published.
         batch_size: of SGD.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["orthogonal-projection"]().purify(data, Learner(classification()(data)))
+        >>> torch.equal(purified.pixels, data.pixels)
+        False
     """
     return Defense(
         purify=partial(_project, fit=fit, epochs=epochs, batch_size=batch_size), fits=True, needs_labels=True

@@ -27,6 +27,15 @@ def randaugment(
     Args:
         operations: number of operations.
         magnitude: of all operations, on a scale to 30.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["randaugment"]().around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=each_batch(partial(_augment, operations=operations, magnitude=magnitude)), moves_targets=True)
 

@@ -18,6 +18,16 @@ def resize(factor: Annotated[Number, Field(gt=0, le=1)] = 0.5) -> Defense:
 
     Args:
         factor: of height and width, at least to one pixel.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, Data
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), torch.arange(40) % 2)
+        >>> purified = DEFENSES["resize"]().purify(data, Learner(classification()(data)))
+        >>> bool(purified.pixels.float().std() < data.pixels.float().std())  # noise is averaged out
+        True
     """
     return Defense(purify=image_by_image(partial(_resize, factor=factor)))
 

@@ -34,6 +34,15 @@ def sharpen_dct(
         center: mean center weight.
         keep: share of the rows and columns of the cosine transform to keep, lowest frequencies first: 0.3 keeps 9 % of
             all frequencies.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["sharpen-dct"]().around)
+        >>> len(list(epochs))
+        2
     """
     return Defense(around=each_batch(partial(_restore, center=center, keep=keep)))
 

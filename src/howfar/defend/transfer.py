@@ -26,6 +26,21 @@ def transfer(task: str) -> Defense:
 
     Args:
         task: task of the backbone, an entry of ``TASKS``, e.g. ``class_scene``.
+
+    Example:
+        >>> import torch
+        >>> from howfar import DEFENSES, MODELS, Data, Recipe, build
+        >>> from howfar.defend import Learner
+        >>> from howfar.tasks import classification
+        >>> targets = {"scene": torch.arange(40) % 4, "object": torch.arange(40) % 2}
+        >>> data = Data.from_arrays(torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8), targets)
+        >>> model = build(MODELS["resnet8"](width=4), data.shape, outputs=2)
+        >>> learner = Learner(
+        ...     classification("object")(data), Recipe(epochs=1), clean=data.take(range(10)), given=data
+        ... )
+        >>> DEFENSES["transfer"]("classification[target=scene]").before(model, data, learner)
+        >>> [name for name, weight in model.named_parameters() if weight.requires_grad]
+        ['head.weight', 'head.bias']
     """
     return Defense(purify=repeated_clean, before=partial(_learn, source=task), needs_clean=True)
 

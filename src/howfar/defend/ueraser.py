@@ -67,6 +67,15 @@ def ueraser(
             ``apbench`` (and the authors' scripts) has plasma for all images and one pass per view;
             ``apbench-jpeg``, its choice against TAP and AR, compresses first, at a quality from 10 to 99 drawn per
             batch, and has plasma for 80 %.
+
+    Example:
+        >>> from howfar import DATASETS, DEFENSES, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train.take(range(100))
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> recipe = Recipe(epochs=2, crop=0, flip=False)
+        >>> epochs = train(model, data, recipe=recipe, around=DEFENSES["ueraser"]().around)
+        >>> len(list(epochs))
+        2
     """
     count = {"lite": 1.0, "standard": 1 + FIRST * (views - 1), "max": float(views)}[mode]
     # Computing a view costs half a pass, training on it a pass.
