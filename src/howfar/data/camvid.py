@@ -41,6 +41,10 @@ def camvid(root: Path, height: Side | None = None, width: Side | None = None) ->
     Raises:
         HowfarError: if files are missing or cannot be read.
         UsageError: if the folder is not SegNet's, or only one of height and width is given.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["camvid"]("CamVid", height=96, width=128).train  # doctest: +SKIP
     """
     if (height is None) != (width is None):
         raise UsageError("give both height and width of CamVid's images, or neither.")

@@ -27,6 +27,10 @@ def cifar10(root: Path | None = None, download: bool = False) -> Splits:
     Args:
         root: a folder that holds ``cifar-10-batches-py``, the ``.tar.gz`` or ``cifar10.npz``, or one of these.
         download: download the archive if it is missing.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["cifar10"](download=True).train  # doctest: +SKIP
     """
     source = _locate("cifar10", root, "cifar-10-batches-py", CIFAR10_URL, CIFAR10_HASH, download)
     if source.suffix == ".npz":
@@ -43,6 +47,10 @@ def cifar100(root: Path | None = None, download: bool = False) -> Splits:
     Args:
         root: a folder that holds ``cifar-100-python``, the ``.tar.gz`` or ``cifar100.npz``, or one of these.
         download: download the archive if it is missing.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["cifar100"](download=True).train  # doctest: +SKIP
     """
     source = _locate("cifar100", root, "cifar-100-python", CIFAR100_URL, CIFAR100_HASH, download)
     if source.suffix == ".npz":

@@ -17,6 +17,11 @@ def digits(size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 16) -> Splits:
 
     Args:
         size: side in pixels; the original 8×8 images are enlarged bilinearly.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["digits"](size=8).train
+        Data(1347 images of 1×8×8; targets: label)
     """
     from sklearn.datasets import load_digits
 

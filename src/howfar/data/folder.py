@@ -51,6 +51,18 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
 
     Raises:
         UsageError: if the folder is missing or needs ``size``; HowfarError: for an empty class or a broken image.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from howfar import DATASETS
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for place in ("train/cat/0.png", "train/dog/0.png", "test/cat/1.png", "test/dog/1.png"):
+        ...     (root / place).parent.mkdir(parents=True)
+        ...     Image.new("RGB", (48, 40)).save(root / place)
+        >>> DATASETS["folder"](root, size=32).train
+        Data(2 images of 3×32×32; targets: label)
     """
     if not 0 <= size <= LARGEST_SIDE:
         raise UsageError(

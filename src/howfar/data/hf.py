@@ -45,6 +45,10 @@ def hf(
 
     Raises:
         UsageError: if the data set, a split or a column is missing; HowfarError: for images that cannot be used.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["hf"]("uoft-cs/cifar10", download=True).train  # doctest: +SKIP
     """
     parts = _chosen(name, config, train, test, download=download)
     first, *others = (_read(part, image, label, size) for part in parts)

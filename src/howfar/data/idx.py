@@ -42,6 +42,10 @@ def mnist(root: Path | None = None, download: bool = False) -> Splits:
     Args:
         root: a folder with the four IDX files or ``mnist.npz``, or that file.
         download: download missing files.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["mnist"](download=True).train  # doctest: +SKIP
     """
     return _load("mnist", root, download, MNIST_URL, MNIST_HASHES, tuple("0123456789"))
 
@@ -52,6 +56,10 @@ def fashion_mnist(root: Path | None = None, download: bool = False) -> Splits:
     Args:
         root: a folder with the four IDX files; None also looks for Debian's package ``dataset-fashion-mnist``.
         download: download missing files.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["fashion-mnist"](download=True).train  # doctest: +SKIP
     """
     if root is None and DEBIAN_FASHION.is_dir():
         root = DEBIAN_FASHION

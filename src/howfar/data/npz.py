@@ -32,6 +32,17 @@ def npz(root: Path, flip: bool = True) -> Splits:
 
     Raises:
         UsageError: if the file is missing; HowfarError: if it is broken or lacks an array.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from howfar import DATASETS
+        >>> file = Path(tempfile.mkdtemp()) / "mine.npz"
+        >>> images, labels = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20) % 2
+        >>> np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        >>> DATASETS["npz"](file).train
+        Data(20 images of 3×32×32; targets: label)
     """
     return read_npz(Path(root), flip=flip)
 

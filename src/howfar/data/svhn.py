@@ -23,6 +23,10 @@ def svhn(root: Path | None = None, download: bool = False) -> Splits:
     Args:
         root: a folder with ``train_32x32.mat`` and ``test_32x32.mat`` or ``svhn.npz``, or that file.
         download: download missing files.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["svhn"](download=True).train  # doctest: +SKIP
     """
     found = files.find(root, "svhn", ["svhn.npz", *HASHES], download=download)
     if found is not None and found.suffix == ".npz":

@@ -63,6 +63,10 @@ def taskonomy(
 
     Raises:
         UsageError: if there are no views; HowfarError: for a broken file, which is named.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["taskonomy"]("taskonomy", domains=("normal",)).train  # doctest: +SKIP
     """
     wanted = _wanted(root, domains)
     found = views(root, wanted)

@@ -29,6 +29,12 @@ def airbench(size: Annotated[str, AfterValidator(_known)] = "small") -> Architec
     Args:
         size: ``small`` (channels 32, 64, 64), ``medium`` (32, 128, 128), ``full`` (64, 256, 256, the published
             network), or three numbers of channels such as ``32-64-128``.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["airbench"]("small"), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        146466
     """
     return partial(AirBench, widths=widths(size))
 

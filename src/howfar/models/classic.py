@@ -17,12 +17,25 @@ def linear(inputs: Annotated[int, Field(ge=0)] = 0) -> Architecture:
     Args:
         inputs: average-pool the image to at most about this many inputs first; 0 takes every pixel.
             The paper's linear model has 12: a 2×2 grid of three channels, or a 3×4 grid of one.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["linear"](), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        30730
     """
     return lambda shape, outputs: Linear(shape, outputs, inputs)
 
 
 def lenet5() -> Architecture:
-    """LeNet-5 with ReLU (LeCun et al. 1998, Gradient-based learning applied to document recognition)."""
+    """LeNet-5 with ReLU (LeCun et al. 1998, Gradient-based learning applied to document recognition).
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["lenet5"](), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        83126
+    """
     return LeNet5
 
 

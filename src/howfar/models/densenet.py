@@ -17,6 +17,12 @@ def densenet121(growth: Size = 32) -> Architecture:
 
     Args:
         growth: channels added by every layer (published: 32).
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["densenet121"](), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        6956298
     """
     return partial(DenseNet, growth=growth)
 

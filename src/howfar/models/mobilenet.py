@@ -18,6 +18,12 @@ def mobilenetv2(width: Size = 32) -> Architecture:
 
     Args:
         width: channels of the first convolution; all others scale with it (published: 32).
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["mobilenetv2"](), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        2237770
     """
     return partial(MobileNet, width=width)
 

@@ -17,6 +17,12 @@ def resnet8(width: Size = 16) -> Architecture:
 
     Args:
         width: channels of the first stage; each further stage doubles them.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["resnet8"](width=8), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        19954
     """
     return partial(ResNet, block=Basic, depths=(1, 1, 1), base=width)
 
@@ -26,6 +32,12 @@ def resnet18(width: Size = 64) -> Architecture:
 
     Args:
         width: channels of the first stage; the published network has 64.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["resnet18"](width=16), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        701466
     """
     return partial(ResNet, block=Basic, depths=(2, 2, 2, 2), base=width)
 
@@ -35,6 +47,12 @@ def resnet50(width: Size = 64) -> Architecture:
 
     Args:
         width: channels of the first stage before expansion; the published network has 64.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["resnet50"](width=8), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        375762
     """
     return partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3), base=width)
 
@@ -44,6 +62,12 @@ def senet18(width: Size = 64) -> Architecture:
 
     Args:
         width: channels of the first stage; the published network has 64.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["senet18"](width=8), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        177698
     """
     return partial(ResNet, block=SqueezeExcite, depths=(2, 2, 2, 2), base=width)
 

@@ -45,6 +45,13 @@ def unet(
         widths: channels of every level, from the finest to the coarsest; each level halves height and width.
         backbone: a network used as the encoder, such as ``resnet8[width=16]``; the decoder then has the channels of its
             stages, and ``widths`` is not used.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> from howfar.arrays import PerPixel
+        >>> model = build(MODELS["unet"](), (3, 32, 32), outputs=PerPixel(5))
+        >>> sum(weight.numel() for weight in model.parameters())
+        997861
     """
 
     def architecture(shape: Shape, outputs: int) -> nn.Module:

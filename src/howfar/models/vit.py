@@ -20,6 +20,12 @@ def vit_small(width: Size = 512, depth: Size = 6, heads: Size = 8, patch: Size =
         depth: number of blocks.
         heads: attention heads; must divide ``width``.
         patch: side of a patch in pixels; images are padded to a multiple of it.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> model = build(MODELS["vit-small"](), (3, 32, 32), outputs=10)
+        >>> sum(weight.numel() for weight in model.parameters())
+        9523722
     """
     return lambda shape, outputs: VisionTransformer(shape, outputs, width, depth, heads, patch)
 

@@ -32,7 +32,17 @@ def classification(target: str = "label") -> Callable[[Data], "Classification"]:
 
 
 def class_scene() -> Callable[[Data], "Classification"]:
-    """Scene classification; cross-entropy, accuracy."""
+    """Scene classification; cross-entropy, accuracy.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"class_scene": torch.arange(40) % 4})
+        >>> task = TASKS["class_scene"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('accuracy', 4)
+    """
     return lambda data: Classification.of(data, "class_scene")
 
 

@@ -26,12 +26,32 @@ VERSION = 2  # 2: quality_chance; NaN for missing values
 
 
 def depth_euclidean() -> Callable[[Data], "Depth"]:
-    """Distance to the camera; mean error of log m, relative error, RMSE in m, share within a factor of 1.25."""
+    """Distance to the camera; mean error of log m, relative error, RMSE in m, share within a factor of 1.25.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"depth_euclidean": torch.rand(40, 16, 16) + 1})
+        >>> task = TASKS["depth_euclidean"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('log error', 1)
+    """
     return lambda data: Depth.of(data, "depth_euclidean")
 
 
 def depth_zbuffer() -> Callable[[Data], "Depth"]:
-    """Distance to the image plane; mean error of log m, relative error, RMSE in m, share within a factor of 1.25."""
+    """Distance to the image plane; mean error of log m, relative error, RMSE in m, share within a factor of 1.25.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"depth_zbuffer": torch.rand(40, 16, 16) + 1})
+        >>> task = TASKS["depth_zbuffer"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('log error', 1)
+    """
     return lambda data: Depth.of(data, "depth_zbuffer")
 
 

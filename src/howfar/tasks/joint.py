@@ -28,6 +28,15 @@ def joint(
         tasks: their names, joined by ``+``.
         weighting: ``uniform`` adds the losses; ``uncertainty`` learns their weights (Kendall et al., CVPR 2018);
             ``gradients`` equalizes the tasks' gradient norms at the backbone (Chen et al., ICML 2018).
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["joint:classification+edge_texture"](data)
+        >>> task.metric, dict(task.outputs)
+        ('mean gain', {'classification': 2, 'edge_texture': 1})
     """
     makers = {name: _part(name).build() for name in tasks}
     return lambda data: Joint({name: make(data) for name, make in makers.items()}, weighting)

@@ -21,6 +21,15 @@ def class_object() -> Callable[[Data], Task]:
     """Multi-label object classification; binary cross-entropy in nats, accuracy over labels, F1 over objects.
 
     If the target is a distribution over classes (as in Taskonomy, over ImageNet's), cross-entropy and accuracy.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"class_object": torch.arange(400).view(40, 10) % 2 == 0})
+        >>> task = TASKS["class_object"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('label accuracy', 10)
     """
 
     def of(data: Data) -> Task:

@@ -20,7 +20,18 @@ ROUNDS, LEAST_SINE = 10, 0.05  # iterations of the median direction; weights are
 
 
 def normal() -> Callable[[Data], "Normals"]:
-    """Surface normals in the camera's frame; cosine loss, mean and median angle, shares of small angles."""
+    """Surface normals in the camera's frame; cosine loss, mean and median angle, shares of small angles.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn import functional
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"normal": functional.normalize(torch.randn(40, 3, 16, 16))})
+        >>> task = TASKS["normal"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean angle', 3)
+    """
     return lambda data: Normals.of(data, "normal")
 
 

@@ -29,36 +29,96 @@ STRONG = 0.9  # quantile of the training targets above which a pixel counts as a
 
 
 def edge_texture() -> Callable[[Data], "Regression"]:
-    """Texture edges: Canny edges before thinning; L1, and F1 of the strongest tenth."""
+    """Texture edges: Canny edges before thinning; L1, and F1 of the strongest tenth.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["edge_texture"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 1)
+    """
     return partial(
         Regression.of, target="edge_texture", prepare=from_image("edge_texture", maps.edge_texture), strong=True
     )
 
 
 def edge_occlusion() -> Callable[[Data], "Regression"]:
-    """Occlusion edges, where one surface hides another; L1, and F1 of the strongest tenth."""
+    """Occlusion edges, where one surface hides another; L1, and F1 of the strongest tenth.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"edge_occlusion": torch.rand(40, 16, 16)})
+        >>> task = TASKS["edge_occlusion"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 1)
+    """
     return partial(Regression.of, target="edge_occlusion", prepare=stored("edge_occlusion"), strong=True)
 
 
 def keypoints2d() -> Callable[[Data], "Regression"]:
-    """2D keypoints: the response of SURF's blob detector; L1, and F1 of the strongest tenth."""
+    """2D keypoints: the response of SURF's blob detector; L1, and F1 of the strongest tenth.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["keypoints2d"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 1)
+    """
     return partial(
         Regression.of, target="keypoints2d", prepare=from_image("keypoints2d", maps.keypoints2d), strong=True
     )
 
 
 def segment_unsup2d() -> Callable[[Data], "Regression"]:
-    """Segments of similar color, by index; L1, as in the code that the paper's multi-task part builds on."""
+    """Segments of similar color, by index; L1, as in the code that the paper's multi-task part builds on.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["segment_unsup2d"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 1)
+    """
     return partial(Regression.of, target="segment_unsup2d", prepare=from_image("segment_unsup2d", maps.segment_unsup2d))
 
 
 def reshading() -> Callable[[Data], "Regression"]:
-    """Shading of every surface under a single light at the camera; L1."""
+    """Shading of every surface under a single light at the camera; L1.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"reshading": torch.rand(40, 16, 16)})
+        >>> task = TASKS["reshading"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 1)
+    """
     return partial(Regression.of, target="reshading", prepare=stored("reshading"))
 
 
 def colorization() -> Callable[[Data], "Regression"]:
-    """Both chrominance channels from the luminance (Zhang et al., ECCV 2016); L1. Works with any color images."""
+    """Both chrominance channels from the luminance (Zhang et al., ECCV 2016); L1. Works with any color images.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["colorization"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mean error', 2)
+    """
     return partial(Regression.of, target="colorization", prepare=derived("colorization", _without_color))
 
 

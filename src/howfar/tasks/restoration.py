@@ -19,13 +19,33 @@ LEAST = 1e-10  # lower bound of the mean squared error in PSNR
 
 
 def autoencoding() -> Callable[[Data], "Restoration"]:
-    """Reconstruction through the narrowest stage of the network; squared error, PSNR. Works with any images."""
+    """Reconstruction through the narrowest stage of the network; squared error, PSNR. Works with any images.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["autoencoding"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('PSNR', 3)
+    """
     prepare = derived("autoencoding", lambda data: (data.pixels, data.pixels))
     return partial(Restoration.of, target="autoencoding", prepare=prepare, skips=False)
 
 
 def denoising() -> Callable[[Data], "Restoration"]:
-    """Removal of added Gaussian noise of σ = 25/255; squared error, PSNR. Works with any images."""
+    """Removal of added Gaussian noise of σ = 25/255; squared error, PSNR. Works with any images.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["denoising"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('PSNR', 3)
+    """
     return partial(Restoration.of, target="denoising", prepare=derived("denoising", _noisy), skips=True)
 
 

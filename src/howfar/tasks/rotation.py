@@ -17,6 +17,15 @@ def rotation() -> Callable[[Data], Classification]:
 
     The learner rotates the images itself, each by an angle drawn by id, so any data set will do. Mirroring a rotated
     image reverses its rotation.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, torch.arange(40) % 2)
+        >>> task = TASKS["rotation"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('accuracy', 4)
     """
     prepare = derived("rotation", _rotated)
 

@@ -29,6 +29,15 @@ def segment_semantic(target: str = "segment_semantic") -> Callable[[Data], "Segm
 
     Args:
         target: name of the class map.
+
+    Example:
+        >>> import torch
+        >>> from howfar import TASKS, Data
+        >>> images = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8)
+        >>> data = Data.from_arrays(images, {"segment_semantic": torch.randint(3, (40, 16, 16))})
+        >>> task = TASKS["segment_semantic"]()(data)
+        >>> task.metric, int(task.outputs)
+        ('mIoU', 3)
     """
     return lambda data: Segmentation.of(data, target)
 

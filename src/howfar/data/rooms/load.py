@@ -47,6 +47,11 @@ def rooms(
         test: number of test images.
         seed: of the rooms.
         root: cache folder; None takes ``$HOWFAR_DATA`` or ``~/.cache/howfar``.
+
+    Example:
+        >>> from howfar import DATASETS
+        >>> DATASETS["rooms"](size=16, train=8, test=2).train.shape
+        (3, 16, 16)
     """
     folder = root if root is not None else files.default_root("rooms")
     parts = [
