@@ -89,6 +89,17 @@ def run(
         limit: time limit of a step in seconds; it fails if it takes longer.
         ray: address of a Ray cluster to use instead, or ``auto``; on GPUs, ``workers`` steps share one GPU.
         memory: memory that steps need in bytes, by key; on a cluster, steps are scheduled within each node's memory.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from howfar import Store, make_suite, run
+        >>> settings = {"protectors": "lsp", "models": "linear", "defenses": "none", "seeds": "0", "limit_train": 100}
+        >>> experiments = make_suite("digits", settings).experiments()
+        >>> store = Store(tempfile.mkdtemp())
+        >>> events = list(run(experiments, store, workers=0, device=torch.device("cpu")))
+        >>> len(store.records("victim"))
+        2
     """
     peers = process_group(device.type)
     if peers is not None and peers.rank > 0:

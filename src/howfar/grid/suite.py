@@ -239,6 +239,12 @@ def make_suite(
 
     Raises:
         UsageError: for an unknown key (with the nearest known one) or a bad value.
+
+    Example:
+        >>> from howfar import make_suite
+        >>> suite = make_suite("digits", {"protectors": "lsp", "seeds": "0-1"})
+        >>> len(suite.experiments())
+        16
     """
     over = [*layers, *(_nested(text) for text in settings)]
     named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)

@@ -53,6 +53,11 @@ def build(
 
     Raises:
         UsageError: for images below 8×8 pixels, or with other than 1 or 3 channels.
+
+    Example:
+        >>> from howfar import MODELS, build
+        >>> build(MODELS["lenet5"](), (1, 28, 28), outputs=10)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
     channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < 8:

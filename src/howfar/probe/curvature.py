@@ -98,6 +98,16 @@ def curvature(
     Raises:
         UsageError: for an unknown layer, or fewer than 2 draws.
         HowfarError: if the second derivatives of the loss are not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import curvature
+        >>> found = curvature(model, (X, y), layers=["3.weight"], top=1, iterations=5, draws=2)["3.weight"]
+        >>> found.parameters, len(found.eigenvalues)
+        (1568, 1)
     """
     weights = weights_of(model, include)
     wanted = [*weights, ""] if layers is None else list(layers)

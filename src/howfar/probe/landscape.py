@@ -86,6 +86,17 @@ def landscape(
 
     Raises:
         UsageError: if the number of axes does not match, or the network lacks weights of the plane.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import landscape
+        >>> from howfar.probe import random_plane
+        >>> plane = random_plane(model, generator=torch.Generator().manual_seed(0))
+        >>> landscape(model, (X, y), plane, [-1, 0, 1], [-1, 0, 1]).loss.shape
+        (3, 3)
     """
     found: Landscape = arrays.finished(
         scanning(model, data, plane, *coordinates, task=task, norms=norms, share=share)

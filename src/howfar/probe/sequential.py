@@ -71,6 +71,15 @@ def decide(
 
     Raises:
         UsageError: for fewer than 8 images or a confidence outside (0, 1).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import decide
+        >>> sorted(decide(model, (X, y), beta=1.0))
+        ['0.weight', '3.weight']
     """
     data, task = given(model, data, task)
     if len(data) < 8 or first < 8 or not 0 < confidence < 1:

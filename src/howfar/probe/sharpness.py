@@ -72,6 +72,15 @@ def sharpness(
     Raises:
         UsageError: for an empty probe set, a radius of 0, or channels in another mode than ``fast``;
         HowfarError: if a loss is not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import sharpness
+        >>> sorted(sharpness(model, (X, y)))
+        ['0.weight', '3.weight']
     """
     if granularity == "channel" and mode != "fast":
         raise UsageError(f"SAL of channels has no mode '{mode}'. Use mode='fast'.")

@@ -104,6 +104,13 @@ def trajectory(
 
     Raises:
         HowfarError: if the loss is not finite.
+
+    Example:
+        >>> from howfar import DATASETS, MODELS, Recipe, build, trajectory
+        >>> data = DATASETS["digits"]().train
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> len(trajectory(model, data, recipe=Recipe(epochs=3, crop=0, flip=False)))  # the start and three epochs
+        4
     """
     work = following(model, data, task, recipe, every=every, around=around, seed=seed, half=half)
     found: Trajectory = arrays.finished(work)

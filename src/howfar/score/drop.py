@@ -40,6 +40,11 @@ def drop(
         confidence: of the interval.
         higher_is_better: direction of the quality; for errors the drop is poisoned − clean.
         spread: of the drops of all protectors of the same victim, from ``pooled``.
+
+    Example:
+        >>> from howfar import drop
+        >>> drop(clean=[84.0, 83.5, 84.2], poisoned=[12.0, 11.1, 13.4])
+        Estimate(71.733, interval 69.665 to 73.802, n = 3)
     """
     differences = drops(clean, poisoned, higher_is_better=higher_is_better)
     n = len(differences)

@@ -89,6 +89,16 @@ def unlearnable_distance(
     Raises:
         HowfarError: if no clean layer is learnable, or a reading is not finite.
         UsageError: if runs, epochs or layers do not match.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import sharpness, unlearnable_distance
+        >>> clean, poisoned = ([sharpness(model, (images, y))] for images in (X, X / 2))  # one reading per epoch
+        >>> unlearnable_distance(clean, poisoned).ud.value >= 0, unlearnable_distance(clean, clean).ud.value
+        (True, 1.0)
     """
     return CleanRuns(clean, beta=beta, weight=weight).distance(poisoned, confidence=confidence, spread=spread)
 

@@ -131,6 +131,15 @@ def worst_case(
 
     Raises:
         UsageError: if a defense has no trials, or the clean images were not learned at all.
+
+    Example:
+        >>> from howfar import worst_case
+        >>> from howfar.score import Trials
+        >>> clean = {"none": Trials([85, 84, 86], [84, 84, 85]), "jpeg": Trials([80, 79, 80], [79, 79, 80])}
+        >>> poisoned = {"none": Trials([12, 11, 12], [12, 11, 13]), "jpeg": Trials([70, 71, 70], [69, 70, 71])}
+        >>> found = worst_case(clean, poisoned, chance=10)
+        >>> found.poisoned.defense, found.kept
+        ('jpeg', Estimate(0.193, interval 0.170 to 0.216, n = 3))
     """
     clean, poisoned = (
         {name: runs for name, runs in trials.items() if name not in BASELINES} for trials in (clean, poisoned)

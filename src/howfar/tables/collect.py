@@ -42,6 +42,17 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
 
     Raises:
         HowfarError: if there is not one finished victim, nor a landscape.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from howfar import Store, collect, make_suite, run
+        >>> settings = {"protectors": "lsp", "models": "linear", "defenses": "none", "seeds": "0", "limit_train": 100}
+        >>> store = Store(tempfile.mkdtemp())
+        >>> experiments = make_suite("digits", settings).experiments()
+        >>> events = list(run(experiments, store, workers=0, device=torch.device("cpu")))
+        >>> sorted(row.protector for row in collect(store).rows)
+        ['clean', 'lsp']
     """
     wanted = None if keys is None else set(keys)
     victims = [

@@ -83,6 +83,14 @@ def train(
 
     Raises:
         HowfarError: if the loss is not finite.
+
+    Example:
+        >>> from howfar import DATASETS, MODELS, Recipe, build, train
+        >>> data = DATASETS["digits"]().train
+        >>> model = build(MODELS["linear"](), data.shape, outputs=10)
+        >>> losses = [epoch.loss for epoch in train(model, data, recipe=Recipe(epochs=3, crop=0, flip=False))]
+        >>> losses[0] > losses[-1]
+        True
     """
     recipe = recipe or Recipe()
     start, total = time.perf_counter(), torch.zeros(())
@@ -180,6 +188,15 @@ def evaluate(
         data: test images; or ``(X, y)``, network inputs and targets.
         task: defines loss and metrics; or a loss (``Task.from_loss``). None classifies.
         batch_size: images at a time.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+        >>> X, y = torch.rand(40, 3, 16, 16), torch.arange(40) % 2
+        >>> from howfar import evaluate
+        >>> sorted(evaluate(model, (X, y)))
+        ['accuracy', 'loss']
     """
     data, task = given(model, data, task)
     device = next(model.parameters()).device
