@@ -115,6 +115,15 @@ def test_what_was_ambiguous_can_be_told() -> None:
     assert Data.from_arrays(np.eye(8)[None], scale=255).pixels.max() == 1
 
 
+@pytest.mark.parametrize(
+    "labels", [np.array(LABELS), np.array(LABELS)[:, None], torch.tensor(LABELS, dtype=torch.uint8)]
+)
+def test_labels_of_every_kind(labels: Any) -> None:
+    found = Data.from_arrays(color(), labels).targets["label"]
+    assert found.dtype == torch.int64
+    assert found.tolist() == LABELS
+
+
 def test_dense_targets_by_name() -> None:
     segments = np.arange(6 * 12 * 10).reshape(6, 12, 10) % 4
     depth = np.random.default_rng(0).random((6, 12, 10))

@@ -168,8 +168,8 @@ def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
         elif found.ndim == 3 and found.shape[1:] == pixels.shape[2:]:
             found = found[:, None]
         return found.contiguous()
-    if found.ndim == 1:
-        found = found.long()
+    if found.ndim == 1 or found.shape[1:] == (1,):  # Keras keeps a column of classes
+        found = found.flatten().long()
         if len(found) and not 0 <= int(found.min()) <= int(found.max()) < MOST_CLASSES:
             raise HowfarError(
                 f"target '{name}' has classes from {int(found.min())} to {int(found.max())}. Number them from 0, and "

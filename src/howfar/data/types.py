@@ -94,9 +94,9 @@ class Data:
         Args:
             X: images, NumPy or torch: (n, height, width), (n, channels, height, width) or (n, height, width, channels),
                 with 1 or 3 channels; uint8, integers from 0 to 255, or floating-point numbers in [0, 1] or [0, 255].
-            y: classes as integers from 0, (n,), which become the target ``label``; or a ``dict`` of targets by name:
-                classes of images, classes of pixels (n, height, width) with 255 for none, or numbers, per pixel also
-                with channels first or last.
+            y: classes as integers from 0, (n,) or (n, 1), which become the target ``label``; or a ``dict`` of targets
+                by name: classes of images, classes of pixels (n, height, width) with 255 for none, or numbers, per
+                pixel also with channels first or last.
             channels: where the channels are. None infers it, unless the shape allows both.
             scale: value of white in floating-point images. None infers it, unless the values allow both.
             ids: of the images, int64, (n,); None numbers them from 0.

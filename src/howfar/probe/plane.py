@@ -78,13 +78,14 @@ def pca_plane(
     return Plane(tuple(names), middle.float(), (axes / lengths).float()), (shares[0], shares[1])
 
 
-def random_plane(model: nn.Module, *, axes: int = 2, generator: Generator) -> Plane:
+def random_plane(model: nn.Module, *, axes: int = 2, generator: Generator | None = None) -> Plane:
     """Return random filter-normalized directions around a network.
 
     Every filter of a direction has the norm of the network's own filter, which makes plots comparable between networks
     that differ only in the scale of their weights. Biases and the weights of normalization layers are not perturbed
-    (Li et al., NeurIPS 2018, section 4).
+    (Li et al., NeurIPS 2018, section 4). Without a generator, the directions are those of seed 0.
     """
+    generator = generator or Generator().manual_seed(0)
     weights = dict(model.named_parameters())
     directions = []
     for _ in range(axes):

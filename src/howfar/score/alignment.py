@@ -2,10 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from howfar.errors import UsageError
 
-Cosines = Sequence[Mapping[str, float | None]]  # one mapping from layer to cosine for every epoch
+
+@runtime_checkable
+class Measured(Protocol):
+    """What ``howfar.alignment`` returns for a layer."""
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the gradients."""
+
+
+Cosines = Sequence[Mapping[str, Measured | float | None]]  # one mapping from layer to cosine for every epoch
 
 
 def learning_alignment(cosines: Cosines) -> float:
@@ -15,7 +26,8 @@ def learning_alignment(cosines: Cosines) -> float:
     to do with them; negative values that it was unlearned. Layers whose gradient vanished are left out.
 
     Args:
-        cosines: of ``howfar.alignment`` after every epoch, by layer; None or NaN where a gradient was 0.
+        cosines: results of ``howfar.alignment`` after every epoch, or their cosines, by layer; None or NaN where a
+            gradient was 0.
 
     Raises:
         UsageError: if there is not one cosine.
@@ -26,7 +38,8 @@ def learning_alignment(cosines: Cosines) -> float:
     """
     epochs = []
     for layers in cosines:
-        known = [value for value in layers.values() if value is not None and math.isfinite(value)]
+        found = [value.cosine if isinstance(value, Measured) else value for value in layers.values()]
+        known = [value for value in found if value is not None and math.isfinite(value)]
         if known:
             epochs.append(sum(known) / len(known))
     if not epochs:
