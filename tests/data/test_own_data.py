@@ -236,7 +236,18 @@ def test_hugging_face_data_sets_give_the_same_data() -> None:
     images = color()
     data = Data.from_huggingface(hugging_face(images))
     assert data.digest() == Data.from_arrays(images, LABELS).digest()
-    assert Data.from_huggingface(hugging_face(images), image="img", targets=["kind"], size=4).shape == (3, 4, 4)
+    named = Data.from_huggingface(hugging_face(images), image="img", targets=["kind"], size=4)
+    assert named.shape == (3, 4, 4)
+    assert named.targets["label"].tolist() == LABELS
+
+
+def test_several_columns_of_classes_keep_their_names(tmp_path: Path) -> None:
+    both = hugging_face(color()).add_column("coarse", [0, 0, 1, 1, 0, 1]).class_encode_column("coarse")
+    assert set(Data.from_huggingface(both).targets) == {"kind", "coarse"}
+    both.save_to_disk(str(tmp_path / "both"))
+    one = parse(f"hf:{tmp_path}/both[label=coarse]", DATASETS, "dataset").build()
+    assert list(one.train.targets) == ["label"]
+    assert one.classes == ("0", "1")
 
 
 def test_hugging_face_data_sets_that_cannot_be_read() -> None:

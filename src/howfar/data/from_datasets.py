@@ -39,10 +39,10 @@ def from_huggingface(
         names = ", ".join(map(repr, dataset)) if isinstance(dataset, Mapping) else "'train'"
         raise UsageError(f"this is no single split of a data set. Pass one of its splits: dataset[NAME], with {names}.")
     picture = image or _image_column(dataset.features)
-    chosen = {name: name for name in targets} or _class_columns(dataset.features)
-    for name in (picture, *chosen):
+    for name in (picture, *targets):
         if name not in dataset.features:
             raise UsageError(f"the data set has no column '{name}'. There are: {', '.join(dataset.features)}.")
+    chosen = _named(targets, dataset.features)
     kept = _undecoded(dataset.select_columns([picture, *chosen]))
     items = (
         (_picture(row[picture]), {name: _picture(row[column]) for column, name in chosen.items()}) for row in kept
@@ -81,7 +81,7 @@ def _image_column(features: Mapping[str, Any]) -> str:
 
 def class_columns(dataset: Any, column: str = "") -> list[str]:
     """Return the columns of classes of a data set of Hugging Face; arguments as of ``class_names``."""
-    return [column] if column else list(_class_columns(dataset.features))
+    return list(_named([column] if column else [], dataset.features))
 
 
 def class_names(dataset: Any, column: str = "") -> list[str]:
@@ -96,11 +96,18 @@ def class_names(dataset: Any, column: str = "") -> list[str]:
     return list(names or [])
 
 
-def _class_columns(features: Mapping[str, Any]) -> dict[str, str]:
-    """Return the columns of classes with the names of their targets; a single one is called ``label``."""
-    found = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
+def _named(columns: Sequence[str], features: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of the targets with their names; the only one is called ``label`` if it holds classes.
+
+    Args:
+        columns: as asked for; empty takes those of classes.
+        features: of the data set.
+    """
+    found = list(columns) or [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
     found = found or [name for name in ("label", "labels") if name in features]
-    return {found[0]: "label"} if len(found) == 1 else {name: name for name in found}
+    if len(found) == 1 and type(features[found[0]]).__name__ in ("ClassLabel", "Value"):
+        return {found[0]: "label"}
+    return {name: name for name in found}
 
 
 def _item(item: Any, names: Sequence[str]) -> Item:

@@ -96,7 +96,8 @@ def trajectory(
         model: trained in place; its weights are the start.
         data: clean or protected training data.
         task: what to learn; or a loss (``Task.from_loss``). None classifies.
-        recipe: optimizer, schedule, augmentation; None takes ``Recipe()``, 15 epochs of SGD.
+        recipe: optimizer, schedule, augmentation. None takes ``Recipe()``: 15 epochs of SGD on images
+            that are shifted by up to 4 pixels and mirrored.
         every: batches between checkpoints; 0 takes the ends of epochs.
         around: the defense's wrapper around the loss.
         seed: of batch order and augmentation.

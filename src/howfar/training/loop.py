@@ -76,7 +76,8 @@ def train(
         model: trained in place, with channels-last weights; layers with ``fit_images`` are fitted to the images first.
         data: training images, already purified.
         task: what to learn; or a loss (``Task.from_loss``). None classifies.
-        recipe: optimizer, schedule, augmentation, precision; None takes ``Recipe()``, 15 epochs of SGD.
+        recipe: optimizer, schedule, augmentation, precision. None takes ``Recipe()``: 15 epochs of
+            SGD on images that are shifted by up to 4 pixels and mirrored.
         loss: the training loss.
         around: the defense's wrapper around the loss; called in every epoch.
         seed: of batch order and augmentation.
