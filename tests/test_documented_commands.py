@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from howfar.catalog import TABLES
-from howfar.cli import COMMANDS
+from howfar.commands.parser import COMMANDS
 from howfar.store import Store
 
 from .data.test_taskonomy import save
@@ -70,6 +70,7 @@ STANDS_FOR = {
     "3fa2c1": "KEY-OF-CLEAN",
     "9b11d0": "KEY-OF-OTHER",
     "em:class": "random:class[eps=16/255]",
+    "ops": "lsp",
 }
 # Commands within sentences: with these words in them, they are forms to fill in.
 STANDS_FOR_ANY = re.compile(r"^[A-Z]{3,}$|…|\.\.\.|checkerboard|poison/|/shared|s3:")

@@ -56,6 +56,21 @@ def test_a_plugin_that_nobody_asked_for_is_not_imported(site: Path, tmp_path: Pa
     assert "Did you mean 'checkerboard'?" in done.stderr.replace("\n", " ")
 
 
+def test_a_plugin_is_listed_and_shown(site: Path, tmp_path: Path) -> None:
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+    def shown(*arguments: str) -> str:
+        command = [sys.executable, "-m", "howfar", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True).stdout
+
+    (entry,) = [entry for entry in json.loads(shown("list", "protectors", "--json")) if entry["name"] == "checkerboard"]
+    assert entry["what"].startswith("plug-in of howfar-checkerboard ")
+    assert "checkerboard" in shown("list", "protectors", "--wide")
+    text = shown("show", "checkerboard")
+    assert text.startswith("checkerboard (protector)")
+    assert "eps" in text
+
+
 def test_the_example_takes_at_most_60_lines() -> None:
     source = PLUGIN / "src" / "howfar_checkerboard" / "__init__.py"
     assert len(source.read_text().splitlines()) <= 60

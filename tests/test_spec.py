@@ -10,7 +10,7 @@ from howfar.defend import DEFENSES
 from howfar.errors import UsageError
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
-from howfar.spec import number_text, parse, split_list
+from howfar.spec import number_text, parse, split_list, split_names
 from howfar.tasks import TASKS
 
 
@@ -117,3 +117,38 @@ def test_the_settings_of_a_factory_are_a_class_that_is_made_once(monkeypatch: py
         spec = parse(f"method[width={width}]", {"method": method}, "model")
         assert spec.key()["width"] == spec.build() == width
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("lsp:eps=8/255,share=0.5", "lsp[eps=8/255,share=0.5]"),
+        ("em:class,eps=4/255", "em:class[eps=4/255]"),
+        ("em:step-size=1/255", "em[step_size=1/255]"),
+        ("em[step-size=1/255]", "em[step_size=1/255]"),
+        ("lsp:paper", "lsp"),
+        ("em:paper", "em[surrogate=resnet18,batch_size=512]"),
+        ("em:class,paper,eps=4/255", "em:class[eps=4/255,surrogate=resnet18,batch_size=512]"),
+        ('import:"Photos, 2024/n.npy",share=0.5', "import:Photos, 2024/n.npy[share=0.5]"),
+        ("import:Photos, 2024/n.npy", "import:Photos, 2024/n.npy"),
+        ("import:epoch=3.npy", "import:epoch=3.npy"),
+    ],
+)
+def test_settings_may_follow_a_colon(text: str, label: str) -> None:
+    assert parse(text, PROTECTORS, "protector").label == label
+
+
+@pytest.mark.parametrize("text", ["lsp:epss=8/255", "lsp[epss=8/255]"])
+def test_an_unknown_setting_is_named_with_all_that_there_are(text: str) -> None:
+    says = "protector 'lsp' has no setting 'epss'. Did you mean 'eps'? Settings: eps, patch, share."
+    with pytest.raises(UsageError) as error:
+        parse(text, PROTECTORS, "protector")
+    assert str(error.value) == says
+    with pytest.raises(UsageError, match="It has no settings"):
+        parse("digits:size=3", {"digits": lambda: None}, "dataset")
+
+
+def test_a_setting_in_a_list_belongs_to_the_method_before_it() -> None:
+    assert split_names("em,lsp:eps=6/255,share=0.5,ops") == ["em", "lsp:eps=6/255,share=0.5", "ops"]
+    assert split_names("em[eps=1/255,steps=2],ops") == ["em[eps=1/255,steps=2]", "ops"]
+    assert split_names("jpeg:75,none") == ["jpeg:75", "none"]

@@ -6,29 +6,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
-
-import tyro
-from tyro.conf import FlagCreatePairsOff, subcommand
 
 from howfar import __version__, terminal
-from howfar.commands.ablate import AblateUd
-from howfar.commands.audit import Audit
-from howfar.commands.bench import Bench
-from howfar.commands.common import Common
-from howfar.commands.generate import Export, Generate, Validate
-from howfar.commands.inspect import Doctor, List, Show
-from howfar.commands.landscape import Curvature, Landscape
-from howfar.commands.protect import Protect
-from howfar.commands.report import Leaderboard, Report, Submit
-from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, Pack, StoreTools
-from howfar.commands.trajectory import Trajectory
-from howfar.commands.ud import Ud
-from howfar.commands.verify import Verify
+from howfar.commands.parser import parse
 from howfar.errors import HowfarError
 
 INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to continue."
@@ -37,36 +21,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up 
 # torchmetrics imports Matplotlib if it is installed, which would create folders in the user's home directory.
 _FONTS = Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"
 os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
-
-Command = (
-    Annotated[Bench, subcommand("bench")]
-    | Annotated[Protect, subcommand("protect")]
-    | Annotated[Verify, subcommand("verify")]
-    | Annotated[Audit, subcommand("audit")]
-    | Annotated[Ud, subcommand("ud")]
-    | Annotated[AblateUd, subcommand("ablate-ud")]
-    | Annotated[Trajectory, subcommand("trajectory")]
-    | Annotated[Landscape, subcommand("landscape")]
-    | Annotated[Curvature, subcommand("curvature")]
-    | Annotated[Generate, subcommand("generate")]
-    | Annotated[Validate, subcommand("validate")]
-    | Annotated[Export, subcommand("export")]
-    | Annotated[List, subcommand("list")]
-    | Annotated[Show, subcommand("show")]
-    | Annotated[Doctor, subcommand("doctor")]
-    | Annotated[Leaderboard, subcommand("leaderboard")]
-    | Annotated[Submit, subcommand("submit")]
-    | Annotated[Report, subcommand("report")]
-    | Annotated[StoreTools, subcommand("store")]
-    | Annotated[Compare, subcommand("compare")]
-)
-COMMANDS: dict[str, type[Common]] = {
-    "bench": Bench, "protect": Protect, "verify": Verify, "audit": Audit, "ud": Ud, "ablate-ud": AblateUd,
-    "trajectory": Trajectory, "landscape": Landscape, "curvature": Curvature, "generate": Generate,
-    "validate": Validate, "export": Export, "list": List, "show": Show, "doctor": Doctor, "leaderboard": Leaderboard,
-    "submit": Submit, "report": Report, "store check": Check, "store gc": Gc, "store export": ExportStore,
-    "store import": ImportStore, "store pack": Pack, "compare": Compare,
-}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,24 +32,18 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments == ["--version"]:
         terminal.out(f"howfar {__version__}")
         sys.exit(0)
-    description = "How far is this data from being truly unlearnable? Start with: howfar bench"
-    try:
-        command: Callable[[], int] = tyro.cli(
-            Command,
-            prog="howfar", description=description, args=arguments or ["--help"], config=(FlagCreatePairsOff,),
-        )  # fmt: skip
-    except BrokenPipeError:
-        sys.exit(_unread())
-    sys.exit(_guarded(command))
+    sys.exit(_guarded(arguments))
 
 
-def _guarded(command: Callable[[], int]) -> int:
+def _guarded(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
     terminal.show_log()
     try:
+        command = parse(arguments)
         with _second_interrupt_ends(), terminal.one_line_warnings():
             return command()
     except HowfarError as error:
-        if getattr(command, "debug", False):
+        if debug:
             raise
         terminal.say(f"howfar: {error}", style="red")
         return error.exit_code
@@ -105,7 +53,7 @@ def _guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         return _unread()
     except OSError as error:
-        if getattr(command, "debug", False):
+        if debug:
             raise
         terminal.say(
             f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.",

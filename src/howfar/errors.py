@@ -34,9 +34,27 @@ def escaped(text: str) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown name, which suggests the closest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
+    hint = _suggestion(name, names) or f"Known: {', '.join(names)}."
     return UsageError(f"unknown {kind} '{name}'. {hint}")
+
+
+def lacking(owner: str, kind: str, name: str, known: Iterable[str], fix: str) -> UsageError:
+    """Return the error for a setting or an option that something lacks, which suggests the closest known one.
+
+    Args:
+        owner: as in ``protector 'lsp'``.
+        kind: what it lacks, such as a ``setting``.
+        name: the unknown name.
+        known: all names.
+        fix: sentence that follows the suggestion.
+    """
+    parts = (f"{owner} has no {kind} '{name}'.", _suggestion(name, sorted(known)), fix)
+    return UsageError(" ".join(part for part in parts if part))
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'?" if near else ""
 
 
 def require(package: str, extra: str, what: str) -> None:

@@ -1,9 +1,9 @@
-"""Methods by name: ``em``, ``em:class``, ``lsp[eps=6/255]``, ``folder:photos[size=32]``.
+"""Methods by name: ``em``, ``em:class``, ``lsp:eps=6/255``, ``folder:photos[size=32]``.
 
 A table is a plain ``dict`` from names to classes or functions; the signature of an entry defines its hyper-parameters.
-``name:value`` sets the first of them that is not keyword-only, ``name[key=value,...]`` any; ``name[paper]`` selects the
-published settings. Plug-ins add entries through Python entry points (``howfar.protectors``, …); a plug-in is loaded
-only when named.
+``name:key=value,...`` or ``name[key=value,...]`` sets any of them, ``name:value`` the first that is not keyword-only;
+``name:paper`` selects the published settings. Plug-ins add entries through Python entry points (``howfar.protectors``,
+…); a plug-in is loaded only when named.
 """
 
 import functools
@@ -31,11 +31,12 @@ from pydantic import (
 )
 
 from howfar.arrays import canonical
-from howfar.errors import UsageError, escaped, unknown
+from howfar.errors import UsageError, escaped, lacking, unknown
 
 T = TypeVar("T", covariant=True)
 ABOUT = ("name", "version", "contents", "nested")  # entries of a key besides settings
 LONG = 12  # most characters of a value in a name
+SETTING = r"([A-Za-z][\w-]*)\s*="  # start of ``key=value``
 
 
 def _fraction(value: object) -> object:
@@ -102,7 +103,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     """Parse ``text`` against ``table``.
 
     Args:
-        text: e.g. ``"lsp[eps=6/255]"``.
+        text: e.g. ``"lsp:eps=6/255"`` or ``"lsp[eps=6/255]"``.
         table: names to classes or functions.
         kind: kind of the entries, in the singular; the entry-point group is ``howfar.{kind}s``.
         preset: values for hyper-parameters that the text does not set; ignored if the method lacks them.
@@ -112,29 +113,31 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     """
     match = re.fullmatch(r"([\w.-]+)(?::(.*?))?(?:\[([^\[]*(?:\[[^\]]*\][^\[]*)*)\])?", text.strip(), re.DOTALL)
     if match is None:
-        raise UsageError(f"'{text}' names no {kind}. Write name, name:value or name[key=value,...].")
-    name, first, rest = match.groups()
+        raise UsageError(f"'{text}' names no {kind}. Write name, name:value or name:key=value,....")
+    name, after, rest = match.groups()
     factory = factory_of(name, table, kind)
     model = _model(factory)
     given: dict[str, Any] = {key: value for key, value in preset.items() if key in model.model_fields}
+    first, items = _after_colon(after or "", factory)
+    items += split_list(rest or "")
+    if "paper" in items and "paper" not in model.model_fields:
+        items.remove("paper")
+        given |= getattr(factory, "published", {})
     if first:
         key = _first(factory)
         if key is None:
             raise UsageError(f"{kind} '{name}' takes no value, so '{text}' is invalid. Write '{name}'.")
         given[key] = _unquoted(first)
     set_here = {_first(factory)} if first else set()
-    items = split_list(rest or "")
-    if "paper" in items and "paper" not in model.model_fields:
-        items.remove("paper")
-        given |= getattr(factory, "published", {})
     for item in items:
         key, sign, value = item.partition("=")
-        if not sign or key.strip() not in model.model_fields:
-            raise unknown(f"setting of {kind} '{name}'", key.strip(), model.model_fields)
-        if key.strip() in set_here:
-            raise UsageError(f"'{text}' sets {key.strip()} twice. Keep one of them.")
-        set_here.add(key.strip())
-        given[key.strip()] = _unquoted(value.strip())
+        key = key.strip().replace("-", "_")
+        if not sign or key not in model.model_fields:
+            raise lacking(f"{kind} '{name}'", "setting", key, model.model_fields, _settings_text(model))
+        if key in set_here:
+            raise UsageError(f"'{text}' sets {key} twice. Keep one of them.")
+        set_here.add(key)
+        given[key] = _unquoted(value.strip())
     try:
         settings = model(**given).model_dump(mode="json")
     except ValidationError as error:
@@ -178,6 +181,26 @@ def split_list(text: str, *, at: str = ",") -> list[str]:
 
     ``"em,lsp[eps=6/255,patch=4]"`` has two items, and so has ``'em,import:"Photos, 2024/n.npy"'``.
     """
+    return [part.strip() for part in _split(text, at) if part.strip()]
+
+
+def split_names(text: str) -> list[str]:
+    """Split a list of methods at commas; ``key=value`` belongs to the method before it.
+
+    >>> split_names("em,lsp:eps=6/255,share=0.5,ops")
+    ['em', 'lsp:eps=6/255,share=0.5', 'ops']
+    """
+    names: list[str] = []
+    for part in split_list(text):
+        if names and re.match(SETTING, part):
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    return names
+
+
+def _split(text: str, at: str) -> list[str]:
+    """Split outside brackets and quotes; nothing is left out."""
     parts, depth, quotes = [""], 0, False
     for sign in text:
         quotes ^= sign == '"'
@@ -186,7 +209,23 @@ def split_list(text: str, *, at: str = ",") -> list[str]:
             parts.append("")
         else:
             parts[-1] += sign
-    return [part.strip() for part in parts if part.strip()]
+    return parts
+
+
+def _after_colon(text: str, factory: Callable[..., Any]) -> tuple[str, list[str]]:
+    """Split what follows the colon of ``name:value,key=value``: the value, which may hold commas, and the settings."""
+    parts, known = _split(text, ","), _model(factory).model_fields
+    is_path = "Path" in str(_hints(factory).get(_first(factory) or ""))
+    settings: list[str] = []
+    while parts:
+        found = re.match(SETTING, part := parts[-1].strip())
+        if is_path and not (found and found[1].replace("-", "_") in known):
+            break  # part of a file name
+        if not found and part != "paper":
+            break
+        settings.insert(0, part)
+        parts.pop()
+    return ",".join(parts), settings
 
 
 def distinguishing_suffixes(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
@@ -272,7 +311,7 @@ def factory_of(name: str, table: Mapping[str, Callable[..., T]], kind: str) -> C
 
 @functools.cache  # pydantic takes milliseconds to create a class, and a grid requests the same few many times
 def _model(factory: Callable[..., Any]) -> type[BaseModel]:
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+    hints = _hints(factory)
     fields: dict[str, Any] = {
         parameter.name: (
             hints[parameter.name],
@@ -283,6 +322,14 @@ def _model(factory: Callable[..., Any]) -> type[BaseModel]:
     return create_model(
         "Settings", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False), **fields
     )
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+
+
+def _settings_text(model: type[BaseModel]) -> str:
+    return f"Settings: {', '.join(model.model_fields)}." if model.model_fields else "It has no settings."
 
 
 @functools.cache

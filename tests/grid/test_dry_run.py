@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from PIL import Image
 
-from howfar.cli import COMMANDS
+from howfar.commands.parser import COMMANDS
 from howfar.grid.suite import make_suite
 from howfar.store import Store, open_store
 from howfar.store.index import NAME

@@ -92,3 +92,20 @@ def test_dense_tasks_are_those_with_an_output_for_every_pixel() -> None:
             assert not is_dense(spec)
             continue
         assert is_dense(spec) == isinstance(spec.build()(train).outputs, PerPixel), name
+
+
+def test_keys_are_spelled_with_hyphens_or_underscores() -> None:
+    layer = {"limit-train": 50, "train": {"batch-size": 7, "vit-small": {"weight-decay": 0.1}}}
+    suite = make_suite("digits", layer, settings=["probe-images=0", "train.vit-small.batch-size=8"])
+    assert (suite.limit_train, suite.probe_images, suite.train["batch_size"]) == (50, 0, 7)
+    assert suite.train["vit-small"] == {"weight_decay": 0.1, "batch_size": "8"}
+    assert suite == make_suite(
+        "digits", {"limit_train": 50, "train": {"batch_size": 7, "vit-small": {"weight_decay": 0.1}}},
+        settings=["probe_images=0", "train.vit-small.batch_size=8"],
+    )  # fmt: skip
+
+
+def test_lists_may_hold_settings_after_a_colon() -> None:
+    suite = make_suite("digits", {"protectors": "em,lsp:eps=8/255,share=0.5"})
+    labels = {experiment.protector.label for experiment in suite.experiments()}
+    assert labels == {"clean", "em[eps=16/255]", "lsp[eps=8/255,share=0.5]"}

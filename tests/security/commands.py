@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from howfar.cli import Command
+from howfar.commands.parser import union
 from howfar.data import DATASETS
 from howfar.defend import DEFENSES
 from howfar.grid.suite import Suite
@@ -30,7 +30,7 @@ def flags() -> dict[str, dict[str, bool]]:
     """Return the flags of every command, as the parser itself has them, and whether each takes a value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parser = tyro.extras.get_parser(Command, prog="howfar", config=(FlagCreatePairsOff,))
+        parser = tyro.extras.get_parser(union(), prog="howfar", config=(FlagCreatePairsOff,))
     found: dict[str, dict[str, bool]] = {}
 
     def walk(inner: Any, name: tuple[str, ...]) -> None:

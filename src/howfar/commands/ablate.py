@@ -1,36 +1,39 @@
 """``howfar ablate-ud``."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from howfar import terminal
+from howfar.commands.common import Flag, option
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
 class AblateUd(Grid):
-    """How much UD owes to the way it is measured: radius, steps, mode, probe images, rule of β.
+    """Measure how UD depends on radius, steps, mode and probe images.
 
-    Every victim is trained once and probed in all ways after each epoch. Prints UD of every protector and its rank
-    correlation with the drop, one line a way, and writes ablation.json and ablation.md. Takes one model, defense and
-    task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config: LeNet-5 on
-    digits, three seeds, no defense, protected by em, lsp, ops and random noise.
+    Trains every victim once and probes it with every setting after each epoch. Prints the UD of every protector and its
+    rank correlation with the drop, one line per setting, and writes ablation.json and ablation.md. Takes one model,
+    defense and task: by default the first of each in the suite. Without --dataset, --suite or --config: LeNet-5 on
+    digits with em, lsp, ops and random noise, three seeds, no defense.
     """
+
+    examples: ClassVar = ("howfar ablate-ud", "howfar ablate-ud --radius 0.02,0.1 --steps 4 --modes fast")
 
     usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "random,em,lsp[eps=32/255],ops"}
     single: ClassVar = ("models", "defenses", "tasks")
 
-    radius: str = "0.01,0.02,0.1,0.2"
-    """Radii to try besides the suite's."""
-    steps: str = "1,2,4"
-    """Steps of mode fast to try besides 12."""
-    modes: str = "exact"
-    """Modes to try besides fast: exact, reference (slow), or nothing ('')."""
-    images: str = "64,128,512"
-    """Sizes of the probe set to try besides the suite's."""
-    released: bool = False
-    """Add the released algorithm with and without its baseline and augmentation (slow)."""
+    radius: Annotated[str, option("NUMBERS")] = "0.01,0.02,0.1,0.2"
+    """Radii to try in addition to the suite's."""
+    steps: Annotated[str, option("NUMBERS")] = "1,2,4"
+    """Steps of mode 'fast' to try in addition to 12."""
+    modes: Annotated[str, option("NAMES")] = "exact"
+    """Modes to try in addition to 'fast': exact, reference (slow), or none ('')."""
+    images: Annotated[str, option("NUMBERS")] = "64,128,512"
+    """Sizes of the probe set to try in addition to the suite's."""
+    released: Flag = False
+    """Add the paper's released algorithm, with and without its baseline and augmentation (slow)."""
 
     def __call__(self) -> int:
         from howfar.grid.variants import varied

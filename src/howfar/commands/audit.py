@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Flag, option
 from howfar.commands.verify import UNMET
 from howfar.errors import UsageError
 
@@ -17,25 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Audit(Common):
-    """Look for protection in a data set: detectors, calibrated on sets known to be clean, noisy or protected.
+    """Detect whether a data set is protected.
 
-    With the originals at hand (--reference), the change itself is analysed too.
+    Runs detectors that were calibrated on clean, noisy and protected sets. With the originals (--reference), it also
+    analyzes the perturbation itself.
     """
 
-    suspect: Positional[str]
-    """A folder of images, an .npz, or a data set such as cifar10."""
-    reference: str | None = None
-    """The originals, under the same names or in the same order."""
-    labels: str | None = None
-    """What the images of a folder show, if not by subfolders: a CSV with name and label in every line."""
-    size: int = 32
-    """Side in pixels at which images are looked at; the calibration was made at 32."""
-    seed: int = 0
-    """Of the images that are chosen, and of training."""
-    require: Literal["clean", "protected"] | None = None
-    """Exit with 4 unless the verdict is this."""
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar audit suspect", "howfar audit suspect --reference photos")
+
+    suspect: Annotated[Positional[str], option("DATA")]
+    """Folder of images, .npz file, or data set such as cifar10."""
+    reference: Annotated[str | None, option("DATA", "")] = None
+    """Original images, with the same file names or in the same order."""
+    labels: Annotated[str | None, option("FILE", "the subfolders")] = None
+    """Labels of a folder's images: a CSV file with one name and label per line."""
+    size: Annotated[int, option("PIXELS")] = 32
+    """Side length to which images are resized. The detectors were calibrated at 32."""
+    seed: Annotated[int, option("N")] = 0
+    """Seed of the sampled images and of training."""
+    require: Annotated[Literal["clean", "protected"] | None, option("{clean,protected}", "")] = None
+    """Exit with code 4 unless this is the verdict."""
+    json: Flag = False
+    """Print JSON instead of tables."""
 
     def __call__(self) -> int:
         from howfar.audit import audit, difference

@@ -3,10 +3,11 @@
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from howfar import terminal
-from howfar.commands.grid import Grid
+from howfar.commands.common import Flag, option
+from howfar.commands.grid import SUITES_OWN, Grid
 from howfar.commands.watch import watch
 from howfar.errors import UsageError, require
 
@@ -20,21 +21,27 @@ FIRST = 2  # seeds of every row, before anything is judged
 
 @dataclass(kw_only=True)
 class Bench(Grid):
-    """Protect, train, probe and score a grid of cells; print the leaderboard and write the page.
+    """Train victims on protected data and score every protector.
 
-    Finished cells stay in the store: after an interrupt, the same command resumes where it stopped.
+    Protects the training images with every protector, trains victims on them, and measures accuracy, learning
+    alignment, SAL and UD. Prints the leaderboard and writes report.html. Finished steps are kept in the store, so the
+    same command resumes an interrupted run.
     """
 
-    stop_when_broken: bool = False
-    """Run the defenses one by one, and skip the rest for a protector that has lost half of its protection."""
-    until: str | None = None
-    """Add seeds to each row until its drop or retention is known to this many points, or it is decided.
-    E.g. 5 or off (default: the suite's)."""
-    quick: bool = False
-    """Run the suite quick, which takes two minutes."""
-    watch: bool = False
-    """Show progress, remaining time and failures of other runs of this grid; run nothing."""
-    all: bool = False
+    examples: ClassVar = (
+        "howfar bench --quick",
+        "howfar bench --dataset digits --protectors lsp:eps=32/255,ops --models lenet5",
+    )
+
+    quick: Flag = False
+    """Run the suite 'quick', which takes about two minutes."""
+    stop_when_broken: Flag = False
+    """Run one defense after the other, and skip the rest once a protector has lost half of its protection."""
+    until: Annotated[str | None, option("POINTS", SUITES_OWN)] = None
+    """Add seeds until a row is known to ± this many points (drop or retention) or decided; off runs all seeds."""
+    watch: Flag = False
+    """Show progress, remaining time and failures of other runs of this grid; start nothing."""
+    all: Flag = False
     """Print every table, not only the one across tasks."""
 
     def __call__(self) -> int:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from tyro.conf import arg
 
 from howfar import terminal
 from howfar.errors import UsageError
@@ -14,12 +16,40 @@ if TYPE_CHECKING:
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
+def option(metavar: str, default: str | None = None, *aliases: str) -> Any:
+    """Return how help shows an option.
+
+    Args:
+        metavar: a word for its value.
+        default: what the default resolves to; None shows the value of the field, and an empty text nothing.
+        aliases: short names, such as ``-o``.
+    """
+    hint = None if default is None else f"(default: {default})" if default else ""
+    return arg(metavar=metavar, help_behavior_hint=hint, aliases=aliases or None)
+
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]  # "(default: False)" would say nothing
+Device = Annotated[str, option("NAME", "auto")]
+Workers = Annotated[int | None, option("N", "one per core; one on a GPU")]
+StorePath = Annotated[str, option("PATH")]
+
+
 @dataclass(kw_only=True)
 class Common:
-    """Options of every command."""
+    """Options of every command.
 
-    debug: bool = False
-    """Show the traceback of an error."""
+    Attributes:
+        examples: commands that help ends with.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    debug: Flag = False
+    """Show the full traceback of an error."""
+
+    def __call__(self) -> int:
+        """Run the command; returns its exit code."""
+        raise NotImplementedError
 
 
 def tell_left_out(datasets: "Iterable[Spec[Any]]") -> None:

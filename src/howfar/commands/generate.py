@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common, tell_left_out
+from howfar.commands.common import Common, Device, Flag, option, tell_left_out
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class Source(Common):
     """Which images."""
 
-    dataset: Annotated[str | None, arg(aliases=["-d"])] = None
-    """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
-    data_root: Path | None = None
-    """Folder or file of the data set."""
-    download: bool = False
-    """Fetch the data set where it is missing."""
-    limit_train: str | None = None
-    """Class-balanced, seeded subset of the training images; 'all' takes all."""
+    dataset: Annotated[str | None, option("NAME", "digits", "-d")] = None
+    """Data set, e.g. digits, cifar10, folder:photos (see: howfar list datasets)."""
+    data_root: Annotated[Path | None, option("PATH", "~/.cache/howfar")] = None
+    """Folder or file that holds the data set."""
+    download: Flag = False
+    """Download the data set if it is missing."""
+    limit_train: Annotated[str | None, option("N", "all")] = None
+    """Training images to use: a class-balanced subset drawn with a fixed seed, or 'all'."""
 
     def experiment(
         self, protector: str, seed: int, source_task: str | None = None, *, sketch: bool = False
@@ -58,27 +58,32 @@ class Source(Common):
 
 @dataclass(kw_only=True)
 class Generate(Source):
-    """Protect the training images of a data set and write them with noise, budget, method and digests.
+    """Protect the training images of a data set.
 
-    An interrupted run goes on from its last round: just run it again. A folder that holds another set is refused.
+    Writes the protected images with their noise, its size, the method and digests. The same command resumes an
+    interrupted run. A folder that holds another protected set is refused (see --overwrite).
     """
 
-    protector: Annotated[str, arg(aliases=["-p"])]
-    """E.g. em[eps=8/255], ops, tap[paper] (see: howfar list protectors)."""
-    output: Annotated[Path, arg(aliases=["-o"])]
+    examples: ClassVar = (
+        "howfar generate -d digits -p em -o poison/em",
+        "howfar generate -d digits -p lsp:eps=32/255 -o poison/lsp",
+    )
+
+    protector: Annotated[str, option("NAME", None, "-p")]
+    """Protector, e.g. em:eps=8/255, ops, tap:paper (see: howfar list protectors)."""
+    output: Annotated[Path, option("FOLDER", None, "-o")]
     """Folder to write."""
-    source_task: str | None = None
-    """What the protection is crafted against, e.g. segment_semantic, joint:class_scene+depth_euclidean (see: howfar
-    list tasks); classification if not given."""
-    seed: int = 0
-    """Of all randomness."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    overwrite: bool = False
-    """Replace another protected set that the folder holds."""
-    dry_run: bool = False
-    """Show an estimate of the time, without loading the data; do nothing."""
-    json: bool = False
+    source_task: Annotated[str | None, option("NAME", "classification")] = None
+    """Source task that the protection is crafted against, e.g. segment_semantic (see: howfar list tasks)."""
+    seed: Annotated[int, option("N")] = 0
+    """Seed of all randomness."""
+    device: Device = "auto"
+    """Device: auto, cpu, cuda or mps."""
+    overwrite: Flag = False
+    """Replace the protected set that the folder holds."""
+    dry_run: Flag = False
+    """Estimate the time without loading the data, and stop."""
+    json: Flag = False
     """Print the manifest as JSON."""
 
     def __call__(self) -> int:
@@ -151,18 +156,25 @@ class Generate(Source):
 
 @dataclass(kw_only=True)
 class Validate(Source):
-    """Check a protected set: digests, counts, ids, labels, budget, broken images, lost signs, shared noise.
+    """Check the integrity of a protected set or a leaderboard row.
 
-    With --dataset, the clean images are compared as well: the subset that the set was made from, unless --limit-train
-    names another. Lost signs and shared noise of imported sets are doubts, no faults. Exports hold no noise and cannot
-    be checked. Of a row of a leaderboard, a file, this is checked: does what it says follow from its runs? Exit code 1
+    Checks digests, counts, ids, labels and the size of the noise, and looks for broken images, noise without negative
+    values and noise that images share. With --dataset, also compares the set with the clean images it was made from. In
+    imported sets, missing negative values and shared noise are only reported as doubtful. Exports hold no noise and
+    cannot be checked. For a leaderboard row (a file), checks that its numbers follow from its runs. Exits with code 1
     if anything is wrong.
     """
 
-    folder: Positional[Path]
-    """What howfar generate wrote, or a row that howfar submit wrote."""
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar validate poison/em", "howfar validate poison/em --dataset digits")
+
+    folder: Annotated[Positional[Path], option("PATH")]
+    """Folder written by howfar generate, or row written by howfar submit."""
+    dataset: Annotated[str | None, option("NAME", "", "-d")] = None
+    """Clean data set to compare with, e.g. digits."""
+    limit_train: Annotated[str | None, option("N", "as the protected set")] = None
+    """Training images to compare with, or 'all'."""
+    json: Flag = False
+    """Print JSON instead of text."""
 
     def __call__(self) -> int:
         from howfar.poison import artifact
@@ -206,21 +218,24 @@ class Validate(Source):
 
 @dataclass(kw_only=True)
 class Export(Common):
-    """Write a protected set as a folder of PNGs with a manifest, or as one .npz.
+    """Export a protected set as images or as one .npz file.
 
-    Lossless unless a quality is given: then the budget is measured anew, as compression changes it.
+    Images are lossless PNGs with a manifest. With --jpeg, the perturbation is measured again, as compression changes
+    it.
     """
 
-    folder: Positional[Path]
-    """What howfar generate wrote."""
-    output: Annotated[Path, arg(aliases=["-o"])]
+    examples: ClassVar = ("howfar export poison/em -o images", "howfar export poison/em -o em.npz")
+
+    folder: Annotated[Positional[Path], option("FOLDER")]
+    """Folder written by howfar generate."""
+    output: Annotated[Path, option("PATH", None, "-o")]
     """New folder for images, or a file that ends in .npz."""
-    jpeg: int | None = None
-    """Lossy: write JPEGs of this quality (1 to 100) instead of PNGs."""
-    overwrite: bool = False
+    jpeg: Annotated[int | None, option("QUALITY", "lossless PNG")] = None
+    """Write lossy JPEGs of this quality, 1 to 100."""
+    overwrite: Flag = False
     """Replace an earlier export."""
-    json: bool = False
-    """Print the budget as JSON."""
+    json: Flag = False
+    """Print the size of the perturbation as JSON."""
 
     def __call__(self) -> int:
         from howfar.poison import artifact, export

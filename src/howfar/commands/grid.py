@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common, tell_left_out, to_seconds
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out, to_seconds
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Costs = Callable[[list[Experiment], Store], dict[str, float]]
 
+SUITES_OWN = "the suite's"
+
 
 @dataclass(kw_only=True)
 class Grid(Common):
@@ -35,55 +37,54 @@ class Grid(Common):
     usual: ClassVar[dict[str, Any]] = {}
     single: ClassVar[tuple[str, ...]] = ()
 
-    dataset: str | None = None
-    """Data set, e.g. digits, cifar10, folder:photos[size=32], npz:file.npz (see: howfar list datasets)."""
-    data_root: Path | None = None
-    """Folder or file of the data set."""
-    download: bool = False
-    """Fetch the data set where it is missing."""
-    limit_train: str | None = None
-    """Size of a class-balanced, seeded subset of the training images; 'all' takes all."""
-    limit_test: str | None = None
-    """The same for the test images."""
-    protectors: str | None = None
-    """Comma-separated, e.g. em,lsp[eps=6/255]; clean is always added."""
-    models: str | None = None
-    """Victims, e.g. resnet8,resnet18[width=16]."""
-    defenses: str | None = None
-    """Defenses of the learner, e.g. none,jpeg:75,cutout."""
-    tasks: str | None = None
-    """Tasks of the victims, e.g. class_scene,normal or joint:class_scene+normal (see: howfar list tasks)."""
-    source_tasks: str | None = None
-    """Tasks that the protection is crafted against, e.g. class_scene."""
-    seeds: str | None = None
-    """Seeds, e.g. 0-4 or 0,7; with --until, the most that a row may take, in this order."""
-    recipe: str | None = None
-    """Recipe of the victims: own (each network's own), sgd, fast, adamw, dense or paper (default: the suite's)."""
-    epochs: str | None = None
-    """Epochs of every victim."""
-    eps: str | None = None
-    """L∞ radius for every protector that has one and does not set its own, e.g. 8/255."""
-    suite: str | None = None
-    """Preset: two-tasks, quick, digits, standard, crosstask, controls, cifar10-core, paper or paper-fast (default: the
-    data set's; two-tasks)."""
-    config: Path | None = None
-    """TOML file with the keys of a suite; flags override it."""
-    set: UseAppendAction[tuple[str, ...]] = ()
-    """Set any key of a suite, e.g. --set train.lr=0.05; may be repeated."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    workers: int | None = None
-    """Parallel processes (default: one per core, or one on a GPU); 0 runs in this process."""
-    ray: str | None = None
-    """Run on a Ray cluster: its address, or auto for the local one; all its machines must reach --runs."""
-    time_limit: str | None = None
-    """Time after which a step is stopped and counts as failed, e.g. 90s, 30m or 2h."""
-    runs: str = "runs"
-    """Folder of the store and of the output, or a URL such as s3://bucket/runs."""
-    dry_run: bool = False
-    """Show the cells and a time estimate; do nothing."""
-    json: bool = False
-    """Print as JSON."""
+    dataset: Annotated[str | None, option("NAME", SUITES_OWN, "-d")] = None
+    """Data set, e.g. digits, cifar10, folder:photos (see: howfar list datasets)."""
+    data_root: Annotated[Path | None, option("PATH", "~/.cache/howfar")] = None
+    """Folder or file that holds the data set."""
+    download: Flag = False
+    """Download the data set if it is missing."""
+    limit_train: Annotated[str | None, option("N", SUITES_OWN)] = None
+    """Training images to use: a class-balanced subset drawn with a fixed seed, or 'all'."""
+    limit_test: Annotated[str | None, option("N", SUITES_OWN)] = None
+    """Test images to use, in the same way."""
+    protectors: Annotated[str | None, option("NAMES", SUITES_OWN)] = None
+    """Protectors, e.g. em,lsp:eps=6/255 (see: howfar list protectors). The clean baseline is always added."""
+    models: Annotated[str | None, option("NAMES", SUITES_OWN)] = None
+    """Victim networks, e.g. resnet8,resnet18:width=16 (see: howfar list models)."""
+    defenses: Annotated[str | None, option("NAMES", SUITES_OWN)] = None
+    """Defenses of the learner, e.g. none,jpeg:75,cutout (see: howfar list defenses)."""
+    tasks: Annotated[str | None, option("NAMES", SUITES_OWN)] = None
+    """Target tasks, one victim each, e.g. class_scene,normal (see: howfar list tasks)."""
+    source_tasks: Annotated[str | None, option("NAMES", SUITES_OWN)] = None
+    """Source tasks that the protection is crafted against, e.g. class_scene."""
+    seeds: Annotated[str | None, option("SEEDS", SUITES_OWN)] = None
+    """Seeds, e.g. 0-4 or 0,7. With --until, seeds are added in this order."""
+    recipe: Annotated[str | None, option("NAME", SUITES_OWN)] = None
+    """Training recipe: own (each network's default), sgd, fast, adamw, dense or paper."""
+    epochs: Annotated[str | None, option("N", "the recipe's")] = None
+    """Training epochs of every victim."""
+    eps: Annotated[str | None, option("EPS", "each protector's")] = None
+    """L∞ radius of every protector that has one and does not set its own, e.g. 8/255."""
+    suite: Annotated[str | None, option("NAME", "the data set's, or two-tasks")] = None
+    """Preset of all options above (see: howfar list suites)."""
+    config: Annotated[Path | None, option("FILE", "")] = None
+    """TOML file with the keys of a suite. Options override it."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
+    """Set any key of a suite, e.g. train.lr=0.05."""
+    device: Device = "auto"
+    """Device: auto, cpu, cuda or mps."""
+    workers: Workers = None
+    """Worker processes; 0 runs everything in this process."""
+    ray: Annotated[str | None, option("ADDRESS", "")] = None
+    """Run on this Ray cluster, or on the local one (auto). All its machines must reach --runs."""
+    time_limit: Annotated[str | None, option("TIME", "none")] = None
+    """Stop a step after this time and count it as failed, e.g. 90s, 30m or 2h."""
+    runs: StorePath = "runs"
+    """Folder of the store and of all output, or a URL such as s3://bucket/runs."""
+    dry_run: Flag = False
+    """Show what would run and for how long, and stop."""
+    json: Flag = False
+    """Print JSON instead of tables."""
 
     def experiments(self) -> "list[Experiment]":
         """Return the cells that can run, and say which defenses of an ensemble are left out."""

@@ -1,45 +1,54 @@
 """``howfar list``, ``howfar show`` and ``howfar doctor``."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Flag, option
 
-Kind = Literal["protectors", "defenses", "datasets", "models", "tasks"]
+Kind = Literal["protectors", "defenses", "datasets", "models", "tasks", "suites"]
+BRIEF = ("name", "what", "source")  # columns that fit 80 characters
 
 
 @dataclass(kw_only=True)
 class List(Common):
-    """List what there is."""
+    """List the protectors, defenses, data sets, models, tasks or suites."""
 
-    kind: Positional[Kind]
-    """What to list."""
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar list protectors", "howfar list suites")
+
+    kind: Annotated[Positional[Kind], option("KIND")]
+    """What to list: protectors, defenses, datasets, models, tasks or suites."""
+    json: Flag = False
+    """Print JSON instead of a table."""
+    wide: Flag = False
+    """Print every column."""
 
     def __call__(self) -> int:
-        from howfar.catalog import TABLES, describe
+        from howfar.catalog import entries
 
-        entries = [describe(self.kind, name) for name in TABLES[self.kind]]
+        found = entries(self.kind)
         if self.json:
-            terminal.show_json(entries)
+            terminal.show_json(found)
             return 0
-        columns = [key for key in entries[0] if key not in ("settings", "text")]
-        terminal.show_table(columns, [[str(entry[key]) for key in columns] for entry in entries])
+        columns = [key for key in found[0] if key not in ("settings", "text")]
+        if not self.wide:
+            columns = [key for key in columns if key in BRIEF and any(entry[key] for entry in found)]
+        terminal.show_table(columns, [[_plain(str(entry[key])) for key in columns] for entry in found])
         return 0
 
 
 @dataclass(kw_only=True)
 class Show(Common):
-    """Show one method, data set or model: what it is, its paper, its settings with defaults."""
+    """Describe one entry of a list with its source and settings."""
 
-    name: Positional[str]
-    """E.g. em."""
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar show em", "howfar show two-tasks")
+
+    name: Annotated[Positional[str], option("NAME")]
+    """Name of a protector, defense, data set, model, task or suite."""
+    json: Flag = False
+    """Print JSON instead of text."""
 
     def __call__(self) -> int:
         from howfar.catalog import find
@@ -48,22 +57,29 @@ class Show(Common):
         if self.json:
             terminal.show_json(entry)
             return 0
-        terminal.out(f"{entry['name']} ({entry['kind']})\n\n{entry['text']}\n")
-        facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings")}
+        terminal.out(f"{entry['name']} ({entry['kind']})\n\n{_plain(entry['text'])}\n")
+        facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings") and v != ""}
         terminal.out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
         terminal.show_table(
             ["setting", "default", "meaning"],
-            [[s["name"], s["default"], s["what"]] for s in entry["settings"]],
+            [[s["name"], s["default"], _plain(s["what"])] for s in entry["settings"]],
         )
         return 0
 
 
+def _plain(text: str) -> str:
+    """Return a docstring without the marks of code."""
+    return text.replace("``", "'")
+
+
 @dataclass(kw_only=True)
 class Doctor(Common):
-    """Tell what this machine offers, and what is broken."""
+    """Check this installation and show what the machine offers."""
 
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar doctor", "howfar doctor --json")
+
+    json: Flag = False
+    """Print JSON instead of a table."""
 
     def __call__(self) -> int:
         from howfar.doctor import examine

@@ -4,9 +4,10 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from howfar import terminal
+from howfar.commands.common import Flag, option
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError, require
 
@@ -30,12 +31,12 @@ class _WithPaths(Grid):
     usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "em", "seeds": "0"}
     single: ClassVar = ("defenses", "tasks")
 
-    every: int = 0
-    """Batches between two kept moments; 0 keeps the ends of epochs."""
-    half: bool = False
-    """Keep weights in half precision."""
-    images: int = 512
-    """Images that networks are judged on, of the test and of every training set."""
+    every: Annotated[int, option("N", "0, the end of every epoch")] = 0
+    """Batches between two checkpoints."""
+    half: Flag = False
+    """Store checkpoints in half precision."""
+    images: Annotated[int, option("N")] = 512
+    """Images per data set (test set and every training set) on which networks are evaluated."""
 
     def with_paths(
         self, costs: "Callable[[list[Experiment], Store], dict[str, float]]",
@@ -63,34 +64,38 @@ class _WithPaths(Grid):
 
 @dataclass(kw_only=True)
 class Landscape(_WithPaths):
-    """The loss around clean and protected victims, with their paths on the same plane.
+    """Compute the loss landscape around clean and poisoned victims.
 
-    Trains the victims that the store lacks, then computes loss and quality on clean test images and on the images each
-    victim learned from. Writes landscape.json, landscape.npz and the page; --save draws a figure for a paper. Takes one
-    defense and task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config:
-    LeNet-5 on digits, clean and protected by em, one seed.
+    Trains the victims that the store lacks. Then computes loss and quality on a plane of the weight space, on clean
+    test images and on the training images of each victim, and projects their training paths onto it. Writes
+    landscape.json, landscape.npz and report.html; --save draws a figure for a paper. Takes one defense and task: by
+    default the first of each in the suite. Without --dataset, --suite or --config: LeNet-5 on digits, clean and with
+    em, one seed.
     """
 
-    plane: Literal["pca", "random", "line", "curve", "hessian", "weights"] = "pca"
-    """Plane of all paths; random directions, filter-normalised; line or curved path from the clean victim to every
-    other; the two leading Hessian eigenvectors of --layer; two single --weights."""
-    points: int = 25
-    """Of the grid along each axis."""
-    extent: float | None = None
-    """Margin around the paths, in their span (default: 0.3); of random and Hessian planes the radius, in the norm of
-    the filters (1) or of the layer (0.1)."""
+    examples: ClassVar = ("howfar landscape", "howfar landscape --plane random --save landscape.pdf")
+
+    plane: Annotated[
+        Literal["pca", "random", "line", "curve", "hessian", "weights"],
+        option("{pca,random,line,curve,hessian,weights}"),
+    ] = "pca"
+    """Plane: pca of paths, random directions, line or curve between victims, hessian of --layer, or two --weights."""
+    points: Annotated[int, option("N")] = 25
+    """Grid points along each axis."""
+    extent: Annotated[float | None, option("SIZE", "0.3; random 1, hessian 0.1")] = None
+    """Margin around the paths as a share of their span. For random and hessian planes: radius relative to the norm."""
     norms: Literal["re-estimated", "frozen"] = "re-estimated"
-    """Statistics of batch normalisation: taken anew at every place, or those of the network."""
-    share: float = 1.0
-    """Compute at most this share of the places, a lattice and where the loss bends, and lay a spline; 0.2 is enough."""
-    draws: int = 3
+    """Batch-norm statistics: re-estimated at every point, or frozen at those of the network."""
+    share: Annotated[float, option("SHARE")] = 1.0
+    """Compute at most this share of the points and interpolate the rest; 0.2 is enough."""
+    draws: Annotated[int, option("N")] = 3
     """Random planes around every victim."""
-    layer: str = ""
-    """For --plane hessian, e.g. head.weight."""
-    weights: str = ""
-    """For --plane weights, e.g. head.weight:0,head.weight:1."""
-    save: Path | None = None
-    """Draw the first scene as .pdf, .svg or .png; those of further victims and seeds get a number."""
+    layer: Annotated[str, option("NAME", "")] = ""
+    """Layer for --plane hessian, e.g. head.weight."""
+    weights: Annotated[str, option("NAMES", "")] = ""
+    """Weights for --plane weights, e.g. head.weight:0,head.weight:1."""
+    save: Annotated[Path | None, option("FILE", "")] = None
+    """Draw a figure as .pdf, .svg or .png. Figures of further victims and seeds get a number."""
 
     def __call__(self) -> int:
         from howfar import engine
@@ -143,21 +148,23 @@ class Landscape(_WithPaths):
 
 @dataclass(kw_only=True)
 class Curvature(_WithPaths):
-    """Leading Hessian eigenvalues, trace, gradient and SAL of every layer at the end of training.
+    """Compute Hessian eigenvalues, gradient and SAL of every layer.
 
-    Trains the victims that the store lacks; every one is measured on the images that it learned from. Says how SAL goes
-    along with the norm of the gradient and with the leading eigenvalue. Writes curvature.json and curvature.md. Takes
-    one defense and task: of a suite, the first of each unless they are given. Without --dataset, --suite or --config:
-    LeNet-5 on digits, clean and protected by em, one seed.
+    Trains the victims that the store lacks, and measures each one at the end of training on its own training images:
+    leading eigenvalues and trace of the Hessian, gradient norm and SAL. Reports how SAL correlates with the gradient
+    norm and with the leading eigenvalue. Writes curvature.json and curvature.md. Takes one defense and task: by default
+    the first of each in the suite. Without --dataset, --suite or --config: LeNet-5 on digits, clean and with em, one
+    seed.
     """
 
-    top: int = 3
-    """Eigenvalues of every layer."""
-    draws: int = 6
+    examples: ClassVar = ("howfar curvature", "howfar curvature --protectors ops --top 5")
+
+    top: Annotated[int, option("N")] = 3
+    """Leading eigenvalues per layer."""
+    draws: Annotated[int, option("N")] = 6
     """Random vectors for trace and spectral density."""
-    save: Path | None = None
-    """Draw the loss along the gradient and random directions of every layer, with SAL's ball, as .pdf, .svg or .png;
-    figures of further victims and seeds get a number."""
+    save: Annotated[Path | None, option("FILE", "")] = None
+    """Draw the loss of every layer along the gradient and random directions, as .pdf, .svg or .png."""
 
     def __call__(self) -> int:
         from howfar import engine

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Device, Flag, option
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,49 +20,50 @@ STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
 
 @dataclass(kw_only=True)
 class Protect(Common):
-    """Protect the photographs of a folder: noise that keeps networks from learning what the pictures show.
+    """Protect the photographs in a folder.
 
-    Originals are never touched. Run it again to finish an interrupted run, or after photographs were edited: only what
-    is missing or out of date is made, and what was made again is named.
+    Adds noise that keeps networks from learning what the photographs show. Originals are never changed. Run the command
+    again to finish an interrupted run, or after you edited photographs: only missing and outdated files are written.
     """
 
-    photos: Positional[Path]
-    """Folder with the photographs, best with a subfolder for each thing they show; with --check, the protected one."""
-    output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Folder to write: the same tree, protected."""
-    protector: Annotated[str, arg(aliases=["-p"])] = "carriers[cell=2,mirrored=true]"
+    examples: ClassVar = ("howfar protect photos -o protected", "howfar protect --check protected")
+
+    photos: Annotated[Positional[Path], option("FOLDER")]
+    """Folder of photographs, ideally with one subfolder per label. With --check, the protected folder."""
+    output: Annotated[Path | None, option("FOLDER", "", "-o")] = None
+    """Folder to write, with the same subfolders."""
+    protector: Annotated[str, option("NAME", None, "-p")] = "carriers[cell=2,mirrored=true]"
     """Any protector that adds noise, e.g. carriers, em:class, lsp (see: howfar list protectors)."""
-    strength: Literal["low", "mid", "high"] | None = None
-    """How strong the noise is: 4/255, 8/255 (default) or 16/255."""
-    eps: str | None = None
-    """The same as a number, e.g. 6/255."""
-    side: str = SIDES
-    """Sides in pixels of the small versions that noise is crafted on, about those of learners' images; they share each
-    photograph."""
-    labels: str | None = None
-    """What they show, if not by subfolders: a CSV with name and label in every line; or clusters, which is weaker."""
-    share: float | None = None
-    """Share of the photographs that are protected, chosen by the seed (default: all)."""
-    format: str = "png"
-    """png, webp or tiff lose nothing; jpeg:95 loses some of the protection."""
-    metadata: Literal["keep", "strip-gps", "strip-all"] = "keep"
-    """What becomes of EXIF and XMP; the colour profile stays."""
-    opt_out: bool = False
-    """Write into every file that data mining is prohibited (IPTC/PLUS, in XMP)."""
-    broken: Literal["stop", "skip", "copy"] = "stop"
+    strength: Annotated[Literal["low", "mid", "high"] | None, option("{low,mid,high}", "mid")] = None
+    """Strength of the noise: 4/255, 8/255 or 16/255."""
+    eps: Annotated[str | None, option("EPS", "")] = None
+    """Strength as a number, e.g. 6/255."""
+    side: Annotated[str, option("PIXELS")] = SIDES
+    """Side lengths of the resized copies that noise is crafted on. Choose those at which learners train."""
+    labels: Annotated[str | None, option("FILE", "the subfolders")] = None
+    """Labels: a CSV file with one name and label per line, or 'clusters', which protects less."""
+    share: Annotated[float | None, option("SHARE", "1, all")] = None
+    """Share of the photographs to protect, drawn with the seed."""
+    format: Annotated[str, option("NAME")] = "png"
+    """File format: png, webp and tiff are lossless; jpeg:95 loses part of the protection."""
+    metadata: Annotated[Literal["keep", "strip-gps", "strip-all"], option("{keep,strip-gps,strip-all}")] = "keep"
+    """What to do with EXIF and XMP. The color profile is always kept."""
+    opt_out: Flag = False
+    """Write the data-mining opt-out of IPTC/PLUS into the XMP of every file."""
+    broken: Annotated[Literal["stop", "skip", "copy"], option("{stop,skip,copy}")] = "stop"
     """What to do with files that cannot be protected."""
-    seed: int = 0
-    """Of all randomness."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps, for protectors that train a network."""
-    workers: int | None = None
-    """Photographs at a time (default: one a core)."""
-    dry_run: bool = False
-    """Show what would be done; do nothing."""
-    check: bool = False
+    seed: Annotated[int, option("N")] = 0
+    """Seed of all randomness."""
+    device: Device = "auto"
+    """Device for protectors that train a network: auto, cpu, cuda or mps."""
+    workers: Annotated[int | None, option("N", "one per core")] = None
+    """Photographs to process in parallel."""
+    dry_run: Flag = False
+    """Show what would be done, and stop."""
+    check: Flag = False
     """Compare a protected folder with its manifest, and with its originals if they are still there."""
-    json: bool = False
-    """Print as JSON."""
+    json: Flag = False
+    """Print JSON instead of text."""
 
     def __call__(self) -> int:
         if self.check:

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Flag, option
 from howfar.commands.store import opened
 from howfar.errors import UsageError
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Leaderboard(Common):
-    """Print the leaderboard of all runs in a store, or of rows that howfar submit wrote."""
+    """Print the leaderboard of a store or of submitted rows."""
 
-    runs: Positional[str] = "runs"
-    """Folder, URL or packed file of the store, or a folder of rows."""
-    html: Path | None = None
-    """Folder for a static site: a page that ranks by the worst case, and one JSON file a row."""
-    overwrite: bool = False
-    """Replace an index.html in that folder that is none of these pages."""
-    json: bool = False
-    """Print as JSON."""
+    examples: ClassVar = ("howfar leaderboard runs", "howfar leaderboard runs --html site")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
+    """Folder, URL or packed file of the store, or folder of rows written by howfar submit."""
+    html: Annotated[Path | None, option("FOLDER", "")] = None
+    """Write a static site: a page that ranks by the worst case, and one JSON file per row."""
+    overwrite: Flag = False
+    """Replace an index.html in that folder that howfar did not write."""
+    json: Flag = False
+    """Print JSON instead of tables."""
 
     def __call__(self) -> int:
         if self.html is None and not _rows_of(self.runs):
@@ -58,20 +60,25 @@ class Leaderboard(Common):
 
 @dataclass(kw_only=True)
 class Submit(Common):
-    """Write the rows of a store for a public leaderboard: one JSON file a protector and victim, seed by seed."""
+    """Write the rows of a store for a public leaderboard.
 
-    runs: Positional[str] = "runs"
+    Writes one JSON file per protector and victim, with the result of every seed.
+    """
+
+    examples: ClassVar = ("howfar submit runs -o rows", "howfar submit runs -o rows --dry-run")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store."""
-    output: Annotated[Path, arg(aliases=["-o"])] = Path("rows")
+    output: Annotated[Path, option("FOLDER", None, "-o")] = Path("rows")
     """Folder to write the rows to."""
-    only: str = ""
-    """Protectors, comma-separated; all if empty."""
-    reported: float | None = None
-    """Quality that others report for a learner without defense, e.g. 0.2078; needs --only NAME and --source."""
-    source: str = ""
-    """Where it is reported, e.g. "APBench, June 2023"."""
-    dry_run: bool = False
-    """Show what would be written; write nothing."""
+    only: Annotated[str, option("NAMES", "all")] = ""
+    """Protectors to include, e.g. em,lsp."""
+    reported: Annotated[float | None, option("QUALITY", "")] = None
+    """Published quality without defense, e.g. 0.2078. Needs --source, and --only with one protector."""
+    source: Annotated[str, option("TEXT", "")] = ""
+    """Source of that number, e.g. "APBench, June 2023"."""
+    dry_run: Flag = False
+    """Show what would be written, and stop."""
 
     def __call__(self) -> int:
         from howfar.spec import split_list
@@ -101,12 +108,14 @@ class Submit(Common):
 
 @dataclass(kw_only=True)
 class Report(Common):
-    """Write the page of all runs in a store."""
+    """Write the HTML report of all runs in a store."""
 
-    runs: Positional[str] = "runs"
+    examples: ClassVar = ("howfar report runs", "howfar report runs -o page.html")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store."""
-    output: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
-    """The file to write."""
+    output: Annotated[Path, option("FILE", None, "-o")] = Path("report.html")
+    """File to write."""
 
     def __call__(self) -> int:
         from howfar.report.render import render

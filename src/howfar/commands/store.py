@@ -3,12 +3,12 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Flag, StorePath, option
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 @dataclass(kw_only=True)
 class Check(Common):
-    """Read every record and all arrays of a store: are they what was written, and where they belong?
+    """Check every record and array of a store for damage.
 
-    Exits with 1 if numbers are wrong or lost; what is merely left over or failed is listed too.
+    Also lists leftovers and failed steps. Exits with code 1 if anything is damaged or lost.
     """
 
-    runs: Positional[str] = "runs"
+    examples: ClassVar = ("howfar store check", "howfar store check runs --json")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store."""
-    json: bool = False
-    """Print as JSON."""
+    json: Flag = False
+    """Print JSON instead of a table."""
 
     def __call__(self) -> int:
         from howfar.store import check
@@ -45,22 +47,27 @@ class Check(Common):
 
 @dataclass(kw_only=True)
 class Gc(Common):
-    """Remove what dead runs left behind; with flags, what can be made again too."""
+    """Remove the leftovers of interrupted runs from a store.
 
-    runs: Positional[str] = "runs"
-    """Folder or URL of the store."""
-    failed: bool = False
-    """Records of failures too (they run again anyway)."""
-    arrays: bool = False
-    """Images, weights and surfaces too: records alone are enough for all tables."""
-    damaged: bool = False
-    """What cannot be read any more too."""
-    drafts: bool = False
-    """The state of interrupted crafting too, from which it could go on."""
-    dry_run: bool = False
-    """Show what would go; remove nothing."""
-    json: bool = False
-    """Print as JSON."""
+    Options remove more, all of which can be computed again.
+    """
+
+    examples: ClassVar = ("howfar store gc --dry-run", "howfar store gc --failed --arrays")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
+    """Folder of the store."""
+    failed: Flag = False
+    """Also remove records of failed steps."""
+    arrays: Flag = False
+    """Also remove images, weights and landscapes. Tables need only records."""
+    damaged: Flag = False
+    """Also remove damaged records."""
+    drafts: Flag = False
+    """Also remove the saved progress of interrupted crafting."""
+    dry_run: Flag = False
+    """Show what would be removed, and stop."""
+    json: Flag = False
+    """Print JSON instead of a table."""
 
     def __call__(self) -> int:
         from howfar.store import clean, is_url, open_store, remove
@@ -83,11 +90,16 @@ class Gc(Common):
 
 @dataclass(kw_only=True)
 class ExportStore(Common):
-    """Write one row for every finished victim: what it was, its quality, what it cost."""
+    """Export one row per finished victim to CSV, JSON or Parquet.
 
-    output: Positional[Path]
-    """File to write: .csv, .json or .parquet (the last needs howfar[parquet])."""
-    runs: str = "runs"
+    A row holds the specification of the victim, its quality and its cost.
+    """
+
+    examples: ClassVar = ("howfar store export victims.csv", "howfar store export victims.json --runs runs")
+
+    output: Annotated[Positional[Path], option("FILE")]
+    """File to write: .csv, .json or .parquet (which needs howfar[parquet])."""
+    runs: StorePath = "runs"
     """Folder, URL or packed file of the store."""
 
     def __call__(self) -> int:
@@ -102,12 +114,17 @@ class ExportStore(Common):
 
 @dataclass(kw_only=True)
 class ImportStore(Common):
-    """Take in the finished records of another store; nothing is taken if both hold a step with different results."""
+    """Copy the finished records of another store into this one.
 
-    source: Positional[str]
+    Nothing is copied if the two stores hold different results of the same step.
+    """
+
+    examples: ClassVar = ("howfar store import other", "howfar store import runs.jsonl.xz --runs merged")
+
+    source: Annotated[Positional[str], option("STORE")]
     """Folder, URL or packed file of the other store."""
-    runs: str = "runs"
-    """Folder or URL of the store that takes them."""
+    runs: StorePath = "runs"
+    """Folder or URL of the store to copy into."""
 
     def __call__(self) -> int:
         from howfar.store import UNSEALED, merge, open_store
@@ -127,14 +144,19 @@ class ImportStore(Common):
 
 @dataclass(kw_only=True)
 class Compare(Common):
-    """Tell which victims only one of two stores holds, and where their qualities differ."""
+    """List the victims whose results differ between two stores.
 
-    one: Positional[str]
+    Also lists victims that only one of them holds. Exits with code 1 if there are differences.
+    """
+
+    examples: ClassVar = ("howfar compare runs other", "howfar compare runs other --json")
+
+    one: Annotated[Positional[str], option("STORE")]
     """Folder, URL or packed file of a store."""
-    other: Positional[str]
-    """Folder, URL or packed file of the other one."""
-    json: bool = False
-    """Print as JSON."""
+    other: Annotated[Positional[str], option("STORE")]
+    """Folder, URL or packed file of the store to compare with."""
+    json: Flag = False
+    """Print JSON instead of a table."""
 
     def __call__(self) -> int:
         from howfar.tables.victims import apart
@@ -151,22 +173,24 @@ class Compare(Common):
 
 @dataclass(kw_only=True)
 class Pack(Common):
-    """Write all finished records of a store to one compressed file, without arrays.
+    """Pack all finished records of a store into one compressed file.
 
-    Every command that reads a store takes the file instead of the folder. Commands (step bench) are kept as they were
-    given, with their paths; leave them out with --steps where the file is published.
+    Arrays are left out. Every command that reads a store accepts the file in place of the folder. The step 'bench'
+    holds command lines with their paths: select other steps with --steps before you publish the file.
     """
 
-    runs: Positional[str] = "runs"
+    examples: ClassVar = ("howfar store pack", "howfar store pack runs -o victims.jsonl.xz --steps victim")
+
+    runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store."""
-    output: Annotated[Path, arg(aliases=["-o"])] = Path("runs.jsonl.xz")
-    """The file to write."""
-    steps: str = ""
-    """Steps, comma-separated, e.g. protect,victim; all if empty."""
-    dry_run: bool = False
-    """Show what would be written; write nothing."""
-    json: bool = False
-    """Print as JSON."""
+    output: Annotated[Path, option("FILE", None, "-o")] = Path("runs.jsonl.xz")
+    """File to write."""
+    steps: Annotated[str, option("NAMES", "all")] = ""
+    """Steps to include, e.g. protect,victim."""
+    dry_run: Flag = False
+    """Show what would be written, and stop."""
+    json: Flag = False
+    """Print JSON instead of a table."""
 
     def __call__(self) -> int:
         from collections import Counter
@@ -196,25 +220,6 @@ class Pack(Common):
             terminal.show_table(["step", "records"], [[step, str(count)] for step, count in sorted(counts.items())])
         terminal.say(f"{self.output}: {size(len(content))}{', not written' if self.dry_run else ''}")
         return 0
-
-
-StoreCommand = (
-    Annotated[Check, subcommand("check")]
-    | Annotated[Gc, subcommand("gc")]
-    | Annotated[ExportStore, subcommand("export")]
-    | Annotated[ImportStore, subcommand("import")]
-    | Annotated[Pack, subcommand("pack")]
-)
-
-
-@dataclass(kw_only=True)
-class StoreTools(Common):
-    """Look after a store: check it, clear it up, export it, take in another one, pack it."""
-
-    do: Annotated[StoreCommand, arg(name="")]
-
-    def __call__(self) -> int:
-        return self.do()
 
 
 def opened(place: str, *, reading: bool = False) -> "Store":

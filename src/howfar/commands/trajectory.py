@@ -1,34 +1,36 @@
 """``howfar trajectory``."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from howfar import terminal
+from howfar.commands.common import Flag, option
 from howfar.commands.grid import Grid, refuse_several
 from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
 class Trajectory(Grid):
-    """Which weights take another path because the data was protected.
+    """Find the weights whose training path diverges on protected data.
 
-    Every victim is trained from the same initial weights with several orders of batches, its weights are kept, and
-    every parameter's clean and poisoned ends are held against what the order of batches alone does, with false
-    discoveries controlled. Writes trajectory.json and trajectory.md. Takes one defense and task: of a suite, the first
-    of each unless they are given. Without --dataset, --suite or --config: LeNet-5 on digits, three seeds, no defense,
-    protected by em, ops and random noise.
+    Trains every victim from the same initial weights with several batch orders. Compares the final weights of clean and
+    poisoned victims with the variation that batch order alone causes, at a controlled false discovery rate. Writes
+    trajectory.json and trajectory.md. Takes one defense and task: by default the first of each in the suite. Without
+    --dataset, --suite or --config: LeNet-5 on digits with em, ops and random noise, three seeds, no defense.
     """
+
+    examples: ClassVar = ("howfar trajectory", "howfar trajectory --protectors ops --orders 4")
 
     usual: ClassVar = {"suite": "digits", "models": "lenet5", "protectors": "random,em,ops"}
     single: ClassVar = ("defenses", "tasks")
 
-    orders: int = 3
-    """Orders of batches for each seed, at least 2; more find smaller differences."""
-    every: int = 0
-    """Batches between two kept moments; 0 keeps the ends of epochs."""
-    half: bool = False
-    """Keep weights in half precision."""
-    rate: float = 0.05
+    orders: Annotated[int, option("N")] = 3
+    """Batch orders per seed, at least 2. More orders detect smaller differences."""
+    every: Annotated[int, option("N", "0, the end of every epoch")] = 0
+    """Batches between two checkpoints."""
+    half: Flag = False
+    """Store checkpoints in half precision."""
+    rate: Annotated[float, option("RATE")] = 0.05
     """False discovery rate."""
 
     def __call__(self) -> int:

@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common, tell_left_out
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out
 from howfar.commands.store import opened
 from howfar.errors import HowfarError, UsageError, require
 
@@ -18,44 +18,50 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Ud(Common):
-    """Unlearnable distance of two runs, or of two image sets: low is unlearnable, 1 is like clean.
+    """Compute the unlearnable distance (UD) of two runs or image sets.
 
-    Name two runs of howfar bench (by key, record file or protector), or give --clean and --poisoned, folders with one
-    subfolder of images a class, which are then learned and probed. Finished runs are kept in the store.
+    UD near 0 means unlearnable, 1 means as learnable as clean data. Name two finished runs of howfar bench by key,
+    record file or protector. Or give --clean and --poisoned, two folders with one subfolder per class: victims are then
+    trained on both and kept in the store.
     """
 
-    clean_run: Positional[str | None] = None
-    """Clean run: a key, the start of one, a record file, or 'clean'."""
-    poisoned_run: Positional[str | None] = None
-    """Poisoned run, in the same way, e.g. 'em:class'."""
-    clean: str | None = None
-    """Folder (or data set, such as npz:FILE) of clean images."""
-    poisoned: str | None = None
-    """Folder (or data set) of protected images with the same classes."""
-    size: int = 32
-    """Side to which images of a folder are resized."""
-    model: str | None = None
-    """Learner (default resnet8); with runs, which of several."""
-    defense: str | None = None
-    """What the learner does against protection (default none); with runs, which of several."""
-    seeds: str = "0-2"
-    """E.g. 0-4 or 0,7."""
-    epochs: str = "10"
-    """Epochs of every run."""
-    confidence: float = 0.95
-    """Of the interval."""
-    set: UseAppendAction[tuple[str, ...]] = ()
-    """Any key of a suite, e.g. --set train.lr=0.05."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    workers: int | None = None
-    """Processes at a time (default: one a core, on a GPU one)."""
-    runs: str = "runs"
+    examples: ClassVar = (
+        "howfar ud clean ops --model lenet5 --defense none",
+        "howfar ud --clean photos --poisoned cloaked",
+    )
+
+    clean_run: Annotated[Positional[str | None], option("[CLEAN]", "")] = None
+    """Clean run: key, start of a key, record file, or 'clean'."""
+    poisoned_run: Annotated[Positional[str | None], option("[POISONED]", "")] = None
+    """Poisoned run, in the same way, or a protector such as em:class."""
+    clean: Annotated[str | None, option("DATA", "")] = None
+    """Folder or data set of clean images, e.g. photos or npz:file.npz."""
+    poisoned: Annotated[str | None, option("DATA", "")] = None
+    """Folder or data set of protected images with the same classes."""
+    size: Annotated[int, option("PIXELS")] = 32
+    """Side length to which images of a folder are resized."""
+    model: Annotated[str | None, option("NAME", "resnet8")] = None
+    """Victim network. With two runs: selects one of several victims."""
+    defense: Annotated[str | None, option("NAME", "none")] = None
+    """Defense of the learner. With two runs: selects one of several."""
+    seeds: Annotated[str, option("SEEDS")] = "0-2"
+    """Seeds, e.g. 0-4 or 0,7."""
+    epochs: Annotated[str, option("N")] = "10"
+    """Training epochs of every victim."""
+    confidence: Annotated[float, option("SHARE")] = 0.95
+    """Confidence level of the interval."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
+    """Set any key of a suite, e.g. train.lr=0.05."""
+    device: Device = "auto"
+    """Device: auto, cpu, cuda or mps."""
+    workers: Workers = None
+    """Worker processes; 0 runs everything in this process."""
+    runs: StorePath = "runs"
     """Folder or URL of the store."""
-    output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Page with the heat map of SAL (default: ud.html in the folder of the store)."""
-    json: bool = False
-    """Print as JSON, with the margin of every layer in every epoch."""
+    output: Annotated[Path | None, option("FILE", "ud.html in the store's folder", "-o")] = None
+    """HTML page with the heat map of SAL."""
+    json: Flag = False
+    """Print JSON, with the SAL margin of every layer and epoch."""
 
     def __call__(self) -> int:
         from howfar.commands.compare import compare

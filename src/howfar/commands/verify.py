@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option
 from howfar.commands.grid import Grid
 from howfar.errors import UsageError, require, unknown
 
@@ -29,47 +29,51 @@ LEAST = 40  # photographs below which nothing can be learned, protected or not
 
 @dataclass(kw_only=True)
 class Verify(Common):
-    """Train networks on photographs and on their protected copies, and say in plain words what they lose.
+    """Test whether the protection of photographs holds.
 
-    Victims learn from scratch, from paired seeds, also after what uploads do to images, under the defenses of the worst
-    case, and on tasks that need no labels. Takes 40 photographs or more. Where the originals are not learned, one seed
-    was run, or the interval leaves it open, the verdict is "cannot tell", and says what is missing. Finished cells are
-    kept: an interrupted run goes on where it stopped.
+    Trains networks from scratch on the originals and on the protected copies, with paired seeds: on the copies as they
+    are, after what uploads do to images, under the defenses of the worst case, and on tasks that need no labels. Needs
+    40 photographs or more. The verdict is "cannot tell" if the networks do not learn the originals, if only one seed
+    was run, or if the interval is too wide; it says what is missing. The same command resumes an interrupted run.
     """
 
-    photos: Positional[Path]
+    examples: ClassVar = (
+        "howfar verify photos protected",
+        "howfar verify photos protected --seeds 0-4 --require 'drop>=30'",
+    )
+
+    photos: Annotated[Positional[Path], option("PHOTOS")]
     """Folder of the originals."""
-    protected: Positional[Path]
-    """Folder that howfar protect wrote, or another one with the same names."""
-    size: int = 32
-    """Side in pixels at which the learner sees them, 32 to 224."""
-    model: str = "resnet8[width=8]"
-    """The victim."""
-    defenses: str = "worst"
-    """What learners try against the protection; none leaves them out."""
-    tasks: str = "edge_texture,autoencoding"
-    """Tasks that need no label, to be looked at as well; empty leaves them out."""
-    ways: str = "as-is,jpeg-75,halved,screenshot"
-    """What happens to the photographs on their way to the learner; the first one counts for --require."""
-    shares: str = "0.5"
-    """Shares of protected photographs to be looked at besides all of them; empty leaves them out."""
-    seeds: str = "0-2"
-    """E.g. 0-4; a verdict needs two or more."""
-    epochs: str = "20"
-    """Of every victim."""
-    require: UseAppendAction[tuple[str, ...]] = ()
-    """E.g. drop>=30 (points) or kept>=50 (percent, worst case), means over seeds: exit with 4 unless it is so, or where
-    the originals were not learned; may be repeated."""
-    workers: int | None = None
-    """Processes at a time (default: one a core)."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    runs: str = "verify"
+    protected: Annotated[Positional[Path], option("PROTECTED")]
+    """Folder written by howfar protect, or another one with the same file names."""
+    size: Annotated[int, option("PIXELS")] = 32
+    """Side length at which networks see the photographs, 32 to 224."""
+    model: Annotated[str, option("NAME")] = "resnet8[width=8]"
+    """Victim network (see: howfar list models)."""
+    defenses: Annotated[str, option("NAMES")] = "worst"
+    """Defenses that the learner tries, or none."""
+    tasks: Annotated[str, option("NAMES")] = "edge_texture,autoencoding"
+    """Tasks without labels to test as well, or '' for none."""
+    ways: Annotated[str, option("NAMES")] = "as-is,jpeg-75,halved,screenshot"
+    """What happens to the photographs before training. --require judges the first one."""
+    shares: Annotated[str, option("SHARES")] = "0.5"
+    """Shares of protected photographs to test besides all of them, or '' for none."""
+    seeds: Annotated[str, option("SEEDS")] = "0-2"
+    """Seeds, e.g. 0-4. A verdict needs at least two."""
+    epochs: Annotated[str, option("N")] = "20"
+    """Training epochs of every victim."""
+    require: Annotated[UseAppendAction[tuple[str, ...]], option("RULE")] = ()
+    """Exit with code 4 unless the mean over seeds meets this: drop>=30 (points) or kept>=50 (percent, worst case)."""
+    workers: Workers = None
+    """Worker processes; 0 runs everything in this process."""
+    device: Device = "auto"
+    """Device: auto, cpu, cuda or mps."""
+    runs: StorePath = "verify"
     """Folder of the store and of the page."""
-    dry_run: bool = False
-    """Show the cells and an estimate of the time; do nothing."""
-    json: bool = False
-    """Print as JSON."""
+    dry_run: Flag = False
+    """Show what would run and for how long, and stop."""
+    json: Flag = False
+    """Print JSON instead of text."""
 
     def __call__(self) -> int:
         from howfar.photos.verification import demanded

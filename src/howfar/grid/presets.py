@@ -20,6 +20,18 @@ TWO_TASKS: dict[str, Any] = {
     "train": {"airbench": {"epochs": 10, "batch_size": 100}, "unet": {"epochs": 8}},
 }
 
+ABOUT = {
+    "two-tasks": "The default: protection crafted against one task, tested on two",
+    "quick": "The default in two minutes: fewer images and protectors, one seed",
+    "digits": "Six protectors, two defenses and two small networks on 16×16 digits",
+    "standard": "Nine protectors on CIFAR-10, with and without JPEG",
+    "controls": "Positive controls on CIFAR-10: more noise, and more protected images",
+    "crosstask": "Five protectors crafted against scenes, six tasks",
+    "cifar10-core": "Protectors × defenses on CIFAR-10 with ResNet-18, for a GPU",
+    "paper": "The benchmark of the paper with four networks, for a GPU",
+    "paper-fast": "The benchmark of the paper with a fast network",
+}
+
 SUITES: dict[str, dict[str, Any]] = {
     # Do other tasks remain learnable? Two tasks, each with a network that is trained in seconds. SAL and UD would take
     # twice as long as training on so few images; --set probe_images=32 adds them.

@@ -22,7 +22,7 @@ from howfar.models import MODELS, Architecture
 from howfar.probe import Probe
 from howfar.probe.probe import ProbeImages
 from howfar.protectors import PROTECTORS, Protector
-from howfar.spec import Eps, Number, Spec, parse, split_list
+from howfar.spec import Eps, Number, Spec, parse, split_list, split_names
 from howfar.tasks import TASKS, Task, is_dense
 from howfar.training import Recipe, recipe_for
 from howfar.training.recipes import OWN
@@ -31,7 +31,7 @@ MOST_SEEDS, LAST_SEED = 10_000, 2**63 - 1
 
 
 def _names(value: object) -> object:
-    return split_list(value) if isinstance(value, str) else value
+    return split_names(value) if isinstance(value, str) else value
 
 
 def _seeds(value: object) -> object:
@@ -246,7 +246,7 @@ def make_suite(
         >>> len(suite.experiments())
         16
     """
-    over = [*layers, *(_nested(text) for text in settings)]
+    over = [_spelled(layer) for layer in (*layers, *(_nested(text) for text in settings))]
     named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
     if named is None:
         named = _suite_of(next((str(layer["dataset"]) for layer in reversed(over) if "dataset" in layer), "rooms"))
@@ -283,6 +283,19 @@ def make_suite(
     for model in (*suite.models, *(suite.dense_models or ())):
         suite.recipe_of(parse(model, MODELS, "model"))
     return suite
+
+
+def _spelled(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer with ``_`` for ``-`` in its keys; those of mappings within ``train`` are names of networks."""
+    found = {key.replace("-", "_"): value for key, value in layer.items()}
+    if isinstance(train := found.get("train"), Mapping):
+        found["train"] = {
+            key if isinstance(value, Mapping) else key.replace("-", "_"): _spelled(value)
+            if isinstance(value, Mapping)
+            else value
+            for key, value in train.items()
+        }
+    return found
 
 
 def _overlaid(train: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
