@@ -34,6 +34,16 @@ zsh (`'lsp[eps=8/255]'`), which expands them. Brackets are needed within a setti
 `-` and `_` are the same in options, in the keys of a TOML file, in `--set` and in settings: `--limit_train`,
 `limit-train = 500` and `--set limit-train=500`.
 
+## Tables
+
+On a terminal, tables have the columns that fit 80 characters. `--wide` prints every table with every column. Piped output
+is never cut or wrapped. `--markdown`, `--latex` and `--json` print tables for papers and programs, and nothing else to
+standard output:
+
+```sh
+howfar leaderboard runs --latex
+```
+
 ## Shell completion
 
 `--tyro-write-completion SHELL FILE` writes a completion script for `bash` or `zsh`:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from howfar.errors import escaped
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from howfar.engine import Event
     from howfar.grid.experiment import Experiment
     from howfar.protectors import Progress as Step
+    from howfar.report.text_tables import TextTable
     from howfar.score import Distance
     from howfar.store import Store
     from howfar.tables.leaderboard import Row
     from howfar.tables.page import Page
 
 T = TypeVar("T")
-PIPE_WIDTH = 160  # width of tables if the output is not a terminal, instead of 80 columns
+PIPE_WIDTH = 10_000  # columns if the output is not a terminal: nothing is cut or wrapped
+Form = Literal["table", "json", "markdown", "latex"]
 
 
 def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "Store") -> list[tuple[str, str]]:
@@ -78,34 +80,45 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-def show_leaderboard(page: "Page", *, as_json: bool, whole: bool = False) -> None:
-    """Print the results of a run and the verdict; for several tasks, one table across them.
+def show_leaderboard(page: "Page", *, form: Form = "table", wide: bool = False) -> None:
+    """Print the results of a run; for several tasks, one table across them.
 
     Args:
         page: the results.
-        as_json: print the leaderboard as JSON, and nothing else.
-        whole: print every table.
+        form: ``table`` adds the verdict; the others print nothing else.
+        wide: print every table with every column, not only what fits 80 characters.
     """
-    from howfar.report import crosstask, profile
-    from howfar.report.leaderboard import as_json as to_json
-    from howfar.report.leaderboard import as_table
+    from howfar.report.leaderboard import as_json
+    from howfar.report.text_tables import tables_of
     from howfar.report.verdict import verdict
 
-    if as_json:
-        out(to_json(page.rows).rstrip())
+    if form == "json":
+        out(as_json(page.rows).rstrip())
+        return
+    show_tables(tables_of(page, wide=wide), form)
+    if form == "table":
+        console = _console(sys.stdout)
+        for sentence in verdict(page.groups, page.profiles, page.matrices):
+            console.print(escaped(sentence), markup=False, highlight=False)
+
+
+def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
+    """Print tables with a title."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if form in ("markdown", "latex"):
+        out("\n".join(table.markdown if form == "markdown" else table.latex for table in tables).rstrip())
         return
     console = _console(sys.stdout)
-    for matrix in page.matrices:
-        console.print(crosstask.as_table(matrix, brief=not whole))
-    for ranking in page.profiles:
-        if ranking.worst:
-            console.print(profile.as_table(ranking))
-    if whole or not page.matrices:
-        costs = {(entry.dataset, entry.protector): entry.seconds.value for entry in page.protected}
-        for table in as_table(page.rows, costs):
-            console.print(table)
-    for sentence in verdict(page.groups, page.profiles, page.matrices):
-        console.print(escaped(sentence), markup=False, highlight=False)
+    for table in tables:
+        drawn = Table(title=Text(escaped(table.title)), title_justify="left", header_style="bold")
+        for name, number in zip(table.columns, table.numeric, strict=True):
+            heading = name.replace(", ", "\n").replace(" (", "\n(")  # as wide as its longest line
+            drawn.add_column(Text(heading), justify="right" if number else "left", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text(escaped(cell)) for cell in row))  # Text: brackets in names are not markup
+        console.print(drawn)
 
 
 def watch(work: "Generator[Step, None, T]", label: str) -> "T":

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from howfar import terminal
-from howfar.commands.common import Flag, option
+from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
-class AblateUd(Grid):
+class AblateUd(Grid, Printed):
     """Measure how UD depends on radius, steps, mode and probe images.
 
     Trains every victim once and probes it with every setting after each epoch. Prints the UD of every protector and its
@@ -39,11 +39,12 @@ class AblateUd(Grid):
         from howfar.grid.variants import varied
         from howfar.models.build import weight_names
         from howfar.report.ablation import ablation_table
+        from howfar.report.text_tables import TextTable
         from howfar.spec import Number
         from howfar.tables.ablation import ablated, as_rows
         from howfar.tables.names import CLEAN
 
-        experiments = self.experiments()
+        form, experiments = self.form, self.experiments()
         refuse_several(experiments, "model", "defense", "task")
         if all(cell.protector.name == CLEAN for cell in experiments):
             raise UsageError(
@@ -73,10 +74,10 @@ class AblateUd(Grid):
         columns, rows = ablation_table(lines)
         store.leave("ablation.json", terminal.json_text(as_rows(lines)) + "\n")
         store.leave("ablation.md", terminal.markdown(columns, rows))
-        if self.json:
+        if form == "json":
             terminal.show_json(as_rows(lines))
         else:
-            terminal.show_table(columns, rows)
+            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], form)
             terminal.say(f"table: {store.root / 'ablation.md'}")
         return 0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from howfar import terminal
-from howfar.commands.common import Flag, option
+from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import SUITES_OWN, Grid
 from howfar.commands.watch import watch
 from howfar.errors import UsageError, require
@@ -20,7 +20,7 @@ FIRST = 2  # seeds of every row, before anything is judged
 
 
 @dataclass(kw_only=True)
-class Bench(Grid):
+class Bench(Grid, Printed):
     """Train victims on protected data and score every protector.
 
     Protects the training images with every protector, trains victims on them, and measures accuracy, learning
@@ -41,12 +41,13 @@ class Bench(Grid):
     """Add seeds until a row is known to ± this many points (drop or retention) or decided; off runs all seeds."""
     watch: Flag = False
     """Show progress, remaining time and failures of other runs of this grid; start nothing."""
-    all: Flag = False
-    """Print every table, not only the one across tasks."""
+    wide: Flag = False
+    """Print every table with every column, not only what fits 80 characters."""
 
     def __call__(self) -> int:
         from howfar.store import Record, open_store
 
+        form = self.form
         if self.quick:
             if self.suite or self.config:
                 raise UsageError("--quick is itself a suite. Leave out --suite and --config, or --quick.")
@@ -77,7 +78,7 @@ class Bench(Grid):
             page = collect(store, victims)
             for name, text in outputs(page).items():
                 store.leave(name, text)
-            terminal.show_leaderboard(page, as_json=self.json, whole=self.all)
+            terminal.show_leaderboard(page, form=form, wide=self.wide)
             terminal.say(f"page: {store.root / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")

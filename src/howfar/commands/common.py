@@ -52,6 +52,31 @@ class Common:
         raise NotImplementedError
 
 
+@dataclass(kw_only=True)
+class Printed(Common):
+    """How results are printed."""
+
+    json: Flag = False
+    """Print JSON instead of tables."""
+    markdown: Flag = False
+    """Print Markdown tables."""
+    latex: Flag = False
+    """Print LaTeX tables for a paper (they need the package booktabs)."""
+
+    @property
+    def form(self) -> terminal.Form:
+        """The one that was asked for; a table if none was.
+
+        Raises:
+            UsageError: if several were.
+        """
+        forms: dict[terminal.Form, bool] = {"json": self.json, "markdown": self.markdown, "latex": self.latex}
+        asked = [form for form, wanted in forms.items() if wanted]
+        if len(asked) > 1:
+            raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other. Give one of them.")
+        return asked[0] if asked else "table"
+
+
 def tell_left_out(datasets: "Iterable[Spec[Any]]") -> None:
     """Say which images of folders are passed over, once for each folder."""
     from howfar.data.folder import left_out

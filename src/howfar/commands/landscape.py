@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from howfar import terminal
-from howfar.commands.common import Flag, option
+from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError, require
 
@@ -147,7 +147,7 @@ class Landscape(_WithPaths):
 
 
 @dataclass(kw_only=True)
-class Curvature(_WithPaths):
+class Curvature(_WithPaths, Printed):
     """Compute Hessian eigenvalues, gradient and SAL of every layer.
 
     Trains the victims that the store lacks, and measures each one at the end of training on its own training images:
@@ -172,6 +172,7 @@ class Curvature(_WithPaths):
         from howfar.steps import curvature
         from howfar.steps.costs import curvature_seconds
 
+        form = self.form
         if self.draws < 2 or self.top < 1:
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
         if self.save is not None:
@@ -183,6 +184,7 @@ class Curvature(_WithPaths):
             return 0
         from howfar.report.curvatures import layers, overview
         from howfar.report.landscape_figures import save_cuts
+        from howfar.report.text_tables import TextTable
         from howfar.tables.curvatures import curvatures
         from howfar.tables.cuts import cuts
 
@@ -196,10 +198,11 @@ class Curvature(_WithPaths):
         store.leave("curvature.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *map(layers, found)]
         store.leave("curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
-        if self.json:
+        if form == "json":
             terminal.show_json(values)
         else:
-            terminal.show_table(*tables[0])
+            columns, rows = tables[0]
+            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], form)
             terminal.say(f"layers: {store.root / 'curvature.md'}")
         return 0
 

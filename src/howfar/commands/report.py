@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common, Flag, option
+from howfar.commands.common import Common, Flag, Printed, option
 from howfar.commands.store import opened
 from howfar.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Leaderboard(Common):
+class Leaderboard(Printed):
     """Print the leaderboard of a store or of submitted rows."""
 
     examples: ClassVar = ("howfar leaderboard runs", "howfar leaderboard runs --html site")
@@ -29,14 +29,16 @@ class Leaderboard(Common):
     """Write a static site: a page that ranks by the worst case, and one JSON file per row."""
     overwrite: Flag = False
     """Replace an index.html in that folder that howfar did not write."""
-    json: Flag = False
-    """Print JSON instead of tables."""
+    wide: Flag = False
+    """Print every table with every column, not only what fits 80 characters."""
 
     def __call__(self) -> int:
+        form = self.form
         if self.html is None and not _rows_of(self.runs):
-            terminal.show_leaderboard(_page(self.runs, brief=True), as_json=self.json)
+            terminal.show_leaderboard(_page(self.runs, brief=True), form=form, wide=self.wide)
             return 0
         from howfar.report import site
+        from howfar.report.text_tables import TextTable
         from howfar.tables.ranking import names, ranked
 
         index = None if self.html is None else self.html / "index.html"
@@ -47,14 +49,13 @@ class Leaderboard(Common):
             _write(self.html / "rows", entries)
             _text(self.html / "index.html", site.render(entries))
             terminal.say(f"site: {self.html / 'index.html'}, {len(entries)} rows")
-        elif self.json:
+        elif form == "json":
             terminal.out("[" + ",".join(entry.as_json() for entry in entries) + "]")
         else:
             for rows in ranked(entries):
-                terminal.out(f"\n{rows[0].victim[0]}\n{site.about(rows[0])}")
-                terminal.show_table(
-                    list(site.HEADER), [list(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
-                )
+                title = f"{rows[0].victim[0]}\n{site.about(rows[0])}"
+                lines = [tuple(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
+                terminal.show_tables([TextTable(title, tuple(site.HEADER), lines)], form)
         return 0
 
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from howfar import terminal
-from howfar.commands.common import Flag, option
+from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import Grid, refuse_several
 from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
-class Trajectory(Grid):
+class Trajectory(Grid, Printed):
     """Find the weights whose training path diverges on protected data.
 
     Trains every victim from the same initial weights with several batch orders. Compares the final weights of clean and
@@ -36,6 +36,7 @@ class Trajectory(Grid):
     def __call__(self) -> int:
         from howfar.grid.experiment import TrajectoryOptions
 
+        form = self.form
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
         if self.orders < 2:
@@ -50,6 +51,7 @@ class Trajectory(Grid):
         store = self.store()
         if not self.complete(experiments, store):
             return 0
+        from howfar.report.text_tables import TextTable
         from howfar.report.trajectories import layers, overview
         from howfar.tables.trajectories import divergences
 
@@ -58,9 +60,10 @@ class Trajectory(Grid):
         store.leave("trajectory.json", terminal.json_text(values) + "\n")
         tables = [overview(found), *map(layers, found)]
         store.leave("trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
-        if self.json:
+        if form == "json":
             terminal.show_json(values)
         else:
-            terminal.show_table(*tables[0])
+            columns, rows = tables[0]
+            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], form)
             terminal.say(f"layers: {store.root / 'trajectory.md'}")
         return 0

@@ -1,0 +1,92 @@
+"""Tables for terminals and papers."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from howfar import terminal
+from howfar.report.leaderboard import HEADER
+from howfar.report.text_tables import TextTable, tables_of
+from howfar.tables.page import Page
+
+from .test_page import page
+
+
+@pytest.fixture
+def results() -> Page:
+    found = page("lsp[eps=32/255]")
+    return replace(found, matrices=[])
+
+
+def drawn(tables: list[TextTable], width: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    stream = io.StringIO()
+    monkeypatch.setattr(terminal, "_console", lambda _: Console(file=stream, width=width))
+    terminal.show_tables(tables)
+    return stream.getvalue().splitlines()
+
+
+def test_brief_tables_have_the_columns_that_fit_80_characters(results: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = tables_of(results, wide=False)
+    board = tables[-1]
+    assert [column.partition(" (")[0] for column in board.columns] == ["protector", "clean", "poisoned", "drop", "UD"]
+    lines = drawn([board], 80, monkeypatch)
+    assert max(map(len, lines)) <= 80
+    assert sum("lsp[eps=32/255]" in line for line in lines) == 1, "the name stands on one line"
+    (shown,) = [row for row in board.rows if row[0] == "lsp[eps=32/255]"]
+    assert all(cell in "\n".join(lines) for cell in shown)
+
+
+def test_wide_tables_have_every_column_and_every_table(results: Page) -> None:
+    board = tables_of(results, wide=True)[-1]
+    assert board.columns == (*HEADER, "ms/image")
+    with_tasks = page()
+    assert len(tables_of(with_tasks, wide=True)) > len(tables_of(with_tasks, wide=False)) > 0
+
+
+def test_a_column_without_values_is_left_out() -> None:
+    table = TextTable("", ("protector", "drop (95 %)", "UD (95 %)"), [("em", "3.0", "–"), ("lsp", "4.0", "–")])
+    assert table.only(("protector", "UD", "drop")) == TextTable(
+        "", ("protector", "drop (95 %)"), [("em", "3.0"), ("lsp", "4.0")]
+    )
+
+
+TABLE = TextTable(
+    "a|b · c_d in %", ("name", "drop (95 %)", "by"), [("em|x", "−1.0 ± 0.5", "none"), ("ar_1", "≤ 3", "at")]
+)
+
+
+def test_markdown() -> None:
+    assert TABLE.markdown == (
+        "**a|b · c_d in %**\n\n"
+        "| name | drop (95 %) | by |\n| - | -: | - |\n| em\\|x | −1.0 ± 0.5 | none |\n| ar_1 | ≤ 3 | at |\n"
+    )
+
+
+def test_latex() -> None:
+    assert TABLE.latex.splitlines() == [
+        r"\begin{table}", r"\centering", r"\caption{a|b $\cdot$ c\_d in \%}", r"\begin{tabular}{lrl}", r"\toprule",
+        r"name & drop (95 \%) & by \\", r"\midrule", r"em|x & $-$1.0 $\pm$ 0.5 & none \\", r"ar\_1 & $\le$ 3 & at \\",
+        r"\bottomrule", r"\end{tabular}", r"\end{table}",
+    ]  # fmt: skip
+
+
+def test_a_pipe_gets_every_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "lsp[" + "x" * 300 + "]"
+    terminal.show_tables([TextTable("", ("protector", "drop"), [(long, "1.0")])])
+    terminal.show_table(["protector"], [[long]])
+    assert sum(long in line for line in capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("form", ["json", "markdown", "latex"])
+def test_a_form_for_papers_or_programs_prints_tables_alone(
+    form: Any, results: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show_leaderboard(results, form=form)
+    shown = capsys.readouterr().out
+    starts = {"json": "[", "markdown": "**", "latex": r"\begin{table}"}
+    ends = {"json": "]", "markdown": " |", "latex": r"\end{table}"}
+    assert shown.startswith(starts[form])
+    assert shown.rstrip("\n").endswith(ends[form])
