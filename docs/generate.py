@@ -36,9 +36,9 @@ zsh (`'lsp[eps=8/255]'`), which expands them. Brackets are needed within a setti
 
 ## Tables
 
-On a terminal, tables have the columns that fit 80 characters. `--wide` prints every table with every column. Piped output
-is never cut or wrapped. `--markdown`, `--latex` and `--json` print tables for papers and programs, and nothing else to
-standard output:
+On a terminal, tables have the columns that fit 80 characters. `--wide` prints every table with every column. Piped
+output is never cut or wrapped. `--markdown`, `--latex` and `--json` print tables for papers and programs, and nothing
+else to standard output:
 
 ```sh
 howfar leaderboard runs --latex
