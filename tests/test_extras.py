@@ -17,9 +17,7 @@ from howfar.data.files import fetch
 from howfar.data.maps import segment_unsup2d
 from howfar.errors import UsageError
 from howfar.report.html import rendered
-from howfar.tasks import TASKS
 
-from .conftest import make_data
 from .test_cli import inside
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +81,6 @@ def test_the_core_has_few_dependencies() -> None:
     ("package", "extra", "call"),
     [
         ("jinja2", "report", lambda path: rendered("page.html", ())),
-        ("torchmetrics", "tasks", lambda path: TASKS["segment_semantic"]()(make_data())),
         ("skimage", "tasks", lambda path: segment_unsup2d(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))),
         ("pooch", "download", lambda path: fetch("https://example.org/file", "md5:0", path)),
     ],

@@ -18,7 +18,7 @@ from howfar.errors import HowfarError
 INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to continue."
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a loaded machine
-# torchmetrics imports Matplotlib if it is installed, which would create folders in the user's home directory.
+# Matplotlib would create folders in the user's home directory.
 _FONTS = Path(tempfile.gettempdir()) / f"howfar-matplotlib-{getattr(os, 'getuid', int)()}"
 os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 

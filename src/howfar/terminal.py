@@ -253,7 +253,9 @@ def duration(seconds: float) -> str:
     """Return a duration in a readable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
 
 
 def _remark(event: "Event", store: "Store", console: "Console") -> None:

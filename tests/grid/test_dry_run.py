@@ -1,5 +1,6 @@
 """A dry run says what would be done, and writes nothing at all."""
 
+import importlib
 import json
 import os
 import shutil
@@ -143,7 +144,23 @@ def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
         path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64)).save(path)
-    code = LOADED.format(arguments=[*command.split(), *DRY[command], "--dry-run"], heavy=HEAVY)
+    _loads_nothing_heavy([*command.split(), *DRY[command]], tmp_path)
+
+
+def test_a_dry_run_of_the_default_renders_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _loads_nothing_heavy(["bench"], tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a room was rendered")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.import_module("howfar.data.rooms.load"), "render", refuse)
+    code, _, said = inside("bench", "--dry-run")
+    assert code == 0, said
+
+
+def _loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = LOADED.format(arguments=[*arguments, "--dry-run"], heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "", done.stderr
 

@@ -12,10 +12,13 @@ from howfar.commands.watch import watch
 from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from howfar.grid.experiment import Experiment
     from howfar.store import Record, Store
 
 FAILED = 3  # exit code of a run that went through, but for some cells
+SMALL_SIDE = 32  # pixels up to which crops and flips may keep a victim from learning
 FIRST = 2  # seeds of every row, before anything is judged
 
 
@@ -135,6 +138,8 @@ class _Rounds:
         failures = self._run([e for e in experiments if e.seed in seeds[:FIRST]])
         lines = {id(e): line_of(e.victim_spec()) for e in experiments}
         waiting = set(lines.values())
+        unlearned = self._unlearned(experiments)
+        waiting = {line for line in waiting if line[0] not in unlearned}
         for count, seed in enumerate(seeds[FIRST:], FIRST):
             done = [r for r in self._finished(experiments) if r.spec["seed"] in seeds[:count]]
             waiting &= undecided(done, points=self.until, holds=BROKEN, analyses=len(seeds) - FIRST + 1)
@@ -149,6 +154,19 @@ class _Rounds:
             failures += self._run(more)
         return failures
 
+    def _unlearned(self, experiments: "list[Experiment]") -> set[str]:
+        """Return the tables whose clean victims have not learned, after saying what helps; more seeds would not."""
+        from howfar.tables import line_of
+
+        clean = {e.steps()[1].key: e for e in experiments if _is_clean(e)}
+        tables: dict[str, list[Record]] = {}
+        for record in self._finished(list(clean.values())):
+            tables.setdefault(line_of(record.spec)[0], []).append(record)
+        found = {table: records for table, records in tables.items() if not _learned(records)}
+        for records in found.values():
+            terminal.say(f"not learned: {_unlearned_text(records, clean[records[0].key])}", style="yellow")
+        return set(found)
+
     def _run(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         return self.grid.run(experiments, self.store, self.request) or []
 
@@ -159,3 +177,33 @@ class _Rounds:
 
 def _is_clean(experiment: "Experiment") -> bool:
     return experiment.protector.name == "clean"
+
+
+def _learned(clean: "Sequence[Record]") -> bool:
+    """Return whether victims of clean images are far enough above chance for anything to follow from them."""
+    from howfar.score.metrics import LEARNED, SHARES
+
+    first = clean[0].result
+    distance = sum(record.result["quality"] for record in clean) / len(clean) - first["chance"]
+    if not first["higher_is_better"]:
+        distance = -distance
+    whole = 1.0 if first["metric"] in SHARES else max(abs(first["chance"]), 1e-9)
+    return bool(distance >= LEARNED * whole)
+
+
+def _unlearned_text(clean: "Sequence[Record]", experiment: "Experiment") -> str:
+    """Return which victim has not learned, and what helps."""
+    from howfar.report.numbers import shown, unit
+
+    metric, chance = clean[0].result["metric"], clean[0].result["chance"]
+    quality = sum(record.result["quality"] for record in clean) / len(clean)
+    measure = unit(metric).replace(" in ", " ")
+    reached = f"{metric} {shown(metric, quality)}{measure} (chance {shown(metric, chance)}{measure})"
+    victim = f"{experiment.model.label} on clean images ({experiment.task.label}, defense {experiment.defense.label})"
+    recipe, splits = experiment.recipe, experiment.splits
+    options = [f"train longer (--epochs {2 * recipe.epochs})", "use another --recipe"]
+    varied = [*(["crop=0"] if recipe.crop else []), *(["flip=false"] if recipe.flip and splits.flip else [])]
+    if varied and min(splits.train.shape[1:]) <= SMALL_SIDE:
+        options.append(f"leave out augmentation ({' '.join(f'--set train.{setting}' for setting in varied)})")
+    remedy = f"{', '.join(options[:-1])} or {options[-1]}"
+    return f"{victim} reaches {reached}. More seeds would decide nothing, so none are added. Instead, {remedy}."

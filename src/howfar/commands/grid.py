@@ -8,6 +8,7 @@ from tyro.conf import UseAppendAction
 
 from howfar import terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out, to_seconds
+from howfar.commands.plan import Plan
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.data.outline import Outline
-    from howfar.grid.experiment import Experiment, Step
+    from howfar.grid.experiment import Experiment
     from howfar.grid.suite import Suite
     from howfar.store import Record, Store
 
@@ -118,7 +119,13 @@ class Grid(Common):
 
     def suite_asked(self) -> "Suite":
         """Return the suite as it was asked for."""
-        from howfar.grid.suite import make_suite, read_suite
+        from howfar.grid.suite import make_suite
+
+        return make_suite(self.suite, *self._layers(), settings=self.set, single=self.single)
+
+    def _layers(self) -> "list[Mapping[str, Any]]":
+        """Return the keys of the suite that override the preset's: of the command, of the file, of options."""
+        from howfar.grid.suite import read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
                 "source_tasks", "seeds", "until", "eps", "recipe")  # fmt: skip
@@ -128,11 +135,11 @@ class Grid(Common):
         flags |= {"train": {"epochs": self.epochs}} if self.epochs is not None else {}
         layers = [read_suite(self.config)] if self.config else []
         usual = [] if self.dataset or self.suite or self.config else [self.usual]
-        return make_suite(self.suite, *usual, *layers, flags, settings=self.set, single=self.single)
+        return [*usual, *layers, flags]
 
     def run(
         self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None,
-        costs: "Costs | None" = None,
+        costs: "Costs | None" = None, smaller: str | None = None,
     ) -> list[tuple[str, str]] | None:  # fmt: skip
         """Keep the request, run what the store lacks and return the failures; None after a dry run.
 
@@ -141,6 +148,7 @@ class Grid(Common):
             store: where records go.
             request: what was asked for.
             costs: returns the expected seconds of what the command computes itself after the run, for the estimate.
+            smaller: what takes less time, for the warning of a long run; None names a suite or a number of images.
 
         Returns:
             steps that failed, by name and error. A process that trains along with another one (torchrun) returns none:
@@ -156,15 +164,17 @@ class Grid(Common):
         if self.follows and not self.dry_run:
             list(engine.run(experiments, store, workers=0, device=device))
             return []
-        plan = _Plan.of(experiments, store, workers, costs(experiments, store) if costs else {})
+        plan = Plan.of(experiments, store, workers, costs(experiments, store) if costs else {})
         if self.dry_run:
             plan.show(experiments, as_json=self.json)
+            plan.warn(smaller or self._smaller(experiments))
             return None
         note_data(experiments, store)
         if request is not None:
             store.save(request)
         if plan.todo or plan.after:
             terminal.say(plan.summary)
+            plan.warn(smaller or self._smaller(experiments))
         events = engine.run(
             experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
             memory=memory(plan.todo, store) if self.ray else None,
@@ -178,13 +188,24 @@ class Grid(Common):
 
         return engine.is_follower(engine.choose_device(self.device))
 
-    def complete(self, experiments: "list[Experiment]", store: "Store", costs: "Costs | None" = None) -> bool:
+    def _smaller(self, experiments: "list[Experiment]") -> str:
+        """Return the next smaller choice: another suite, or fewer images of one's own data set."""
+        from howfar.grid.presets import SMALLER
+        from howfar.grid.suite import suite_name
+
+        other = SMALLER.get(suite_name(self.suite, *self._layers()))
+        return f"--suite {other}" if other and not self.dataset else f"--limit-train {experiments[0].counts[0] // 4}"
+
+    def complete(
+        self, experiments: "list[Experiment]", store: "Store", costs: "Costs | None" = None,
+        smaller: str | None = None,
+    ) -> bool:  # fmt: skip
         """Run what the store lacks and return whether all is there: not after a dry run. Arguments as of ``run``.
 
         Raises:
             HowfarError: if a cell failed.
         """
-        failures = self.run(experiments, store, costs=costs)
+        failures = self.run(experiments, store, costs=costs, smaller=smaller)
         if self.follows and not self.dry_run:
             raise SystemExit(0)
         if failures:
@@ -210,107 +231,3 @@ def untrained(cells: "list[Experiment]") -> "Iterator[nn.Module]":
     task = cells[0].task.build()(train)
     for spec in {cell.model.label: cell.model for cell in cells}.values():
         yield build(spec.build(), train.shape, task.outputs, generator=arrays.seeded(0))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to do, and how long it takes.
-
-    Attributes:
-        todo: steps that the store lacks.
-        ready: number of steps that it has.
-        seconds: expected of every step to do, by its key, for one worker.
-        workers: at a time.
-        after: seconds expected of what this process computes itself afterwards, by key.
-    """
-
-    todo: "list[Step]"
-    ready: int
-    seconds: dict[str, float]
-    workers: int
-    after: dict[str, float]
-
-    @classmethod
-    def of(
-        cls, experiments: "list[Experiment]", store: "Store", workers: int, after: dict[str, float]
-    ) -> "_Plan":  # fmt: skip
-        from howfar.engine import plan
-        from howfar.grid.estimate import estimate
-
-        todo, _ = plan(experiments, store)
-        count = len({step.key for experiment in experiments for step in experiment.steps()})
-        return cls(todo, count - len(todo), estimate(todo, store), workers, after)
-
-    @property
-    def total(self) -> float:
-        """Expected wall seconds."""
-        steps = max(sum(self.seconds.values()) / max(self.workers, 1), max(self.seconds.values(), default=0.0))
-        return steps + sum(self.after.values())
-
-    @property
-    def summary(self) -> str:
-        """One line for a person."""
-        from howfar.report.numbers import counted
-
-        hands = f"with {counted(self.workers, 'worker')}" if self.workers else "in this process"
-        about = f"about {terminal.duration(self.total)} {hands}"
-        maps = ""
-        if self.after:
-            maps = (
-                f" {terminal.duration(sum(self.after.values()))} of it for {len(self.after)} maps of finished victims."
-            )
-        steps = counted(len(self.todo), "step")
-        return f"{steps} to do, {self.ready} in the store; {about}.{maps}"
-
-    def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
-        """Print the matrix of what is to do."""
-        from howfar.grid.dry_run import notes_of
-
-        notes, data = notes_of(experiments), _about(experiments[0])
-        if as_json:
-            steps = [{"step": s.label, "key": s.key, "seconds": round(self.seconds[s.key], 1)} for s in self.todo]
-            maps = {"count": len(self.after), "seconds": round(sum(self.after.values()), 1)}
-            found = {"todo": steps, "ready": self.ready, "workers": self.workers, "seconds": round(self.total, 1),
-                     "maps": maps, "data": data, "notes": notes}  # fmt: skip
-            terminal.show_json(found)
-            return
-        for columns, rows in _matrices(experiments, self.todo, self.seconds):
-            terminal.show_table(columns, rows)
-        terminal.out(self.summary)
-        terminal.out(data)
-        for note in notes:
-            terminal.out(f"Estimated: {note}")
-
-
-def _about(experiment: "Experiment") -> str:
-    """Return how many images of what size the victims learn from: time grows with both."""
-    (train, test), (channels, height, width) = experiment.counts, experiment.splits.train.shape
-    return f"{train} training and {test} test images of {height}×{width} pixels in {channels} channels."
-
-
-def _matrices(
-    experiments: "list[Experiment]", todo: "list[Step]", seconds: "Mapping[str, float]"
-) -> "Iterator[tuple[list[str], list[list[str]]]]":
-    """Yield one table a victim: what is left to do for every protector and defense, and how long all seeds take.
-
-    The longer of the two lists goes down the page.
-    """
-    tables: dict[str, dict[tuple[str, str], list[float]]] = {}
-    for step in todo:
-        e = step.experiment
-        victim = f"{e.model.label} learns {e.task.label}"
-        table, column = ("", "protect") if step.name == "protect" else (victim, e.defense.label)
-        tables.setdefault(table, {}).setdefault((e.protector.label, column), []).append(seconds[step.key])
-    order = list(dict.fromkeys(e.protector.label for e in experiments))
-    for name, cells in tables.items():
-        defenses = list(dict.fromkeys(column for _, column in cells))
-        protectors = [label for label in order if any(label == row for row, _ in cells)]
-        down, across = (protectors, defenses) if len(protectors) > len(defenses) else (defenses, protectors)
-        yield (
-            [name or "to protect", *across],
-            [[row, *(_cell(cells.get((row, c) if down is protectors else (c, row))) for c in across)] for row in down],
-        )
-
-
-def _cell(seconds: list[float] | None) -> str:
-    return f"{len(seconds)} × {terminal.duration(max(seconds))}" if seconds else "–"

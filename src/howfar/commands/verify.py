@@ -97,7 +97,8 @@ class Verify(Common):
         for label, reason in left_out.items():
             terminal.say(f"left out: {label}: it {reason}")
         # One plan for all: they share their clean victims and protected sets.
-        if not planned[0][0].complete([experiment for _, experiments in planned for experiment in experiments], store):
+        cells = [experiment for _, experiments in planned for experiment in experiments]
+        if not planned[0][0].complete(cells, store, smaller="--defenses none, or fewer --ways or --epochs"):
             return 0
         return self._judge(store, planned, copies, left_out)
 

@@ -126,7 +126,7 @@ def _per_image(model_label: str, shape: tuple[int, int, int], outputs: Outputs) 
         _timed_step(model, shape, 2)  # warm-up
         seconds = _timed_step(model, shape, FIRST) / FIRST
         if seconds * SAMPLE < SLOW:  # a small network, whose fixed cost per step must be amortized
-            seconds = min(_timed_step(model, shape, SAMPLE) for _ in range(3)) / SAMPLE
+            seconds = min(_timed_step(model, shape, SAMPLE) for _ in range(2)) / SAMPLE
         _timed[key] = seconds, len(weight_names(model))
     return _timed[key]
 

@@ -32,6 +32,11 @@ ABOUT = {
     "paper-fast": "The benchmark of the paper with a fast network",
 }
 
+SMALLER = {
+    "paper": "paper-fast", "paper-fast": "standard", "cifar10-core": "standard", "standard": "digits",
+    "controls": "digits", "crosstask": "two-tasks", "digits": "two-tasks", "two-tasks": "quick",
+}  # the next smaller suite  # fmt: skip
+
 SUITES: dict[str, dict[str, Any]] = {
     # Do other tasks remain learnable? Two tasks, each with a network that is trained in seconds. SAL and UD would take
     # twice as long as training on so few images; --set probe_images=32 adds them.

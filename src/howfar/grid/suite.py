@@ -247,11 +247,7 @@ def make_suite(
         16
     """
     over = [_spelled(layer) for layer in (*layers, *(_nested(text) for text in settings))]
-    named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
-    if named is None:
-        named = _suite_of(next((str(layer["dataset"]) for layer in reversed(over) if "dataset" in layer), "rooms"))
-    if named not in SUITES:
-        raise unknown("suite", named, SUITES)
+    named = suite_name(name, *over)
     merged: dict[str, Any] = dict(SUITES[named])
     merged |= {key: merged[key][:1] for key in single if key in merged}
     known = {entry.name for entry in fields(Suite)}
@@ -267,6 +263,9 @@ def make_suite(
                 merged["train"] = _overlaid(merged.get("train", {}), _settings(value))
             elif key != "suite":
                 merged[key] = value
+    own = str(SUITES[named]["dataset"])
+    if merged["dataset"] == _bare(own):  # with the settings of the suite
+        merged["dataset"] = own
     for key, example in LISTS.items():
         if isinstance(merged.get(key), str | list | tuple) and not _names(merged[key]):
             raise UsageError(
@@ -283,6 +282,26 @@ def make_suite(
     for model in (*suite.models, *(suite.dense_models or ())):
         suite.recipe_of(parse(model, MODELS, "model"))
     return suite
+
+
+def suite_name(name: str | None, *layers: Mapping[str, Any]) -> str:
+    """Return the name of the preset: that of the last layer that has one, the given one, or the data set's first.
+
+    Raises:
+        UsageError: if there is no such preset.
+    """
+    named = next((str(layer["suite"]) for layer in reversed(layers) if "suite" in layer), name)
+    if named is None:
+        dataset = _bare(next((str(layer["dataset"]) for layer in reversed(layers) if "dataset" in layer), "rooms"))
+        named = next((suite for suite, keys in SUITES.items() if _bare(keys["dataset"]) == dataset), "standard")
+    if named not in SUITES:
+        raise unknown("suite", named, SUITES)
+    return named
+
+
+def _bare(dataset: str) -> str:
+    """Return the name of a data set without its settings."""
+    return re.split(r"[:\[]", dataset)[0]
 
 
 def _spelled(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,12 +340,6 @@ def _settings(train: object) -> Mapping[str, object]:
     raise UsageError(
         f"train = {train!r} is wrong: it must be settings. Write train.lr=0.1, or a table [train] in TOML."
     )
-
-
-def _suite_of(dataset: str) -> str:
-    """Return the first suite for a data set, ignoring its settings."""
-    names = ((suite, re.split(r"[:\[]", keys["dataset"])[0]) for suite, keys in SUITES.items())
-    return next((suite for suite, name in names if name == re.split(r"[:\[]", dataset)[0]), "standard")
 
 
 def _nested(text: str) -> dict[str, Any]:

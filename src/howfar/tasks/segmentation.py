@@ -10,7 +10,7 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.arrays import VOID, PerExample, PerPixel
 from howfar.data import Data
-from howfar.errors import UsageError, require
+from howfar.errors import UsageError
 from howfar.tasks.task import (
     constant_mean_quality,
     constant_quality,
@@ -67,7 +67,6 @@ class Segmentation:
         Raises:
             UsageError: if the target is not a class map, or has fewer than two classes.
         """
-        require("torchmetrics", "tasks", "segmentation")
         maps = stored(target)(data).targets[target]
         if maps.ndim != 3 or maps.is_floating_point():
             raise UsageError(f"target '{target}' is not a class map, one integer per pixel. Choose another.")
@@ -107,12 +106,9 @@ class Segmentation:
 
     def statistics(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the confusion matrix, true classes by predicted ones."""
-        from torchmetrics.functional.classification import multiclass_confusion_matrix  # slow to import
-
-        confusion = multiclass_confusion_matrix(
-            output.argmax(1), target.long(), num_classes=int(self.outputs), ignore_index=VOID, validate_args=False
-        )
-        return arrays.float64(confusion)
+        count, valid = int(self.outputs), target != VOID
+        pairs = (count * target[valid].long() + output.argmax(1)[valid]).cpu()  # MPS has no bincount
+        return arrays.float64(torch.bincount(pairs, minlength=count**2).reshape(count, count).to(target.device))
 
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """Return the mean intersection over union, and the pixel accuracy.

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from howfar import arrays
 from howfar.data import files, maps
@@ -23,7 +24,10 @@ from howfar.unfinished import atomic_write
 VERSION = 2
 VISIBLE = 0.004  # share of the image that an object must cover to count as visible
 TEST_FROM = 2**40  # id of the first test room
-SMALL = 48  # pixels: side of the rooms in an outline
+CHANNELS = {
+    "depth_euclidean": 1, "depth_zbuffer": 1, "normal": 3, "reshading": 1, "edge_occlusion": 1, "edge_texture": 1,
+    "keypoints2d": 1, "segment_unsup2d": 1,
+}  # of maps of numbers  # fmt: skip
 PART = 100  # rooms that one process renders at a time
 
 
@@ -61,25 +65,26 @@ def rooms(
 
 
 def outline_of(size: int, seed: int) -> Splits:
-    """Return two training rooms and two test rooms with all targets, rendered small and enlarged.
+    """Return two training images and two test images of random pixels, with random targets of the true types.
 
-    For outlines: scene classes are the first and the last one, and the last pixel class occurs.
+    For outlines, which render nothing: scene classes are the first and the last one, and the last pixel class occurs.
     """
     parts = []
     for first in (0, TEST_FROM):
-        found = drawn(min(size, SMALL), seed, range(first, first + 2))
-        pixels, ids = _enlarged(found.pop("pixels"), size), found.pop("ids")
-        targets = {name: _enlarged(values, size) if values.ndim > 2 else values for name, values in found.items()}
-        targets["class_scene"] = torch.tensor([0, len(SCENES) - 1])
-        targets["segment_semantic"][1, 0, 0] = len(CLASSES) - 1
-        parts.append(Data(pixels, targets, ids))
+        generator = arrays.seeded(seed, "outline", first)
+        maps = {name: torch.rand(2, count, size, size, generator=generator) for name, count in CHANNELS.items()}
+        maps["normal"] = functional.normalize(maps["normal"] - 0.5, dim=1)
+        classes = torch.randint(len(CLASSES), (2, size, size), generator=generator, dtype=torch.uint8)
+        classes[1, 0, 0] = len(CLASSES) - 1
+        targets = {
+            "class_scene": torch.tensor([0, len(SCENES) - 1]),
+            "class_object": torch.randint(2, (2, len(OBJECTS)), generator=generator, dtype=torch.uint8),
+            "segment_semantic": classes,
+            **{name: values.half() for name, values in maps.items()},
+        }
+        pixels = torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
+        parts.append(Data(pixels, targets, torch.arange(first, first + 2)))
     return Splits(parts[0], parts[1], SCENES, flip=True)
-
-
-def _enlarged(values: Tensor, size: int) -> Tensor:
-    """Return images or maps at another size by nearest neighbors."""
-    places = torch.arange(size) * values.shape[-1] // size
-    return values[..., places[:, None], places].contiguous()
 
 
 def kept(folder: Path, size: int, seed: int, first: int, count: int) -> Data:
