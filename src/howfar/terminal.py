@@ -97,9 +97,8 @@ def show_leaderboard(page: "Page", *, form: Form = "table", wide: bool = False) 
         return
     show_tables(tables_of(page, wide=wide), form)
     if form == "table":
-        console = _console(sys.stdout)
         for sentence in verdict(page.groups, page.profiles, page.matrices):
-            console.print(escaped(sentence), markup=False, highlight=False)
+            tell(sentence)
 
 
 def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
@@ -242,6 +241,19 @@ def json_text(value: Any) -> str:
 def out(text: str) -> None:
     """Print to standard output."""
     sys.stdout.write(text + "\n")
+
+
+def tell(text: str) -> None:
+    """Print sentences to standard output; a terminal gets lines that end between words.
+
+    Paragraphs with indented lines, such as examples, are kept as they are.
+    """
+    console = _console(sys.stdout)
+    for part in text.split("\n\n"):
+        kept = console.width == PIPE_WIDTH or any(line[:1] in (" ", ">") for line in part.splitlines())
+        console.print(escaped(part if kept else " ".join(part.split())), markup=False, highlight=False, soft_wrap=kept)
+        if "\n\n" in text:
+            console.print()
 
 
 def say(text: str, style: str | None = None) -> None:

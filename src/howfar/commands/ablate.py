@@ -10,7 +10,7 @@ from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
-class AblateUd(Grid, Printed):
+class AblateUd(Printed, Grid):
     """Measure how UD depends on radius, steps, mode and probe images.
 
     Trains every victim once and probes it with every setting after each epoch. Prints the UD of every protector and its

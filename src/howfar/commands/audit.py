@@ -70,11 +70,11 @@ class Audit(Common):
         from howfar.audit.sentences import changes, sentences
 
         for sentence in sentences(finding):
-            terminal.out(sentence)
+            terminal.tell(sentence)
         rows = [
             [name, f"{score:.3f}", "yes" if name in finding.above else "–"] for name, score in finding.scores.items()
         ]
         terminal.show_table(["detector", "score", "above its threshold"], rows)
         if change is not None:
             for sentence in changes(change):
-                terminal.out(sentence)
+                terminal.tell(sentence)

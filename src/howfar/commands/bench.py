@@ -23,7 +23,7 @@ FIRST = 2  # seeds of every row, before anything is judged
 
 
 @dataclass(kw_only=True)
-class Bench(Grid, Printed):
+class Bench(Printed, Grid):
     """Train victims on protected data and score every protector.
 
     Protects the training images with every protector, trains victims on them, and measures accuracy, learning

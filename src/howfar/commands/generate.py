@@ -36,19 +36,22 @@ class Source(Common):
         Args:
             protector: its label.
             seed: of all randomness.
-            source_task: what the protection is crafted against; None is classification.
+            source_task: what the protection is crafted against; None is the first one of the data set's suite.
             sketch: tell what the data set holds without loading it.
         """
         from howfar.grid.dry_run import sketched
-        from howfar.grid.suite import check_data, make_suite
+        from howfar.grid.presets import SUITES
+        from howfar.grid.suite import check_data, make_suite, suite_name
 
+        suite = SUITES[suite_name(None, {"dataset": self.dataset or "digits"})]
+        source_task = source_task or suite.get("source_tasks", ("classification",))[0]
         flags: dict[str, Any] = {
             "dataset": self.dataset or "digits", "protectors": [protector], "models": "linear", "defenses": "none",
             "seeds": str(seed), "limit_train": self.limit_train or "all", "held_out": 0, "eps": None,
         }  # fmt: skip
         flags |= {"data_root": self.data_root} if self.data_root else {}
         flags |= {"download": True} if self.download else {}
-        flags |= {"tasks": source_task, "source_tasks": source_task} if source_task else {}
+        flags |= {"tasks": source_task, "source_tasks": source_task}
         cells = make_suite("digits", flags).experiments()
         chosen = cells[-1] if protector != "clean" else cells[0]
         chosen = sketched([chosen])[0] if sketch else chosen
@@ -73,7 +76,7 @@ class Generate(Source):
     """Protector, e.g. em:eps=8/255, ops, tap:paper (see: howfar list protectors)."""
     output: Annotated[Path, option("FOLDER", None, "-o")]
     """Folder to write."""
-    source_task: Annotated[str | None, option("NAME", "classification")] = None
+    source_task: Annotated[str | None, option("NAME", "classification; class_scene for rooms")] = None
     """Source task that the protection is crafted against, e.g. segment_semantic (see: howfar list tasks)."""
     seed: Annotated[int, option("N")] = 0
     """Seed of all randomness."""
@@ -191,13 +194,13 @@ class Validate(Source):
             terminal.show_json({"folder": str(self.folder), "faults": wrong, "doubts": odd})
         else:
             for fault in wrong:
-                terminal.out(f"{self.folder}: {fault}")
+                terminal.tell(f"{self.folder}: {fault}")
             if not wrong:
                 compared = "" if clean is None else " and compared with the clean set"
                 sound = "nothing is wrong" if not odd else "they are as they were written"
-                terminal.out(f"{self.folder}: {len(found.data)} images checked{compared}, {sound}.")
+                terminal.tell(f"{self.folder}: {len(found.data)} images checked{compared}, {sound}.")
             for doubt in odd:
-                terminal.out(f"{self.folder}: doubtful: {doubt}")
+                terminal.tell(f"{self.folder}: doubtful: {doubt}")
         return 1 if wrong else 0
 
     def _row(self) -> int:
@@ -209,10 +212,10 @@ class Validate(Source):
             terminal.show_json({"row": str(self.folder), "faults": wrong, "unreliable": doubts})
         else:
             for fault in wrong:
-                terminal.out(f"{self.folder}: {fault}")
+                terminal.tell(f"{self.folder}: {fault}")
             if not wrong:
                 flag = f" It is unreliable: {'; '.join(doubts)}." if doubts else ""
-                terminal.out(f"{self.folder}: what it says follows from its runs.{flag}")
+                terminal.tell(f"{self.folder}: what it says follows from its runs.{flag}")
         return 1 if wrong else 0
 
 

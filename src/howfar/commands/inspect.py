@@ -57,7 +57,7 @@ class Show(Common):
         if self.json:
             terminal.show_json(entry)
             return 0
-        terminal.out(f"{entry['name']} ({entry['kind']})\n\n{_plain(entry['text'])}\n")
+        terminal.tell(f"{entry['name']} ({entry['kind']})\n\n{_plain(entry['text'])}")
         facts = {k: v for k, v in entry.items() if k not in ("name", "kind", "what", "text", "settings") and v != ""}
         terminal.out("\n".join(f"{key}: {value}" for key, value in facts.items()) + "\n")
         terminal.show_table(

@@ -147,7 +147,7 @@ class Landscape(_WithPaths):
 
 
 @dataclass(kw_only=True)
-class Curvature(_WithPaths, Printed):
+class Curvature(Printed, _WithPaths):
     """Compute Hessian eigenvalues, gradient and SAL of every layer.
 
     Trains the victims that the store lacks, and measures each one at the end of training on its own training images:

@@ -90,10 +90,8 @@ class Plan:
             return
         for columns, rows in _matrices(experiments, self.todo, self.seconds):
             terminal.show_table(columns, rows)
-        terminal.out(self.summary)
-        terminal.out(data)
-        for note in notes:
-            terminal.out(f"Estimated: {note}")
+        for sentence in (self.summary, data, *(f"Estimated: {note}" for note in notes)):
+            terminal.tell(sentence)
 
 
 def _about(experiment: "Experiment") -> str:

@@ -82,11 +82,11 @@ class Submit(Common):
     """Show what would be written, and stop."""
 
     def __call__(self) -> int:
-        from howfar.spec import split_list
+        from howfar.spec import split_names
         from howfar.tables.entry import Reported
         from howfar.tables.ranking import files
 
-        names = split_list(self.only) if self.only else []
+        names = split_names(self.only) if self.only else []
         if self.reported is not None and not math.isfinite(self.reported):
             raise UsageError(f"--reported {self.reported} is no quality. Give a number such as 0.2078.")
         entries = [

@@ -10,7 +10,7 @@ from howfar.errors import UsageError
 
 
 @dataclass(kw_only=True)
-class Trajectory(Grid, Printed):
+class Trajectory(Printed, Grid):
     """Find the weights whose training path diverges on protected data.
 
     Trains every victim from the same initial weights with several batch orders. Compares the final weights of clean and

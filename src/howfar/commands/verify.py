@@ -235,7 +235,7 @@ class Verify(Common):
             terminal.show_json({"verdict": text, "losses": [loss.as_dict() for loss in losses], "required": demands})
             return
         for sentence in [*text, *demands]:
-            terminal.out(sentence)
+            terminal.tell(sentence)
         terminal.say(f"page: {page}")
 
 
