@@ -168,7 +168,7 @@ def test_ctrl_c_says_that_nothing_is_lost(presses: int, tmp_path: Path) -> None:
     assert list(tmp_path.glob("runs/victim/*/record.json"))
 
 
-@pytest.mark.parametrize("arguments", [["landscape", "--help"], ["show", "em"]])
+@pytest.mark.parametrize("arguments", [["landscape", "--help"], ["show", "em"], ["list", "models"]])
 def test_a_reader_that_has_seen_enough_ends_a_command_in_peace(arguments: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

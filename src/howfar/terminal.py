@@ -293,4 +293,10 @@ def _found(event: "Event", store: "Store") -> str:
 def _console(stream: Any) -> "Console":
     from rich.console import Console
 
-    return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH)
+    class Quiet(Console):
+        """Leaves it to the command line what to do if the reader of a pipe has closed it."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Quiet(file=stream, width=None if stream.isatty() else PIPE_WIDTH)
