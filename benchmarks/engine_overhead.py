@@ -21,7 +21,7 @@ from howfar import engine
 from howfar.engine import Processes, RunContext
 from howfar.engine.graph import Graph
 from howfar.grid.experiment import Experiment, Step
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.protectors import Progress
 from howfar.store import Record, Store
 

@@ -23,7 +23,7 @@ from howfar.defend import DEFENSES, Chain
 from howfar.errors import HowfarError
 from howfar.grid.estimate import known_seconds, like
 from howfar.grid.experiment import Experiment, Step
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from howfar.grid.experiment import Experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 
 SMALL = "rooms[size=32,train=1500,test=500,seed=1]"  # to choose by
 LARGE = "rooms[size=64,train=1500,test=500,seed=2]"  # to judge by

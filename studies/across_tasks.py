@@ -19,7 +19,7 @@ from across_studies import STUDIES
 from drawn import run
 
 from howfar import engine, terminal
-from howfar.grid.suite import check_data
+from howfar.grid.runnable import check_data
 from howfar.report.crosstask import as_markdown
 from howfar.report.numbers import plus_minus
 from howfar.score import Estimate, retention, ssim_text

@@ -17,7 +17,7 @@ from drawn import run
 
 from howfar import engine
 from howfar.grid.experiment import Experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.store import Store
 
 METHODS = ("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class")

@@ -20,7 +20,8 @@ from scipy.stats import spearmanr
 
 from howfar import engine
 from howfar.defend import DEFENSES
-from howfar.grid.suite import check_data, make_suite
+from howfar.grid.overrides import make_suite
+from howfar.grid.runnable import check_data
 from howfar.report.numbers import plus_minus
 from howfar.report.profile import lines as ranking
 from howfar.score.intervals import mean_estimate

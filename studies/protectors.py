@@ -17,7 +17,7 @@ from drawn import code, page_of, run, study, table
 from scipy.stats import spearmanr
 
 from howfar import engine
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.report.numbers import plus_minus, ranged
 from howfar.score import psnr_text, ssim_text
 from howfar.store import Record, Store

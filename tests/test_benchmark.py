@@ -9,7 +9,7 @@ import pytest
 
 from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench
 from howfar.data import balanced
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.tables import collect
 
 OPTIONS: dict[str, Any] = {

@@ -10,7 +10,8 @@ import torch
 from howfar.engine import plan
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.experiment import Experiment
-from howfar.grid.suite import check_data, make_suite, runnable
+from howfar.grid.overrides import make_suite
+from howfar.grid.runnable import check_data, runnable
 from howfar.report.crosstask import as_json, as_markdown, distances
 from howfar.report.render import render
 from howfar.score import retention

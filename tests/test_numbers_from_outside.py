@@ -11,7 +11,7 @@ from howfar.data import DATASETS
 from howfar.data.taskonomy import read_split
 from howfar.defend import DEFENSES
 from howfar.errors import HowfarError, UsageError
-from howfar.grid.suite import make_suite, read_suite
+from howfar.grid.overrides import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
 from howfar.spec import LARGEST, parse, quoted, split_list

@@ -14,7 +14,7 @@ from howfar.arrays import seeded
 from howfar.doctor import examine
 from howfar.errors import UsageError
 from howfar.grid.experiment import Experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models import MODELS, build
 from howfar.probe import alignment, curvature, decide, landscape, parameter_sharpness, random_plane, sharpness, slices
 from howfar.steps import run

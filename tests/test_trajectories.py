@@ -11,7 +11,7 @@ from howfar import engine
 from howfar.cli import main
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.experiment import Experiment, TrajectoryOptions
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.probe import Trajectory
 from howfar.store import Store
 from howfar.store.record import ARRAYS

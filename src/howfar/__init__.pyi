@@ -9,7 +9,7 @@ from .engine import run as run
 from .errors import HowfarError as HowfarError
 from .errors import UsageError as UsageError
 from .grid.experiment import Experiment as Experiment
-from .grid.suite import make_suite as make_suite
+from .grid.overrides import make_suite as make_suite
 from .models import MODELS as MODELS
 from .models import build as build
 from .probe import Sharpness as Sharpness

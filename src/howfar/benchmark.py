@@ -15,7 +15,8 @@ from howfar.data import Data, Splits, halves
 from howfar.data.own import data_of
 from howfar.errors import HowfarError, UsageError, require
 from howfar.grid.dry_run import note_data
-from howfar.grid.suite import make_suite, runnable
+from howfar.grid.overrides import make_suite
+from howfar.grid.runnable import runnable
 from howfar.report import crosstask, profile
 from howfar.report.leaderboard import HEADER, as_markdown, texts, title
 from howfar.store import Store, open_store, write_text

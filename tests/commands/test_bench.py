@@ -68,7 +68,7 @@ def test_no_seeds_are_added_while_the_clean_victim_has_not_learned(
 
 
 def test_a_data_set_without_settings_is_that_of_its_suite() -> None:
-    from howfar.grid.suite import make_suite
+    from howfar.grid.overrides import make_suite
 
     default = make_suite(None)
     assert make_suite(None, {"dataset": "rooms"}) == default

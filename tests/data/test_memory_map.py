@@ -8,7 +8,7 @@ import torch
 
 from howfar.data import DATASETS, read_splits, write_splits
 from howfar.grid import experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.store import Store
 
 

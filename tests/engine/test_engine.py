@@ -19,7 +19,7 @@ from howfar.engine.worker import finished
 from howfar.errors import HowfarError
 from howfar.grid.estimate import memory
 from howfar.grid.experiment import Experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.store import LeaseMonitor, Record, Store
 from howfar.training.process_group import ProcessGroup
 from tests.engine import doings

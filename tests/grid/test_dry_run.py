@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from howfar.commands.parser import COMMANDS
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.store import Store, open_store
 from howfar.store.index import NAME
 from howfar.store.seal import sealed, unsealed

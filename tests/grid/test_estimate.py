@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from howfar.grid.estimate import estimate, memory, took
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.store import Record, Store
 
 WRONG = ["x", None, float("inf"), float("nan"), [1.0], -3.0]

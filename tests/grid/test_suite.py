@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from howfar.errors import UsageError
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.spec import parse
 from howfar.tasks import TASKS, is_dense
 

@@ -17,7 +17,7 @@ from howfar.data.npz import npz
 from howfar.data.svhn import svhn
 from howfar.data.taskonomy import read_split
 from howfar.errors import HowfarError
-from howfar.grid.suite import make_suite, read_suite
+from howfar.grid.overrides import make_suite, read_suite
 from howfar.photos import Encoding, labels_by_table
 from howfar.photos.encoding import encoded
 from howfar.photos.journal import Journal

@@ -22,7 +22,7 @@ from howfar.data import DATASETS
 from howfar.data.folder import counted, left_out
 from howfar.data.tree import labels_by_folder, parts_of, read_tree, summary, unlabeled
 from howfar.defend import DEFENSES, Chain
-from howfar.grid.suite import make_suite, read_suite
+from howfar.grid.overrides import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.naming import with_suffix
 from howfar.photos import Encoding, labels_by_table, pairs

@@ -12,7 +12,7 @@ from howfar import arrays, pgd
 from howfar.cli import main
 from howfar.data import Splits
 from howfar.defend import DEFENSES, Chain
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models import MODELS, build
 from howfar.probe import Probe, Released, sharpness
 from howfar.steps import run as run_step

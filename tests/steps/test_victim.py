@@ -13,7 +13,7 @@ from howfar.clock import warm_up
 from howfar.data import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.grid import experiment
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models import MODELS, build
 from howfar.report.render import render
 from howfar.steps import protect as crafting

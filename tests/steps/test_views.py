@@ -15,7 +15,7 @@ from howfar.cli import main
 from howfar.errors import UsageError
 from howfar.grid.estimate import build_victim
 from howfar.grid.experiment import Experiment, TrajectoryOptions
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models.build import weights_of
 from howfar.report.curvatures import overview
 from howfar.report.render import render

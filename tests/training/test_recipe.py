@@ -9,7 +9,7 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import Splits
 from howfar.errors import UsageError
-from howfar.grid.suite import make_suite
+from howfar.grid.overrides import make_suite
 from howfar.models import MODELS, build
 from howfar.tasks import Task, classification, smoothed
 from howfar.tasks.joint import Joint

@@ -40,8 +40,9 @@ class Source(Common):
             sketch: tell what the data set holds without loading it.
         """
         from howfar.grid.dry_run import sketched
+        from howfar.grid.overrides import make_suite, suite_name
         from howfar.grid.presets import SUITES
-        from howfar.grid.suite import check_data, make_suite, suite_name
+        from howfar.grid.runnable import check_data
 
         suite = SUITES[suite_name(None, {"dataset": self.dataset or "digits"})]
         source_task = source_task or suite.get("source_tasks", ("classification",))[0]

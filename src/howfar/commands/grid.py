@@ -102,7 +102,7 @@ class Grid(Common):
         """
         from howfar import engine
         from howfar.grid.dry_run import sketched
-        from howfar.grid.suite import runnable
+        from howfar.grid.runnable import runnable
 
         if self.time_limit is not None:
             to_seconds(self.time_limit)
@@ -119,13 +119,13 @@ class Grid(Common):
 
     def suite_asked(self) -> "Suite":
         """Return the suite as it was asked for."""
-        from howfar.grid.suite import make_suite
+        from howfar.grid.overrides import make_suite
 
         return make_suite(self.suite, *self._layers(), settings=self.set, single=self.single)
 
     def _layers(self) -> "list[Mapping[str, Any]]":
         """Return the keys of the suite that override the preset's: of the command, of the file, of options."""
-        from howfar.grid.suite import read_suite
+        from howfar.grid.overrides import read_suite
 
         keys = ("dataset", "data_root", "limit_train", "limit_test", "protectors", "models", "defenses", "tasks",
                 "source_tasks", "seeds", "until", "eps", "recipe")  # fmt: skip
@@ -190,8 +190,8 @@ class Grid(Common):
 
     def _smaller(self, experiments: "list[Experiment]") -> str:
         """Return the next smaller choice: another suite, or fewer images of one's own data set."""
+        from howfar.grid.overrides import suite_name
         from howfar.grid.presets import SMALLER
-        from howfar.grid.suite import suite_name
 
         other = SMALLER.get(suite_name(self.suite, *self._layers()))
         return f"--suite {other}" if other and not self.dataset else f"--limit-train {experiments[0].counts[0] // 4}"

@@ -108,7 +108,8 @@ class Ud(Common):
 
         from howfar import engine
         from howfar.data import source
-        from howfar.grid.suite import check_data, make_suite
+        from howfar.grid.overrides import make_suite
+        from howfar.grid.runnable import check_data
 
         flags: dict[str, Any] = {
             "dataset": _dataset(text, self.size), "protectors": "clean", "models": self.model or "resnet8",

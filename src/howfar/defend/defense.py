@@ -120,6 +120,11 @@ class Defense:
     mixes: bool = False
     passes: float = 1.0
 
+    @property
+    def uses_clean(self) -> bool:
+        """Whether clean images must be held out, for the defense itself or to select an epoch."""
+        return self.needs_clean or self.selects
+
     def __repr__(self) -> str:
         """Return the parts that do something, and the cost."""
         idle = {"purify": identity, "around": unchanged, "before": nothing, "after": nothing, "selects": False}
