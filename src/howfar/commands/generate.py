@@ -56,7 +56,7 @@ class Source(Common):
         cells = make_suite("digits", flags).experiments()
         chosen = cells[-1] if protector != "clean" else cells[0]
         chosen = sketched([chosen])[0] if sketch else chosen
-        check_data([chosen])
+        check_data([chosen], victims=False)
         return chosen
 
 

@@ -14,13 +14,20 @@ from howfar.tasks import Task
 FEW = "Add images of it, or take more training images (--limit-train)."
 
 
-def check_data(experiments: list[Experiment]) -> None:
+def check_data(experiments: list[Experiment], *, victims: bool = True) -> None:
     """Load the data and build the tasks once, to detect errors before any step is run.
+
+    Args:
+        experiments: of one data set.
+        victims: whether networks will be trained and tested; otherwise images are only protected.
 
     Raises:
         HowfarError: for errors of the data set or a task, or a defense that cannot run.
     """
-    for fault in _faults(experiments, _checked_tasks(experiments)):
+    if not victims:
+        _checked_tasks(experiments)
+        return
+    for fault in _faults(experiments, _tested_tasks(experiments)):
         raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.fix}")
 
 
@@ -34,7 +41,7 @@ def runnable(experiments: list[Experiment]) -> tuple[list[Experiment], dict[str,
     Raises:
         HowfarError: as ``check_data``, for explicitly named defenses.
     """
-    faults = list(_faults(experiments, _checked_tasks(experiments)))
+    faults = list(_faults(experiments, _tested_tasks(experiments)))
     for fault in faults:
         if not fault.chain.optional:
             raise UsageError(f"defense '{fault.chain.label}' {fault.reason}. {fault.fix}")
@@ -73,6 +80,12 @@ def _checked_tasks(experiments: list[Experiment]) -> dict[str, Task]:
         for protector in {e.protector.label: e.protector for e in experiments if e.source_task.label == name}.values():
             if not protector.build().takes(target):
                 raise UsageError(f"'{protector.label}' cannot be crafted against '{name}': see howfar list protectors.")
+    return tasks
+
+
+def _tested_tasks(experiments: list[Experiment]) -> dict[str, Task]:
+    """Return the tasks by label, after checking that training images have every class of the test images."""
+    splits, tasks = experiments[0].splits, _checked_tasks(experiments)
     for task in tasks.values():
         counts = task.outputs if isinstance(task.outputs, Heads) else {task.target: task.outputs}
         test = task.prepare(splits.test)
