@@ -13,6 +13,7 @@ from howfar.errors import escaped
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+    from rich.progress import TextColumn
     from rich.table import Table
 
     from howfar.engine import Event
@@ -26,18 +27,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PIPE_WIDTH = 10_000  # columns if the output is not a terminal: nothing is cut or wrapped
+BAR, COUNT_AND_TIME = 12, 22  # columns of the bar, and of what follows it
 Form = Literal["table", "json", "markdown", "latex"]
 
 
 def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "Store") -> list[tuple[str, str]]:
     """Show progress until the run ends; return the failures as pairs of step and error."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     total = len({step.key for experiment in experiments for step in experiment.steps()})
     failures: list[tuple[str, str]] = []
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
+    console = _console(sys.stderr)
+    columns = (_names(console), BarColumn(BAR), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         overall = progress.add_task("steps", total=total)
         lines: dict[str, Any] = {}
         for event in events:
@@ -122,10 +124,11 @@ def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
 
 def watch(work: "Generator[Step, None, T]", label: str) -> "T":
     """Show the progress of a computation and return its result."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
+    console = _console(sys.stderr)
+    columns = (_names(console), BarColumn(BAR), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         line = progress.add_task(label, total=100)
         while True:
             try:
@@ -268,6 +271,17 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
+
+
+def _names(console: "Console") -> "TextColumn":
+    """Return the column of names, which leaves room for bar, count and time."""
+    from rich.progress import TextColumn
+    from rich.table import Column
+
+    width = max(console.width - BAR - COUNT_AND_TIME, BAR)
+    return TextColumn(
+        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=width)
+    )
 
 
 def _remark(event: "Event", store: "Store", console: "Console") -> None:
