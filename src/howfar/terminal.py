@@ -99,7 +99,7 @@ def show_leaderboard(page: "Page", *, form: Form = "table", wide: bool = False) 
         return
     show_tables(tables_of(page, wide=wide), form)
     if form == "table":
-        for sentence in verdict(page.groups, page.profiles, page.matrices):
+        for sentence in verdict(page.verdicts):
             tell(sentence)
 
 

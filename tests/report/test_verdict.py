@@ -1,67 +1,113 @@
-"""The verdict across tasks says what its intervals decide, and no more."""
+"""The verdict says what its intervals decide, with all that it rests on, and no more."""
 
-from dataclasses import replace
+from typing import Any
 
-from howfar.report.verdict import RULE, across
+import pytest
+
+from howfar.report.verdict import NAMED, RULE, details, scope, sentence, summary, verdict
 from howfar.score import Estimate
-from howfar.tables.matrix import Column, Matrix, TaskResult
+from howfar.tables.decisions import Decision, decide, gain
+from howfar.tables.verdicts import Verdict
 
 
-def matrix(**rows: tuple[tuple[float, float | None], tuple[float, float | None]]) -> Matrix:
-    """Return a matrix of two tasks from retentions and half widths of their intervals."""
-    columns = [Column("class_scene", "accuracy", 0.1, True), Column("depth", "error", 0.3, False)]
-
-    def cell(column: Column, value: float, half: float | None) -> TaskResult:
-        clean = 0.6 if column.higher_is_better else 0.1
-        ends = (None, None) if half is None else (value - half, value + half)
-        kept = Estimate(value, *ends, 2, "delta")
-        return TaskResult(clean, column.chance + value * (clean - column.chance), kept)
-
-    cells = {
-        name: {column.name: cell(column, *one) for column, one in zip(columns, values, strict=True)}
-        for name, values in rows.items()
-    }
-    return Matrix("rooms", "m", "none", columns, cells, {}, (2, 2), {})
-
-
-def test_protection_of_one_task_only() -> None:
-    found = across(matrix(em=((0.1, 0.05), (0.96, 0.04)), ops=((0.2, 0.1), (0.9, 0.1))))
-    assert found == [
-        "em takes class_scene from 60 % to 15 % and leaves 96 ± 4 % of depth: unlearnable for one task only. "
-        "The same holds for ops.",
-        "No tested protector is shown to make the data unlearnable for both tasks.",
-        RULE,
-    ]
+def one(
+    protector: str = "em", kept: float = 0.1, half: float | None = 0.1, *, error: float | None = 0.0, **about: Any
+) -> Verdict:  # fmt: skip
+    values: dict[str, Any] = {
+        "dataset": "cifar10", "task": "classification", "model": "resnet8", "baseline": False, "metric": "accuracy",
+        "chance": 0.1, "clean": 0.6, "protected": 0.1 + 0.5 * kept, "defense": "none", "defenses": 0, "seeds": 3,
+        "train_images": 4000, "test_images": 2000,
+    } | about  # fmt: skip
+    ends = (None, None) if half is None else (kept - half, kept + half)
+    decision = decide(
+        Estimate(kept, *ends, values["seeds"], "delta"),
+        gain=gain(values["metric"], values["clean"], values["chance"]), error=error,
+    )  # fmt: skip
+    return Verdict(protector=protector, decision=decision, **values)
 
 
-def test_protection_of_every_task_none_and_cannot_tell() -> None:
-    found = across(
-        matrix(
-            stripes=((0.02, 0.05), (0.3, 0.1)),
-            weak=((0.9, 0.2), (0.8, 0.2)),
-            wide=((0.4, 0.3), (0.1, None)),
-            random=((0.98, 0.03), (1.01, 0.05)),
-        )
+def test_every_sentence_tells_what_it_rests_on() -> None:
+    assert sentence(one()) == (
+        "em on cifar10 · classification · resnet8: holds. The victim reaches 15 % (clean 60 %, chance 10 %) and "
+        "retains 10 % (0 to 20); 3 seeds, 2,000 test images, no defense tried."
     )
-    assert found == [
-        "Unlearnable for both tasks: stripes (depth retains 30 ± 10 %).",
-        "No protection in any task: weak.",
-        "Cannot tell: wide on class_scene (retains 40 ± 30 %) and wide on depth (retains 10 %, clean not told apart "
-        "from chance). "
-        "Add seeds to the same command: --seeds 0-5 --until 5.",
-        "The baseline random retains 98 ± 3 % of class_scene and 101 ± 5 % of depth.",
-        RULE,
+    with_defense = one(kept=0.9, defense="jpeg", defenses=21)
+    assert sentence(with_defense) == (
+        "em on cifar10 · classification · resnet8: does not hold. The victim with jpeg reaches 55 % (clean 60 %, "
+        "chance 10 %) and retains 90 % (80 to 100); 3 seeds, 2,000 test images, 21 defenses tried."
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (one(half=None, seeds=1), "retains 10 % (no interval); 1 seed, 2,000 test images, no defense tried. One seed "
+         "has no interval. More seeds would decide it (--seeds 0-5 --until 5)."),
+        (one(kept=0.4, half=0.2), "retains 40 % (20 to 60); 3 seeds, 2,000 test images, no defense tried. More seeds "
+         "would decide it (--seeds 0-5 --until 5)."),
+        (one(kept=0.4, half=8.7), "retains an unknown share (the interval is wider than 100 points); 3 seeds"),
+        (one(error=0.3, test_images=16), "16 test images are too few: more of them would decide it, more seeds would "
+         "not."),
+        (one(clean=0.19), "retains an unknown share; 3 seeds, 2,000 test images, no defense tried. The clean victim "
+         "learned too little: train it longer or on more images."),
+    ],
+)  # fmt: skip
+def test_an_open_verdict_says_what_would_decide_it(found: Verdict, said: str) -> None:
+    text = sentence(found)
+    assert ": cannot tell. " in text
+    assert said in text
+    assert "inf" not in text
+    assert "870" not in text
+
+
+def test_three_sentences_sum_up_and_name_each_protector_once() -> None:
+    found = [
+        one("pil"), one("em", 0.2), one("ops", 0.9), one("tap", half=None, seeds=1),
+        one("random", 1.0, baseline=True),
+    ]  # fmt: skip
+    assert summary(found) == [
+        "Holds (2 of 4 protectors): pil (retains 10 %) and em (retains 20 %).",
+        "Does not hold (1 of 4 protectors): ops (retains 90 %).",
+        "Cannot tell (1 of 4 protectors): tap (more seeds).",
+        "Baseline, random noise: random does not hold (retains 100 %).",
+        "Tested against cifar10 · classification · resnet8; no defense tried, 1 to 3 seeds, 2,000 test images, "
+        "chance 10 %.",
     ]
+    assert summary([]) == []
 
 
-def test_an_interval_that_reaches_one_half_decides_nothing() -> None:
-    (_, found, _) = across(matrix(em=((0.4, 0.1), (0.6, 0.1))))
-    assert found.startswith("Cannot tell: em on class_scene (retains 40 ± 10 %) and em on depth")
+def test_several_victims_are_counted_and_recipes_keep_their_names() -> None:
+    short, long = "resnet8 (recipe.epochs 20)", "resnet8 (recipe.epochs 60)"
+    found = [one("ar", 0.95, 0.05, model=short), one("ar", 0.1, 0.05, model=long), one("em", model=short)]
+    holds, fails, unknown, tested = summary(found)
+    assert holds == f"Holds (2 of 2 protectors): em ({short}) and ar ({long})."
+    assert fails == f"Does not hold (1 of 2 protectors): ar ({short})."
+    assert unknown == "Cannot tell: none of 2 protectors."
+    assert tested == "Tested against 2 victims; no defense tried, 3 seeds, 2,000 test images, chance 10 %."
+    first, second, _ = details(found)
+    assert f"ar on cifar10 · classification · {short}: does not hold." in first
+    assert f"ar on cifar10 · classification · {long}: holds." in second
+    assert verdict(found) == [holds, fails, unknown, tested, RULE]
 
 
-def test_one_seed_says_what_it_shows_and_decides_nothing() -> None:
-    found = across(replace(matrix(em=((0.1, None), (0.96, None))), seeds=(1, 1)))
-    assert found == [
-        "So far, em leaves 10 % of class_scene and 96 % of depth.",
-        "One seed has no interval and decides nothing. Add seeds to the same command: --seeds 0-5 --until 5.",
-    ]
+def test_tasks_are_named_and_many_victims_and_protectors_are_counted() -> None:
+    found = [one("em", task="scenes", model="a"), one("em", 0.95, 0.05, task="depth", model="b")]
+    assert summary(found)[0] == "Holds (1 of 1 protector): em (scenes)."
+    many = [one("em", model=f"m{number}") for number in range(7)]
+    assert summary(many)[0] == "Holds (1 of 1 protector): em (7 of 7 victims)."
+    assert summary([one(f"p{number}") for number in range(NAMED + 3)])[0].endswith("and 3 more.")
+
+
+def test_errors_are_told_in_their_own_unit_and_negative_retention_is_none() -> None:
+    found = one(kept=-0.5, half=0.2, metric="mean angle", chance=36.0, clean=20.0, protected=44.0)
+    assert (
+        "reaches mean angle 44.00 degrees (clean mean angle 20.00 degrees, chance mean angle 36.00 degrees) and "
+        "retains 0 % (0 to 0)"
+    ) in sentence(found)
+    assert found.decision.outcome == "holds"
+    differing = scope([found, one()])
+    assert differing.endswith("chance differs by task.")
+
+
+def test_a_decision_without_a_retention_has_nothing_to_show() -> None:
+    assert Decision("cannot tell", "learning", None).shown is None

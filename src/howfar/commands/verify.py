@@ -279,6 +279,7 @@ def _of_table(group: "VictimGroup", ways: dict[str, str]) -> "Iterator[Loss]":
     """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
     from howfar.photos.verification import Loss
     from howfar.score import retention
+    from howfar.tables.decisions import CONFIDENCE
     from howfar.tables.groups import Spreads, drop_of, drops_of, mean_quality, seeds_of
 
     pairs = {label: pair for label, pair in group.rows().items() if _way_of(pair[1][0], ways)}
@@ -290,12 +291,14 @@ def _of_table(group: "VictimGroup", ways: dict[str, str]) -> "Iterator[Loss]":
         clean, protected = _qualities(before), _qualities(after)
         others = [_qualities(pairs[other][1]) for other in pairs if other != label and seeds[other] == seeds[label]]
         try:
-            kept = retention(clean, protected, chance=chance, higher_is_better=better, others=others)
+            kept = retention(
+                clean, protected, chance=chance, higher_is_better=better, others=others, confidence=CONFIDENCE
+            )
         except UsageError:  # the originals taught nothing
             kept = None
         yield Loss(
             group.labels["task"], _way_of(after[0], ways), first["metric"], chance,
-            mean_quality(before), mean_quality(after), lost, kept,
+            mean_quality(before), mean_quality(after), lost, kept, first["test_images"],
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from howfar.errors import UsageError
 from howfar.score import Estimate, WorstCase, kept_text, to_json
+from howfar.tables.decisions import Decision, decide, gain, image_error
 
 AFTER = {
     "as-is": "As it is",
@@ -18,9 +19,9 @@ LIMITS = (
     "Measured on small networks trained only on these photographs, all of them protected unless stated otherwise. This "
     "says nothing about large models fine-tuned with other images, or about people who hold the originals."
 )
-HOLDS, WEAK = 0.5, 0.15  # lost share of (clean − chance)
 LONGER = "Train longer (--epochs) or use more photographs"
 MORE = "Add seeds (e.g. --seeds 0-4)"
+PHOTOGRAPHS = "Use more photographs; a quarter of them are for testing"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Loss:
         clean: quality after training on the originals.
         protected: quality after training on the protected copies.
         drop: clean − protected, with the sign changed if lower is better.
-        retention: (protected − chance) ÷ (clean − chance); None if the originals were not learned.
+        retention: (protected − chance) ÷ (clean − chance) with the interval of ``howfar.tables.decisions``; None if the
+            originals were not learned.
+        test_images: number of photographs that the networks were tested with.
     """
 
     task: str
@@ -46,16 +49,21 @@ class Loss:
     protected: float
     drop: Estimate
     retention: Estimate | None
+    test_images: int
 
     @property
-    def ends(self) -> tuple[float, float] | None:
-        """Interval of the retention; None with a single seed or if the originals were not learned."""
-        return self.retention.ends if self.retention else None
+    def decision(self) -> Decision:
+        """Whether the protection holds, by the rule of all verdicts."""
+        error = image_error(
+            self.metric, self.retention.value if self.retention else 1.0, clean=self.clean, protected=self.protected,
+            chance=self.chance, images=self.test_images,
+        )  # fmt: skip
+        return decide(self.retention, gain=gain(self.metric, self.clean, self.chance), error=error)
 
     @property
     def learned(self) -> bool:
         """Whether training on the originals is better than chance, as far as the seeds show."""
-        return self.retention is not None and (self.drop.n == 1 or self.ends is not None)
+        return self.decision.lack != "learning"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values that files hold."""
@@ -63,7 +71,8 @@ class Loss:
         kept = self.retention and {**to_json(self.retention), "seeds": self.retention.n}
         return {
             **{name: getattr(self, name) for name in about},
-            **to_json(self.drop), "retention": kept, "seeds": self.drop.n,
+            **to_json(self.drop), "retention": kept, "seeds": self.drop.n, "test_images": self.test_images,
+            "outcome": self.decision.outcome,
         }  # fmt: skip
 
 
@@ -92,49 +101,42 @@ def sentences(
 
 def _first(loss: Loss, model: str) -> str:
     result, advice = _assessment(loss)
-    chance = "" if loss.learned else f" (chance {100 * loss.chance:.0f} %)"
+    basis = f"{_seeds(loss)}, {loss.test_images} test photographs, chance {100 * loss.chance:.0f} %"
     return (
         f"{result}: a {model} trained on your protected photographs gets {100 * loss.protected:.0f} % of unseen ones "
-        f"right; trained on the originals, {100 * loss.clean:.0f} %{chance}: it loses {_points(loss)}.{advice}"
+        f"right; trained on the originals, {100 * loss.clean:.0f} %: it loses {_points(loss)} ({basis}).{advice}"
     )
 
 
 def _assessment(loss: Loss) -> tuple[str, str]:
     """Return the verdict on a loss, and advice if it is undecided."""
-    if not loss.learned:
+    found = loss.decision
+    if found.outcome != "cannot tell":
+        return f"The protection {found.outcome}", ""
+    if found.lack == "learning":
         return "Cannot tell, because the originals were not learned", f" {LONGER}."
-    if loss.ends is None:
-        return "Cannot tell from 1 seed", f" {MORE}."
-    low, high = loss.ends
-    if high <= 1 - HOLDS:
-        return "The protection holds", ""
-    if low >= 1 - WEAK:
-        return "There is no measurable protection", ""
-    if high < 1:
-        return ("The protection is weak", "") if low > 1 - HOLDS else (
-            "There is protection, but these seeds cannot tell whether it holds", f" {MORE}."
-        )  # fmt: skip
-    return "Cannot tell, because the loss cannot be distinguished from 0", f" {MORE}, or more photographs."
+    if found.lack == "images":
+        return f"Cannot tell from {loss.test_images} test photographs whether the protection holds", f" {PHOTOGRAPHS}."
+    return f"Cannot tell from {_seeds(loss)} whether the protection holds", f" {MORE}."
 
 
 def _tasks(losses: Sequence[Loss]) -> list[str]:
     """Return sentences on the retention of tasks without labels, decided ones first."""
     kinds: dict[str, list[str]] = {"left": [], "gone": [], "open": [], "unlearned": []}
     for loss in losses:
-        kept = loss.retention
-        if kept is None or not loss.learned:
+        found, kept = loss.decision, loss.retention
+        if kept is None or found.lack == "learning":
             kinds["unlearned"].append(loss.task)
-        elif loss.ends is None:
-            kinds["open"].append(f"{loss.task} ({100 * kept.value:.0f} %, 1 seed)")
+        elif found.outcome == "cannot tell":
+            known = f", {100 * found.shown[0]:.0f} to {100 * found.shown[1]:.0f}" if found.shown else ""
+            known = ", 1 seed" if kept.n == 1 else known
+            kinds["open"].append(f"{loss.task} ({100 * kept.value:.0f} %{known})" if known else loss.task)
         else:
-            low, high = loss.ends
-            kind = "left" if low > HOLDS else "gone" if high <= HOLDS else "open"
-            known = f", {100 * low:.0f} to {100 * high:.0f}" if kind == "open" else ""
-            kinds[kind].append(f"{loss.task} ({100 * kept.value:.0f} %{known})")
+            kinds["gone" if found.outcome == "holds" else "left"].append(f"{loss.task} ({100 * kept.value:.0f} %)")
     texts = (
         ("left", "Remains learnable: {} of what the originals teach."),
         ("gone", "Mostly lost: {} of what the originals teach remains."),
-        ("open", f"Cannot tell how much remains learnable: {{}} of what the originals teach. {MORE}."),
+        ("open", f"Cannot tell whether it remains learnable: {{}} of what the originals teach. {MORE}."),
         ("unlearned", f"Cannot tell, because the originals did not teach it: {{}}. {LONGER}."),
     )
     return [text.format(", ".join(kinds[kind])) for kind, text in texts if kinds[kind]]
@@ -144,6 +146,10 @@ def _way(loss: Loss) -> str:
     if loss.way in AFTER:
         return f"{AFTER[loss.way]} it loses {_points(loss)}."
     return f"If {loss.way} of the photographs are protected, it loses {_points(loss)}."
+
+
+def _seeds(loss: Loss) -> str:
+    return f"{loss.drop.n} seed{'s' * (loss.drop.n != 1)}"
 
 
 def _points(loss: Loss) -> str:

@@ -21,7 +21,8 @@ def outputs(page: Page) -> dict[str, str]:
     return {
         "leaderboard.json": as_json(page.rows),
         "leaderboard.csv": as_csv(page.rows),
-        "leaderboard.md": crosstask.as_markdown(page.matrices)
+        "leaderboard.md": verdict.as_markdown(page.verdicts)
+        + crosstask.as_markdown(page.matrices)
         + profile.as_markdown(page.profiles)
         + as_markdown(page.rows),
         "worst_case.json": profile.as_json(page.profiles),
@@ -45,7 +46,7 @@ def render(page: Page) -> str:
         scripts,
         page=page,
         sections=_sections(page, pictures=bool(strips or galleries)),
-        verdict=page.opening or verdict.verdict(page.groups, page.profiles, page.matrices),
+        verdict=page.opening or verdict.verdict(page.verdicts),
         findings=verdict.findings,
         intervals=HOW,
         header=HEADER,

@@ -1,31 +1,24 @@
-"""The verdict in plain words: what an interval does not decide is reported as undecided."""
+"""The verdict in plain words: three sentences that sum it up, and one about every protector and victim."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
-from howfar.report.crosstask import share
-from howfar.report.numbers import change, counted, scale, shown, unit
-from howfar.score import Correlation, DoseResponse, WorstCase, at_most, kept_text
-from howfar.tables.decisions import (
-    BASELINES,
-    Judgment,
-    Weakest,
-    across_tasks,
-    by_smallest_retention,
-    hardly_learned,
-    judgments,
-    largest_retention,
-    weakest,
-)  # fmt: skip
-from howfar.tables.leaderboard import Row
-from howfar.tables.matrix import Matrix
-from howfar.tables.page import Group
-from howfar.tables.profiles import Profile
+from howfar.report.numbers import counted, scale, shown, unit
+from howfar.score import Correlation, DoseResponse
+from howfar.tables.decisions import BROKEN, CONFIDENCE, Outcome
+from howfar.tables.verdicts import Verdict
 
+NAMED = 8  # protectors that a sentence of the summary names
+FEW = 3  # victims that it names, where more are counted
+OUTCOMES: tuple[Outcome, ...] = ("holds", "does not hold", "cannot tell")
 RULE = (
-    "A task counts as unlearnable if the whole interval of its retention lies below 50 %, and as learnable if it lies "
-    "above. Retention below 0 is worse than chance."
+    f"Retention: (protected − chance) ÷ (clean − chance), with its {100 * CONFIDENCE:.0f} % interval over seeds and "
+    f"test images. A protection holds if the whole interval lies below {100 * BROKEN:.0f} %, and does not hold if it "
+    "lies above. Either is wrong for at most 5 % of the pairs of protector and victim; there is no correction for the "
+    "number of pairs."
 )
-ADD_SEEDS = "Add seeds to the same command: --seeds 0-5 --until 5."
+WANTED = {"seeds": "more seeds", "images": "more test images", "learning": "a victim that learns"}
+SEEDS = "More seeds would decide it (--seeds 0-5 --until 5)."
 
 
 def findings(response: DoseResponse) -> list[str]:
@@ -33,139 +26,155 @@ def findings(response: DoseResponse) -> list[str]:
     return [_trend("drop", response.drop_trend), _trend("UD", response.ud_trend)]
 
 
-def verdict(groups: Sequence[Group], profiles: Sequence[Profile] = (), matrices: Sequence[Matrix] = ()) -> list[str]:
-    """Return the verdict in plain words: across tasks if there are several, else one sentence per protector.
-
-    Args:
-        groups: tables of one victim and defense each.
-        profiles: worst cases; they take precedence over single groups.
-        matrices: what every task retains; the first one is judged.
-    """
-    found = weakest(profiles)
-    sentences = [_worst(one) for one in found]
-    if matrices:
-        return sentences + across(matrices[0])
-    known = {(one.profile.dataset, one.profile.task, one.protector) for one in found}
-    sentences += [_hardly_learned(row) for row in hardly_learned(groups, known)]
-    return sentences + [_judged(one) for one in judgments(groups, known)]
+def verdict(found: Sequence[Verdict]) -> list[str]:
+    """Return the verdict as a terminal shows it: the summary and the rule; nothing without verdicts."""
+    return [*summary(found), RULE] if found else []
 
 
-def across(matrix: Matrix) -> list[str]:
-    """Return whether data is unlearnable for one task or for all, as far as the intervals decide it."""
-    decided = across_tasks(matrix)
-    if decided.one_seed:
-        found = [_so_far(matrix, label) for label in decided.sides]
-        return [*found, f"One seed has no interval and decides nothing. {ADD_SEEDS}"]
-    every, none, tasks = decided.rows(True), decided.rows(False), len(matrix.columns)
-    sentences = [_one_only(matrix, decided.some, decided.sides)] if decided.some else []
-    if every:
-        worst = [(label, largest_retention(matrix, label)) for label in every]
-        kept = [f"{label} ({name} retains {_share(matrix, label, name)})" for label, name in worst]
-        sentences.append(f"Unlearnable for {_all(tasks)}: {_listed(kept)}.")
-    elif decided.sides:
-        sentences.append(f"No tested protector is shown to make the data unlearnable for {_all(tasks)}.")
-    if none:
-        sentences.append(f"No protection in any task: {_listed(none)}.")
-    if decided.undecided:
-        kept = [f"{label} on {name} (retains {_share(matrix, label, name)})" for label, name in decided.undecided]
-        sentences.append(f"Cannot tell: {_listed(kept)}. {ADD_SEEDS}")
-    for label in (label for label in matrix.results if label in BASELINES):
-        kept = [f"{_share(matrix, label, name)} of {name}" for name in _tasks(matrix, label)]
-        sentences.append(f"The baseline {label} retains {_listed(kept)}.")
-    return [*sentences, RULE]
+def details(found: Sequence[Verdict]) -> list[str]:
+    """Return one sentence about every protector and victim."""
+    return [sentence(one) for one in found]
 
 
-def _tasks(matrix: Matrix, label: str) -> list[str]:
-    """Return the tasks of a row, in the order of the columns."""
-    return [column.name for column in matrix.columns if column.name in matrix.results[label]]
+def as_markdown(found: Sequence[Verdict]) -> str:
+    """Return the verdict and the sentence about every protector and victim, as Markdown."""
+    if not found:
+        return ""
+    lines = [f"- {text}" for text in (*summary(found), RULE)]
+    return "\n".join(["### Verdict", "", *lines, "", *(f"- {text}" for text in details(found)), "", ""]).replace(
+        "<", "&lt;"
+    )
 
 
-def _share(matrix: Matrix, label: str, task: str) -> str:
-    return share(matrix.results[label][task].retention)
+def summary(found: Sequence[Verdict]) -> list[str]:
+    """Return one sentence per outcome, one on the baselines, and one on what was tried."""
+    judged, baselines = ([one for one in found if one.baseline is kind] for kind in (False, True))
+    names = victims(found)
+    sentences = [_outcome(judged, outcome, names) for outcome in OUTCOMES] if judged else []
+    sentences += [_baselines(baselines, names)] if baselines else []
+    return [*sentences, *([scope(found)] if found else [])]
 
 
-def _so_far(matrix: Matrix, label: str) -> str:
-    """Return what a single seed shows of a row."""
-    row = matrix.results[label]
-    kept = [f"{100 * row[name].retention.value:.0f} % of {name}" for name in _tasks(matrix, label)]
-    return f"So far, {label} leaves {_listed(kept)}."
+def victims(found: Sequence[Verdict]) -> dict[str, str]:
+    """Return the shortest names that tell the victims of a page apart: their task, their network, or both."""
+    known = {one.victim: one for one in found}
+    for parts in (("task",), ("model",), ("task", "model"), ("dataset", "task"), ("dataset", "task", "model")):
+        names = {victim: " · ".join(getattr(one, part) for part in parts) for victim, one in known.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names
 
 
-def _one_only(matrix: Matrix, labels: Sequence[str], sides: dict[str, dict[str, bool | None]]) -> str:
-    """Return that protection makes data unlearnable for some tasks and leaves others."""
-    first, *others = by_smallest_retention(matrix, labels)
-    gone = [name for name, side in sides[first].items() if side]
-    left = [f"{_share(matrix, first, name)} of {name}" for name, side in sides[first].items() if side is False]
-    fallen = [_fallen(matrix, first, name) for name in gone]
-    one = "one task" if len(gone) == 1 else f"{len(gone)} tasks"
-    also = f" The same holds for {_listed(others)}." if others else ""
-    made, source = matrix.crafted.get(first, (first, ""))
-    crafted = f"{made}, crafted against {source}," if source else made
-    return f"{crafted} takes {_listed(fallen)} and leaves {_listed(left)}: unlearnable for {one} only.{also}"
+def scope(found: Sequence[Verdict]) -> str:
+    """Return what the verdicts rest on: victims, defenses, seeds, images and chance."""
+    victims = sorted({one.victim for one in found})
+    against = victims[0] if len(victims) == 1 else counted(len(victims), "victim")
+    chances = sorted({_quality(one.metric, one.chance) for one in found})
+    chance = f"chance {chances[0]}" if len(chances) == 1 else "chance differs by task"
+    return (
+        f"Tested against {against}; {_span({one.defenses for one in found}, 'defense')} tried, "
+        f"{_span({one.seeds for one in found}, 'seed')}, "
+        f"{_span({one.test_images for one in found}, 'test image')}, {chance}."
+    )
 
 
-def _fallen(matrix: Matrix, label: str, task: str) -> str:
-    (column,) = (column for column in matrix.columns if column.name == task)
-    result = matrix.results[label][task]
-    return f"{task} from {_quality(column.metric, result.clean)} to {_quality(column.metric, result.protected)}"
+def sentence(one: Verdict) -> str:
+    """Return the verdict on one protector and victim, with all that it rests on."""
+    return f"{one.protector} on {one.victim}: {one.decision.outcome}. {reason(one)}"
 
 
-def _all(tasks: int) -> str:
-    return "both tasks" if tasks == 2 else f"all {tasks} tasks"
+def reason(one: Verdict) -> str:
+    """Return the numbers that a verdict rests on, and what would decide an open one."""
+    chance = _quality(one.metric, one.chance)
+    learner = "The victim" if one.defense == "none" else f"The victim with {one.defense}"
+    reached = (
+        f"{learner} reaches {_quality(one.metric, one.protected)} (clean {_quality(one.metric, one.clean)}, "
+        f"chance {chance})"
+    )
+    tried = "no defense" if not one.defenses else counted(one.defenses, "defense")
+    basis = f"{counted(one.seeds, 'seed')}, {one.test_images:,} test images, {tried} tried"
+    return f"{reached} and retains {retained(one)}; {basis}.{_remedy(one)}"
+
+
+def retained(one: Verdict) -> str:
+    """Return the retention with its interval, as in ``12 % (4 to 20)``; without one where it is too wide."""
+    kept = one.decision.retention
+    if kept is None or one.decision.lack == "learning":
+        return "an unknown share"
+    value = f"{100 * max(kept.value, 0.0):.0f} %"
+    if one.decision.shown is not None:
+        low, high = one.decision.shown
+        return f"{value} ({100 * low:.0f} to {100 * high:.0f})"
+    if kept.ends is not None:
+        return "an unknown share (the interval is wider than 100 points)"
+    return f"{value} (no interval)"
+
+
+def _remedy(one: Verdict) -> str:
+    """Return what would decide an open verdict."""
+    if one.decision.lack == "seeds":
+        return f" One seed has no interval. {SEEDS}" if one.seeds == 1 else f" {SEEDS}"
+    if one.decision.lack == "images":
+        return f" {one.test_images} test images are too few: more of them would decide it, more seeds would not."
+    return " The clean victim learned too little: train it longer or on more images." if one.decision.lack else ""
+
+
+def _outcome(found: Sequence[Verdict], outcome: Outcome, names: Mapping[str, str]) -> str:
+    """Return which protectors have an outcome, and against which victims."""
+    rows: dict[str, list[Verdict]] = defaultdict(list)
+    for one in found:
+        rows[one.protector].append(one)
+    having = {name: [one for one in ones if one.decision.outcome == outcome] for name, ones in rows.items()}
+    order = sorted((name for name in having if having[name]), key=lambda name: -len(having[name]) / len(rows[name]))
+    title, all_of = outcome.capitalize(), counted(len(rows), "protector")
+    if not order:
+        return f"{title}: none of {all_of}."
+    told = [f"{name} ({_where(having[name], len(rows[name]), names)})" for name in order[:NAMED]]
+    more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
+    text = f"{title} ({len(order)} of {all_of}): {_listed([*told, *more])}."
+    return text + _would_decide([one for ones in having.values() for one in ones]) if len(names) > 1 else text
+
+
+def _would_decide(found: Sequence[Verdict]) -> str:
+    """Return what open verdicts lack, and how many of them."""
+    lacks = Counter(WANTED[one.decision.lack] for one in found if one.decision.lack)
+    told = [f"{lack} ({count})" for lack, count in lacks.most_common()]
+    return f" What would decide them: {_listed(told)}." if told else ""
+
+
+def _where(found: Sequence[Verdict], tested: int, names: Mapping[str, str]) -> str:
+    """Return which victims an outcome is about, or how many of those tested; with one victim, what it retains."""
+    if len(names) == 1:
+        return _short(found[0])
+    if len(found) <= FEW and len(names) <= 2 * FEW:
+        return ", ".join(names[one.victim] for one in found)
+    return f"{len(found)} of {counted(tested, 'victim')}"
+
+
+def _short(one: Verdict) -> str:
+    """Return what a summary says of a protector that met one victim."""
+    if one.decision.lack:
+        return WANTED[one.decision.lack]
+    return f"retains {retained(one).partition(' (')[0]}"
+
+
+def _baselines(found: Sequence[Verdict], names: Mapping[str, str]) -> str:
+    if len(names) == 1:
+        told = [f"{one.protector} {one.decision.outcome} ({_short(one)})" for one in found]
+        return f"Baseline, random noise: {_listed(told)}."
+    counts = [f"{outcome} in {sum(one.decision.outcome == outcome for one in found)}" for outcome in OUTCOMES]
+    return f"Baseline, random noise, in {counted(len(found), 'case')}: {_listed(counts)}."
+
+
+def _span(numbers: set[int], name: str) -> str:
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return f"{low:,} {name}{'s' * (low != 1)}" if low else f"no {name}"
+    return f"{low:,} to {high:,} {name}s" if low else f"at most {high:,} {name}s"
 
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _worst(one: Weakest) -> str:
-    profile, found = one.profile, one.worst
-    best = found.poisoned
-    learner = _named(profile.model, profile.task, best.defense)
-    return (
-        f"{one.protector} on {profile.dataset} {_kept(found, stopped=profile.stopped(one.protector))} "
-        f"when the learner chooses among {best.tried} defenses: {learner} reaches "
-        f"{_quality(profile.metric, best.quality.value)} (clean {_quality(profile.metric, found.clean.quality.value)})."
-    )
-
-
-def _kept(found: WorstCase, *, stopped: bool) -> str:
-    """Return what the interval of the protection kept decides, as a verb and its object."""
-    kept = found.kept
-    if kept.n == 1:
-        return f"may keep {100 * kept.value:.0f} % of its protection (1 seed cannot tell; add seeds)"
-    if kept.ends is None:
-        return "cannot be judged, as clean images are not told apart from chance (train longer),"
-    if kept.ends[0] <= 0:
-        return f"has no protection that is told apart from 0 ({at_most(found)} is kept)"
-    return f"keeps {'at most ' if stopped else ''}{kept_text(found)} of its protection"
-
-
-def _hardly_learned(row: Row) -> str:
-    return (
-        f"{_learner(row).capitalize()} learned little from the clean {row.dataset} itself "
-        f"({_quality(row.metric, row.clean)}), so its results decide nothing: train longer."
-    )
-
-
-def _judged(one: Judgment) -> str:
-    """Return the sentence about a protector without a worst case."""
-    row, best = one.worst, one.best
-    where = f"{_learner(row)} reaches {_quality(row.metric, row.poisoned)} (clean {_quality(row.metric, row.clean)})"
-    start = f"{row.protector} on {row.dataset}"
-    if one.outcome == "holds":
-        return f"{start} holds against {_tested(one.rows)}: {where}."
-    if one.outcome == "fails":
-        return f"{start} did not protect: {where}."
-    if one.outcome == "depends":
-        return (
-            f"{start} hurts {_learner(best)} (to {_quality(best.metric, best.poisoned)}), but {where}: "
-            "a learner can get around it."
-        )
-    loss = change(row.metric, row.drop)
-    return (
-        f"{start}: these seeds cannot tell whether it protects; {where}, a drop of {loss}{unit(row.metric)}. Add seeds."
-    )
 
 
 def _trend(name: str, trend: Correlation) -> str:
@@ -177,26 +186,6 @@ def _trend(name: str, trend: Correlation) -> str:
     if trend.direction == "open":
         return f"{name} is not shown to rise or fall {known}"
     return f"{name} {trend.direction}{' at every step' if trend.monotone else ', not at every step,'} {known}"
-
-
-def _tested(rows: Sequence[Row]) -> str:
-    """Return what was tested, so that nobody takes one learner for all of them."""
-    learners = {(row.model, row.defense) for row in rows}
-    if len(learners) == 1:
-        return "the only learner tested"
-    networks = counted(len({model for model, _ in learners}), "network")
-    defenses = len({defense for _, defense in learners} - {"none"})
-    return f"all {len(learners)} learners tested ({networks}, {counted(defenses, 'defense')})"
-
-
-def _learner(row: Row) -> str:
-    return _named(row.model, row.task, row.defense)
-
-
-def _named(model: str, task: str, defense: str) -> str:
-    name = model if task == "classification" else f"{model} on {task}"
-    whole = f"undefended {name}" if defense == "none" else f"{name} with {defense}"
-    return f"{'an' if whole[0] in 'aeiou' else 'a'} {whole}"
 
 
 def _quality(metric: str, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
@@ -10,7 +11,7 @@ from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
-from howfar.tables.distances import Distances, Ud
+from howfar.tables.distances import Distances, Ud, why_left_out
 from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.groups import (
     Spreads,
@@ -30,6 +31,7 @@ from howfar.tables.page import Gallery, Group, Page, Protected
 from howfar.tables.profiles import profiles
 from howfar.tables.schema import sound_records
 from howfar.tables.series import series_of, watched_on
+from howfar.tables.verdicts import verdicts
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -75,6 +77,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
         commands=_commands(store, done),
+        verdicts=verdicts(groups, names if len({group.labels["task"] for group in groups}) > 1 else None),
     )
     distances.keep()
     return page
@@ -93,7 +96,10 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
         group.runs[CLEAN][second.spec["seed"]] = first
         group.runs[label][second.spec["seed"]] = second
     return Page(
-        groups=[_group(group, {}, Distances())], protected=[], circumstances=_circumstances([*clean, *poisoned])
+        groups=[_group(group, {}, Distances())],
+        protected=[],
+        circumstances=_circumstances([*clean, *poisoned]),
+        verdicts=verdicts([group]),
     )
 
 
@@ -110,6 +116,8 @@ def _group(
 ) -> Group:  # fmt: skip
     series = [] if brief else [series_of(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
     any_run = next(iter(next(iter(group.runs.values())).values()))
+    rows = sorted(_rows(group, protects, distances), key=lambda row: (-row.drop.value, row.protector))
+    left_out = why_left_out(row.ud for row in rows if row.protector != CLEAN)
     return Group(
         **group.labels,
         metric=any_run.result["metric"],
@@ -118,10 +126,11 @@ def _group(
         test_images=any_run.result["test_images"],
         seeds=sorted({seed for runs in group.runs.values() for seed in runs}),
         recipe=group.spec["recipe"],
-        rows=sorted(_rows(group, protects, distances), key=lambda row: (-row.drop.value, row.protector)),
+        rows=[replace(row, ud=None) for row in rows] if left_out else rows,
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(group, distances),
         watched=" and ".join(sorted({watched_on(run) for runs in group.runs.values() for run in runs.values()})),
+        left_out=left_out,
     )
 
 

@@ -13,7 +13,7 @@ from howfar.models.heads import OWN
 from howfar.score import retention
 from howfar.spec import parse
 from howfar.store import Record
-from howfar.tables.distances import Distances, SeedDistances, Ud
+from howfar.tables.distances import Distances, SeedDistances, Ud, why_left_out
 from howfar.tables.groups import Spreads
 from howfar.tables.matrix import Column, Matrix, Summary, TaskResult
 from howfar.tables.names import CLEAN, Names, knows_targets, shared, source_of
@@ -117,8 +117,11 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     results: dict[str, dict[str, TaskResult]] = {}
     rows_of: dict[str, RowKey] = {CLEAN: (CLEAN, "")}
     seeds: list[int] = []
+    left_out: dict[str, str] = {}
     for name, rows in group.found.items():
         uds = _distances(group, name, distances)
+        if why := why_left_out(uds.values()):
+            left_out[name], uds = why, {}
         for row in rows:
             result = None if row[0] == CLEAN else _result(group, name, row, uds.get(row))
             if result is not None:
@@ -141,6 +144,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
         seeds=(min(seeds, default=0), max(seeds, default=0)),
         alike={label: _alike([group.sals.get((name, rows_of[label])) for name in names]) for label in compared},
         crafted={label: group.crafted[label] for label in order},
+        left_out=left_out,
     )
 
 

@@ -1,184 +1,185 @@
-"""What the intervals of a page decide: which protection holds, which does not, and what stays open."""
+"""The rule by which a protection holds, does not hold, or is left open; terminal, Markdown and page all follow it.
+
+The unit is one protector against one victim: data, task, network and recipe. Victims that differ in any of these are
+judged apart. Let r be the retention, (protected − chance) ÷ (clean − chance), the expectation over seeds and over test
+images; a model worse than chance retains nothing.
+
+- **holds**: the null hypothesis r ≥ 1/2 is rejected, as the whole interval of r lies below 1/2;
+- **does not hold**: the null hypothesis r ≤ 1/2 is rejected, as the whole interval lies above 1/2;
+- **cannot tell**: everything else.
+
+The interval is the 98 % interval of the retention over seeds (``howfar.score.retention``, with the variance pooled over
+the rows of a table where seeds are few), widened by what the choice of test images adds (``widened``). Each of the two
+errors then has a nominal rate of 1 %. Pooled variance is too small for the protector that scatters most in its table;
+98 % rather than 95 % keeps its rate near 5 % too (``benchmarks/verdict_error.py``). The rate is that of one sentence
+about one protector and one victim; several sentences of a page are not corrected for each other.
+
+With several defenses the learner takes the best one. Where clean images were held out to choose it by, r is that of the
+chosen defense, and the interval allows for the choice (``howfar.score.worst_case``). Otherwise a protector holds if it
+holds against every defense (an intersection-union test, which needs no correction), and does not hold if it fails
+against one of them at an error divided by their number (Bonferroni).
+
+Nothing follows, whatever the interval says, where
+
+- there is one seed;
+- the clean victim learned less than ``LEARNED`` above chance, or its interval contains chance;
+- there are fewer than ``LEAST_IMAGES`` test images and the metric does not tell how much they scatter;
+- the interval is wider than all that can be retained.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from howfar.score import Estimate, WorstCase
+from howfar.score import Estimate
 from howfar.score.metrics import LEARNED, SHARES
-from howfar.tables.leaderboard import Row
-from howfar.tables.matrix import Matrix
-from howfar.tables.names import CLEAN
-from howfar.tables.page import Group
-from howfar.tables.profiles import Profile
 
-BASELINES = ("random", "random:class")  # protect nothing by design
-BROKEN = 0.5  # protection holds where it takes more than this share of (clean − chance)
+BROKEN = 0.5  # a protection holds where less than this share of (clean − chance) is retained
+CONFIDENCE = 0.98
+QUANTILE = 2.326348  # of the standard normal distribution, at (1 + CONFIDENCE) / 2
+LEAST_IMAGES = 50  # of a test set whose metric is no mean of right and wrong answers
+FEW = 3  # seeds; with fewer, clean victims may look like chance because their interval is wide
+WIDEST = 1.0  # of an interval that is printed: all that the clean images teach
+COUNTED = ("accuracy", "label accuracy")  # metrics that are shares of right answers
 
-Outcome = Literal["holds", "fails", "depends", "open"]
-
-
-@dataclass(frozen=True)
-class TaskDecisions:
-    """For which tasks each protector of a matrix makes the data unlearnable.
-
-    Attributes:
-        sides: by protector and task, baselines left out: True where the data is unlearnable, False where it is
-            learnable, None where the interval does not tell.
-        one_seed: no row has an interval.
-    """
-
-    sides: dict[str, dict[str, bool | None]]
-    one_seed: bool
-
-    def rows(self, *wanted: bool) -> list[str]:
-        """Return the protectors all of whose tasks are decided, in exactly these ways."""
-        return [label for label, found in self.sides.items() if set(found.values()) == set(wanted)]
-
-    @property
-    def some(self) -> list[str]:
-        """Protectors that make the data unlearnable for one task and leave it learnable for another."""
-        return [label for label, found in self.sides.items() if {True, False} <= set(found.values())]
-
-    @property
-    def undecided(self) -> list[tuple[str, str]]:
-        """Protectors and tasks that the intervals leave open."""
-        return [(label, name) for label, found in self.sides.items() for name, side in found.items() if side is None]
-
-
-def across_tasks(matrix: Matrix) -> TaskDecisions:
-    """Decide for which tasks each protector makes the data unlearnable.
-
-    A task counts as unlearnable if the interval of its retention lies below one half, and as learnable if it lies
-    above.
-    """
-    sides = {
-        label: {column.name: _side(row[column.name].retention) for column in matrix.columns if column.name in row}
-        for label, row in matrix.results.items()
-        if label not in BASELINES
-    }
-    return TaskDecisions(sides, matrix.seeds == (1, 1))
-
-
-def _side(kept: Estimate) -> bool | None:
-    if kept.ends is None or kept.ends[0] <= 1 - BROKEN <= kept.ends[1]:
-        return None
-    return kept.ends[1] < 1 - BROKEN
+Outcome = Literal["holds", "does not hold", "cannot tell"]
+Lack = Literal["", "seeds", "images", "learning"]
 
 
 @dataclass(frozen=True)
-class Weakest:
-    """The victim against which a protector keeps least when the learner chooses its defense.
+class Decision:
+    """What an interval of the retention decides.
 
     Attributes:
-        protector: its label.
-        profile: of that victim.
-        worst: what is left.
-    """
-
-    protector: str
-    profile: Profile
-    worst: WorstCase
-
-
-def weakest(profiles: Sequence[Profile]) -> list[Weakest]:
-    """Return the weakest point of every protector on each data set and task, the best protection first."""
-    found: dict[tuple[str, str, str], Weakest] = {}
-    for profile in profiles:
-        for protector, worst in profile.worst.items():
-            key = profile.dataset, profile.task, protector
-            if protector != CLEAN and (key not in found or worst.kept.value < found[key].worst.kept.value):
-                found[key] = Weakest(protector, profile, worst)
-    return sorted(found.values(), key=lambda one: -one.worst.kept.value)
-
-
-@dataclass(frozen=True)
-class Judgment:
-    """How a protector fares against all learners that were tested on one data set and task.
-
-    Attributes:
-        outcome: ``holds`` against all of them, ``fails`` against all, ``depends`` on the learner, or ``open``.
-        worst: the learner from whom it takes the smallest share of (clean − chance).
-        best: the learner from whom it takes the largest one.
-        rows: of all learners.
+        outcome: one of three.
+        lack: what would decide it: more seeds, more test images, a victim that learns; empty where it is decided.
+        retention: with the interval that decided; None where the clean victim did not learn.
     """
 
     outcome: Outcome
-    worst: Row
-    best: Row
-    rows: list[Row]
+    lack: Lack
+    retention: Estimate | None
+
+    @property
+    def shown(self) -> tuple[float, float] | None:
+        """Ends of the interval as they are printed, cut at 0; None where there is none or it is too wide."""
+        ends = self.retention.ends if self.retention else None
+        if ends is None:
+            return None
+        low, high = max(ends[0], 0.0), max(ends[1], 0.0)
+        return (low, high) if high - low <= WIDEST else None
 
 
-def hardly_learned(groups: Sequence[Group], known: set[tuple[str, str, str]]) -> list[Row]:
-    """Return the clean rows of learners that hardly learned, so that nothing follows from their results.
+def decide(kept: Estimate | None, *, gain: float, error: float | None, threshold: float = BROKEN) -> Decision:
+    """Decide whether a protection holds.
 
     Args:
-        groups: tables of one victim and defense each.
-        known: data set, task and protector of rows that are left out.
+        kept: the retention with its interval over seeds; None where the clean victim is no better than chance.
+        gain: how far the clean victim got from chance, see ``gain``.
+        error: standard error of the retention from the choice of test images; None where there are too few of them to
+            know it.
+        threshold: retention below which the protection holds.
+
+    Example:
+        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), gain=0.6, error=0.02).outcome
+        'holds'
+        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), gain=0.6, error=0.25).lack
+        'images'
     """
-    return [
-        row for group, row in _rows(groups, known)
-        if row.protector == CLEAN and _distance(row, group.chance) < LEARNED
-    ]  # fmt: skip
+    if kept is None or gain < LEARNED:
+        return Decision("cannot tell", "learning", kept and replace(kept, low=None, high=None))
+    if kept.ends is None:  # one seed, or the interval of the clean victims contains chance
+        return Decision("cannot tell", "seeds" if kept.n < FEW else "learning", kept)
+    if error is None:
+        return Decision("cannot tell", "images", kept)
+    whole = widened(kept, error)
+    side = _side(whole, threshold)
+    if side is not None:
+        return Decision(side, "", whole)
+    half = (kept.ends[1] - kept.ends[0]) / 2  # more seeds shrink this part of the interval only
+    return Decision("cannot tell", "images" if QUANTILE * error > half else "seeds", whole)
 
 
-def judgments(groups: Sequence[Group], known: set[tuple[str, str, str]]) -> list[Judgment]:
-    """Judge every protector, on each data set and task, the best protection first. Arguments as ``hardly_learned``."""
-    tested: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}  # how far clean models got from chance
-    for group, row in _rows(groups, known):
-        if row.protector != CLEAN and _distance(row, group.chance) >= LEARNED:
-            whole = abs(row.clean - group.chance)
-            tested.setdefault((row.dataset, row.task, row.protector), []).append((whole, row))
-    return [_judgment(found) for found in sorted(tested.values(), key=lambda found: -min(map(_taken, found)))]
+def _side(kept: Estimate, threshold: float) -> Outcome | None:
+    low, high = (max(end, 0.0) for end in kept.ends or (0.0, math.inf))
+    if high - low > WIDEST or low <= threshold <= high:
+        return None
+    return "holds" if high < threshold else "does not hold"
 
 
-def _judgment(found: Sequence[tuple[float, Row]]) -> Judgment:
-    bounds = [_bounds(whole, row) for whole, row in found]
-    holds, fails = [low > BROKEN for low, _ in bounds], [high <= BROKEN for _, high in bounds]
-    outcome: Outcome = "open"
-    if all(holds) or all(fails):
-        outcome = "holds" if all(holds) else "fails"
-    elif any(holds) and any(fails):
-        outcome = "depends"
-    return Judgment(outcome, min(found, key=_taken)[1], max(found, key=_taken)[1], [row for _, row in found])
+def widened(kept: Estimate, error: float) -> Estimate:
+    """Return the estimate with an interval that allows for the choice of test images.
+
+    Both errors are independent, so the half-widths add in quadrature.
+    """
+    if kept.low is None or kept.high is None:
+        return kept
+    half = QUANTILE * error
+    low, high = (math.hypot(kept.value - kept.low, half), math.hypot(kept.high - kept.value, half))
+    return replace(kept, low=kept.value - low, high=kept.value + high)
 
 
-def _rows(groups: Sequence[Group], known: set[tuple[str, str, str]]) -> Iterator[tuple[Group, Row]]:
-    for group in groups:
-        for row in group.rows:
-            if (row.dataset, row.task, row.protector) not in known:
-                yield group, row
+def image_error(
+    metric: str, kept: float, *, clean: float, protected: float, chance: float, images: int
+) -> float | None:  # fmt: skip
+    """Return the standard error of the retention from the choice of test images; None where it is not known.
+
+    An accuracy p on n images has the variance p (1 − p) ÷ n, with two right and two wrong answers added (Agresti and
+    Coull, The American Statistician 52, 1998), so that an accuracy of 1 on few images promises nothing. All seeds
+    share their test images, so more seeds do not lower it. The two accuracies of the ratio are taken as independent,
+    which is too wide where both models fail on the same images. The error of other metrics is not known from records;
+    it is taken as 0 from ``LEAST_IMAGES`` images on.
+
+    Args:
+        metric: name of the quality.
+        kept: the retention.
+        clean: quality of the clean models.
+        protected: quality of the protected ones.
+        chance: quality of the best image-independent baseline.
+        images: number of test images.
+
+    Example:
+        >>> round(image_error("accuracy", 0.5, clean=0.9, protected=0.5, chance=0.1, images=16), 2)
+        0.15
+    """
+    if metric not in COUNTED:
+        return 0.0 if images >= LEAST_IMAGES else None
+    square = _counted(protected, images) + kept**2 * _counted(clean, images)
+    return math.sqrt(square) / max(abs(clean - chance), 1e-9)
 
 
-def _taken(found: tuple[float, Row]) -> float:
-    """Return the share of (clean − chance) that is taken."""
-    whole, row = found
-    return row.drop.value / whole
+def _counted(share: float, images: int) -> float:
+    near = (share * images + 2) / (images + 4)
+    return near * (1 - near) / (images + 4)
 
 
-def _bounds(whole: float, row: Row) -> tuple[float, float]:
-    """Return the interval of the share of (clean − chance) that is taken; one seed leaves it open on both sides."""
-    low, high = row.drop.ends or (-math.inf, math.inf)
-    return low / whole, high / whole
+def gain(metric: str, clean: float, chance: float) -> float:
+    """Return how far a clean victim got from chance: as a share of the whole way where there is an end to it."""
+    return clean - chance if metric in SHARES else abs(clean - chance) / max(abs(chance), 1e-9)
 
 
-def _distance(row: Row, chance: float) -> float:
-    """Return how far a clean model got from chance: as a share of the whole way where there is an end to it."""
-    if row.metric in SHARES:
-        return row.clean - chance
-    return abs(row.clean - chance) / max(abs(chance), 1e-9)
+def corrected(defenses: int) -> float:
+    """Return the confidence at which a protector that met several defenses may fail against one of them."""
+    return 1 - (1 - CONFIDENCE) / max(defenses, 1)
 
 
-def largest_retention(matrix: Matrix, label: str) -> str:
-    """Return the task of which a row of a matrix retains most."""
-    row = matrix.results[label]
-    return max(row, key=lambda name: row[name].retention.value)
+def against_all(found: Sequence[Decision], strict: Sequence[Decision]) -> tuple[int, Decision]:
+    """Return the decision on a protector that met several defenses, none of them chosen, and the place of its defense.
+
+    Args:
+        found: by defense.
+        strict: the same at the confidence that ``corrected`` gives.
+    """
+    failed = [place for place, one in enumerate(strict) if one.outcome == "does not hold"]
+    left = failed or [place for place, one in enumerate(found) if one.outcome != "holds"] or range(len(found))
+    place = max(left, key=lambda place: _value(found[place]))
+    if failed:
+        return place, strict[place]
+    one = found[place]
+    open_still = one.outcome == "does not hold"  # at the confidence of a single defense only
+    return place, replace(one, outcome="cannot tell", lack="seeds") if open_still else one
 
 
-def by_smallest_retention(matrix: Matrix, labels: Sequence[str]) -> list[str]:
-    """Return rows of a matrix in the order of their smallest retention."""
-    kept: Mapping[str, float] = {
-        label: min(result.retention.value for result in matrix.results[label].values()) for label in labels
-    }
-    return sorted(labels, key=lambda label: kept[label])
+def _value(one: Decision) -> float:
+    return one.retention.value if one.retention else -math.inf

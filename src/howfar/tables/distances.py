@@ -1,6 +1,6 @@
 """UD of the victims of a store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ from howfar.store import DamagedError, Index, Record
 from howfar.tables.schema import epochs_of
 
 KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
-NOTE = "ud"
+NOTE = "ud, with its clean layers"
+LEAST_LAYERS = 5  # learnable layers of the clean model, over all epochs; with fewer, one layer changes UD by over 0.2
 
 
 @dataclass(frozen=True)
@@ -24,25 +25,44 @@ class Ud:
         mean: over seeds.
         beta: threshold on SAL, nats.
         probe_error: standard error that comes from the choice of probe images.
+        clean_layers: learnable layers of the clean model over all epochs, mean over seeds; None where it is not known,
+            as in rows of a leaderboard.
     """
 
     mean: Estimate
     beta: float
     probe_error: float
+    clean_layers: float | None = None
+
+
+def why_left_out(found: Iterable[Ud | None]) -> str:
+    """Return why UD is not shown in a table; empty where it is.
+
+    Args:
+        found: UD of every row, the clean one left out.
+    """
+    least = min((ud.clean_layers for ud in found if ud and ud.clean_layers is not None), default=None)
+    if least is None or least >= LEAST_LAYERS:
+        return ""
+    return (
+        f"UD is left out: the clean model has {least:.3g} learnable layers over all epochs, so one layer more or less "
+        f"changes UD by {1 / max(least, 1):.2f}."
+    )
 
 
 class SeedDistances(NamedTuple):
-    """UD of every seed, its threshold in nats, and the standard error from the probe images."""
+    """UD of every seed, its threshold in nats, the standard error from the probe images, and the clean layers."""
 
     values: list[float]
     beta: float
     probe_error: float
+    clean_layers: float
 
     def ud(self, spread: Spread | None = None) -> Ud:
         """Return the mean with its 95 % interval over seeds."""
         count = len(self.values)
         mean = Estimate(sum(self.values) / count, *mean_interval(self.values, spread=spread), count, "t")
-        return Ud(mean, self.beta, self.probe_error)
+        return Ud(mean, self.beta, self.probe_error, self.clean_layers)
 
 
 class Distances:
@@ -95,7 +115,9 @@ def _measured(clean: CleanRuns | None, poisoned: Sequence[Record]) -> SeedDistan
         raise
     except HowfarError:
         return None
-    return SeedDistances(list(found.values), found.beta, found.probe_error) if found else None
+    if found is None:
+        return None
+    return SeedDistances(list(found.values), found.beta, found.probe_error, sum(found.clean_layers))
 
 
 def readings_of(record: Record) -> list[dict[str, Sharpness]]:

@@ -88,6 +88,7 @@ class Matrix:
         alike: cosine between the SALs of the backbone's layers of two tasks, by protector (``clean`` too), a table
             over the tasks that were learned alone; empty where each task has a network of its own.
         crafted: by row, the protector and the source task that it was crafted against; empty where it has none.
+        left_out: by task, why UD is not shown.
     """
 
     dataset: str
@@ -99,6 +100,7 @@ class Matrix:
     seeds: tuple[int, int]
     alike: dict[str, list[list[float]]]
     crafted: dict[str, tuple[str, str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def alone(self) -> list[str]:

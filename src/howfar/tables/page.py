@@ -11,6 +11,7 @@ from howfar.tables.landscapes import Scene
 from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Matrix
 from howfar.tables.profiles import Profile
+from howfar.tables.verdicts import Verdict
 
 Spectrum = NDArray[np.float64]  # (height, width)
 SHOWN = 10  # rows of a page in its repr
@@ -77,6 +78,7 @@ class Group:
         series: what was measured along training; quality on the images that ``watched`` names.
         controls: protectors in growing amounts.
         watched: ``validation`` where images were kept back to choose by, else ``test``; both where runs differ.
+        left_out: why UD is not shown; empty where it is.
     """
 
     dataset: str
@@ -93,6 +95,7 @@ class Group:
     series: list[Series]
     controls: list[Control] = field(default_factory=list)
     watched: str = "test"
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ class Page:
     circumstances: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     opening: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """Return one line per row of the leaderboard; curves and pictures are left out."""

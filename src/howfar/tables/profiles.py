@@ -68,7 +68,7 @@ def profiles(groups: Sequence[VictimGroup]) -> list[Profile]:
 
 
 def _profile(members: Sequence[VictimGroup]) -> Profile:
-    found = _by_defense(members)
+    found = by_defense(members)
     clean = found.get(CLEAN, {})
     worst = {name: case for name, runs in found.items() if (case := worst_of(clean, runs))}
     quality = {name: {defense: _mean(by_seed) for defense, by_seed in runs.items()} for name, runs in found.items()}
@@ -98,7 +98,7 @@ def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str
     """
     found: dict[tuple[str, str], str] = {}
     for members in by_victim(grouped(victims)):
-        by_protector = _by_defense(members)
+        by_protector = by_defense(members)
         for protector, runs in by_protector.items():
             case = None if protector == CLEAN else worst_of(by_protector.get(CLEAN, {}), runs, judged="validation")
             if case is not None and case.kept.value < least:
@@ -108,7 +108,7 @@ def broken(victims: Sequence[Record], least: float) -> dict[tuple[str, str], str
     return found
 
 
-def _by_defense(members: Sequence[VictimGroup]) -> dict[str, dict[str, Mapping[int, Record]]]:
+def by_defense(members: Sequence[VictimGroup]) -> dict[str, dict[str, Mapping[int, Record]]]:
     """Return the runs of one victim, by protector and defense."""
     found: dict[str, dict[str, Mapping[int, Record]]] = defaultdict(dict)
     for group in members:
@@ -117,20 +117,25 @@ def _by_defense(members: Sequence[VictimGroup]) -> dict[str, dict[str, Mapping[i
     return found
 
 
-def worst_of(clean: ByDefense, poisoned: ByDefense, *, judged: str = "quality") -> WorstCase | None:
+def worst_of(
+    clean: ByDefense, poisoned: ByDefense, *, judged: str = "quality", confidence: float = 0.95
+) -> WorstCase | None:
     """Return what is left of protection when the learner chooses its defense; None where nothing says which to take.
 
     Args:
         clean: victims of the clean images by defense and seed.
         poisoned: the same of the protected images.
         judged: which result counts: ``quality`` on test images, or ``validation``.
+        confidence: of the intervals.
     """
     first, second = _trials(clean, judged), _trials(poisoned, judged)
     result = next((record.result for runs in clean.values() for record in runs.values()), None)
     if not first or not second or result is None:
         return None
     try:
-        return worst_case(first, second, chance=result["chance"], higher_is_better=result["higher_is_better"])
+        return worst_case(
+            first, second, chance=result["chance"], confidence=confidence, higher_is_better=result["higher_is_better"]
+        )
     except UsageError:  # the clean images were not learned
         return None
 

@@ -7,8 +7,10 @@ from howfar.errors import UsageError
 from howfar.score import Estimate, retention
 from howfar.score.metrics import SHARES
 from howfar.store import Record
-from howfar.tables.groups import Spreads, VictimGroup, drop_of, drops_of, grouped, seeds_of
+from howfar.tables.decisions import CONFIDENCE
+from howfar.tables.groups import Spreads, VictimGroup, drop_of, drops_of, grouped, mean_quality, seeds_of
 from howfar.tables.names import CLEAN, Spec, protection, shared
+from howfar.tables.verdicts import decided
 
 Line = tuple[str, str]  # a row of a table: what the table shares, and the protection
 
@@ -21,10 +23,10 @@ def line_of(spec: Spec) -> Line:
 def undecided(victims: Sequence[Record], *, points: float, holds: float, analyses: int) -> set[Line]:
     """Return the rows that need more seeds.
 
-    A row is decided once its drop or its retention is known to ± ``points``, or once the interval of its retention
-    lies on one side of 1 − ``holds``. Each of several interim analyses takes 1 ÷ ``analyses`` of an error of
-    5 % (Bonferroni), so that all of them together keep it. Rows that cannot be paired with clean runs are decided: more
-    seeds do not help them.
+    A row is decided once its drop or its retention is known to ± ``points``, or once it holds or does not hold by the
+    rule of ``howfar.tables.decisions``. Each of several interim analyses takes 1 ÷ ``analyses`` of the error
+    (Bonferroni), so that all of them together keep it. Rows that more seeds do not help are decided: those without
+    clean runs, those whose clean images were not learned, and those that only more test images could decide.
 
     Args:
         victims: finished ones, with the seeds run so far.
@@ -32,7 +34,6 @@ def undecided(victims: Sequence[Record], *, points: float, holds: float, analyse
         holds: share of (clean − chance) from which on a protection holds.
         analyses: how often the rows may be judged, this time included.
     """
-    confidence = 1 - 0.05 / analyses
     found: set[Line] = set()
     for group in grouped(victims):
         rows = group.rows()
@@ -40,9 +41,10 @@ def undecided(victims: Sequence[Record], *, points: float, holds: float, analyse
         for label, (before, after) in rows.items():
             if label == CLEAN:
                 continue
-            lost = drop_of(before, after, scatter.of(label, seeds_of(after)), confidence=confidence)
-            kept = _retention(group, label, confidence)
-            if not (_narrow(lost, kept, after[0].result["metric"], points) or _sided(kept, holds)):
+            lost = drop_of(before, after, scatter.of(label, seeds_of(after)), confidence=1 - 0.05 / analyses)
+            kept = _retention(group, label, 1 - 0.05 / analyses)
+            strict = _retention(group, label, 1 - (1 - CONFIDENCE) / analyses)
+            if not _narrow(lost, kept, after[0].result["metric"], points) and _open(before, after, strict, 1 - holds):
                 found.add(line_of(after[0].spec))
     return found
 
@@ -53,11 +55,10 @@ def _narrow(lost: Estimate, kept: Estimate | None, metric: str, points: float) -
     return any(50 * (ends[1] - ends[0]) <= points for ends in known if ends)
 
 
-def _sided(kept: Estimate | None, holds: float) -> bool:
-    """Return whether the interval of the retention says that the protection holds, or that it does not."""
-    if kept is None:
-        return True  # the clean images were not learned: no number of seeds tells what is retained
-    return kept.ends is not None and (kept.ends[1] < 1 - holds or kept.ends[0] > 1 - holds)
+def _open(before: Sequence[Record], after: Sequence[Record], kept: Estimate | None, threshold: float) -> bool:
+    """Return whether more seeds may decide if the protection holds."""
+    clean, protected = mean_quality(before), mean_quality(after)
+    return decided(kept, after[0].result, clean, protected, threshold).lack == "seeds"
 
 
 def _retention(group: VictimGroup, label: str, confidence: float) -> Estimate | None:
