@@ -24,16 +24,15 @@ from howfar.store import Record, Store
 from howfar.tables import CLEAN, collect
 from howfar.tables.leaderboard import Row
 from howfar.tables.page import Page
+from howfar.tables.published import CIFAR10
 
-# Accuracy in % of an undefended ResNet-18 on CIFAR-10 (APBench's leaderboard of June 2023; ISS for SEP; the authors'
-# releases for PIL and Delusive); None where no such number is public.
-PUBLISHED: dict[str, float | None] = {
-    "random": None, "random:class": None, "lsp": 13.06, "ar": 11.74, "ops": 14.69, "ops[after=em]": None, "cuda": None,
-    "pil": 12.77, "ntga": 22.76, "tap": 6.27, "aap": None, "sep": 3.85, "sep:features": None, "hypo": 70.38,
-    "delusive": 15.14, "delusive:p1": 37.87, "delusive:p2": 74.24, "delusive:p4": 23.69, "delusive:p5": 11.76,
-    "entf": None, "em": 20.78, "em:class": None, "rem": 17.47, "sem": None, "aue": None, "mi-ue": None, "pue": None,
-    "tue": None, "dc": 15.19, "gue": None, "cp": None, "cp:class": None, "uc": None,
-}  # fmt: skip
+NAMES = (
+    "random", "random:class", "lsp", "ar", "ops", "ops[after=em]", "cuda", "pil", "ntga", "tap", "aap", "sep",
+    "sep:features", "hypo", "delusive", "delusive:p1", "delusive:p2", "delusive:p4", "delusive:p5", "entf", "em",
+    "em:class", "rem", "sem", "aue", "mi-ue", "pue", "tue", "dc", "gue", "cp", "cp:class", "uc",
+)  # fmt: skip
+# Accuracy in % of an undefended ResNet-18 on CIFAR-10, see ``howfar.tables.published``; None where none is public.
+PUBLISHED: dict[str, float | None] = {name: 100 * CIFAR10[name] if name in CIFAR10 else None for name in NAMES}
 SMALL = "resnet8[width=8]"
 OTHERS = ("vit-small[width=64,depth=4,heads=4]", "mobilenetv2[width=8]", "densenet121[growth=4]")
 CHANCE = 0.1

@@ -51,9 +51,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Expe
 @pytest.fixture(scope="module")
 def page(finished: tuple[Store, list[Experiment]]) -> Page:
     """Return the page as if chance were worse than what networks learn in one epoch."""
-    return replace(
-        collect(finished[0]), matrices=matrices([easier(r) for r in finished[0].records("victim")], Distances())
-    )
+    return easy_page(finished[0])
+
+
+def easy_page(store: Store) -> Page:
+    return replace(collect(store), matrices=matrices([easier(r) for r in store.records("victim")], Distances()))
 
 
 def easier(record: Record) -> Record:
@@ -139,7 +141,13 @@ def test_the_page_shows_matrix_targets_and_answers(page: Page) -> None:
     assert as_markdown(page.matrices).count("\n| ") >= len(page.matrices[0].results)
 
 
-def test_every_task_learned_alone_has_its_distance(page: Page) -> None:
+def test_every_task_learned_alone_has_its_distance(
+    page: Page, finished: tuple[Store, list[Experiment]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert distances(page.matrices[0]) == []
+    assert "UD is left out: the clean model has" in render(page), "too few layers are learnable after so few steps"
+    monkeypatch.setattr("howfar.tables.distances.LEAST_LAYERS", 0)
+    page = easy_page(finished[0])
     (matrix,) = page.matrices
     header, *lines = distances(matrix)
     assert header == ("protector", "class_scene", "normal")

@@ -19,12 +19,14 @@ from howfar.report.render import render
 from howfar.report.verdict import findings
 from howfar.score import Correlation, DoseResponse, Estimate, Trials, dose_response, retention, worst_case
 from howfar.score.intervals import FEW, HOW, LOUD
+from howfar.tables.decisions import decide
 from howfar.tables.distances import Ud
 from howfar.tables.landscapes import Panel, Scene
 from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Column, Matrix, Summary, TaskResult
 from howfar.tables.page import Control, Gallery, Group, Maps, Page, Protected, Series
 from howfar.tables.profiles import Profile
+from howfar.tables.verdicts import Verdict
 
 from .conftest import serious
 
@@ -96,7 +98,16 @@ def page(name: str = "em") -> Page:
         [(name, name)],
         {"device": name, "threads": "1"},
         [f"howfar bench {name}"],
+        verdicts=[judged(name, name, 0.9), judged(name, "b", 0.1)],
     )
+
+
+def judged(name: str, protector: str, kept: float, model: str = "") -> Verdict:
+    decision = decide(known(kept, kept - 0.1, kept + 0.1), gain=0.5, error=0.0)
+    return Verdict(
+        name, "classification", model or name, protector, False, decision, "accuracy", 0.1, 0.6, 0.1 + kept / 2, name,
+        None, 1, 3, 10, 500,
+    )  # fmt: skip
 
 
 def scene(name: str) -> Scene:
@@ -119,7 +130,10 @@ def test_page_opens_without_errors_or_requests(
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("request", lambda request: requests.append(request.url))
     tab.goto(path.as_uri())
+    closed = tab.evaluate("document.documentElement.scrollHeight")
+    tab.click("#unfold")
     before = tab.evaluate("document.documentElement.scrollHeight")
+    assert closed < before / 2
     for chart in tab.query_selector_all(".chart"):
         chart.scroll_into_view_if_needed()
         chart.wait_for_selector(".main-svg")
@@ -130,7 +144,7 @@ def test_page_opens_without_errors_or_requests(
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     if name == HOSTILE:
         assert tab.query_selector_all("img[src=x]") == []
-        assert name in tab.inner_text("tbody")
+        assert name in tab.inner_text("#leaderboard tbody")
     tab.close()
 
 
@@ -140,11 +154,14 @@ def _counts(message: Any) -> bool:
     return message.type in ("error", "warning") and not slow
 
 
-def opened(browser: Any, tmp_path: Path, text: str, **how: Any) -> Any:
+def opened(browser: Any, tmp_path: Path, text: str, *, unfolded: bool = True, at: str = "", **how: Any) -> Any:
+    """Return a tab that shows a page, all of its folds open unless told otherwise."""
     path = tmp_path / "report.html"
     path.write_text(text, encoding="utf-8")
     tab = browser.new_page(**how)
-    tab.goto(path.as_uri())
+    tab.goto(path.as_uri() + at)
+    if unfolded and tab.query_selector("#unfold"):
+        tab.click("#unfold")
     return tab
 
 
@@ -188,7 +205,7 @@ def test_one_filter_serves_all_tables(browser: Any, tmp_path: Path) -> None:
     assert tab.locator(".block:visible").count() == 0
     tab.fill("#filter", "defense sem b")
     assert tab.locator("#leaderboard tbody tr:visible th").all_inner_texts() == ["b"]
-    assert tab.inner_text("#matches") == "2 of 11"  # here, and in the table of all defenses
+    assert tab.inner_text("#matches") == "3 of 21"  # here, in the table of all defenses, and in a sentence
     tab.fill("#filter", "")
     assert tab.locator("#leaderboard tbody tr:visible").count() == 3
     assert tab.inner_text("#matches") == ""
@@ -226,11 +243,17 @@ def test_page_serves_readers_who_do_not_see_it(browser: Any, tmp_path: Path, sch
         chart.scroll_into_view_if_needed()
         chart.wait_for_selector(".main-svg")
     assert serious(tab) == []
+    for box in ("first", "last"):
+        getattr(tab.locator("#leaderboard tbody input"), box).check()
+    tab.click("#unfold")
+    assert tab.locator("#compare table").count() == 1
+    assert serious(tab) == [], "closed, with two rows compared"
     tab.close()
 
 
 def test_charts_follow_the_colours_of_the_page(browser: Any, tmp_path: Path) -> None:
     tab = opened(browser, tmp_path, render(page()), color_scheme="light")
+    tab.locator("#profile-0").scroll_into_view_if_needed()
     tab.wait_for_selector("#profile-0 .main-svg")
     colour = "document.querySelector('#profile-0').layout.font.color"
     light = tab.evaluate(colour)

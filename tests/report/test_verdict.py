@@ -15,8 +15,8 @@ def one(
 ) -> Verdict:  # fmt: skip
     values: dict[str, Any] = {
         "dataset": "cifar10", "task": "classification", "model": "resnet8", "baseline": False, "metric": "accuracy",
-        "chance": 0.1, "clean": 0.6, "protected": 0.1 + 0.5 * kept, "defense": "none", "defenses": 0, "seeds": 3,
-        "train_images": 4000, "test_images": 2000,
+        "chance": 0.1, "clean": 0.6, "protected": 0.1 + 0.5 * kept, "defense": "none", "undefended": None,
+        "defenses": 0, "seeds": 3, "train_images": 4000, "test_images": 2000,
     } | about  # fmt: skip
     ends = (None, None) if half is None else (kept - half, kept + half)
     decision = decide(

@@ -13,7 +13,7 @@ from howfar.commands.grid import Grid
 from howfar.errors import UsageError, require, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from howfar.data.outline import Outline
     from howfar.grid.experiment import Experiment
@@ -109,6 +109,7 @@ class Verify(Common):
         """Write the page and say what was found; returns the exit code."""
         from howfar.photos.verification import required, sentences
         from howfar.report.render import render
+        from howfar.report.words import reworded
         from howfar.tables import collect
         from howfar.tables.groups import grouped
 
@@ -127,9 +128,22 @@ class Verify(Common):
             "kept": 100 * worst.kept.value if worst and first.learned else math.nan,
         }
         demands = [required(demand, measured) for demand in self.require]
-        store.leave("report.html", render(replace(page, opening=text)))
+        store.leave("report.html", render(reworded(replace(page, opening=text), self._words(copies, planned))))
         self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
         return 0 if all(met for met, _ in demands) else UNMET
+
+    def _words(self, copies: dict[str, Path], planned: "list[tuple[Grid, list[Experiment]]]") -> dict[str, str]:
+        """Return what the page calls the copies and the photographs, instead of the files they are read from."""
+        from howfar.photos.verification import AFTER
+
+        specs = [experiment.steps()[1].spec for _, experiments in planned for experiment in experiments]
+        words = {spec["dataset"]["label"]: "your photographs" for spec in specs}
+        for spec in specs:
+            way = _way_of_settings(spec["protector"], {str(path): way for way, path in copies.items()})
+            if way:
+                after = AFTER.get(way, f"{way} of the photographs").lower()
+                words[spec["protector"]["label"]] = f"protected, {after}"
+        return words
 
     @property
     def _shares(self) -> list[float]:
@@ -309,7 +323,10 @@ def _way_of(victim: "Record", ways: dict[str, str]) -> str:
         victim: its record.
         ways: by file of the copies.
     """
-    settings = victim.spec["protector"]
+    return _way_of_settings(victim.spec["protector"], ways)
+
+
+def _way_of_settings(settings: "Mapping[str, Any]", ways: dict[str, str]) -> str:
     way, share = ways.get(str(settings.get("file")), ""), settings.get("share", 1.0)
     return f"{share:.0%}" if way and share < 1 else way
 

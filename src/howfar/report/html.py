@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from howfar.errors import require
 
@@ -32,8 +35,35 @@ def rendered(template: str, scripts: tuple[str, ...], **values: Any) -> str:
         trim_blocks=True,
         loader=jinja2.FunctionLoader(text_of),
     )
-    style = text_of("style.css")
-    return environment.get_template(template).render(policy=policy(*scripts), style=style, **values)
+    common = {"policy": policy(*scripts), "style": text_of("style.css"), "anchor": anchors(), "shown_columns": columns}
+    return environment.get_template(template).render(**common, **values)
+
+
+def anchors() -> Callable[[str], str]:
+    """Return a function from names to addresses inside a page: readable, and another one at every call."""
+    known: Counter[str] = Counter()
+
+    def anchor(name: str) -> str:
+        short = re.sub(r"[^a-z0-9.=]+", "-", name.lower()).strip("-.") or "row"
+        known[short] += 1
+        return f"t-{short}" if known[short] == 1 else f"t-{short}-{known[short]}"
+
+    return anchor
+
+
+class Columns(NamedTuple):
+    """Headings and lines of a table."""
+
+    header: list[str]
+    lines: list[list[str]]
+
+
+def columns(header: Sequence[str], lines: Iterable[Sequence[str]]) -> Columns:
+    """Return a table without the columns of which nothing is known in any row."""
+    found = [list(line) for line in lines]
+    empty = {place for place in range(len(header)) if found and all(line[place] == "–" for line in found)}
+    kept = [place for place in range(len(header)) if place not in empty]
+    return Columns([header[place] for place in kept], [[line[place] for place in kept] for line in found])
 
 
 def policy(*scripts: str) -> str:

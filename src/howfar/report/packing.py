@@ -9,7 +9,11 @@ from typing import Any
 
 def packed(charts: Mapping[str, Any]) -> str:
     """Return the charts as gzipped JSON in base64, with five significant digits."""
-    text = json.dumps(_short(charts), separators=(",", ":"))
+    return zipped(json.dumps(_short(charts), separators=(",", ":")))
+
+
+def zipped(text: str) -> str:
+    """Return a text gzipped, in base64."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

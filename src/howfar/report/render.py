@@ -5,15 +5,17 @@ from functools import cache
 from typing import Any
 
 from howfar.errors import require
-from howfar.report import crosstask, figures, landscapes, profile, verdict
+from howfar.report import crosstask, figures, landscapes, overview, profile, verdict
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, texts
 from howfar.report.numbers import shown, unit
-from howfar.report.packing import packed
+from howfar.report.packing import packed, zipped
 from howfar.report.pictures import GAIN, compared, picture, sheet
+from howfar.report.provenance import bibtex, provenance
 from howfar.score import psnr_text, ssim_text
 from howfar.score.intervals import HOW
-from howfar.tables.page import Gallery, Page, Protected
+from howfar.tables.page import Page, Protected
+from howfar.tables.published import SOURCE
 
 
 def outputs(page: Page) -> dict[str, str]:
@@ -37,16 +39,26 @@ def render(page: Page) -> str:
     require("plotly", "report", "the page")
     import plotly.offline
 
-    scripts = text_of("tables.js"), _plotly(plotly.offline.get_plotlyjs), text_of("charts.js")
+    library = _plotly(plotly.offline.get_plotlyjs)
+    scripts = text_of("tables.js"), text_of("charts.js"), library
     strips = [(entry, pictures) for entry in page.protected if (pictures := compared(entry))]
     charts = _charts(page)
-    galleries = [(entry, _sheet(entry)) for entry in page.galleries]
+    galleries = [(entry, [sheet([picture(row.target, row.values, row.scale)]) for row in entry.rows])
+                 for entry in page.galleries]  # fmt: skip
     return rendered(
         "page.html",
         scripts,
         page=page,
         sections=_sections(page, pictures=bool(strips or galleries)),
-        verdict=page.opening or verdict.verdict(page.verdicts),
+        answer=page.opening or verdict.answer(page.verdicts),
+        footing=[] if page.opening else verdict.footing(page.verdicts),
+        rule=verdict.RULE,
+        split_lead=_split_lead,
+        sentences=verdict.details(page.verdicts),
+        overview=overview.overview(page.verdicts),
+        picture=overview.picture(page.verdicts),
+        tones=overview.CELLS,
+        source=SOURCE,
         findings=verdict.findings,
         intervals=HOW,
         header=HEADER,
@@ -54,7 +66,7 @@ def render(page: Page) -> str:
         ranking=profile,
         tasks=crosstask,
         note=landscapes.note,
-        rows=lambda group: map(texts, group.rows),
+        rows=lambda group: list(map(texts, group.rows)),
         shown=shown,
         unit=unit,
         strips=strips,
@@ -62,11 +74,14 @@ def render(page: Page) -> str:
         visibility=_visibility,
         galleries=galleries,
         costs=[_cost(entry) for entry in page.protected],
+        failed=f"{len(page.failures)} failed" if page.failures else "none",
+        made=provenance(),
+        bibtex=bibtex(),
         charts=packed(charts),
         heights={name: figure["layout"]["height"] for name, figure in charts.items()},  # nothing moves when drawn
         tables=scripts[0],
-        plotly=scripts[1],
-        script=scripts[2],
+        plotly=_zipped(library),
+        script=scripts[1],
     )
 
 
@@ -90,6 +105,7 @@ def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
     controls = any(group.controls for group in page.groups)
     places = (
         ("verdict", "Verdict", True),
+        ("sentences", "Sentences", bool(page.verdicts)),
         ("worst", "Worst case", bool(page.profiles)),
         ("tasks", "Tasks", bool(page.matrices)),
         ("leaderboard", "Leaderboard", True),
@@ -99,14 +115,15 @@ def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
         ("pictures", "Pictures", pictures),
         ("cost", "Cost", True),
         ("failures", f"Failures ({len(page.failures)})" if page.failures else "Failures", True),
-        ("reproduce", "Reproduce", True),
+        ("reproduce", "Reproduce and cite", True),
     )
     return [(name, title) for name, title, there in places if there]
 
 
-def _sheet(entry: Gallery) -> str:
-    """Return the rows of a gallery as one picture."""
-    return sheet([picture(row.target, row.values, row.scale) for row in entry.rows])
+def _split_lead(sentence: str) -> tuple[str, str]:
+    """Return the outcome that a sentence begins with, to be set off, and the rest."""
+    lead = next((one.capitalize() for one in verdict.OUTCOMES if sentence.startswith(one.capitalize())), "")
+    return lead, sentence.removeprefix(lead)
 
 
 def _visibility(entry: Protected) -> str:
@@ -127,3 +144,8 @@ def _cost(entry: Protected) -> tuple[str, ...]:
 def _plotly(source: Any) -> str:
     text: str = source()
     return text
+
+
+@cache
+def _zipped(text: str) -> str:
+    return zipped(text)

@@ -8,8 +8,9 @@ from howfar.score import Correlation, DoseResponse
 from howfar.tables.decisions import BROKEN, CONFIDENCE, Outcome
 from howfar.tables.verdicts import Verdict
 
-NAMED = 8  # protectors that a sentence of the summary names
-FEW = 3  # victims that it names, where more are counted
+NAMED = 8  # protectors that a sentence of the summary names; half of them where several victims are told apart
+LONG = 40  # letters of a name in the summary
+FEW, SHORT = 3, 28  # victims that it names, and letters of their names; otherwise it counts them
 OUTCOMES: tuple[Outcome, ...] = ("holds", "does not hold", "cannot tell")
 RULE = (
     f"Retention: (protected − chance) ÷ (clean − chance), with its {100 * CONFIDENCE:.0f} % interval over seeds and "
@@ -47,12 +48,20 @@ def as_markdown(found: Sequence[Verdict]) -> str:
 
 
 def summary(found: Sequence[Verdict]) -> list[str]:
-    """Return one sentence per outcome, one on the baselines, and one on what was tried."""
-    judged, baselines = ([one for one in found if one.baseline is kind] for kind in (False, True))
-    names = victims(found)
-    sentences = [_outcome(judged, outcome, names) for outcome in OUTCOMES] if judged else []
-    sentences += [_baselines(baselines, names)] if baselines else []
-    return [*sentences, *([scope(found)] if found else [])]
+    """Return the answer and what it rests on."""
+    return [*answer(found), *footing(found)]
+
+
+def answer(found: Sequence[Verdict]) -> list[str]:
+    """Return one sentence per outcome about all protectors but the baselines."""
+    judged = [one for one in found if not one.baseline]
+    return [_outcome(judged, outcome, victims(found)) for outcome in OUTCOMES] if judged else []
+
+
+def footing(found: Sequence[Verdict]) -> list[str]:
+    """Return one sentence on the baselines, and one on what was tried."""
+    baselines = [one for one in found if one.baseline]
+    return [*([_baselines(baselines, victims(found))] if baselines else []), *([scope(found)] if found else [])]
 
 
 def victims(found: Sequence[Verdict]) -> dict[str, str]:
@@ -126,13 +135,18 @@ def _outcome(found: Sequence[Verdict], outcome: Outcome, names: Mapping[str, str
         rows[one.protector].append(one)
     having = {name: [one for one in ones if one.decision.outcome == outcome] for name, ones in rows.items()}
     order = sorted((name for name in having if having[name]), key=lambda name: -len(having[name]) / len(rows[name]))
+    most = NAMED if len(names) == 1 else NAMED // 2
     title, all_of = outcome.capitalize(), counted(len(rows), "protector")
     if not order:
         return f"{title}: none of {all_of}."
-    told = [f"{name} ({_where(having[name], len(rows[name]), names)})" for name in order[:NAMED]]
-    more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
+    told = [f"{_cut(name)} ({_where(having[name], len(rows[name]), names)})" for name in order[:most]]
+    more = [f"{len(order) - most} more"] if len(order) > most else []
     text = f"{title} ({len(order)} of {all_of}): {_listed([*told, *more])}."
     return text + _would_decide([one for ones in having.values() for one in ones]) if len(names) > 1 else text
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONG else f"{name[: LONG - 1]}…"
 
 
 def _would_decide(found: Sequence[Verdict]) -> str:
@@ -146,7 +160,7 @@ def _where(found: Sequence[Verdict], tested: int, names: Mapping[str, str]) -> s
     """Return which victims an outcome is about, or how many of those tested; with one victim, what it retains."""
     if len(names) == 1:
         return _short(found[0])
-    if len(found) <= FEW and len(names) <= 2 * FEW:
+    if len(found) <= FEW and all(len(names[one.victim]) <= SHORT for one in found):
         return ", ".join(names[one.victim] for one in found)
     return f"{len(found)} of {counted(tested, 'victim')}"
 

@@ -34,6 +34,7 @@ class Verdict:
         clean: quality after training on clean images.
         protected: quality after training on protected ones.
         defense: with which the learner reaches it.
+        undefended: quality after training on protected images without defense; None where that was not tried.
         defenses: number of defenses tried, ``none`` not counted.
         seeds: number of pairs of victims.
         train_images: number of them.
@@ -51,6 +52,7 @@ class Verdict:
     clean: float
     protected: float
     defense: str
+    undefended: float | None
     defenses: int
     seeds: int
     train_images: int
@@ -109,6 +111,8 @@ def _of_victim(members: Sequence[VictimGroup], part: str, names: Names | None) -
         found = found or _not_chosen(members, label, part)
         if found:
             spec = next(iter(next(iter(tried[label].values())).values())).spec
+            plain = list(tried[label].get("none", {}).values())
+            found = replace(found, undefended=_mean(plain, part) if plain else None)
             yield replace(found, protector=names.crafted_for(spec)) if names else found
 
 
@@ -187,6 +191,7 @@ def _verdict(
         clean=values[0],
         protected=values[1],
         defense=defense,
+        undefended=None,
         defenses=len(tried - NO_DEFENSES - {"none"}),
         seeds=seeds,
         train_images=record.result["train_images"],

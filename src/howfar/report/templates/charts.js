@@ -1,9 +1,20 @@
-// The charts' data are gzipped JSON in base64: a page of thousands of runs stays small.
-const packed = Uint8Array.from(atob(document.getElementById("charts").textContent), letter => letter.charCodeAt(0));
-const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-const ready = new Response(unpacked).json();
+// Charts and the library that draws them are gzipped in base64, and unpacked when the first chart is seen: a page of
+// thousands of runs stays small, and its first screen waits for nothing.
+const unpacked = async id => {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), letter => letter.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+};
+let known;
+const ready = () => known ??= (async () => {
+  const library = document.createElement("script");
+  library.textContent = await unpacked("plotly");
+  document.head.append(library);
+  return JSON.parse(await unpacked("charts"));
+})();
 const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
-const show = (node, more) => ready.then(charts => {
+const picture = (text, node, format) => button(text, `Save as ${text}: ${node.getAttribute("aria-label")}`, () =>
+  Plotly.downloadImage(node, {format, filename: node.id, width: node.clientWidth, height: node.clientHeight, scale: format === "png" ? 3 : 1}));
+const show = (node, more) => ready().then(charts => {
   const {data, layout} = charts[node.id];
   return Plotly.newPlot(node, data, {...layout, font: {...layout.font, color: ink()}}, more);
 });
@@ -14,9 +25,15 @@ const draw = new IntersectionObserver(entries => {
     show(entry.target, {responsive: true, displaylogo: false});
   }
 }, {rootMargin: "600px"});
-document.querySelectorAll(".chart").forEach(node => draw.observe(node));
+for (const node of document.querySelectorAll(".chart")) {
+  draw.observe(node);
+  const tools = document.createElement("p");
+  tools.className = "tools";
+  tools.append(picture("SVG", node, "svg"), picture("PNG", node, "png"));
+  node.closest("figure").append(tools);
+}
 window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach(node => {
-  if (!node.data) show(node, {});
+  if (!node.data && node.clientWidth) show(node, {});
 }));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const node of document.querySelectorAll(".chart")) if (node.data) Plotly.relayout(node, {"font.color": ink()});
