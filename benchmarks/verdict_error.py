@@ -24,7 +24,7 @@ from howfar.tables.decisions import (
     against_all,
     corrected,
     decide,
-    gain,
+    has_learned,
     image_error,
 )
 
@@ -130,7 +130,7 @@ def _decided(scene: Scene, kept: Estimate | None, clean: float, protected: float
     error = image_error(
         "accuracy", value, clean=clean, protected=protected, chance=CHANCE, images=scene.images
     )  # fmt: skip
-    return decide(kept, gain=gain("accuracy", clean, CHANCE), error=error)
+    return decide(kept, learned=has_learned("accuracy", clean, CHANCE), error=error)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def page(name: str = "em") -> Page:
 
 
 def judged(name: str, protector: str, kept: float, model: str = "") -> Verdict:
-    decision = decide(known(kept, kept - 0.1, kept + 0.1), gain=0.5, error=0.0)
+    decision = decide(known(kept, kept - 0.1, kept + 0.1), learned=True, error=0.0)
     return Verdict(
         name, "classification", model or name, protector, False, decision, "accuracy", 0.1, 0.6, 0.1 + kept / 2, name,
         None, 1, 3, 10, 500,
@@ -303,7 +303,8 @@ def test_leaderboard_forms_agree() -> None:
 def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
     """Two seeds can make an interval that is wider than all that is possible."""
     wide = known(0.7, -1.2, 2.6)
-    assert texts(row(drop=wide))[3] == "70.0 (-100.0 to 100.0)"
+    assert texts(row(drop=wide))[3] == "70.0 (cannot tell)"
+    assert texts(row(drop=known(0.7, 0.3, 1.1)))[3] == "70.0 (30.0 to 100.0)"
     assert texts(row(metric="PSNR", drop=wide))[3] == "0.700 ± 1.90", "dB have no range"
     assert texts(row(alignment=known(0.4, -1.2, 2.0)))[4] == "0.40 (-1.00 to 1.00)"
     assert texts(row(ud=Ud(known(0.3, -0.4, 1.0), 0.1, 0.0)))[5] == "0.30 (0.00–1.00)"

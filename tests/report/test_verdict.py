@@ -6,7 +6,7 @@ import pytest
 
 from howfar.report.verdict import NAMED, RULE, details, scope, sentence, summary, verdict
 from howfar.score import Estimate
-from howfar.tables.decisions import Decision, decide, gain
+from howfar.tables.decisions import Decision, decide, has_learned
 from howfar.tables.verdicts import Verdict
 
 
@@ -21,7 +21,7 @@ def one(
     ends = (None, None) if half is None else (kept - half, kept + half)
     decision = decide(
         Estimate(kept, *ends, values["seeds"], "delta"),
-        gain=gain(values["metric"], values["clean"], values["chance"]), error=error,
+        learned=has_learned(values["metric"], values["clean"], values["chance"]), error=error,
     )  # fmt: skip
     return Verdict(protector=protector, decision=decision, **values)
 

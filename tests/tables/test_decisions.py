@@ -6,16 +6,18 @@ import pytest
 from benchmarks.verdict_error import SEEDS, Scene, rates
 
 from howfar.score import Estimate
-from howfar.tables.decisions import Decision, against_all, corrected, decide, gain, image_error, widened
+from howfar.tables.decisions import Decision, against_all, corrected, decide, has_learned, image_error, widened
 from howfar.tables.groups import grouped
 from howfar.tables.verdicts import Verdict, verdicts
 
 from .test_names import record
 
 
-def decided(value: float, half: float | None, *, n: int = 3, error: float | None = 0.0, gain: float = 0.5) -> Decision:
+def decided(
+    value: float, half: float | None, *, n: int = 3, error: float | None = 0.0, learned: bool = True
+) -> Decision:
     ends = (None, None) if half is None else (value - half, value + half)
-    return decide(Estimate(value, *ends, n, "delta"), gain=gain, error=error)
+    return decide(Estimate(value, *ends, n, "delta"), learned=learned, error=error)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +32,8 @@ def decided(value: float, half: float | None, *, n: int = 3, error: float | None
         (decided(0.1, None, n=1), "cannot tell", "seeds"),
         (decided(0.1, None, n=2), "cannot tell", "seeds"),
         (decided(0.1, None, n=5), "cannot tell", "learning"),
-        (decided(0.1, 0.1, gain=0.09), "cannot tell", "learning"),
-        (decide(None, gain=0.5, error=0.0), "cannot tell", "learning"),
+        (decided(0.1, 0.1, learned=False), "cannot tell", "learning"),
+        (decide(None, learned=True, error=0.0), "cannot tell", "learning"),
         (decided(0.1, 0.1, error=None), "cannot tell", "images"),
         (decided(0.3, 0.1, error=0.1), "cannot tell", "images"),  # 2.33 · 0.1 > 0.2, and seeds contribute less
         (decided(0.3, 0.15, error=0.06), "cannot tell", "seeds"),  # √(0.15² + 0.14²) > 0.2
@@ -59,10 +61,16 @@ def test_the_error_of_few_test_images_is_binomial() -> None:
     assert image_error("mIoU", 0.5, clean=0.9, protected=0.5, chance=0.1, images=50) == 0.0
 
 
-def test_what_a_clean_victim_learned_is_a_share_of_the_way() -> None:
-    assert gain("accuracy", 0.6, 0.1) == pytest.approx(0.5)
-    assert gain("mean angle", 27.0, 36.0) == pytest.approx(0.25)
-    assert gain("accuracy", 0.05, 0.1) < 0
+@pytest.mark.parametrize(
+    ("metric", "clean", "chance", "learned"),
+    [
+        ("accuracy", 0.2, 0.1, True), ("accuracy", 0.19, 0.1, False), ("accuracy", 0.0, 0.1, False),
+        ("mIoU", 0.14, 0.08, True), ("mIoU", 0.12, 0.08, False),
+        ("mean angle", 32.0, 36.0, True), ("mean angle", 33.0, 36.0, False),
+    ],
+)  # fmt: skip
+def test_what_a_clean_victim_must_learn(metric: str, clean: float, chance: float, learned: bool) -> None:
+    assert has_learned(metric, clean, chance) is learned
 
 
 def test_several_defenses_hold_together_and_fail_one_by_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from howfar.errors import UsageError
 from howfar.score import Estimate, WorstCase, kept_text, to_json
-from howfar.tables.decisions import Decision, decide, gain, image_error
+from howfar.tables.decisions import Decision, decide, has_learned, image_error
 
 AFTER = {
     "as-is": "As it is",
@@ -58,7 +58,7 @@ class Loss:
             self.metric, self.retention.value if self.retention else 1.0, clean=self.clean, protected=self.protected,
             chance=self.chance, images=self.test_images,
         )  # fmt: skip
-        return decide(self.retention, gain=gain(self.metric, self.clean, self.chance), error=error)
+        return decide(self.retention, learned=has_learned(self.metric, self.clean, self.chance), error=error)
 
     @property
     def learned(self) -> bool:

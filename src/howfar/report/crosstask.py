@@ -8,6 +8,7 @@ from rich.text import Text
 
 from howfar.report.numbers import counted, plus_minus, ranged, shown, unit
 from howfar.score import Estimate
+from howfar.tables.decisions import has_learned, told
 from howfar.tables.matrix import Column, Matrix, TaskResult
 
 
@@ -68,12 +69,19 @@ def _clean(column: Column, result: TaskResult | None) -> str:
 def _text(column: Column, result: TaskResult | None) -> str:
     if result is None:
         return "–"
-    kept = result.retention
-    return f"{shown(column.metric, result.protected)} ({share(kept)})"
+    known = learned(column, result)
+    return f"{shown(column.metric, result.protected)} ({share(result.retention) if known else 'clean not learned'})"
+
+
+def learned(column: Column, result: TaskResult) -> bool:
+    """Return whether the clean victims learned enough for a retention."""
+    return has_learned(column.metric, result.clean, column.chance)
 
 
 def share(kept: Estimate) -> str:
-    """Return what is retained, in percent with half of its interval, as in ``96 ± 4 %``."""
+    """Return what is retained, in percent with half of its interval, as in ``96 ± 4 %``; none that is too wide."""
+    if kept.ends is not None and told(kept) is None:
+        return "cannot tell"
     if kept.ends is None:
         return f"{100 * kept.value:.0f} %, {'1 seed' if kept.n == 1 else 'clean not told apart from chance'}"
     return f"{plus_minus(kept, '.0f', 100)} %"

@@ -4,12 +4,13 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
+from howfar.report.crosstask import learned
 from howfar.report.numbers import scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from howfar.tables.matrix import Matrix
+    from howfar.tables.matrix import Column, Matrix, TaskResult
     from howfar.tables.page import Control, Group
     from howfar.tables.profiles import Profile
 
@@ -145,8 +146,13 @@ def _map(
 def matrix(entry: "Matrix") -> Figure:
     """Return retention as a map, protector × task; every field says its number in percent."""
     tasks = [column.name for column in entry.columns]
-    values = [[row[name].retention.value if name in row else None for name in tasks] for row in entry.results.values()]
+    values = [[_kept(column, row.get(column.name)) for column in entry.columns] for row in entry.results.values()]
     return _map(tasks, list(entry.results), values, "retention", span=(0.0, 1.0))
+
+
+def _kept(column: "Column", result: "TaskResult | None") -> float | None:
+    """Return the retention, 0 below chance; None where clean victims did not learn."""
+    return max(result.retention.value, 0.0) if result and learned(column, result) else None
 
 
 def similarity(entry: "Matrix") -> Figure:

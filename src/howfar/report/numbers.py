@@ -42,11 +42,16 @@ def quality(metric: str, found: Estimate) -> str:
 
 
 def change(metric: str, found: Estimate) -> str:
-    """Return the difference of two qualities ± half of its interval, or its ends where they leave the range."""
+    """Return the difference of two qualities ± half of its interval, or its ends where they leave the range.
+
+    An interval of a share that is wider than 100 points is left out.
+    """
     least, most = RANGES.get(metric, (-math.inf, math.inf))
     if found.ends is None:
         return f"{shown(metric, found.value)}{ONE_SEED}"
     (low, high), width = found.ends, most - least
+    if metric in SHARES and high - low > 1:
+        return f"{shown(metric, found.value)} (cannot tell)"
     if low < -width or high > width:
         return f"{shown(metric, found.value)} ({shown(metric, max(low, -width))} to {shown(metric, min(high, width))})"
     return f"{shown(metric, found.value)} ± {shown(metric, (high - low) / 2)}"

@@ -196,7 +196,8 @@ def _svg(parts: Sequence[str], width: float, height: float, label: str) -> str:
     rules = {
         "text": "font:12px system-ui,sans-serif;fill:currentColor", ".tick": "font-size:11px;opacity:.85",
         ".grid": "stroke:currentColor;opacity:.15", ".threshold": "stroke:currentColor;stroke-dasharray:4 3",
-        ".interval": "stroke-width:2.5", ".holds": "fill:#0072b2;stroke:#0072b2", ".fails": "fill:#e69f00;stroke:#e69f00",
+        ".interval": "stroke-width:2.5",
+        ".holds": "fill:#0072b2;stroke:#0072b2", ".fails": "fill:#e69f00;stroke:#e69f00",
         "circle.fails": "fill:none;stroke-width:2.5", ".open": "fill:#8c959f;stroke:#8c959f", ".on-holds": "fill:#fff",
         ".on-fails": "fill:#000", ".on-open": "fill:#000",
     }  # fmt: skip

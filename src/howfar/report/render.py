@@ -94,7 +94,9 @@ def _charts(page: Page) -> dict[str, figures.Figure]:
     }
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
-    charts |= {f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices) if entry.alike}
+    charts |= {
+        f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices) if entry.measured
+    }
     charts |= {f"scene-{index}": landscapes.scene(entry) for index, entry in enumerate(page.scenes)}
     reliefs = {f"relief-{index}": landscapes.relief(entry) for index, entry in enumerate(page.scenes)}
     return charts | {name: figure for name, figure in reliefs.items() if figure}

@@ -22,7 +22,7 @@ against one of them at an error divided by their number (Bonferroni).
 Nothing follows, whatever the interval says, where
 
 - there is one seed;
-- the clean victim learned less than ``LEARNED`` above chance, or its interval contains chance;
+- the clean victim did not learn (``has_learned``), or its interval contains chance;
 - there are fewer than ``LEAST_IMAGES`` test images and the metric does not tell how much they scatter;
 - the interval is wider than all that can be retained.
 """
@@ -41,6 +41,7 @@ QUANTILE = 2.326348  # of the standard normal distribution, at (1 + CONFIDENCE) 
 LEAST_IMAGES = 50  # of a test set whose metric is no mean of right and wrong answers
 FEW = 3  # seeds; with fewer, clean victims may look like chance because their interval is wide
 WIDEST = 1.0  # of an interval that is printed: all that the clean images teach
+LEAST_GAIN = {"mIoU": 0.05}  # of a clean victim; of other shares ``LEARNED``
 COUNTED = ("accuracy", "label accuracy")  # metrics that are shares of right answers
 
 Outcome = Literal["holds", "does not hold", "cannot tell"]
@@ -64,30 +65,39 @@ class Decision:
     @property
     def shown(self) -> tuple[float, float] | None:
         """Ends of the interval as they are printed, cut at 0; None where there is none or it is too wide."""
-        ends = self.retention.ends if self.retention else None
-        if ends is None:
-            return None
-        low, high = max(ends[0], 0.0), max(ends[1], 0.0)
-        return (low, high) if high - low <= WIDEST else None
+        return told(self.retention) if self.retention else None
 
 
-def decide(kept: Estimate | None, *, gain: float, error: float | None, threshold: float = BROKEN) -> Decision:
+def told(kept: Estimate) -> tuple[float, float] | None:
+    """Return the ends of an interval of retention, cut at 0; None where there is none or it is wider than ``WIDEST``.
+
+    Example:
+        >>> told(Estimate(0.2, -0.2, 0.6, 3, "delta")), told(Estimate(0.4, -8.3, 9.1, 2, "delta"))
+        ((0.0, 0.6), None)
+    """
+    if kept.ends is None:
+        return None
+    low, high = (max(end, 0.0) for end in kept.ends)
+    return (low, high) if high - low <= WIDEST else None
+
+
+def decide(kept: Estimate | None, *, learned: bool, error: float | None, threshold: float = BROKEN) -> Decision:
     """Decide whether a protection holds.
 
     Args:
         kept: the retention with its interval over seeds; None where the clean victim is no better than chance.
-        gain: how far the clean victim got from chance, see ``gain``.
+        learned: whether the clean victim learned, see ``has_learned``.
         error: standard error of the retention from the choice of test images; None where there are too few of them to
             know it.
         threshold: retention below which the protection holds.
 
     Example:
-        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), gain=0.6, error=0.02).outcome
+        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), learned=True, error=0.02).outcome
         'holds'
-        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), gain=0.6, error=0.25).lack
+        >>> decide(Estimate(0.1, 0.0, 0.2, 3, "delta"), learned=True, error=0.25).lack
         'images'
     """
-    if kept is None or gain < LEARNED:
+    if kept is None or not learned:
         return Decision("cannot tell", "learning", kept and replace(kept, low=None, high=None))
     if kept.ends is None:  # one seed, or the interval of the clean victims contains chance
         return Decision("cannot tell", "seeds" if kept.n < FEW else "learning", kept)
@@ -102,10 +112,10 @@ def decide(kept: Estimate | None, *, gain: float, error: float | None, threshold
 
 
 def _side(kept: Estimate, threshold: float) -> Outcome | None:
-    low, high = (max(end, 0.0) for end in kept.ends or (0.0, math.inf))
-    if high - low > WIDEST or low <= threshold <= high:
+    ends = told(kept)
+    if ends is None or ends[0] <= threshold <= ends[1]:
         return None
-    return "holds" if high < threshold else "does not hold"
+    return "holds" if ends[1] < threshold else "does not hold"
 
 
 def widened(kept: Estimate, error: float) -> Estimate:
@@ -154,9 +164,14 @@ def _counted(share: float, images: int) -> float:
     return near * (1 - near) / (images + 4)
 
 
-def gain(metric: str, clean: float, chance: float) -> float:
-    """Return how far a clean victim got from chance: as a share of the whole way where there is an end to it."""
-    return clean - chance if metric in SHARES else abs(clean - chance) / max(abs(chance), 1e-9)
+def has_learned(metric: str, clean: float, chance: float) -> bool:
+    """Return whether a clean victim is far enough above chance for anything to follow from it.
+
+    That is 10 points of a share, 5 points of mIoU, whose scale is compressed, or 10 % of the error at chance.
+    """
+    if metric in SHARES:
+        return clean - chance >= LEAST_GAIN.get(metric, LEARNED)
+    return abs(clean - chance) >= LEARNED * max(abs(chance), 1e-9)
 
 
 def corrected(defenses: int) -> float:

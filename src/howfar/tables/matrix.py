@@ -107,6 +107,11 @@ class Matrix:
         """Names of the tasks that were learned alone, in the order of ``alike``."""
         return [column.name for column in self.columns if not column.joint]
 
+    @property
+    def measured(self) -> bool:
+        """Whether SAL was measured, so that tasks can be compared by it."""
+        return any(value != 0 for table in self.alike.values() for row in table for value in row)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the values that files hold."""
         kinds = ("name", "metric", "chance", "higher_is_better")

@@ -8,7 +8,16 @@ from howfar.errors import UsageError
 from howfar.score import Estimate, retention
 from howfar.score.worst_case import BASELINES as NO_DEFENSES
 from howfar.store import Record
-from howfar.tables.decisions import BROKEN, CONFIDENCE, Decision, against_all, corrected, decide, gain, image_error
+from howfar.tables.decisions import (
+    BROKEN,
+    CONFIDENCE,
+    Decision,
+    against_all,
+    corrected,
+    decide,
+    has_learned,
+    image_error,
+)
 from howfar.tables.groups import VictimGroup, by_victim
 from howfar.tables.names import CLEAN, Names
 from howfar.tables.profiles import by_defense, worst_of
@@ -96,7 +105,7 @@ def decided(
         metric, kept.value if kept else 1.0, clean=clean, protected=protected, chance=chance,
         images=result["test_images"],
     )  # fmt: skip
-    return decide(kept, gain=gain(metric, clean, chance), error=error, threshold=threshold)
+    return decide(kept, learned=has_learned(metric, clean, chance), error=error, threshold=threshold)
 
 
 def _place(one: Verdict) -> tuple[bool, float, str]:
