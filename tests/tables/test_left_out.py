@@ -16,3 +16,5 @@ def test_few_clean_layers_leave_ud_out_with_the_reason() -> None:
         "UD is left out: the clean model has 4 learnable layers over all epochs, so one layer more or less changes UD "
         "by 0.25."
     )
+    assert ud(4).shown is None
+    assert ud(5).shown == ud(None).shown == ud(4).mean

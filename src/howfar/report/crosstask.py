@@ -48,7 +48,7 @@ def _line(matrix: Matrix, name: str) -> tuple[str, ...]:
 
 def distances(matrix: Matrix) -> list[tuple[str, ...]]:
     """Return UD of every protector and task with its interval; no lines where none was measured."""
-    if not any(result.ud for row in matrix.results.values() for result in row.values()):
+    if not any(result.ud and result.ud.shown for row in matrix.results.values() for result in row.values()):
         return []
     return [
         ("protector", *matrix.alone),
@@ -57,7 +57,7 @@ def distances(matrix: Matrix) -> list[tuple[str, ...]]:
 
 
 def _distance(result: TaskResult | None) -> str:
-    return ranged(result.ud.mean if result and result.ud else None, least=0)
+    return ranged(result.ud.shown if result and result.ud else None, least=0)
 
 
 def _clean(column: Column, result: TaskResult | None) -> str:

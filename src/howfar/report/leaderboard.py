@@ -57,7 +57,7 @@ def texts(row: Row) -> tuple[str, ...]:
         shown(row.metric, row.poisoned),
         change(row.metric, row.drop),
         ranged(row.alignment, least=-1, most=1),
-        ranged(row.ud.mean if row.ud else None, least=0),
+        ranged(row.ud.shown if row.ud else None, least=0),
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
@@ -126,7 +125,7 @@ def _group(
         test_images=any_run.result["test_images"],
         seeds=sorted({seed for runs in group.runs.values() for seed in runs}),
         recipe=group.spec["recipe"],
-        rows=[replace(row, ud=None) for row in rows] if left_out else rows,
+        rows=rows,
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(group, distances),
         watched=" and ".join(sorted({watched_on(run) for runs in group.runs.values() for run in runs.values()})),

@@ -121,7 +121,7 @@ def _matrix(group: _Victims, distances: Distances) -> Matrix:
     for name, rows in group.found.items():
         uds = _distances(group, name, distances)
         if why := why_left_out(uds.values()):
-            left_out[name], uds = why, {}
+            left_out[name] = why
         for row in rows:
             result = None if row[0] == CLEAN else _result(group, name, row, uds.get(row))
             if result is not None:

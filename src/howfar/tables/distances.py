@@ -34,6 +34,12 @@ class Ud:
     probe_error: float
     clean_layers: float | None = None
 
+    @property
+    def shown(self) -> Estimate | None:
+        """The mean as tables show it: None where the clean model has too few learnable layers; files hold it still."""
+        coarse = self.clean_layers is not None and self.clean_layers < LEAST_LAYERS
+        return None if coarse else self.mean
+
 
 def why_left_out(found: Iterable[Ud | None]) -> str:
     """Return why UD is not shown in a table; empty where it is.
