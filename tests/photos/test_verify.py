@@ -204,7 +204,9 @@ def test_defenses_that_cannot_run_are_left_out_before_any_training(
     order: list[str] = []
     complete = Grid.complete
     monkeypatch.setattr(terminal, "say", lambda text, style=None: order.append(text))
-    monkeypatch.setattr(Grid, "complete", lambda self, *rest: order.append("trains") or complete(self, *rest))
+    monkeypatch.setattr(
+        Grid, "complete", lambda self, *rest, **how: order.append("trains") or complete(self, *rest, **how)
+    )
     how = ("--defenses", "worst", "--ways", "as-is", "--epochs", "1", "--seeds", "0", "--require", "kept>=-1000")
     _, found = verified(tmp_path, tmp_path / "protected", *how)
     assert order[0].startswith("left out: dfr: it needs clean images, and 44 training images are too few")
