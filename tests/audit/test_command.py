@@ -65,7 +65,7 @@ def test_protected_photographs_are_found_and_named(shared: Path, tmp_path: Path,
     found = json.loads(out)
     assert found["protected"] is True
     assert found["family"] == family
-    assert found["labelled"] is True
+    assert found["labeled"] is True
     assert found["difference"]["changed"] == 1.0
     assert found["difference"]["shared"] > 0.5
 

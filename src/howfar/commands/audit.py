@@ -59,7 +59,7 @@ class Audit(Common):
         finding = terminal.watch(audit(found.data, seed=self.seed, labeled=found.labeled), "audit")
         if self.json:
             changed = {**asdict(change), "budget": change.budget.record()} if change else None
-            about = {"labelled": found.labeled, "difference": changed}
+            about = {"labeled": found.labeled, "difference": changed}
             terminal.show_json({**asdict(finding), **about})
         else:
             self._tell(finding, change)

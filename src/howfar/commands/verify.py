@@ -83,14 +83,14 @@ class Verify(Common):
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
         chosen = self._chosen()
-        tries = chosen.labelled and self.defenses != "none"
+        tries = chosen.labeled and self.defenses != "none"
         for demand in self.require:
             demanded(demand, ("drop", "kept") if tries else ("drop",))
         store = open_store(self.runs, reading=self.dry_run)
         data, copies = self._prepared(chosen, store.root)
         left_out: dict[str, str] = {}
         planned: list[tuple[Grid, list[Experiment]]] = []
-        for grid in self._grids(data, copies, len(chosen.train), labelled=chosen.labelled):
+        for grid in self._grids(data, copies, len(chosen.train), labeled=chosen.labeled):
             experiments, gone = grid.cells(chosen.outline(self.size))
             planned.append((grid, experiments))
             left_out |= gone
@@ -206,7 +206,7 @@ class Verify(Common):
         originals = read_images(
             [self.photos / name for name, *_ in chosen.pairs], self.size, WAYS["as-is"], workers=workers
         )
-        labels = (("y", np.array(chosen.labels)),) if chosen.labelled else ()
+        labels = (("y", np.array(chosen.labels)),) if chosen.labeled else ()
         table = {
             f"{kind}_{part}": values[places]
             for part, places in (("train", chosen.train), ("test", chosen.test))
@@ -218,7 +218,7 @@ class Verify(Common):
             np.save(path, read_images(files, self.size, WAYS[way], workers=workers))
         return data, copies
 
-    def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labelled: bool) -> list[Grid]:
+    def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labeled: bool) -> list[Grid]:
         from howfar.spec import quoted
 
         held = f"held_out={count // 6}"
@@ -232,13 +232,13 @@ class Verify(Common):
         plain = f"import:{quoted(str(copies[self._ways[0]]))}"
         some = [f"{plain}[share={share:g}]" for share in self._shares]
         grids = []
-        if labelled:
+        if labeled:
             ways = [f"import:{quoted(str(path))}" for path in copies.values()]
             grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
             if self.defenses != "none":
                 grids.append(Grid(**common | {"protectors": plain, "defenses": self.defenses}))
         if self.tasks:
-            sources = {} if labelled else {"source_tasks": self.tasks.split(",")[0]}
+            sources = {} if labeled else {"source_tasks": self.tasks.split(",")[0]}
             grids.append(Grid(**common | {"protectors": plain, "tasks": self.tasks, **sources}))
         if not grids:
             raise UsageError("there is nothing to learn: no labels, and no --tasks.")
@@ -262,22 +262,22 @@ class _Chosen:
         labels: number of the label of each.
         train: places of those to learn from.
         test: places of those to be tested with.
-        labelled: whether the labels tell anything apart.
+        labeled: whether the labels tell anything apart.
     """
 
     pairs: "list[Pair]"
     labels: list[int]
     train: list[int]
     test: list[int]
-    labelled: bool
+    labeled: bool
 
     def outline(self, size: int) -> "Outline":
         """Return what the data set will hold, at this side in pixels."""
         from howfar.data.outline import Outline, blank
 
         count = max(self.labels) + 1
-        names = [str(number) for number in range(count)] if self.labelled else []
-        sample = blank((3, size, size), {"label": count} if self.labelled else {}, names, flip=True)
+        names = [str(number) for number in range(count)] if self.labeled else []
+        sample = blank((3, size, size), {"label": count} if self.labeled else {}, names, flip=True)
         return Outline(sample, len(self.train), len(self.test))
 
 
@@ -308,7 +308,7 @@ def _of_table(group: "VictimGroup", ways: dict[str, str]) -> "Iterator[Loss]":
             kept = retention(
                 clean, protected, chance=chance, higher_is_better=better, others=others, confidence=CONFIDENCE
             )
-        except UsageError:  # the originals taught nothing
+        except UsageError:  # the victims of the originals did not learn
             kept = None
         yield Loss(
             group.labels["task"], _way_of(after[0], ways), first["metric"], chance,
