@@ -220,21 +220,21 @@ def _verified(found: dict[str, Any]) -> Iterator[str]:
 
 def judged_page(page: Any) -> Iterator[str]:
     """Yield sentences of a page's verdict that its numbers do not bear out."""
-    from howfar.report.verdict import verdict
+    from howfar.report.verdict import reason, sentence
     from howfar.tables.decisions import BROKEN
 
-    sentences = verdict(page.groups, page.profiles, page.matrices)
-    rows = [(group, row) for group in page.groups for row in group.rows if row.protector != "clean"]
-    for sentence in sentences:
-        for _, row in rows:
-            if not sentence.startswith(f"{row.protector} on {row.dataset} "):
-                continue
-            if "held against every" in sentence and (row.drop.low is None or row.drop.low <= 0):
-                yield "held, with a drop that may be 0"
-            if "did not protect" in sentence and row.drop.high is None:
-                yield "did not protect, from one seed"
-        if re.search(r"\bnan\b|\binf\b", sentence):
+    for one in page.verdicts:
+        kept, outcome = one.decision.retention, one.decision.outcome
+        ends = kept.ends if kept else None
+        if outcome == "holds" and (one.seeds < 2 or ends is None or ends[1] >= BROKEN):
+            yield "holds, with an interval that does not lie below the threshold"
+        if outcome == "does not hold" and (one.seeds < 2 or ends is None or ends[0] <= BROKEN):
+            yield "does not hold, with an interval that does not lie above the threshold"
+        if (outcome == "cannot tell") != bool(one.decision.lack):
+            yield "cannot tell, without what would decide it, or the other way around"
+        if re.search(r"\bnan\b|\binf\b", sentence(one) + reason(one)):
             yield "a verdict with nan"
+    rows = [(group, row) for group in page.groups for row in group.rows if row.protector != "clean"]
     for profile in page.profiles:
         for name, worst in profile.worst.items():
             ends = (worst.kept.low, worst.kept.value, worst.kept.high)

@@ -4,11 +4,13 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from howfar import cli
+from howfar.commands.parser import COMMANDS
 from howfar.errors import HowfarError
 
 from .commands import FLAGS, Draw, known_parts
@@ -47,7 +49,7 @@ def test_every_flag_and_setting_is_drawn_and_has_a_value() -> None:
     for _ in range(120_000):
         draw.call()
     assert known_parts() - draw.seen == set()
-    assert set(WEIGHTS) == set(cli.COMMANDS)
+    assert set(WEIGHTS) == set(COMMANDS)
     assert {flag for each in FLAGS.values() for flag, takes in each.items() if takes} - VALUES.keys() - {
         "--set"
     } == set()
@@ -98,5 +100,9 @@ def test_a_verdict_follows_from_its_numbers(world: Path) -> None:
     from howfar.store import Store
     from howfar.tables import collect
 
-    assert list(judged_page(collect(Store("runs"), brief=True))) == []
+    page = collect(Store("runs"), brief=True)
+    assert page.verdicts
+    assert list(judged_page(page)) == []
+    wrong = [replace(one, decision=replace(one.decision, outcome="holds", lack="")) for one in page.verdicts]
+    assert list(judged_page(replace(page, verdicts=wrong))) != []
     assert set(POSITIONS) <= set(WEIGHTS)
