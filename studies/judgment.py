@@ -13,8 +13,9 @@ import numpy as np
 from alignment import rivals
 from alignment_judgment import LEVELS, METHODS, SHARES
 from drawn import code, study, table
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from howfar.score import Estimate, learning_alignment
 from howfar.score.metrics import LEARNED
@@ -62,8 +63,17 @@ class Run:
     early: dict[str, float]
 
 
+_runs: dict[int, tuple[VictimGroup, dict[str, list[Run]]]] = {}  # every table asks for them
+
+
 def runs_of(group: VictimGroup) -> dict[str, list[Run]]:
     """Return the runs of every protector that share a seed with a clean one."""
+    if id(group) not in _runs:
+        _runs[id(group)] = group, _read(group)
+    return _runs[id(group)][1]
+
+
+def _read(group: VictimGroup) -> dict[str, list[Run]]:
     found = {}
     for label, (clean, protected) in group.rows().items():
         if label != CLEAN:
@@ -102,10 +112,21 @@ def rank(one: Sequence[float], other: Sequence[float]) -> float:
 
 def correlation(one: Sequence[float], other: Sequence[float]) -> Estimate:
     """Return the rank correlation with 95 % of a bootstrap over the pairs."""
-    rng, pairs = np.random.default_rng(0), np.array([one, other]).T
-    draws = [rank(*pairs[rng.integers(len(pairs), size=len(pairs))].T) for _ in range(DRAWS)]
+    pairs = np.array([one, other]).T
+    drawn = pairs[np.random.default_rng(0).integers(len(pairs), size=(DRAWS, len(pairs)))]
+    if np.isfinite(pairs).all():
+        draws = rank_rows(drawn[..., 0], drawn[..., 1])
+    else:
+        draws = np.array([rank(*each.T) for each in drawn])
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return Estimate(rank(one, other), float(low), float(high), len(pairs), "bootstrap")
+
+
+def rank_rows(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank correlation of every pair of rows, (rows, n) each -> (rows,); NaN where a row is constant."""
+    first, second = (rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2 for rows in (one, other))
+    squares = (first**2).sum(1) * (second**2).sum(1)
+    return np.where(squares > 0, (first * second).sum(1) / np.sqrt(np.maximum(squares, 1e-30)), math.nan)
 
 
 def measures(runs: dict[str, list[Run]]) -> list[str]:

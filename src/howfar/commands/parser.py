@@ -119,7 +119,12 @@ def _reason(box: str) -> str:
     lines = [line[2:].rstrip("│ ") for line in sections[len(sections) > 1].splitlines()]
     text = in_one_line("\n".join(line for line in lines if not line.startswith(" " * 8)))
     text = re.sub(r"no type matching .* <class '\w+'>: ", "", text)  # of options that may be None
+    text = text.replace("Expected 1 values", "Expected 1 value")
     text = text.replace("'None', ", "").replace(", 'None'", "")
+    text = re.sub(
+        r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 takes a whole number, not \2", text
+    )
+    text = re.sub(r"Error parsing (\S+): could not convert string to float: (.*)", r"\1 takes a number, not \2", text)
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
