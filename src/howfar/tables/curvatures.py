@@ -109,7 +109,7 @@ class _Seeds:
 
     Attributes:
         seeds: in their order.
-        ratio: logarithm of SAL ÷ SAL of the clean victim, mean over layers.
+        ratio: logarithm of SAL ÷ SAL of the clean victim, mean over layers in which both are above 0.
         lower: share of layers with a lower SAL.
         ranks: Spearman's correlations over layers of SAL with slope, curve and both.
     """
@@ -141,9 +141,10 @@ def _by_seed(records: Sequence[Record], clean: Mapping[int, Mapping[str, Any]]) 
     for record in records:
         layers = {name: layer for name, layer in record.result["layers"].items() if name}
         reference = clean[record.spec["seed"]]
-        logs = np.array([np.log(layer["sal"] / reference[name]["sal"]) for name, layer in layers.items()])
-        ratio.append(float(logs.mean()))
-        lower.append(float((logs < 0).mean()))
+        pairs = [(layer["sal"], reference[name]["sal"]) for name, layer in layers.items()]
+        logs = [math.log(own / clean) for own, clean in pairs if own > 0 and clean > 0]
+        ratio.append(float(np.mean(logs)) if logs else math.nan)
+        lower.append(float(np.mean([own < clean for own, clean in pairs])))
         sal = [layer["sal"] for layer in layers.values()]
         slope = np.array([layer["radius"] * layer["gradient"] for layer in layers.values()])
         curve = np.array([layer["radius"] ** 2 * abs(layer["eigenvalues"][0]) / 2 for layer in layers.values()])
