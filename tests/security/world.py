@@ -147,7 +147,8 @@ def disturbed(place: Path, dice: random.Random) -> str:
             path.unlink()
             path.symlink_to(target)
         else:
-            shutil.rmtree(path.parent) if dice.random() < 0.2 else (path.unlink(), path.mkdir())
+            whole = dice.random() < 0.2 and path.parent.parent != place  # the folder that a call stands in remains
+            shutil.rmtree(path.parent) if whole else (path.unlink(), path.mkdir())
     except (OSError, ValueError):
         return "nothing"
     return how
