@@ -13,6 +13,7 @@ import torch
 from howfar import engine
 from howfar.data import Data, Splits, halves
 from howfar.data.own import data_of
+from howfar.engine.track import tracked, tracker
 from howfar.errors import HowfarError, UsageError, require
 from howfar.grid.dry_run import note_data
 from howfar.grid.overrides import make_suite
@@ -115,7 +116,8 @@ class Results:
 
 def bench(
     dataset: str | Splits | Data | tuple[Any, Any] | None = None, *, suite: str | None = None,
-    runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (), **keys: Any,
+    runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
+    track: str | None = None, **keys: Any,
 ) -> Results:  # fmt: skip
     """Protect, train, probe and score a grid of cells, as ``howfar bench`` does; finished steps come from the store.
 
@@ -130,6 +132,7 @@ def bench(
         workers: number of processes; 0 runs in this one. A script with workers needs ``if __name__ == "__main__":``.
         device: of the tensors: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         settings: as of ``--set``, e.g. ``"train.lr=0.1"``.
+        track: an experiment tracker, as of ``--track``: ``tensorboard:DIR``, ``wandb[:PROJECT]`` or ``mlflow[:URI]``.
         keys: the other keys of a suite, such as ``protectors``, ``models``, ``defenses``, ``tasks``, ``seeds`` and
             ``train``; see ``howfar.grid.suite.Suite``. All seeds are run, whatever ``until`` is.
 
@@ -145,13 +148,14 @@ def bench(
         >>> sorted(row.protector for row in results.page.rows)
         ['clean', 'ops']
     """
-    store = open_store(str(runs))
+    log_run, store = tracker(track), open_store(str(runs))
     named = {} if dataset is None else {"dataset": dataset if isinstance(dataset, str) else _kept(dataset, store)}
     asked = make_suite(suite, {**named, **keys}, settings=settings).experiments()
     experiments, left_out = runnable(asked)
     note_data(experiments, store)
     failures = []
-    for event in engine.run(experiments, store, workers=workers, device=engine.choose_device(device)):
+    events = engine.run(experiments, store, workers=workers, device=engine.choose_device(device))
+    for event in tracked(events, experiments, store, log_run):
         if event.status not in ("done", "failed", "cached"):
             continue
         log.info("%s: %s (%.1f s) %s", event.status, event.step, event.seconds, event.note)

@@ -239,7 +239,7 @@ def distinguishing_suffixes(named: Iterable[tuple[str, Mapping[str, Any]]]) -> d
     """
     kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for label, spec in named:
-        kinds[label][canonical(spec)] = dict(_flat(spec))
+        kinds[label][canonical(spec)] = dict(flat(spec))
     found: dict[tuple[str, str], str] = {}
     for label, specs in kinds.items():
         texts = _differences(list(specs.values())) if len(specs) > 1 else [""]
@@ -262,12 +262,13 @@ def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [hashlib.sha256(canonical(spec).encode()).hexdigest()[:8] for spec in specs]
 
 
-def _flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the path of every value in nested mappings, with dots, and the value."""
     if not isinstance(value, Mapping):
         yield path, value
         return
     for key, inner in value.items():
-        yield from _flat(inner, f"{path}.{key}" if path else str(key))
+        yield from flat(inner, f"{path}.{key}" if path else str(key))
 
 
 def number_text(value: object) -> str:

@@ -68,6 +68,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--ray": ("auto", "nowhere:1"),
     "--time-limit": ("90s", "1m", "0.001s", "2h"),
     "--runs": PLACES["stores"],
+    "--track": ("tensorboard:logs", "tensorboard", "nowhere:x"),
     "--until": ("±5", "off", "20"),
     "--tasks": ("classification", "rotation", "autoencoding"),
     "--source-tasks": ("classification", "rotation"),

@@ -14,6 +14,7 @@ from howfar.errors import UsageError, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from howfar.engine.track import Log
     from howfar.grid.experiment import Experiment
     from howfar.store import Record, Store
 
@@ -42,15 +43,18 @@ class Bench(Printed, Grid):
     """Run one defense after the other, and skip the rest once a protector has lost half of its protection."""
     until: Annotated[str | None, option("POINTS", SUITES_OWN)] = None
     """Add seeds until a row is known to ± this many points (drop or retention) or decided; off runs all seeds."""
+    track: Annotated[str | None, option("TRACKER", "")] = None
+    """Log every victim to a tracker: tensorboard:DIR, wandb[:PROJECT] or mlflow[:URI]."""
     watch: Flag = False
     """Show progress, remaining time and failures of other runs of this grid; start nothing."""
     wide: Flag = False
     """Print every table with every column, not only what fits 80 characters."""
 
     def __call__(self) -> int:
+        from howfar.engine.track import tracker
         from howfar.store import Record, open_store
 
-        form = self.form
+        form, log = self.form, tracker(self.track)
         if self.quick:
             if self.suite or self.config:
                 raise UsageError("--quick is itself a suite. Leave out --suite and --config, or --quick.")
@@ -70,7 +74,7 @@ class Bench(Printed, Grid):
                 )
             return 0
         require("plotly", "report", "the page")  # before the work, which it is written after
-        rounds = _Rounds(self, store, request, until)
+        rounds = _Rounds(self, store, request, until, log)
         failures = rounds.by_defense(experiments) if self.stop_when_broken else rounds.by_seed(experiments)
         if self.follows:
             return 0
@@ -99,12 +103,14 @@ class _Rounds:
         store: where the records are.
         request: what was asked for.
         until: see ``Suite.until``.
+        log: logs every finished victim to a tracker.
     """
 
     grid: Grid
     store: "Store"
     request: "Record"
     until: float | None
+    log: "Log | None" = None
 
     def by_defense(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
         """Run one defense at a time, without the protectors that are broken by then; return the failures."""
@@ -168,7 +174,7 @@ class _Rounds:
         return set(found)
 
     def _run(self, experiments: "list[Experiment]") -> list[tuple[str, str]]:
-        return self.grid.run(experiments, self.store, self.request) or []
+        return self.grid.run(experiments, self.store, self.request, log=self.log) or []
 
     def _finished(self, experiments: "list[Experiment]") -> "list[Record]":
         keys = {e.steps()[1].key for e in experiments}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.data.outline import Outline
+    from howfar.engine.track import Log
     from howfar.grid.experiment import Experiment
     from howfar.grid.suite import Suite
     from howfar.store import Record, Store
@@ -139,7 +140,7 @@ class Grid(Common):
 
     def run(
         self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None,
-        costs: "Costs | None" = None, smaller: str | None = None,
+        costs: "Costs | None" = None, smaller: str | None = None, log: "Log | None" = None,
     ) -> list[tuple[str, str]] | None:  # fmt: skip
         """Keep the request, run what the store lacks and return the failures; None after a dry run.
 
@@ -149,12 +150,14 @@ class Grid(Common):
             request: what was asked for.
             costs: returns the expected seconds of what the command computes itself after the run, for the estimate.
             smaller: what takes less time, for the warning of a long run; None names a suite or a number of images.
+            log: logs every finished victim to a tracker; see ``howfar.engine.track``.
 
         Returns:
             steps that failed, by name and error. A process that trains along with another one (torchrun) returns none:
             the other one has them.
         """
         from howfar import engine
+        from howfar.engine.track import tracked
         from howfar.grid.dry_run import note_data
         from howfar.grid.estimate import memory
 
@@ -179,7 +182,7 @@ class Grid(Common):
             experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
             memory=memory(plan.todo, store) if self.ray else None,
         )  # fmt: skip
-        return terminal.follow(events, experiments, store)
+        return terminal.follow(tracked(events, experiments, store, log), experiments, store)
 
     @property
     def follows(self) -> bool:
