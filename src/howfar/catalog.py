@@ -16,6 +16,7 @@ from howfar.grid.presets import ABOUT, SUITES
 from howfar.grid.suite import Suite
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
+from howfar.schemas import SCHEMAS
 from howfar.spec import number_text, parse
 from howfar.tasks import TASKS
 
@@ -33,6 +34,12 @@ def entries(kind: str) -> list[dict[str, Any]]:
     """Return all entries of a kind; plug-ins are named but not loaded."""
     if kind == "suites":
         return [describe_suite(name) for name in SUITES]
+    if kind == "schemas":
+        return [
+            {"name": f"schema:{name}", "kind": "schema", "what": schema.what, "source": "", "version": schema.version,
+             "written by": schema.written.replace("`", ""), "settings": [], "text": ""}
+            for name, schema in SCHEMAS.items()
+        ]  # fmt: skip
     known = [describe(kind, name) for name in TABLES[kind]]
     return [*known, *(_unloaded(plugin, kind, known[0]) for plugin in plugins(kind))]
 

@@ -8,18 +8,18 @@ from tyro.conf import Positional
 from howfar import terminal
 from howfar.commands.common import Common, Flag, option
 
-Kind = Literal["protectors", "defenses", "datasets", "models", "tasks", "suites"]
+Kind = Literal["protectors", "defenses", "datasets", "models", "tasks", "suites", "schemas"]
 BRIEF = ("name", "what", "source")  # columns that fit 80 characters
 
 
 @dataclass(kw_only=True)
 class List(Common):
-    """List the protectors, defenses, data sets, models, tasks or suites."""
+    """List protectors, defenses, data, models, tasks, suites or schemas."""
 
     examples: ClassVar = ("howfar list protectors", "howfar list suites")
 
     kind: Annotated[Positional[Kind], option("KIND")]
-    """What to list: protectors, defenses, datasets, models, tasks or suites."""
+    """What to list: protectors, defenses, datasets, models, tasks, suites or schemas."""
     json: Flag = False
     """Print JSON instead of a table."""
     wide: Flag = False
@@ -41,18 +41,25 @@ class List(Common):
 
 @dataclass(kw_only=True)
 class Show(Common):
-    """Describe one entry of a list with its source and settings."""
+    """Describe one entry of a list with its source and settings.
 
-    examples: ClassVar = ("howfar show em", "howfar show two-tasks")
+    For a schema, prints the JSON Schema.
+    """
+
+    examples: ClassVar = ("howfar show em", "howfar show schema:bench")
 
     name: Annotated[Positional[str], option("NAME")]
-    """Name of a protector, defense, data set, model, task or suite."""
+    """Name of a protector, defense, data set, model, task, suite or schema."""
     json: Flag = False
     """Print JSON instead of text."""
 
     def __call__(self) -> int:
         from howfar.catalog import find
+        from howfar.schemas import text_of
 
+        if self.name.startswith("schema:"):
+            terminal.out(text_of(self.name.removeprefix("schema:")).rstrip())
+            return 0
         entry = find(self.name)
         if self.json:
             terminal.show_json(entry)

@@ -1,0 +1,112 @@
+"""What is measured: rows of a benchmark."""
+
+from howfar.schemas.part import Count, Part, Seeds, Share
+
+
+class BenchRow(Part):
+    """One protector against one victim and defense."""
+
+    dataset: str
+    """Label of the data set."""
+    task: str
+    """Label of the task that the victim learned."""
+    model: str
+    """Label of the victim network."""
+    defense: str
+    """Label of the learner's defense; `none` without one."""
+    protector: str
+    """Label of the protector; `clean` for the clean images."""
+    metric: str
+    """Name of the quality: a share of 1 (accuracy, mIoU), or an error in its own unit."""
+    clean: float
+    """Mean quality on clean test images of the victims of clean images."""
+    poisoned: float
+    """Mean quality on clean test images of the victims of protected images."""
+    drop: float
+    """Clean − poisoned, paired by seed, in the unit of the metric; poisoned − clean if lower is better."""
+    drop_low: float | None
+    """Lower end of its 95 % interval over seeds; null with one seed."""
+    drop_high: float | None
+    """Upper end."""
+    ud: float | None
+    """Unlearnable distance, mean over seeds; null if SAL was not measured or no layer of the clean victim is
+    learnable."""
+    ud_low: float | None
+    """Lower end of its 95 % interval over seeds; null with one seed."""
+    ud_high: float | None
+    """Upper end."""
+    ud_probe_error: float | None
+    """Standard error of UD from the choice of probe images; null without UD."""
+    beta: float | None
+    """Threshold on SAL, nats; null without UD."""
+    alignment: float | None
+    """Learning alignment, −1 to 1, mean over seeds; null if it was not measured."""
+    alignment_low: float | None
+    """Lower end of its 95 % interval over seeds; null with one seed."""
+    alignment_high: float | None
+    """Upper end."""
+    linf: Count | None
+    """Largest change of any value after rounding, in 1/255; null if the protected set's record is missing."""
+    l2: float | None
+    """Mean L2 norm of the change, images in [0, 1]."""
+    l0: Share | None
+    """Mean share of pixels that changed."""
+    psnr: float | None
+    """PSNR in dB; null if nothing changed or it was not measured."""
+    ssim: float | None
+    """SSIM; null for images with a side below 11 pixels, or if it was not measured."""
+    needs_labels: bool | None
+    """Whether the protector needs targets; null if the protected set's record is missing."""
+    seeds: Seeds
+    """Number of seeds with both a clean and a poisoned victim."""
+
+
+class VictimRow(Part):
+    """One finished victim."""
+
+    key: str
+    """Key of the victim in the store."""
+    dataset: str
+    """Label of the data set."""
+    protector: str
+    """Label of the protector; `clean` for the clean images."""
+    source_task: str
+    """Name of the task that the protection was crafted against."""
+    task: str
+    """Label of the task that the victim learned."""
+    defense: str
+    """Label of the learner's defense; `none` without one."""
+    model: str
+    """Label of the victim network."""
+    seed: int
+    """Seed of the noise, the initial weights and the batches."""
+    metric: str
+    """Name of the quality: a share of 1 (accuracy, mIoU), or an error in its own unit."""
+    quality: float
+    """Quality on clean test images."""
+    chance: float
+    """Quality of the best image-independent baseline."""
+    higher_is_better: bool
+    """Direction of the quality."""
+    validation: float | None
+    """Quality on held-out clean images; null if there are none."""
+    train_images: Count
+    """Number of training images."""
+    test_images: Count
+    """Number of test images."""
+    epochs: Count
+    """Training epochs."""
+    wall_seconds: float
+    """Wall time of training and measuring."""
+    device: str
+    """`cpu`, `mps` or the name of the GPU."""
+    torch: str
+    """Version of PyTorch."""
+    data: str
+    """Digest of the clean training images and their targets."""
+    protector_version: int | None
+    """Version of the protector's algorithm; null if unknown."""
+    task_version: int | None
+    """Version of the task; null if unknown."""
+    model_version: int | None
+    """Version of the network; null if unknown."""
