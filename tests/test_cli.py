@@ -448,12 +448,12 @@ def test_a_store_is_checked_exported_taken_in_and_compared(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished / "runs", "runs")
     assert inside("store", "check", "runs")[0] == 0
-    assert inside("store", "export", "all.csv")[0] == 0
+    assert inside("store", "export", "all.csv", "--victims")[0] == 0
     lines = Path("all.csv").read_text().splitlines()
     assert lines[0].startswith("key,dataset,protector")
     assert len(lines) == 1 + len(list(Store("runs").records("victim")))
     parquet = pytest.importorskip("pyarrow.parquet", reason="howfar[parquet] is not installed")
-    assert inside("store", "export", "all.parquet")[0] == 0
+    assert inside("store", "export", "all.parquet", "--victims")[0] == 0
     table = parquet.read_table("all.parquet")
     assert table.column_names == lines[0].split(",")
     assert table.num_rows == len(lines) - 1

@@ -49,17 +49,19 @@ def benchmarks() -> dict[str, list[Any]]:
             "probe_images=20"]  # fmt: skip
     rows = [told(*BENCH, *many), told(*BENCH, *one, "--set", "probe_images=0"), told("leaderboard", "runs", "--json")]
     rows.append(json.loads(Path("runs", "leaderboard.json").read_text()))
-    exports = []
+    cells, victims = [], []
     for store in ("runs", "one"):
         assert inside("submit", store, "-o", f"rows-{store}")[0] == 0
-        assert inside("store", "export", f"{store}.json", "--runs", store)[0] == 0
-        exports.append(json.loads(Path(f"{store}.json").read_text()))
+        for found, more in ((cells, []), (victims, ["--victims"])):
+            assert inside("store", "export", "rows.json", "--runs", store, *more)[0] == 0
+            found.append(json.loads(Path("rows.json").read_text()))
     assert inside("submit", "runs", "-o", "rows-own", "--only", "ops", "--reported", "0.2", "--source", "us")[0] == 0
     return {
         "bench": rows,
         "ud": [told("ud", "clean", "ops", "--defense", "none", "--json")],
         "row": [json.loads(path.read_text()) for path in Path().glob("rows-*/*.json")],
-        "victims": exports,
+        "cells": cells,
+        "victims": victims,
     }
 
 

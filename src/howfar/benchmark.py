@@ -74,11 +74,15 @@ class Results:
         return crosstask.as_markdown(page.matrices) + profile.as_markdown(page.profiles) + as_markdown(page.rows)
 
     def to_pandas(self) -> Any:
-        """Return the rows of the leaderboard as a ``pandas.DataFrame`` with the columns of ``leaderboard.csv``."""
+        """Return one row per cell as a ``pandas.DataFrame``, with the columns of ``howfar store export``.
+
+        ``docs/json.md`` describes them (schema ``cells``): the columns of ``leaderboard.csv``, followed by settings,
+        versions and device. What is unknown or undefined is None, or NaN in a column of numbers.
+        """
         require("pandas", "pandas", "a data frame")
         import pandas as pd
 
-        return pd.DataFrame([row.as_dict() for row in self.page.rows])
+        return pd.DataFrame([row.as_cell() for row in self.page.rows])
 
     def plot(self, group: int = 0, chart: str = "convergence") -> "Figure":
         """Return a chart of one victim and defense as a plotly figure.

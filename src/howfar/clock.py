@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 
+from howfar import __version__
+
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def circumstances() -> dict[str, Any]:
     """Return software versions and hardware of this process."""
     return {
+        "howfar": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),

@@ -90,23 +90,29 @@ class Gc(Common):
 
 @dataclass(kw_only=True)
 class ExportStore(Common):
-    """Export one row per finished victim to CSV, JSON or Parquet.
+    """Export one row per cell, or per victim, to CSV, JSON or Parquet.
 
-    A row holds the specification of the victim, its quality and its cost.
+    A row of a cell (protector, victim and defense) holds quality, drop, UD and alignment over seeds with intervals,
+    settings, versions and device. It needs a seed with both a clean and a protected victim. --victims writes one row
+    per finished victim instead, with its quality and cost.
     """
 
-    examples: ClassVar = ("howfar store export victims.csv", "howfar store export victims.json --runs runs")
+    examples: ClassVar = ("howfar store export cells.csv", "howfar store export victims.json --victims")
 
     output: Annotated[Positional[Path], option("FILE")]
     """File to write: .csv, .json or .parquet (which needs howfar[parquet])."""
     runs: StorePath = "runs"
     """Folder, URL or packed file of the store."""
+    victims: Flag = False
+    """Write one row per finished victim."""
 
     def __call__(self) -> int:
-        from howfar.report.victims import write
+        from howfar.report.exported import write
+        from howfar.tables import collect
         from howfar.tables.victims import rows
 
-        found = rows(opened(self.runs))
+        store = opened(self.runs)
+        found = rows(store) if self.victims else [row.as_cell() for row in collect(store, brief=True).rows]
         write(found, self.output)
         terminal.say(f"{len(found)} rows: {self.output}")
         return 0

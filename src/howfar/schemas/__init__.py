@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from howfar.errors import unknown
 from howfar.schemas.findings import AuditFinding, UdFinding, Verification
-from howfar.schemas.rows import BenchRow, VictimRow
+from howfar.schemas.rows import BenchRow, CellRow, VictimRow
 from howfar.schemas.sets import ExportedSet, PhotoManifest, ProtectedSet
 from howfar.schemas.submitted import LeaderboardRow
 
@@ -65,7 +65,11 @@ SCHEMAS: Mapping[str, Schema] = {
         1, PhotoManifest, "The manifest of protected photographs",
         "`howfar protect` (`manifest.json`; `--json` prints it without `photos`)",
     ),
-    "victims": Schema(1, list[VictimRow], "One row per finished victim", "`howfar store export` (to a `.json` file)"),
+    "cells": Schema(
+        1, list[CellRow], "One row per protector, victim and defense, over seeds, with settings, versions and device",
+        "`howfar store export`; `Results.to_pandas()` and the other formats have the same columns",
+    ),
+    "victims": Schema(1, list[VictimRow], "One row per finished victim", "`howfar store export FILE --victims`"),
 }  # fmt: skip
 
 

@@ -61,6 +61,55 @@ class BenchRow(Part):
     """Number of seeds with both a clean and a poisoned victim."""
 
 
+class CellRow(BenchRow):
+    """The same with settings, versions and device."""
+
+    source_task: str | None
+    """Label of the task that the protection was crafted against; null if the protector uses no targets."""
+    protector_settings: str
+    """All settings of the protector, as JSON text."""
+    recipe: str
+    """All settings of training, as JSON text."""
+    probe: str | None
+    """All settings of SAL, as JSON text; null if it was not measured."""
+    higher_is_better: bool
+    """Direction of the quality."""
+    chance: float
+    """Quality of the best image-independent baseline, in the unit of the metric."""
+    train_images: Count
+    """Number of training images."""
+    test_images: Count
+    """Number of test images."""
+    data: str
+    """Digest of the clean training images and their targets."""
+    test: str
+    """Digest of the clean test images and their targets."""
+    protector_version: int
+    """Version of the protector's algorithm."""
+    source_task_version: int | None
+    """Version of the source task; null if the protector uses no targets."""
+    task_version: int
+    """Version of the task."""
+    model_version: int
+    """Version of the network."""
+    defense_version: str
+    """Version of the defense; of a chain such as `gray+cutout`, the versions of its parts: `1+1`."""
+    training_version: int | None
+    """Version of the training loop; null if unknown."""
+    sal_version: int | None
+    """Version of SAL; null if it was not measured."""
+    ud_version: int | None
+    """Version of UD; null if SAL was not measured."""
+    alignment_version: int | None
+    """Version of learning alignment; null if it was not measured."""
+    howfar: str | None
+    """Version of howfar that trained the victims, several with commas; null for older records."""
+    torch: str | None
+    """Version of PyTorch, several with commas."""
+    device: str | None
+    """`cpu`, `mps` or the name of the GPU, several with commas."""
+
+
 class VictimRow(Part):
     """One finished victim."""
 

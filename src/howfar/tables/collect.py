@@ -8,6 +8,7 @@ from howfar.errors import HowfarError
 from howfar.score import Estimate, recorded
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
+from howfar.tables.cells import origin
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
 from howfar.tables.distances import Distances, Ud, why_left_out
@@ -172,6 +173,7 @@ def _row(
         psnr=visibility.get("psnr"),
         ssim=visibility.get("ssim"),
         needs_labels=made.result["needs_labels"] if made else None,
+        origin=origin(*pairs),
     )
 
 

@@ -1,6 +1,7 @@
 """A row of the leaderboard: one protector against one victim and defense."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from howfar.score import Estimate, to_json
@@ -34,6 +35,7 @@ class Row:
         psnr: dB; None where nothing changed (``linf`` is 0), and where it was not measured.
         ssim: structural similarity; None for images smaller than its window, and where it was not measured.
         needs_labels: whether the protector must know the classes.
+        origin: settings, versions and device, which only rows of cells hold; see ``howfar.tables.cells``.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class Row:
     psnr: float | None
     ssim: float | None
     needs_labels: bool | None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -68,3 +71,7 @@ class Row:
         found |= {"ud_probe_error": self.ud.probe_error, "beta": self.ud.beta} if self.ud else {}
         written: dict[str, Any] = to_json(found, DECIMALS)
         return written
+
+    def as_cell(self) -> dict[str, Any]:
+        """Return the same values followed by settings, versions and device."""
+        return {**self.as_dict(), **to_json(self.origin, DECIMALS)}

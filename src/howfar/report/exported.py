@@ -1,4 +1,4 @@
-"""Rows of finished victims as CSV, JSON or Parquet, for other tools."""
+"""Rows of cells or of victims as CSV, JSON or Parquet, for other tools."""
 
 import csv
 import io
@@ -20,7 +20,10 @@ def write(found: Sequence[Mapping[str, Any]], path: Path) -> None:
         HowfarError: if there are no rows, or what writes Parquet is not installed.
     """
     if not found:
-        raise HowfarError("the store holds no finished victim. Run howfar bench first.")
+        raise HowfarError(
+            "the store holds no such row. A cell needs a clean and a protected victim of the same seed: run howfar "
+            "bench, or export single victims (--victims)."
+        )
     kind = path.suffix.lower()
     if kind == ".csv":
         write_text(path, _csv(found))
