@@ -1,15 +1,20 @@
 """``howfar.bench``: a benchmark in one call, on data of ours or of somebody else."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench
 from howfar.data import balanced
 from howfar.grid.overrides import make_suite
+from howfar.store import Store
 from howfar.tables import collect
 
 OPTIONS: dict[str, Any] = {
@@ -120,3 +125,45 @@ def test_refusals_say_what_to_do(own: Data, tmp_path: Path) -> None:
         bench(own, runs=tmp_path, protector="em")
     with pytest.raises(UsageError, match=r"no classes to split by\. Pass Splits"):
         bench((own.pixels, None), runs=tmp_path)
+
+
+WRONG = """
+import sys
+import torch
+import howfar
+from torch import nn
+net, X, y = nn.Sequential(nn.Flatten(), nn.Linear(75, 2)), torch.rand(20, 3, 5, 5), torch.arange(20) % 2
+reading = {"1.weight": 1.0}
+calls = [
+    lambda: howfar.sharpness(net, (X, y), mode="exat"),
+    lambda: howfar.sharpness(net, (X, y), granularity="layr"),
+    lambda: howfar.unlearnable_distance(reading, reading),
+    lambda: howfar.bench(X, runs=sys.argv[1]),
+]
+for call in calls:
+    try:
+        call()
+    except howfar.UsageError as error:
+        print(error)
+"""
+
+
+def test_wrong_calls_say_what_is_meant(tmp_path: Path) -> None:
+    """In a process of its own, where nothing checks types before the functions are called."""
+    done = subprocess.run([sys.executable, "-c", WRONG, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "unknown mode 'exat'. Did you mean 'exact'?",
+        "unknown granularity 'layr'. Did you mean 'layer'?",
+        "readings are a list with one mapping per epoch. For a single epoch, pass [readings].",
+        "images alone have no classes. Pass (images, classes).",
+    ]
+
+
+def test_a_torch_data_set_and_epochs_are_taken_as_they_are(tmp_path: Path) -> None:
+    X, y = torch.randint(256, (60, 3, 16, 16), dtype=torch.uint8), torch.arange(60) % 2
+    results = bench(
+        TensorDataset(X, y), runs=tmp_path, protectors="ops", models="linear", defenses="none", seeds="0", epochs=2,
+        held_out=0,
+    )  # fmt: skip
+    assert {row.protector for row in results.page.rows} == {"clean", "ops"}
+    assert {len(record.result["epochs"]) for record in Store(tmp_path).records("victim")} == {2}

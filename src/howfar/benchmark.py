@@ -119,7 +119,7 @@ class Results:
 
 
 def bench(
-    dataset: str | Splits | Data | tuple[Any, Any] | None = None, *, suite: str | None = None,
+    dataset: Any = None, *, suite: str | None = None,
     runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
     track: str | None = None, **keys: Any,
 ) -> Results:  # fmt: skip
@@ -128,9 +128,9 @@ def bench(
     The logger ``howfar`` tells the progress: ``logging.basicConfig(level="INFO")`` shows it.
 
     Args:
-        dataset: a name of ``DATASETS`` with settings; or ``Splits``, ``Data``, or images and classes ``(X, y)`` as
-            ``Data.from_arrays`` takes them, of which a fifth of every class is held out for the test. None takes that
-            of the suite.
+        dataset: a name of ``DATASETS`` with settings; or ``Splits``, ``Data``, images and classes ``(X, y)`` as
+            ``Data.from_arrays`` takes them, or a torch data set, of which a fifth of every class is held out for the
+            test. None takes that of the suite.
         suite: a preset, as of ``howfar bench --suite``; None takes the first one for the data set.
         runs: folder or URL of the store.
         workers: number of processes; 0 runs in this one. A script with workers needs ``if __name__ == "__main__":``.
@@ -138,7 +138,8 @@ def bench(
         settings: as of ``--set``, e.g. ``"train.lr=0.1"``.
         track: an experiment tracker, as of ``--track``: ``tensorboard:DIR``, ``wandb[:PROJECT]`` or ``mlflow[:URI]``.
         keys: the other keys of a suite, such as ``protectors``, ``models``, ``defenses``, ``tasks``, ``seeds`` and
-            ``train``; see ``howfar.grid.suite.Suite``. All seeds are run, whatever ``until`` is.
+            ``train``; see ``howfar.grid.suite.Suite``. ``epochs`` is short for those of ``train``. All seeds are run,
+            whatever ``until`` is.
 
     Raises:
         UsageError: for an unknown name or an invalid setting; HowfarError: if no victim could be trained.
@@ -152,6 +153,10 @@ def bench(
         >>> sorted(row.protector for row in results.page.rows)
         ['clean', 'ops']
     """
+    if isinstance(dataset, np.ndarray | torch.Tensor):
+        raise UsageError("images alone have no classes. Pass (images, classes).")
+    if "epochs" in keys:
+        keys["train"] = {**keys.get("train", {}), "epochs": keys.pop("epochs")}
     log_run, store = tracker(track), open_store(str(runs))
     named = {} if dataset is None else {"dataset": dataset if isinstance(dataset, str) else _kept(dataset, store)}
     asked = make_suite(suite, {**named, **keys}, settings=settings).experiments()
@@ -172,7 +177,7 @@ def bench(
     return Results(collect(store, victims), failures, left_out, store.place)
 
 
-def _kept(dataset: Splits | Data | tuple[Any, Any], store: Store) -> str:
+def _kept(dataset: Any, store: Store) -> str:
     """Write a data set to the folder of the store, and return its name for ``DATASETS``.
 
     Raises:
@@ -201,8 +206,11 @@ def _key(part: str, target: str) -> str:
     return f"y_{part}" if target == "label" else f"y_{part}_{target}"
 
 
-def _split(dataset: Data | tuple[Any, Any]) -> Splits:
-    data = dataset if isinstance(dataset, Data) else data_of(*dataset)
+def _split(dataset: Any) -> Splits:
+    if isinstance(dataset, tuple) and len(dataset) == 2:
+        data = data_of(*dataset)
+    else:
+        data = dataset if isinstance(dataset, Data) else Data.from_torch(dataset)
     data = replace(data, ids=torch.arange(len(data)))  # archives number the images
     if data.classes is None:
         raise UsageError("the images have no classes to split by. Pass Splits(train, test, classes=(), flip=False).")

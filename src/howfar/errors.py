@@ -53,7 +53,8 @@ def lacking(owner: str, kind: str, name: str, known: Iterable[str], fix: str) ->
 
 
 def _suggestion(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    swapped = [known for known in names if sorted(known) == sorted(name)]  # lps: lsp rather than ops
+    near = swapped or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else ""
 
 

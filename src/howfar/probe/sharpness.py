@@ -8,7 +8,7 @@ import torch
 from torch import Generator, nn
 
 from howfar.data import Data
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import HowfarError, UsageError, unknown
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.channels import channel_sharpness
 from howfar.probe.modes import SUBSET, exact, fast
@@ -18,6 +18,8 @@ from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Criterion, Pair, Task, given
+
+MODES, GRANULARITIES = ("fast", "exact", "reference"), ("layer", "channel")
 
 VERSIONS = {"fast": 7, "exact": 9, "reference": 7}
 RELEASED_BATCH = 256
@@ -82,6 +84,9 @@ def sharpness(
         >>> sorted(sharpness(model, (X, y)))
         ['0.weight', '3.weight']
     """
+    for kind, name, known in (("mode", mode, MODES), ("granularity", granularity, GRANULARITIES)):
+        if name not in known:
+            raise unknown(kind, name, known)
     if granularity == "channel" and mode != "fast":
         raise UsageError(f"SAL of channels has no mode '{mode}'. Use mode='fast'.")
     data, task = given(model, data, task)

@@ -100,6 +100,8 @@ def unlearnable_distance(
         >>> unlearnable_distance(clean, poisoned).ud.value >= 0, unlearnable_distance(clean, clean).ud.value
         (True, 1.0)
     """
+    if isinstance(clean, Mapping) or isinstance(poisoned, Mapping):
+        raise UsageError("readings are a list with one mapping per epoch. For a single epoch, pass [readings].")
     return CleanRuns(clean, beta=beta, weight=weight).distance(poisoned, confidence=confidence, spread=spread)
 
 
