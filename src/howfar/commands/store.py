@@ -112,7 +112,9 @@ class ExportStore(Common):
         from howfar.tables.victims import rows
 
         store = opened(self.runs)
-        found = rows(store) if self.victims else [row.as_cell() for row in collect(store, brief=True).rows]
+        found = rows(store)  # which checks whole records, and names the damaged one
+        if not self.victims:
+            found = [row.as_cell() for row in collect(store, brief=True).rows]
         write(found, self.output)
         terminal.say(f"{len(found)} rows: {self.output}")
         return 0
