@@ -9,6 +9,7 @@ from rich.console import Console
 from howfar import terminal
 from howfar.commands.parser import ANSI
 from howfar.protectors import Progress
+from howfar.report.text_tables import TextTable
 
 
 @pytest.fixture
@@ -35,3 +36,11 @@ def test_sentences_end_their_lines_between_words_and_examples_stay(screen: io.St
     assert all(len(line) <= 80 for line in lines[:2])
     assert not any(line.rstrip().endswith(("sentenc", "wor")) for line in lines)
     assert f"    >>> code {'x' * 90}" in lines
+
+
+def test_names_in_tables_are_neither_markup_nor_control_sequences(screen: io.StringIO) -> None:
+    hostile = "[red]em[/red]\x1b[2J"
+    terminal.show_tables([TextTable("title", ("protector",), [(hostile,)])])
+    shown = ANSI.sub("", screen.getvalue())
+    assert "[red]em[/red]" in shown
+    assert "\x1b[2J" not in screen.getvalue()

@@ -3,9 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
 from howfar.report.numbers import counted, plus_minus, ranged, shown, unit
 from howfar.score import Estimate
 from howfar.tables.decisions import has_learned, told
@@ -105,15 +102,3 @@ def _markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
 def as_json(matrices: Sequence[Matrix]) -> str:
     """Return the matrices as a JSON list; what is not finite becomes null."""
     return json.dumps([matrix.as_dict() for matrix in matrices], indent=1, ensure_ascii=False) + "\n"
-
-
-def as_table(matrix: Matrix, *, brief: bool = False) -> Table:
-    """Return the matrix for the terminal; a brief one leaves out what sums the tasks up, to fit 80 columns."""
-    width = 1 + len(matrix.columns) if brief else None
-    table = Table(title=Text(title(matrix)), title_justify="left", header_style="bold")
-    for name in header(matrix)[:width]:
-        shown_as = name.replace(", ", "\n") if brief else name
-        table.add_column(shown_as, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
-    for line in lines(matrix):
-        table.add_row(*(Text(text) for text in line[:width]))
-    return table

@@ -7,11 +7,8 @@ It holds only what the same specification gives again; what was measured about t
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-
-from rich.table import Table
-from rich.text import Text
 
 from howfar.report.numbers import change, ranged, shown, unit
 from howfar.score import psnr_text, ssim_text
@@ -82,26 +79,6 @@ def as_markdown(rows: Sequence[Row]) -> str:
         lines += [f"| {' | '.join(_escape(text) for text in texts(row))} |" for row in members]
         lines.append("")
     return "\n".join(lines)
-
-
-def as_table(rows: Sequence[Row], seconds_per_image: Mapping[tuple[str, str], float]) -> list[Table]:
-    """Return one table per group for the terminal.
-
-    Args:
-        rows: in the order of their groups.
-        seconds_per_image: by data set and protector, as measured on this machine.
-    """
-    tables = []
-    for heading, members in groupby(rows, key=title):
-        table = Table(title=Text(heading), title_justify="left", header_style="bold")
-        for name in (*HEADER, "ms/image"):
-            table.add_column(name, justify="left" if name == "protector" else "right", no_wrap=name == "protector")
-        for row in members:
-            seconds = seconds_per_image.get((row.dataset, row.protector))
-            line = (*texts(row), "–" if seconds is None else f"{1000 * seconds:.2f}")
-            table.add_row(*(Text(text) for text in line))  # Text: brackets in names are no markup
-        tables.append(table)
-    return tables
 
 
 def _escape(text: str) -> str:

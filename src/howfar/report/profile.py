@@ -3,9 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
 from howfar.report.numbers import quality, shown, unit
 from howfar.score import WorstCase, kept_text
 from howfar.tables.profiles import Profile
@@ -61,16 +58,6 @@ def as_markdown(profiles: Sequence[Profile]) -> str:
             text += [f"### {_escape(title(profile))}", ""]
             text += [f"| {' | '.join(_escape(text) for text in row)} |" for row in rows] + [""]
     return "\n".join(text) + ("\n" if text else "")
-
-
-def as_table(profile: Profile) -> Table:
-    """Return the ranking for the terminal."""
-    table = Table(title=Text(title(profile)), title_justify="left", header_style="bold")
-    for name in HEADER:
-        table.add_column(name, justify="left" if name in ("protector", "by") else "right")
-    for line in lines(profile):
-        table.add_row(*(Text(text) for text in line))
-    return table
 
 
 def _escape(text: str) -> str:
