@@ -119,7 +119,7 @@ class Results:
 
 
 def bench(
-    dataset: Any = None, *, suite: str | None = None,
+    dataset: Any = None, *, suite: str | None = None, epochs: int | None = None,
     runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
     track: str | None = None, **keys: Any,
 ) -> Results:  # fmt: skip
@@ -132,14 +132,14 @@ def bench(
             ``Data.from_arrays`` takes them, or a torch data set, of which a fifth of every class is held out for the
             test. None takes that of the suite.
         suite: a preset, as of ``howfar bench --suite``; None takes the first one for the data set.
+        epochs: of every victim; None takes those of the suite.
         runs: folder or URL of the store.
         workers: number of processes; 0 runs in this one. A script with workers needs ``if __name__ == "__main__":``.
         device: of the tensors: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         settings: as of ``--set``, e.g. ``"train.lr=0.1"``.
         track: an experiment tracker, as of ``--track``: ``tensorboard:DIR``, ``wandb[:PROJECT]`` or ``mlflow[:URI]``.
         keys: the other keys of a suite, such as ``protectors``, ``models``, ``defenses``, ``tasks``, ``seeds`` and
-            ``train``; see ``howfar.grid.suite.Suite``. ``epochs`` is short for those of ``train``. All seeds are run,
-            whatever ``until`` is.
+            ``train``; see ``howfar.grid.suite.Suite``. All seeds are run, whatever ``until`` is.
 
     Raises:
         UsageError: for an unknown name or an invalid setting; HowfarError: if no victim could be trained.
@@ -155,11 +155,10 @@ def bench(
     """
     if isinstance(dataset, np.ndarray | torch.Tensor):
         raise UsageError("images alone have no classes. Pass (images, classes).")
-    if "epochs" in keys:
-        keys["train"] = {**keys.get("train", {}), "epochs": keys.pop("epochs")}
     log_run, store = tracker(track), open_store(str(runs))
     named = {} if dataset is None else {"dataset": dataset if isinstance(dataset, str) else _kept(dataset, store)}
-    asked = make_suite(suite, {**named, **keys}, settings=settings).experiments()
+    over = {} if epochs is None else {"train": {"epochs": epochs}}
+    asked = make_suite(suite, {**named, **keys}, over, settings=settings).experiments()
     experiments, left_out = runnable(asked)
     note_data(experiments, store)
     failures = []

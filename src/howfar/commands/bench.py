@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from howfar import terminal
-from howfar.commands.common import Flag, Printed, option
+from howfar.commands.common import Flag, Printed, option, require_page
 from howfar.commands.grid import SUITES_OWN, Grid
 from howfar.commands.watch import watch
-from howfar.errors import UsageError, require
+from howfar.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class Bench(Printed, Grid):
                     f"Upper bound: seeds are added one by one, and only until a row is known to ±{until:g} points."
                 )
             return 0
-        require("plotly", "report", "the page")  # before the work, which it is written after
+        require_page()
         rounds = _Rounds(self, store, request, until, log)
         failures = rounds.by_defense(experiments) if self.stop_when_broken else rounds.by_seed(experiments)
         if self.follows:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import arg
 
 from howfar import terminal
-from howfar.errors import UsageError
+from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:
     from howfar.spec import Spec
@@ -75,6 +75,11 @@ class Printed(Common):
         if len(asked) > 1:
             raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other. Give one of them.")
         return asked[0] if asked else "table"
+
+
+def require_page() -> None:
+    """Refuse to start work whose page could not be written."""
+    require("plotly", "report", "the page")
 
 
 def tell_left_out(datasets: "Iterable[Spec[Any]]") -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from howfar import terminal
-from howfar.commands.common import Flag, Printed, option
+from howfar.commands.common import Flag, Printed, option, require_page
 from howfar.commands.grid import Grid, refuse_several, untrained
-from howfar.errors import UsageError, require
+from howfar.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +103,7 @@ class Landscape(_WithPaths):
         from howfar.steps.costs import landscape_seconds
         from howfar.steps.landscape import LandscapeSettings
 
-        require("plotly", "report", "the page")
+        require_page()
         if self.save is not None:
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent

@@ -109,11 +109,14 @@ class ExportStore(Common):
     def __call__(self) -> int:
         from howfar.report.exported import write
         from howfar.tables import collect
+        from howfar.tables.schema import sound_records
         from howfar.tables.victims import rows
 
         store = opened(self.runs)
-        found = rows(store)  # which checks whole records, and names the damaged one
-        if not self.victims:
+        if self.victims:
+            found = rows(store)
+        else:
+            sound_records(store, "victim")  # whole records, which brief tables do not check
             found = [row.as_cell() for row in collect(store, brief=True).rows]
         write(found, self.output)
         terminal.say(f"{len(found)} rows: {self.output}")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import Positional, UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page, tell_left_out
 from howfar.commands.store import opened
-from howfar.errors import HowfarError, UsageError, require
+from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
     from howfar.store import Record, Store
@@ -69,7 +69,7 @@ class Ud(Common):
         from howfar.score import to_json
         from howfar.store import open_store, write_text
 
-        require("plotly", "report", "the page")
+        require_page()
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence {self.confidence} is no share. Take a number such as 0.95.")
         label = None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import Positional, UseAppendAction
 
 from howfar import terminal
-from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page
 from howfar.commands.grid import Grid
-from howfar.errors import UsageError, require, unknown
+from howfar.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ class Verify(Common):
         from howfar.photos.verification import demanded
         from howfar.store import open_store
 
-        require("plotly", "report", "the page")
+        require_page()
         if not 16 <= self.size <= 512:
             raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
         chosen = self._chosen()

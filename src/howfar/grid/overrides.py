@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from howfar.errors import UsageError, unknown
 from howfar.grid.presets import SUITES
-from howfar.grid.suite import Suite
+from howfar.grid.suite import Suite, split_if_text
 from howfar.models import MODELS
-from howfar.spec import parse, split_names
+from howfar.spec import parse
 
 LISTS = {
     "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
@@ -76,7 +76,7 @@ def make_suite(
     if merged["dataset"] == _bare(own):  # with the settings of the suite
         merged["dataset"] = own
     for key, example in LISTS.items():
-        if isinstance(merged.get(key), str | list | tuple) and not _names(merged[key]):
+        if isinstance(merged.get(key), str | list | tuple) and not split_if_text(merged[key]):
             raise UsageError(
                 f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name at least one, e.g. {example}, or "
                 f"omit the flag to use those of the suite '{named}'."
@@ -159,7 +159,3 @@ def _nested(text: str) -> dict[str, Any]:
     for part in reversed(key.strip().split(".")):
         found = {part: found}
     return dict(found)
-
-
-def _names(value: object) -> object:
-    return split_names(value) if isinstance(value, str) else value

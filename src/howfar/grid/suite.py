@@ -26,7 +26,8 @@ from howfar.training.recipes import OWN
 MOST_SEEDS, LAST_SEED = 10_000, 2**63 - 1
 
 
-def _names(value: object) -> object:
+def split_if_text(value: object) -> object:
+    """Return the names in a text; anything else as it is."""
     return split_names(value) if isinstance(value, str) else value
 
 
@@ -70,7 +71,7 @@ def _points(value: object) -> object:
 
 HELD_OUT = 1000  # default number of held-out images if a defense needs clean ones
 Labeled = TypeVar("Labeled", bound=Spec[Any] | Chain)
-Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_if_text), Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
 Until = Annotated[Annotated[float, Field(gt=0, le=100)] | None, BeforeValidator(_points)]

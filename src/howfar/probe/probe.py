@@ -1,7 +1,7 @@
 """Settings of the SAL probe in an experiment."""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 from torch import Generator, nn
@@ -9,12 +9,9 @@ from torch import Generator, nn
 from howfar.data import Data, balanced
 from howfar.probe.reading import Sharpness
 from howfar.probe.reference import Released
-from howfar.probe.sharpness import VERSIONS, sharpness
+from howfar.probe.sharpness import VERSIONS, Mode, sharpness
 from howfar.spec import Number
 from howfar.tasks import Task
-
-Mode = Literal["fast", "exact", "reference"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def _none_or_some(images: int) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, nn
@@ -19,7 +19,8 @@ from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Criterion, Pair, Task, given
 
-MODES, GRANULARITIES = ("fast", "exact", "reference"), ("layer", "channel")
+Mode = Literal["fast", "exact", "reference"]
+Granularity = Literal["layer", "channel"]
 
 VERSIONS = {"fast": 7, "exact": 9, "reference": 7}
 RELEASED_BATCH = 256
@@ -33,9 +34,9 @@ def sharpness(
     task: Task | Criterion | None = None,
     *,
     radius: float = 0.05,
-    mode: Literal["fast", "exact", "reference"] = "fast",
+    mode: Mode = "fast",
     steps: int = 12,
-    granularity: Literal["layer", "channel"] = "layer",
+    granularity: Granularity = "layer",
     include: Collection[Kind] = PAPER,
     batch_size: int | None = None,
     memory: int = MEMORY,
@@ -84,7 +85,7 @@ def sharpness(
         >>> sorted(sharpness(model, (X, y)))
         ['0.weight', '3.weight']
     """
-    for kind, name, known in (("mode", mode, MODES), ("granularity", granularity, GRANULARITIES)):
+    for kind, name, known in (("mode", mode, get_args(Mode)), ("granularity", granularity, get_args(Granularity))):
         if name not in known:
             raise unknown(kind, name, known)
     if granularity == "channel" and mode != "fast":
