@@ -18,8 +18,8 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata, spearmanr
 
 from howfar.score import Estimate, learning_alignment
-from howfar.score.metrics import LEARNED
 from howfar.store import Record, Store
+from howfar.tables import decisions
 from howfar.tables.groups import VictimGroup, cosines_of, drops_of, grouped, mean_quality
 from howfar.tables.names import CLEAN
 
@@ -41,8 +41,11 @@ DIRECTIONS = {
 PLACEBOS = {
     "random": "random noise", "placebo": "JPEG 90", "placebo:crop": "crop to 7/8, scaled back",
     "placebo:color-jitter": "color jitter",
+    "placebo:mismatched": "*wrong labels for half of the images*",
 }  # fmt: skip
-BASE = "airbench:16-32-32, nesterov, crop and flip"
+SMALL = "airbench:16-32-32"
+DATA = {"npz:cifar100": "CIFAR-100", "rooms": "rooms"}
+BASE = f"{SMALL}, nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
 
 
@@ -173,8 +176,8 @@ def clean_victims(group: VictimGroup) -> list[Record]:
 def has_learned(group: VictimGroup) -> bool:
     """Return whether the clean victims are far enough above chance for anything to follow."""
     victims = clean_victims(group)
-    chance: float = victims[0].result["chance"]
-    return mean_quality(victims) - chance >= LEARNED
+    result = victims[0].result
+    return decisions.has_learned(result["metric"], mean_quality(victims), result["chance"])
 
 
 def mean_of(runs: Sequence[Run], name: str) -> float:
@@ -227,7 +230,7 @@ def families(runs: dict[str, list[Run]]) -> str:
 
 
 def placebos(group: VictimGroup) -> str:
-    """Return drop and alignment of every change that protects nothing."""
+    """Return drop and alignment of every change that protects nothing, and of wrong labels."""
     runs = {label: found for label, found in runs_of(group).items() if label in PLACEBOS}
     rows = [
         [PLACEBOS[label], f"{100 * mean_of(found, 'drop'):.1f}", f"{mean_of(found, 'alignment'):.2f}"]
@@ -266,7 +269,7 @@ def monotone(along: Sequence[Sequence[Run]], measure: str) -> bool:
 
 
 def orders(found: Sequence[VictimGroup]) -> str:
-    """Return how measures rank the same protectors for every network, recipe and defense."""
+    """Return how measures rank the same protectors for every network, recipe, data set and defense."""
     others = [measure for measure in DIRECTIONS if measure != "alignment"]
     rows = []
     for group in found:
@@ -280,41 +283,67 @@ def orders(found: Sequence[VictimGroup]) -> str:
 
 
 def victim_of(group: VictimGroup) -> str:
-    """Return network, optimizer, augmentation and defense."""
-    recipe = group.spec["recipe"]
-    augmented = "crop and flip" if recipe["crop"] else "no augmentation"
+    """Return network, optimizer, augmentation and defense, and the data set unless it is CIFAR-10."""
+    recipe, data = group.spec["recipe"], group.labels["dataset"]
+    augmented = "crop and flip" if recipe["crop"] else "flip" if recipe["flip"] else "no augmentation"
     defense = "" if group.labels["defense"] == "none" else f", {group.labels['defense']}"
-    return f"{group.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}"
+    named = "" if data == "cifar10" else f", {DATA.get(data, data)}"
+    return f"{group.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}{named}"
 
 
-def restored(found: Sequence[VictimGroup]) -> str:
-    """Return how measures rank all pairs of protector and defense by the share of the clean quality that is kept."""
+def by_task(found: Sequence[VictimGroup]) -> str:
+    """Return retention and alignment of every protector on every task."""
+    names = [group.labels["task"] for group in found]
+    rows: dict[str, list[str]] = {}
+    for group in found:
+        for label, runs in runs_of(group).items():
+            cell = f"{100 * retained(group, runs):.0f} · {mean_of(runs, 'alignment'):.2f}"
+            rows.setdefault(label, ["–"] * len(found))[names.index(group.labels["task"])] = cell
+    return table(["retention, % · alignment", *names], [[code(label), *cells] for label, cells in sorted(rows.items())])
+
+
+def retained(group: VictimGroup, runs: Sequence[Run]) -> float:
+    """Return the share of the clean victims' quality above chance that is left, over seeds."""
+    victims = clean_victims(group)
+    clean, chance = mean_quality(victims), victims[0].result["chance"]
+    return float((np.mean([run.quality for run in runs]) - chance) / (clean - chance))
+
+
+def restored(found: Sequence[VictimGroup], what: str, names: Sequence[str] | None = None) -> str:
+    """Return how measures rank all pairs, such as protector and defense, by retention.
+
+    Args:
+        found: one group for each defense or task.
+        what: the pairs are of.
+        names: protectors; None takes all.
+    """
     kept, scores = [], []
     for group in found:
-        victims = clean_victims(group)
-        clean, chance = mean_quality(victims), victims[0].result["chance"]
         for label, runs in runs_of(group).items():
-            if label in METHODS:
-                kept.append((float(np.mean([run.quality for run in runs])) - chance) / (clean - chance))
+            if names is None or label in names:
+                kept.append(retained(group, runs))
                 scores.append({name: mean_of(runs, name) for name in runs[0].scores})
     rows = []
     for name in scores[0]:
         values = [score[name] for score in scores]
         rows.append([name, shown(correlation(values, kept))])
-    return table(["measure", "Spearman with retention, over protectors and defenses"], rows)
+    return table(["measure", f"Spearman with retention, over {what}"], rows)
 
 
 def tables() -> dict[str, str]:
     """Return the tables of docs/alignment.md that the runs so far allow."""
     (full,) = tables_of(study("standard"), defense="none")
-    small = [group for group in tables_of(study("alignment-judgment")) if set(METHODS) <= set(group.rows())]
+    every = [group for group in tables_of(study("alignment-judgment")) if has_learned(group)]
+    complete = [group for group in every if set(METHODS) <= set(group.rows())]
+    small = [group for group in complete if group.labels["dataset"] == "cifar10"]
+    data = [group for group in complete if group not in small and group.labels["model"] == SMALL]
+    tasks = [group for group in every if group.labels["dataset"] != "cifar10" and group not in data]
     base = next(group for group in small if victim_of(group) == BASE)
     plain = [group for group in small if group.labels["defense"] == "none"]
     defended = [
         group
         for group in small
         if (group.spec["recipe"], group.spec["model"]) == (base.spec["recipe"], base.spec["model"])
-        and has_learned(group)
     ]
     found = {
         "judgment: full size": ranking(runs_of(full)),
@@ -325,10 +354,17 @@ def tables() -> dict[str, str]:
         "judgment: eps": doses(base, "eps"),
         "judgment: share": doses(base, "share"),
     }
+    if data:
+        found["judgment: data"] = orders(data)
+    if tasks:
+        found |= {"judgment: tasks": by_task(tasks), "judgment: across tasks": restored(tasks, "protectors and tasks")}
     if len(plain) > 1:
         found["judgment: victims"] = orders(plain)
     if len(defended) > 1:
-        found |= {"judgment: defenses": orders(defended[1:]), "judgment: restored": restored(defended)}
+        found |= {
+            "judgment: defenses": orders(defended[1:]),
+            "judgment: restored": restored(defended, "protectors and defenses", METHODS),
+        }
     return {name: text for name, text in found.items() if text}
 
 

@@ -1,4 +1,4 @@
-"""Changes that protect nothing: what a measure of protection must not mistake for protection."""
+"""Changes that are no protection: placebos, which a measure must not see, and wrong labels, which it must see."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +49,17 @@ def crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return scaled.round().clamp(0, 255).to(torch.uint8)
 
 
-CHANGES: dict[str, Change] = {"jpeg-90": jpeg_90, "color-jitter": color_jitter, "crop": crop}
+def mismatched(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Permute half of the images, so that they get the labels of others: wrong labels, no placebo."""
+    some = torch.randperm(len(pixels), generator=generator)[: len(pixels) // 2]
+    changed = pixels.clone()
+    changed[some] = pixels[some.roll(1)]
+    return changed
+
+
+CHANGES: dict[str, Change] = {
+    "jpeg-90": jpeg_90, "color-jitter": color_jitter, "crop": crop, "mismatched": mismatched,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
