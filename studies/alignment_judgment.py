@@ -83,14 +83,17 @@ def experiments(lines: list[str], seeds: str, places: Mapping[str, Path | None])
 
 def cells(over: Mapping[str, Any], seeds: str, places: Mapping[str, Path | None]) -> list[Experiment]:
     """Return the cells of one part of a line."""
-    base = {} if "suite" in over else SMALL
+    base: dict[str, Any] = {} if "suite" in over else SMALL
     suite = over.get("suite", "standard")
     name = {**SUITES[suite], **base, **over}["dataset"]
     if name in places and places[name] is None:
         return []
-    where = {"cifar10": {"data_root": places["cifar10"]}, "cifar100": {"dataset": f"npz:{places['cifar100']}"},
-             "photos": {"dataset": f"folder:{places['photos']},size=32"}}.get(name, {})  # fmt: skip
-    return make_suite(suite, base, over, {"seeds": seeds, **where}).experiments()
+    where: dict[str, dict[str, Any]] = {
+        "cifar10": {"data_root": places["cifar10"]},
+        "cifar100": {"dataset": f"npz:{places['cifar100']}"},
+        "photos": {"dataset": f"folder:{places['photos']},size=32"},
+    }
+    return make_suite(suite, base, over, {"seeds": seeds, **where.get(name, {})}).experiments()
 
 
 def main() -> None:

@@ -174,8 +174,10 @@ def clean_victims(group: VictimGroup) -> list[Record]:
 
 
 def has_learned(group: VictimGroup) -> bool:
-    """Return whether the clean victims are far enough above chance for anything to follow."""
+    """Return whether there are clean victims, far enough above chance for anything to follow."""
     victims = clean_victims(group)
+    if not victims:
+        return False
     result = victims[0].result
     return decisions.has_learned(result["metric"], mean_quality(victims), result["chance"])
 
