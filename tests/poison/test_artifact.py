@@ -15,7 +15,7 @@ from howfar import arrays
 from howfar.cli import main
 from howfar.data import DATASETS, Data, Splits
 from howfar.errors import HowfarError, UsageError
-from howfar.poison import artifact
+from howfar.poison import artifact, validation
 from howfar.protectors import PROTECTORS
 from howfar.tasks import classification
 
@@ -64,10 +64,11 @@ def test_a_sound_set_has_no_faults_and_is_read_as_it_was_written(clean: Data, pr
     assert found.data.digest() == protected.digest()
     assert torch.equal(found.noise.int(), protected.pixels.int() - clean.pixels.int())
     assert found.manifest["budget"]["linf"] == 8
-    assert list(artifact.faults(found)) == []
-    assert list(artifact.faults(found, clean)) == []
+    assert list(validation.faults(found)) == []
+    assert list(validation.faults(found, clean)) == []
     order = torch.randperm(len(clean), generator=arrays.seeded(1))
-    assert not [f for f in artifact.faults(found, clean.take(order)) if "clean images" not in f], "order means nothing"
+    shuffled = validation.faults(found, clean.take(order))
+    assert not [fault for fault in shuffled if "clean images" not in fault], "order means nothing"
 
 
 def _tamper(tensors: Tensors) -> None:
@@ -129,25 +130,25 @@ def test_every_fault_is_found(
     clean: Data, protected: Data, tmp_path: Path, change: Callable[[Tensors], None], seal: bool, says: str
 ) -> None:
     folder = rewritten(made(tmp_path / "a", protected, clean), change, seal=seal)
-    assert says in " ".join(artifact.faults(artifact.read(folder), clean))
+    assert says in " ".join(validation.faults(artifact.read(folder), clean))
 
 
 def test_another_clean_set_is_noticed(clean: Data, protected: Data, tmp_path: Path) -> None:
     found = artifact.read(made(tmp_path / "a", protected, clean))
-    assert "clean images are not the ones" in " ".join(artifact.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
+    assert "clean images are not the ones" in " ".join(validation.faults(found, make_data(30, (3, 16, 16), 3, seed=9)))
 
 
 def test_a_clean_set_of_another_size_is_named(clean: Data, protected: Data, tmp_path: Path) -> None:
     found = artifact.read(made(tmp_path, protected, clean))
     larger = replace(make_data(30, (3, 20, 20), 3), ids=clean.ids, targets=clean.targets)
-    faults = list(artifact.faults(found, larger))
+    faults = list(validation.faults(found, larger))
     assert faults[-1] == "images are (3, 16, 16), the clean set's (3, 20, 20) (channels, height, width)."
 
 
 def test_class_wise_noise_may_be_shared(clean: Data, tmp_path: Path) -> None:
     protector = PROTECTORS["random"](granularity="class")
     shared = protector.protect(clean, classification()(clean), generator=arrays.seeded(0))
-    assert list(artifact.faults(artifact.read(made(tmp_path / "a", shared, clean, granularity="class")), clean)) == []
+    assert list(validation.faults(artifact.read(made(tmp_path / "a", shared, clean, granularity="class")), clean)) == []
 
 
 @pytest.mark.parametrize("protector", ["stripes", "carriers", "random:class"])
@@ -232,7 +233,7 @@ def test_digests_format_and_counts_must_fit(
     folder = made(tmp_path / "a", protected, clean)
     change(folder)
     try:
-        told = " ".join(artifact.faults(artifact.read(folder), clean))
+        told = " ".join(validation.faults(artifact.read(folder), clean))
     except HowfarError as error:
         told = str(error)
     assert says in told
@@ -329,12 +330,12 @@ def test_unknown_depths_are_alike(clean: Data, protected: Data, tmp_path: Path) 
     depth[::2, :, :2] = torch.nan
     before = replace(clean, targets={**clean.targets, "depth": depth})
     after = replace(before, pixels=protected.pixels)
-    assert list(artifact.faults(artifact.read(made(tmp_path / "a", after, before)), before)) == []
+    assert list(validation.faults(artifact.read(made(tmp_path / "a", after, before)), before)) == []
     other = depth.clone()
     other[3, :, 3] = torch.nan
     changed = replace(before, targets={**clean.targets, "depth": other})
     assert any(
-        "target 'depth' of 1 images" in fault for fault in artifact.faults(artifact.read(tmp_path / "a"), changed)
+        "target 'depth' of 1 images" in fault for fault in validation.faults(artifact.read(tmp_path / "a"), changed)
     )
 
 

@@ -24,7 +24,7 @@ from howfar.photos.journal import Journal
 from howfar.photos.manifest import checked, originals_of
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import upright
-from howfar.poison import artifact
+from howfar.poison import artifact, validation
 from howfar.protectors import Draft
 from howfar.protectors.imported import read_array
 from howfar.report import site
@@ -155,8 +155,8 @@ def read_crafted(path: Path) -> object:
         (folder / name).write_bytes(path.read_bytes() if path.name.endswith(name) else crafted(name))
     found = artifact.read(folder)
     all_of(
-        lambda: list(artifact.faults(found)),
-        lambda: list(artifact.doubts(found)),
+        lambda: list(validation.faults(found)),
+        lambda: list(validation.doubts(found)),
         lambda: artifact.difference(folder, {"method": "x", "seed": 0, "dataset": {}}),
     )
     return None

@@ -20,7 +20,7 @@ from howfar.models.build import weights_of
 from howfar.report.curvatures import overview
 from howfar.report.render import render
 from howfar.steps import costs, curvature, landscape
-from howfar.steps.landscape import LandscapeSettings
+from howfar.steps.landscape_settings import LandscapeSettings
 from howfar.store import Store
 from howfar.store.record import ARRAYS
 from howfar.tables import collect

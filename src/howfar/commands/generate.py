@@ -181,7 +181,7 @@ class Validate(Source):
     """Print JSON instead of text."""
 
     def __call__(self) -> int:
-        from howfar.poison import artifact
+        from howfar.poison import artifact, validation
 
         if self.folder.is_file() and self.folder.suffix != ".npz":
             return self._row()
@@ -190,7 +190,7 @@ class Validate(Source):
         if self.limit_train is None:  # sets of older versions do not say it
             self.limit_train = str(found.manifest.get("limit_train", len(found.data)))
         clean = None if self.dataset is None else self.experiment("clean", 0, source).splits.train
-        wrong, odd = list(artifact.faults(found, clean)), list(artifact.doubts(found))
+        wrong, odd = list(validation.faults(found, clean)), list(validation.doubts(found))
         if self.json:
             terminal.show_json({"folder": str(self.folder), "faults": wrong, "doubts": odd})
         else:

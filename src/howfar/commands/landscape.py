@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from howfar.grid.experiment import Experiment
-    from howfar.steps.landscape import LandscapeSettings
+    from howfar.steps.landscape_settings import LandscapeSettings
     from howfar.store import Store
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Landscape(_WithPaths):
         from howfar import engine
         from howfar.report.landscape_figures import check_figure
         from howfar.steps.costs import landscape_seconds
-        from howfar.steps.landscape import LandscapeSettings
+        from howfar.steps.landscape_settings import LandscapeSettings
 
         require_page()
         if self.save is not None:

@@ -20,7 +20,9 @@ from howfar.probe.hessian import Hessian
 from howfar.probe.landscape import Norms
 from howfar.probe.surface import Surface
 from howfar.steps.curvature import curvature_steps
-from howfar.steps.landscape import CURVE_POINTS, LandscapeSettings, landscape_steps
+from howfar.steps.landscape import landscape_steps
+from howfar.steps.landscape_panels import CURVE_POINTS
+from howfar.steps.landscape_settings import LandscapeSettings
 from howfar.store import Store
 from howfar.tasks import Task
 
