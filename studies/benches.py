@@ -1,15 +1,18 @@
 """Studies that one command of howfar runs; the docs hold the commands, and this file draws their tables.
 
-``howfar bench --suite controls`` and ``--suite standard`` (docs/results.md), ``howfar ablate-ud`` (docs/sal.md).
+``howfar bench --suite standard`` and ``--suite digits`` (docs/results.md), ``howfar ablate-ud`` (docs/sal.md).
 """
 
 from collections.abc import Mapping
 
+from alignment_judgment import LEVELS, SHARES
 from drawn import code, study, table
+from judgment import SMALL
 from protectors import PUBLISHED
 
 from howfar.report.numbers import plus_minus, ranged
 from howfar.score import ssim_text
+from howfar.store import Record
 from howfar.tables import collect
 from howfar.tables.ablation import Variant, compared
 
@@ -47,11 +50,12 @@ def tables() -> dict[str, str]:
     """Return the tables of docs/results.md and docs/sal.md."""
     ablation = compared(study("ablation").records("ablation"))
     apart = max(line.moved for line in ablation if line.rule == "k-means, random start")
-    amounts, trends = controls()
+    eps, share = controls()
     return {
-        "results: standard": standard(),
-        "results: controls": amounts,
-        "results: trends": trends,
+        "protectors: all of CIFAR-10": standard(),
+        "results: controls along eps": eps,
+        "results: controls along share": share,
+        **digits(),
         "sal: ways to measure": ways(ablation),
         "sal: released": released(compared(study("released").records("ablation")), apart),
     }
@@ -76,20 +80,64 @@ def standard() -> str:
 
 
 def controls() -> tuple[str, str]:
-    """Return drop and UD at every amount of protection, and their rank correlations with the amount."""
-    (group,) = collect(study("controls")).groups
-    lines, trends = [], []
-    for control in sorted(group.controls, key=lambda one: (one.protector != "pil", one.along)):
-        response, names = control.response, [code(control.protector), control.along]
-        for level, drop, ud in zip(response.levels, response.drop, response.ud, strict=True):
-            if level:
-                both = plus_minus(drop, ".1f", 100), ranged(ud, least=0)
-                lines.append([*names, AMOUNTS[control.along](level), *both])
-        trends.append([*names, *(f"{one.rank.value:.2f}" for one in (response.drop_trend, response.ud_trend))])
+    """Return drop and UD at every amount of protection, along eps and along share."""
+    store = study("alignment-judgment")
+    keys = [record.key for record in store.records("victim") if _is_base(record)]
+    (group,) = collect(store, keys).groups
+    tables = []
+    for along, amounts in {"eps": [level / 255 for level in LEVELS], "share": list(SHARES)}.items():
+        lines = []
+        for control in sorted(group.controls, key=lambda one: one.protector):
+            found = control.response
+            if control.along != along or not set(amounts) <= set(found.levels):
+                continue
+            places = [found.levels.index(amount) for amount in amounts]
+            uds = [found.ud[place] for place in places]
+            cells = [
+                f"{100 * found.drop[place].value:.0f} · {ud.value:.2f}" for place, ud in zip(places, uds, strict=True)
+            ]
+            widest = max((ud.high - ud.low) / 2 for ud in uds)
+            lines.append([code(control.protector), *cells, f"± {widest:.2f}", f"{found.ud_trend.rank.value:.2f}"])
+        head = [AMOUNTS[along](amount) for amount in amounts]
+        columns = [
+            f"drop, points · UD at {along}",
+            *head,
+            "interval of UD, at most",
+            "rank correlation of UD (should be −1)",
+        ]
+        tables.append(table(columns, lines))
+    return tables[0], tables[1]
+
+
+def _is_base(record: Record) -> bool:
+    """Return whether a victim is an undefended one of the fixed network and recipe on CIFAR-10."""
+    spec = record.spec
+    recipe = spec["recipe"]
     return (
-        table(["protector", "along", "amount", "drop, points", "UD"], lines),
-        table(["protector", "along", "drop (should be 1)", "UD (should be −1)"], trends),
+        (spec["dataset"]["label"], spec["defense"]["label"], spec["model"]["label"]) == ("cifar10", "none", SMALL)
+        and recipe["optimizer"] == "nesterov"
+        and bool(recipe["crop"])
     )
+
+
+def digits() -> dict[str, str]:
+    """Return the table of every network and defense."""
+    found = {}
+    for group in collect(study("digits"), brief=True).groups:
+        row = group.rows[0]
+        name = f"results: digits, {row.model.partition('[')[0]}, {row.defense}"
+        found[name] = table(
+            ["protector", "poisoned, %", "drop, points", "alignment", "UD", "L∞", "SSIM"],
+            [
+                [
+                    code(row.protector), f"{100 * row.poisoned:.1f}", plus_minus(row.drop, ".1f", 100),
+                    ranged(row.alignment, least=-1, most=1), ranged(row.ud.mean if row.ud else None, least=0),
+                    f"{row.linf}", ssim_text(row.ssim),
+                ]
+                for row in sorted(group.rows, key=lambda row: row.poisoned)
+            ],
+        )  # fmt: skip
+    return found
 
 
 def ways(lines: list[Variant]) -> str:

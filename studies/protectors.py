@@ -72,11 +72,15 @@ def main() -> None:
 def tables() -> dict[str, str]:
     """Return the tables of docs/protectors.md, from the records of the study."""
     store = study("protectors")
-    short = page_of(store, lambda record: _setup(record) == (SMALL, 20, 2000))
+    known = {record.spec["protector"]["label"] for record in study("standard").records("victim")}
+    short = page_of(
+        store,
+        lambda record: _setup(record) == (SMALL, 20, 2000)
+        and record.spec["protector"]["label"] not in known - {CLEAN, "random"},
+    )
     pages = {name: page_of(store, lambda record, name=name: _setup(record)[0] == name) for name in OTHERS}  # type: ignore[misc]
     return {
-        "protectors: effect": effect(short),
-        "protectors: longer training": longer(store),
+        "protectors: 2,000 images": effect(short),
         "protectors: transfer": transfer(pages),
     }
 
@@ -107,19 +111,6 @@ def effect(page: Page) -> str:
     ]  # fmt: skip
     kept = [number for number, name in enumerate(columns) if seen or name != "SSIM"]
     return table([columns[number] for number in kept], [[line[number] for number in kept] for line in lines])
-
-
-def longer(store: Store) -> str:
-    """Return what more images and more steps do."""
-    lines = []
-    for images, epochs in ((8000, 15), (2000, 60)):
-        page = page_of(store, lambda record, wanted=(SMALL, epochs, images): _setup(record) == wanted)  # type: ignore[misc]
-        for row in sorted(page.rows, key=lambda row: (-row.drop.value, row.protector)):
-            if row.protector != CLEAN:
-                victim = f"{images:,} images × {epochs} epochs"
-                numbers = [str(row.seeds), f"{100 * row.clean:.1f}", f"{100 * row.poisoned:.1f}"]
-                lines.append([code(row.protector), victim, *numbers, _drop(row), _halved(row)])
-    return table(["protector", "victim", "seeds", "clean, %", "poisoned, %", "drop, points", "half"], lines)
 
 
 def transfer(pages: Mapping[str, Page]) -> str:
