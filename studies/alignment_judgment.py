@@ -38,6 +38,12 @@ ROOMS = "rooms[size=32,train=4000,test=1000]"
 SGD: dict[str, Any] = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
 PLAIN = {"crop": 0, "flip": False}
 
+
+def both(task: str) -> dict[str, tuple[str]]:
+    """Return keys of a suite that craft against a task and train on it."""
+    return {"source_tasks": (task,), "tasks": (task,)}
+
+
 LINES: dict[str, tuple[dict[str, Any], ...]] = {
     "base": ({},),
     "placebos": ({"protectors": [f"placebo[change={name}]" for name in placebos.CHANGES]},),
@@ -55,9 +61,9 @@ LINES: dict[str, tuple[dict[str, Any], ...]] = {
     "victims": tuple({**SGD, "models": (name,)} for name in ("resnet8[width=8]", "lenet5", "senet18[width=8]")),
     "ueraser": ({"defenses": ("ueraser",)},),  # apart: each of its victims takes six times as long
     "data": (
-        {"dataset": "cifar100", "tasks": ("classification[target=coarse]",), "train": {**SMALL["train"], "epochs": 20}},
+        {"dataset": "cifar100", **both("classification[target=coarse]"), "train": {**SMALL["train"], "epochs": 20}},
         {"dataset": "photos", "train": {"epochs": 40, "batch_size": 100}},
-        {"dataset": ROOMS, "tasks": ("class_scene",), "train": {**SMALL["train"], "epochs": 16}},
+        {"dataset": ROOMS, **both("class_scene"), "train": {**SMALL["train"], "epochs": 16}},
     ),
     "tasks": (
         {

@@ -75,8 +75,9 @@ def tables() -> dict[str, str]:
     known = {record.spec["protector"]["label"] for record in study("standard").records("victim")}
     short = page_of(
         store,
-        lambda record: _setup(record) == (SMALL, 20, 2000)
-        and record.spec["protector"]["label"] not in known - {CLEAN, "random"},
+        lambda record: (
+            _setup(record) == (SMALL, 20, 2000) and record.spec["protector"]["label"] not in known - {CLEAN, "random"}
+        ),
     )
     pages = {name: page_of(store, lambda record, name=name: _setup(record)[0] == name) for name in OTHERS}  # type: ignore[misc]
     return {
