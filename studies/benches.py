@@ -93,10 +93,9 @@ def controls() -> tuple[str, str]:
                 continue
             places = [found.levels.index(amount) for amount in amounts]
             uds = [found.ud[place] for place in places]
-            cells = [
-                f"{100 * found.drop[place].value:.0f} · {ud.value:.2f}" for place, ud in zip(places, uds, strict=True)
-            ]
-            widest = max((ud.high - ud.low) / 2 for ud in uds)
+            drops = [100 * found.drop[place].value for place in places]
+            cells = [f"{drop:.0f} · {ud.value:.2f}" for drop, ud in zip(drops, uds, strict=True)]
+            widest = max((ends[1] - ends[0]) / 2 for ud in uds if (ends := ud.ends))
             lines.append([code(control.protector), *cells, f"± {widest:.2f}", f"{found.ud_trend.rank.value:.2f}"])
         head = [AMOUNTS[along](amount) for amount in amounts]
         columns = [

@@ -22,6 +22,7 @@ def drawn() -> dict[str, str]:
     import alignment
     import audit_roc
     import benches
+    import defended_distance
     import defenses
     import judgment
     import paths
@@ -30,7 +31,8 @@ def drawn() -> dict[str, str]:
     import sal_lowered
 
     studies = (
-        across_tables, alignment, audit_roc, benches, defenses, judgment, paths, protectors, sal_causality, sal_lowered,
+        across_tables, alignment, audit_roc, benches, defended_distance, defenses, judgment, paths, protectors,
+        sal_causality, sal_lowered,
     )  # fmt: skip
     return {name: text for study in studies for name, text in study.tables().items()}
 
