@@ -24,11 +24,11 @@ from howfar.tables.groups import VictimGroup, cosines_of, drops_of, grouped, mea
 from howfar.tables.names import CLEAN
 
 FAMILIES = {
-    "error-minimizing": ("em", "em:class", "rem", "sem", "pue", "tue", "gue", "cp", "uc"),
+    "error-minimizing": ("em", "em:class", "rem", "sem", "pue", "tue", "cp", "aue", "mi-ue", "uc"),
     "error-maximizing": ("tap", "aap", "sep", "ntga", "delusive", "delusive:p4", "delusive:p5", "hypo", "entf"),
     "shortcuts": ("random:class", "ops", "lsp", "ar", "pil", "cuda", "stripes", "waves", "layered", "woven",
                   "carriers"),
-    "generators": ("dc", "mi-ue", "aue"),
+    "generators": ("dc", "gue", "mtl-ue"),
 }  # fmt: skip
 ORIGINALS = "loss on the clean originals"
 DIRECTIONS = {
