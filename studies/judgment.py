@@ -40,7 +40,7 @@ DIRECTIONS = {
 }  # as drop grows
 PLACEBOS = {
     "random": "random noise", "placebo": "JPEG 90", "placebo:crop": "crop to 7/8, scaled back",
-    "placebo:color-jitter": "color jitter",
+    "placebo:color-jitter": "color jitter", "placebo:reordered": "order of the images within each class",
     "placebo:mismatched": "*wrong labels for half of the images*",
 }  # fmt: skip
 SMALL = "airbench:16-32-32"

@@ -17,14 +17,14 @@ from howfar.protectors.protector import Crafting, Progress, Protector
 from howfar.tasks import Task
 
 VERSION = 1
-Change = Callable[[Tensor, torch.Generator], Tensor]  # uint8 images and draws -> uint8 images
+Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # uint8 images, labels and draws -> uint8 images
 
 
-def jpeg_90(pixels: Tensor, _: torch.Generator) -> Tensor:
+def jpeg_90(pixels: Tensor, _: Tensor, __: torch.Generator) -> Tensor:
     return compressed(pixels, 90)
 
 
-def color_jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def color_jitter(pixels: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
     """Change brightness, contrast and saturation of each image by up to 20 %."""
     images = arrays.to_images(pixels, torch.device("cpu"))
     brightness, contrast, saturation = 0.8 + 0.4 * torch.rand(3, len(images), 1, 1, 1, generator=generator)
@@ -35,7 +35,7 @@ def color_jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return changed
 
 
-def crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def crop(pixels: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
     """Cut each image to 7/8 of its sides at a random place and scale it back."""
     height, width = (side * 7 // 8 for side in pixels.shape[-2:])
     down, right = (
@@ -49,7 +49,7 @@ def crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return scaled.round().clamp(0, 255).to(torch.uint8)
 
 
-def mismatched(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def mismatched(pixels: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
     """Permute half of the images, so that they get the labels of others: wrong labels, no placebo."""
     some = torch.randperm(len(pixels), generator=generator)[: len(pixels) // 2]
     changed = pixels.clone()
@@ -57,8 +57,19 @@ def mismatched(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return changed
 
 
+def reordered(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Permute the images within each class: the same training set, but no image is paired with its original."""
+    changed = pixels.clone()
+    for label in labels.unique():
+        places = (labels == label).nonzero().flatten()
+        places = places[torch.randperm(len(places), generator=generator)]
+        changed[places] = pixels[places.roll(1)]
+    return changed
+
+
 CHANGES: dict[str, Change] = {
     "jpeg-90": jpeg_90, "color-jitter": color_jitter, "crop": crop, "mismatched": mismatched,
+    "reordered": reordered,
 }  # fmt: skip
 
 
@@ -85,9 +96,9 @@ class Placebo(Protector):
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
         """Change the images, a few thousand at a time."""
-        pixels = arrays.empty_pixels(data.pixels.shape)
+        pixels, labels = arrays.empty_pixels(data.pixels.shape), data.targets[data.classes or "label"]
         for part in arrays.chunks(len(data), 2048):
-            pixels[part] = CHANGES[self.change](data.pixels[part], generator)
+            pixels[part] = CHANGES[self.change](data.pixels[part], labels[part], generator)
             yield Progress(part.stop, len(data))
         return data.with_pixels(pixels)
 
