@@ -73,7 +73,7 @@ def standard() -> str:
         lines.append([
             code(row.protector), f"{100 * row.poisoned:.1f}", f"{known:.1f}" if known else "–",
             plus_minus(row.drop, ".1f", 100),
-            ranged(row.alignment, least=-1, most=1), ranged(row.ud.mean if row.ud else None, least=0),
+            ranged(row.alignment), ranged(row.ud.mean if row.ud else None),
             f"{row.linf}", ssim_text(row.ssim), f"{row.seeds}",
         ])  # fmt: skip
     return table(columns, lines)
@@ -95,7 +95,7 @@ def controls() -> tuple[str, str]:
             uds = [found.ud[place] for place in places]
             drops = [100 * found.drop[place].value for place in places]
             cells = [f"{drop:.0f} · {ud.value:.2f}" for drop, ud in zip(drops, uds, strict=True)]
-            widest = max((ends[1] - ends[0]) / 2 for ud in uds if (ends := ud.ends))
+            widest = max(ud.ends[1] - ud.value for ud in uds if ud.ends)  # the lower end is cut at 0
             lines.append([code(control.protector), *cells, f"± {widest:.2f}", f"{found.ud_trend.rank.value:.2f}"])
         head = [AMOUNTS[along](amount) for amount in amounts]
         columns = [

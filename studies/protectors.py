@@ -104,7 +104,7 @@ def effect(page: Page) -> str:
     lines = [
         [
             code(row.protector), f"{100 * row.poisoned:.1f}", _drop(row), _halved(row),
-            ranged(row.ud.mean if row.ud else None, least=0),
+            ranged(row.ud.mean if row.ud else None),
             f"{row.linf}", f"{row.l2:.2f}", psnr_text(row.psnr, row.linf), ssim_text(row.ssim),
             "–" if (known := PUBLISHED.get(row.protector)) is None else f"{known:.1f}",
         ]

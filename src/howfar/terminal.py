@@ -157,7 +157,7 @@ def show_distance(distance: "Distance", row: "Row", *, confidence: float) -> Non
     from howfar.report.numbers import ranged
 
     rows = [
-        (f"UD ({100 * confidence:g} % interval over seeds)", ranged(distance.ud, ".3f", least=0)),
+        (f"UD ({100 * confidence:g} % interval over seeds)", ranged(distance.ud, ".3f")),
         ("standard error from the probe images", f"{distance.probe_error:.3f}"),
         ("β, nats", f"{distance.beta:.4f}"),
         ("learnable layers, clean, per epoch", " ".join(f"{count:.3g}" for count in distance.clean_layers)),

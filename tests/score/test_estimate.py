@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howfar.score import Estimate, from_json, to_json
+from howfar.score import Estimate, dose_response, from_json, to_json
+from howfar.score.alignment import mean_alignment
 from howfar.score.estimate import DECIMALS, under
+from howfar.score.intervals import mean_estimate
+from howfar.score.unlearnable_distance import mean_distance
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -41,3 +44,15 @@ def test_a_function_moves_value_and_ends() -> None:
     assert (rising.n, rising.kind) == (3, "log t")
     assert one.mapped(lambda x: 1 - x) == Estimate(1.0, -1.0, 2.0, 3, "t"), "ends are swapped"
     assert Estimate(0.5, None, None, 1, "t").mapped(lambda x: 1 - x) == Estimate(0.5, None, None, 1, "t")
+
+
+def test_intervals_of_ud_and_alignment_end_where_their_range_ends() -> None:
+    low, high = [0.0, 0.1], [0.9, 1.0]
+    assert mean_estimate(low).low < 0 < mean_estimate(high).high - 1
+    assert mean_distance(low) == mean_estimate(low).within(0, math.inf)
+    assert mean_distance(low).low == 0.0
+    assert mean_distance(high).high > 1.0, "UD may be above 1"
+    assert (mean_alignment(high).high, mean_alignment([-1.0, -0.9]).low) == (1.0, -1.0)
+    assert mean_distance([0.1]).ends is None
+    response = dose_response({0.1: [0.0, 0.1], 0.2: [0.0, 0.1]}, {0.1: [0.0, 0.1], 0.2: [0.0, 0.1]})
+    assert (response.drop[1].low < 0, response.ud[1].low) == (True, 0.0), "a drop may be negative"

@@ -22,7 +22,7 @@ def ablation_table(lines: Sequence[Variant]) -> tuple[list[str], list[list[str]]
         rows.append(
             [
                 way,
-                *(f"{ranged(line.ud[name], least=0)}{_starts(line, name)}" for name in names),
+                *(f"{ranged(line.ud[name])}{_starts(line, name)}" for name in names),
                 _ranks(line),
                 f"{line.close} of {line.pairs}",
                 f"{line.moved:.3f}",

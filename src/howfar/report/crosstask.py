@@ -54,7 +54,7 @@ def distances(matrix: Matrix) -> list[tuple[str, ...]]:
 
 
 def _distance(result: TaskResult | None) -> str:
-    return ranged(result.ud.shown if result and result.ud else None, least=0)
+    return ranged(result.ud.shown if result and result.ud else None)
 
 
 def _clean(column: Column, result: TaskResult | None) -> str:

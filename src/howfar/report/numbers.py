@@ -57,15 +57,13 @@ def change(metric: str, found: Estimate) -> str:
     return f"{shown(metric, found.value)} ± {shown(metric, (high - low) / 2)}"
 
 
-def ranged(
-    found: Estimate | None, form: str = ".2f", *, least: float = -math.inf, most: float = math.inf
-) -> str:  # fmt: skip
-    """Return a value with its interval in parentheses, cut at the least and the largest possible value; – for None."""
+def ranged(found: Estimate | None, form: str = ".2f") -> str:
+    """Return a value with its interval in parentheses; – for None."""
     if found is None or math.isnan(found.value):
         return "–"
     if found.ends is None:
         return f"{found.value:{form}}{ONE_SEED}"
-    low, high = max(found.ends[0], least), min(found.ends[1], most)
+    low, high = found.ends
     return f"{found.value:{form}} ({low:{form}}{_dash(low)}{high:{form}})"
 
 

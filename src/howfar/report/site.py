@@ -47,7 +47,7 @@ def texts(entry: Entry, name: str) -> tuple[str, ...]:
         shown(entry.metric, best.quality.value) if best else "–",
         f"{best.defense} of {best.tried}" if best else "–",
         change(entry.metric, entry.drop) if entry.drop else "–",
-        ranged(entry.ud.mean if entry.ud else None, least=0),
+        ranged(entry.ud.mean if entry.ud else None),
         "–" if linf is None else f"{linf:g}",
         ssim_text(recorded(visibility).get("ssim")),
         "yes" if entry.needs_labels else "no",

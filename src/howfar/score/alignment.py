@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from howfar.errors import UsageError
+from howfar.score.estimate import Estimate
+from howfar.score.intervals import Spread, mean_estimate
 
 
 @runtime_checkable
@@ -45,3 +47,11 @@ def learning_alignment(cosines: Cosines) -> float:
     if not epochs:
         raise UsageError("no epoch has a gradient to compare. Train with --set alignment_images=192.")
     return sum(epochs) / len(epochs)
+
+
+def mean_alignment(values: Sequence[float], confidence: float = 0.95, *, spread: Spread | None = None) -> Estimate:
+    """Return the mean learning alignment of several seeds with Student's t interval, cut at −1 and 1.
+
+    Arguments are those of ``howfar.score.intervals.mean_estimate``.
+    """
+    return mean_estimate(values, confidence, spread=spread).within(-1.0, 1.0)

@@ -1,11 +1,12 @@
 """Positive controls: more protection should take more away."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from howfar.score.correlation import Correlation, rank_correlation
 from howfar.score.estimate import Estimate
 from howfar.score.intervals import mean_estimate, pooled
+from howfar.score.unlearnable_distance import mean_distance
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ def dose_response(drops: Mapping[float, Sequence[float]], distances: Mapping[flo
     doses = [[level] * seeds for level in levels]
     return DoseResponse(
         levels=tuple(levels),
-        drop=_means(levels, drop),
-        ud=_means(levels, ud),
+        drop=_means(levels, drop, mean_estimate),
+        ud=_means(levels, ud, mean_distance),
         drop_trend=rank_correlation(doses, drop),
         ud_trend=rank_correlation(doses, ud),
     )
 
 
-def _means(levels: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Estimate, ...]:
+def _means(
+    levels: Sequence[float], rows: Sequence[Sequence[float]], mean: Callable[..., Estimate]
+) -> tuple[Estimate, ...]:  # fmt: skip
     """Return the means with their intervals; level 0 is what the others are compared with, and known exactly."""
     spread = pooled([row for level, row in zip(levels, rows, strict=True) if level])
-    return tuple(mean_estimate(row, spread=spread if level else None) for level, row in zip(levels, rows, strict=True))
+    return tuple(mean(row, spread=spread if level else None) for level, row in zip(levels, rows, strict=True))

@@ -64,6 +64,18 @@ class Estimate:
         low, high = ends or (None, None)
         return replace(self, value=function(self.value), low=low, high=high, kind=kind or self.kind)
 
+    def within(self, least: float, most: float) -> "Estimate":
+        """Return the estimate with its interval cut at the range of its quantity.
+
+        Example:
+            >>> Estimate(0.02, -0.11, 0.15, 2, "t").within(0, float("inf"))
+            Estimate(0.020, interval 0.000 to 0.150, n = 2)
+        """
+        if self.ends is None:
+            return self
+        low, high = (min(max(end, least), most) for end in self.ends)
+        return replace(self, low=low, high=high)
+
 
 def under(name: str) -> Names:
     """Return the names of an estimate among other numbers of a file: ``drop``, ``drop_low``, ``drop_high``."""

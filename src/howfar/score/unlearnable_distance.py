@@ -1,5 +1,6 @@
 """Unlearnable distance (UD) ("How Far Are We from True Unlearnability?", ICLR 2025)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -35,7 +36,8 @@ class Distance:
     """Unlearnable distance: low is unlearnable, 1 is like clean, above 1 happens.
 
     Attributes:
-        ud: learnable layers of the poisoned model ÷ of the clean model, over all epochs; mean over seeds.
+        ud: learnable layers of the poisoned model ÷ of the clean model, over all epochs; mean over seeds. Its interval
+            does not reach below 0, the smallest possible value.
         beta: the threshold, nats.
         probe_error: standard error of the value that comes from the choice of probe images. Scatter between seeds
             contains it where each seed has probe images of its own.
@@ -131,7 +133,7 @@ class CleanRuns:
         values = (counts[:, 1].sum(-1) / counts[:, 0].sum(-1)).tolist()
         layers = counts.mean(0)
         return Distance(
-            ud=mean_estimate(values, confidence, spread=spread),
+            ud=mean_distance(values, confidence, spread=spread),
             beta=float(np.mean([clean.beta for clean, _ in pairs])),
             probe_error=float(np.mean([clean.draws(run) for clean, run in pairs], axis=0).std()),
             values=tuple(values),
@@ -140,6 +142,14 @@ class CleanRuns:
             clean_margins=_margins([(clean, clean.run.sal) for clean, _ in pairs]),
             poisoned_margins=_margins([(clean, run.sal) for clean, run in pairs]),
         )
+
+
+def mean_distance(values: Sequence[float], confidence: float = 0.95, *, spread: Spread | None = None) -> Estimate:
+    """Return the mean UD of several seeds with Student's t interval, cut at 0, below which no UD lies.
+
+    Arguments are those of ``howfar.score.intervals.mean_estimate``.
+    """
+    return mean_estimate(values, confidence, spread=spread).within(0.0, math.inf)
 
 
 def two_means(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from howfar.grid.experiment import Experiment
 from howfar.probe import Probe, Sharpness
 from howfar.score import CleanRuns, Correlation, Estimate, rank_correlation, to_json
 from howfar.score.drop import drop
-from howfar.score.intervals import mean_estimate, pooled
-from howfar.score.unlearnable_distance import Readings
+from howfar.score.intervals import pooled
+from howfar.score.unlearnable_distance import Readings, mean_distance
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, Names, shared
 from howfar.tables.schema import sound_record
@@ -117,7 +117,7 @@ def _line(
     return Variant(
         probe=probe,
         rule=rule,
-        ud={name: mean_estimate(each, spread=spread) for name, each in found.items()},
+        ud={name: mean_distance(each, spread=spread) for name, each in found.items()},
         starts={},
         correlation=rank_correlation(drops, values) if len(found) > 2 else None,
         moved=float(moved.max()),

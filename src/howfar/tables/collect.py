@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
 from howfar.score import Estimate, recorded
+from howfar.score.alignment import mean_alignment
 from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.cells import origin
@@ -148,7 +149,7 @@ def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances)
         lost = drop_of(*both, scatter.of(label, seeds[label]))
         ud = found.ud(apart.of(label, seeds[label])) if (found := uds[label]) else None
         cosines = aligned[label]
-        cosine = mean_estimate(cosines, spread=turned.of(label, seeds[label])) if cosines else None
+        cosine = mean_alignment(cosines, spread=turned.of(label, seeds[label])) if cosines else None
         yield _row(group, label, both, lost, ud, cosine, made)
 
 

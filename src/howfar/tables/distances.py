@@ -7,8 +7,8 @@ from typing import NamedTuple
 from howfar.errors import HowfarError
 from howfar.probe import Sharpness
 from howfar.score import CleanRuns, Estimate
-from howfar.score.intervals import Spread, mean_interval
-from howfar.score.unlearnable_distance import VERSION
+from howfar.score.intervals import Spread
+from howfar.score.unlearnable_distance import VERSION, mean_distance
 from howfar.store import DamagedError, Index, Record
 from howfar.tables.schema import epochs_of
 
@@ -22,7 +22,7 @@ class Ud:
     """Unlearnable distance of one protector.
 
     Attributes:
-        mean: over seeds.
+        mean: over seeds; its interval does not reach below 0.
         beta: threshold on SAL, nats.
         probe_error: standard error that comes from the choice of probe images.
         clean_layers: learnable layers of the clean model over all epochs, mean over seeds; None where it is not known,
@@ -66,9 +66,7 @@ class SeedDistances(NamedTuple):
 
     def ud(self, spread: Spread | None = None) -> Ud:
         """Return the mean with its 95 % interval over seeds."""
-        count = len(self.values)
-        mean = Estimate(sum(self.values) / count, *mean_interval(self.values, spread=spread), count, "t")
-        return Ud(mean, self.beta, self.probe_error, self.clean_layers)
+        return Ud(mean_distance(self.values, spread=spread), self.beta, self.probe_error, self.clean_layers)
 
 
 class Distances:

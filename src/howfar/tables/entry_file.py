@@ -1,6 +1,7 @@
 """The file of a row of a public leaderboard: read, and checked for what does not follow from its runs."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -94,7 +95,8 @@ def _parsed(path: Path) -> tuple[Entry, dict[str, Any]]:
         raise HowfarError(f"{path}: {place}: {first['msg']}. Write rows with howfar submit.") from error
     if found is not None:
         n = len(entry.runs["none"].seeds) if "none" in entry.runs else 0
-        entry = replace(entry, ud=Ud(from_json(asdict(found), n, "t"), found.beta, found.probe_error))
+        mean = from_json(asdict(found), n, "t").within(0.0, math.inf)
+        entry = replace(entry, ud=Ud(mean, found.beta, found.probe_error))
     return entry, said
 
 

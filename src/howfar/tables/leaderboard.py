@@ -27,8 +27,8 @@ class Row:
         clean: mean quality of the clean models on clean test images.
         poisoned: mean quality of the poisoned models on clean test images.
         drop: clean − poisoned, paired by seed.
-        ud: unlearnable distance; None where no layer of the clean model is learnable.
-        alignment: learning alignment, −1 to 1, mean over seeds; None where it was not measured.
+        ud: unlearnable distance, its interval cut at 0; None where no layer of the clean model is learnable.
+        alignment: learning alignment, −1 to 1, mean over seeds, its interval cut there; None where it was not measured.
         linf: largest change after rounding, in 1/255.
         l2: mean L2 norm of the change, images in [0, 1].
         l0: mean share of pixels changed.
