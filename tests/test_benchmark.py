@@ -45,29 +45,48 @@ def test_the_rows_are_those_of_the_suite(results: Results) -> None:
     assert set(frame["defense"]) == {"none", "jpeg"}
     assert set(frame["seeds"]) == {2}
     assert set(frame["task"]) == {"classification"}
+    assert set(frame["dataset"]) == {"your data (200 images, 10 classes)"}
     assert len(frame) == 6
+    assert [row.protector for row in results.page.rows[::3]] == ["clean", "clean"], "the first row of every table"
     assert list(frame["drop"]) == pytest.approx([round(row.drop.value, 6) for row in results.page.rows])
     clean = frame[frame["protector"] == "clean"]
     assert (clean["drop"] == 0).all()
+    assert clean["verdict"].isna().all()
+    judged = {one.protector: one for one in results.page.verdicts}
+    for row in frame[frame["protector"] != "clean"].to_dict("records"):
+        one = judged[row["protector"]]
+        assert (row["verdict"], row["retention_defense"]) == (one.decision.outcome, one.defense)
+        assert row["retention"] == pytest.approx(one.decision.retention.value, abs=1e-6)
+        assert row["chance"] == pytest.approx(0.1)
     assert results.failures == []
 
 
 def test_results_are_shown_in_a_few_lines(results: Results) -> None:
     lines = repr(results).splitlines()
     assert lines[0] == f"Results(6 rows in {results.store})"
-    assert len(lines) == 7
-    assert max(map(len, lines)) < 120
-    assert lines[1].startswith("  lsp[eps=32/255] / linear / none: drop ")
+    assert max(map(len, lines[1:])) <= 100
+    told = " ".join(line.strip() for line in lines[1:])
+    for one in results.page.verdicts:
+        assert f"{one.protector}: {one.decision.outcome}. " in told
+    assert told.count("chance 10 %") == told.count("2 seeds, 40 test images, 1 defense tried") == 2
 
 
 def test_results_are_shown_as_text_page_and_chart(results: Results, tmp_path: Path) -> None:
-    assert "| lsp[eps=32/255] |" in results.leaderboard()
+    board = results.leaderboard()
+    assert "| lsp[eps=32/255] |" in board
+    assert board.startswith("### Verdict")
+    assert "chance 10 %" in board
+    assert "drop in points (95 %)" in board
     shown = results._repr_html_()
     assert shown.count("<table>") == 2
     assert shown.count("<tr>") == 8
+    assert shown.count("<li>") == 2
     assert "<td>lsp[eps=32/255]</td>" in shown
     results.save_html(tmp_path / "page.html")
-    assert "<h1" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1" in page
+    assert "howfar.bench(data, held_out=0, protectors=[&#39;lsp[eps=32/255]&#39;, &#39;random&#39;], " in page
+    assert "# data: your data (200 images, 10 classes)" in page
     figure = results.plot()
     assert {trace.name for trace in figure.data if trace.name} == {"clean", "lsp[eps=32/255]", "random"}
     with pytest.raises(UsageError, match=r"no chart 'sall'\. Choose one of convergence"):
@@ -112,6 +131,22 @@ def test_names_of_data_sets_presets_and_settings(tmp_path: Path) -> None:
     assert {row.dataset for row in found.page.rows} == {"digits"}
     assert found.page.groups[0].recipe["epochs"] == 1
     assert found.page.groups[0].recipe["lr"] == make_suite("digits").train["lr"]
+
+
+def test_own_data_have_the_name_that_is_given(tmp_path: Path) -> None:
+    X, y = torch.randint(256, (60, 3, 16, 16), dtype=torch.uint8), torch.arange(60) % 2
+    options: dict[str, Any] = {
+        "runs": tmp_path, "protectors": "ops", "models": "linear", "defenses": "none", "seeds": "0", "epochs": 1,
+        "held_out": 0, "probe_images": 0, "alignment_images": 0,
+    }  # fmt: skip
+    results = bench((X, y), name="scans, May 2026", **options)
+    assert {row.dataset for row in results.page.rows} == {"scans, May 2026"}
+    assert results.page.groups[0].left_out == "UD was not measured (probe_images is 0)."
+    assert results.page.commands[0].endswith("alignment_images=0)  # data: scans, May 2026")
+    with pytest.raises(UsageError, match=r"name = 'a\[b\]' cannot be used\. Take a text without quotes"):
+        bench((X, y), name="a[b]", **options)
+    with pytest.raises(UsageError, match=r"name is for your own data"):
+        bench("digits", name="digits", **options)
 
 
 def test_a_failed_cell_is_told_and_the_others_stay(own: Data, tmp_path: Path) -> None:

@@ -116,4 +116,4 @@ def test_they_say_how_much_there_is(results: dict[str, Any]) -> None:
 def test_a_page_is_printed_as_its_leaderboard() -> None:
     lines = repr(page()).splitlines()
     assert lines[0] == "Page(3 rows, 1 failures)"
-    assert lines[1] == "  digits classification resnet8 / none on b: drop 0.400, interval 0.200 to 0.600, n = 3"
+    assert lines[1] == "  digits classification resnet8 / none on b: accuracy 0.500 (clean 0.900)"

@@ -2,7 +2,8 @@
 
 import html
 import logging
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from howfar.errors import HowfarError, UsageError, require
 from howfar.grid.dry_run import note_data
 from howfar.grid.overrides import make_suite
 from howfar.grid.runnable import runnable
-from howfar.report import crosstask, profile
-from howfar.report.leaderboard import HEADER, as_markdown, texts, title
-from howfar.store import Store, open_store, write_text
+from howfar.report import verdict
+from howfar.report.numbers import counted
+from howfar.report.text_tables import markdown, tables_of
+from howfar.store import Record, Store, open_store, write_text
 from howfar.tables.collect import collect
 from howfar.tables.page import Page
 from howfar.unfinished import atomic_write
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 TEST_SHARE = 0.2  # of every class, where no test images are given
-SHOWN = 6  # rows of the leaderboard in a repr
+SHOWN = 6  # verdicts in a repr
+WIDTH = 100  # columns of a repr
 log = logging.getLogger("howfar")
 
 
@@ -50,34 +53,37 @@ class Results:
     store: str = ""
 
     def __repr__(self) -> str:
-        """Return one line per row of the leaderboard, at most 6."""
-        rows = self.page.rows
-        lines = [f"  {row.protector} / {row.model} / {row.defense}: drop {row.drop.text}" for row in rows[:SHOWN]]
-        more = [f"  and {len(rows) - SHOWN} more rows"] if len(rows) > SHOWN else []
-        failed = f", {len(self.failures)} failed steps" if self.failures else ""
-        return "\n".join([f"Results({len(rows)} rows{failed} in {self.store})", *lines, *more])
+        """Return one sentence per protector and victim, at most 6: whether it holds, and what that rests on."""
+        told = verdict.sentences(self.page.verdicts)
+        lines = [textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ") for text in told[:SHOWN]]
+        more = [f"  and {counted(len(told) - SHOWN, 'more verdict')}: leaderboard()"] if len(told) > SHOWN else []
+        failed = f", {counted(len(self.failures), 'failed step')}" if self.failures else ""
+        return "\n".join([f"Results({counted(len(self.page.rows), 'row')}{failed} in {self.store})", *lines, *more])
 
     def _repr_html_(self) -> str:
-        """Return the leaderboard as tables for a notebook."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADER)
-        parts = []
-        for group in self.page.groups:
-            cells = ["".join(f"<td>{html.escape(text)}</td>" for text in texts(row)) for row in group.rows]
-            body = "".join(f"<tr>{line}</tr>" for line in cells)
-            caption = html.escape(title(group.rows[0])) if group.rows else ""
-            parts.append(f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>")
+        """Return the verdicts as a list and every table with every column, for a notebook."""
+        told = "".join(f"<li>{html.escape(text)}</li>" for text in verdict.sentences(self.page.verdicts))
+        parts = [f"<ul>{told}</ul>"] if told else []
+        for table in tables_of(self.page, wide=True):
+            head, *body = (
+                "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in line)
+                for tag, line in [("th", table.columns), *(("td", row) for row in table.rows)]
+            )
+            rows = "".join(f"<tr>{line}</tr>" for line in body)
+            note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+            parts.append(f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>{rows}</table>{note}")
         return "".join(parts)
 
     def leaderboard(self) -> str:
-        """Return all tables as Markdown: across tasks, worst cases, and one row per protector, victim and defense."""
-        page = self.page
-        return crosstask.as_markdown(page.matrices) + profile.as_markdown(page.profiles) + as_markdown(page.rows)
+        """Return verdicts and all tables as Markdown: across tasks, worst cases, one row per protector and defense."""
+        return markdown(self.page)
 
     def to_pandas(self) -> Any:
         """Return one row per cell as a ``pandas.DataFrame``, with the columns of ``howfar store export``.
 
-        ``docs/json.md`` describes them (schema ``cells``): the columns of ``leaderboard.csv``, followed by settings,
-        versions and device. What is unknown or undefined is None, or NaN in a column of numbers.
+        ``docs/json.md`` describes them (schema ``cells``): the columns of ``leaderboard.csv``, followed by verdict,
+        retention, chance, settings, versions and device. Shares are numbers from 0 to 1: a ``drop`` of 0.25 is 25
+        points. What is unknown or undefined is None, or NaN in a column of numbers.
         """
         require("pandas", "pandas", "a data frame")
         import pandas as pd
@@ -119,7 +125,7 @@ class Results:
 
 
 def bench(
-    dataset: Any = None, *, suite: str | None = None, epochs: int | None = None,
+    dataset: Any = None, *, suite: str | None = None, epochs: int | None = None, name: str | None = None,
     runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
     track: str | None = None, **keys: Any,
 ) -> Results:  # fmt: skip
@@ -133,6 +139,7 @@ def bench(
             test. None takes that of the suite.
         suite: a preset, as of ``howfar bench --suite``; None takes the first one for the data set.
         epochs: of every victim; None takes those of the suite.
+        name: of your own data in tables and captions; None says how many images and classes there are.
         runs: folder or URL of the store.
         workers: number of processes; 0 runs in this one. A script with workers needs ``if __name__ == "__main__":``.
         device: of the tensors: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -155,8 +162,16 @@ def bench(
     """
     if isinstance(dataset, np.ndarray | torch.Tensor):
         raise UsageError("images alone have no classes. Pass (images, classes).")
-    log_run, store = tracker(track), open_store(str(runs))
-    named = {} if dataset is None else {"dataset": dataset if isinstance(dataset, str) else _kept(dataset, store)}
+    if name is not None and (dataset is None or isinstance(dataset, str)):
+        raise UsageError("name is for your own data; a data set with a name keeps it. Leave out name.")
+    log_run, store, settings = tracker(track), open_store(str(runs)), tuple(settings)
+    called, named = _call(dataset, suite, epochs, settings, keys), {}
+    if isinstance(dataset, str):
+        named = {"dataset": dataset}
+    elif dataset is not None:
+        splits = dataset if isinstance(dataset, Splits) else _split(dataset)
+        title = _title(splits) if name is None else name
+        named, called = {"dataset": _kept(splits, store, title)}, f"{called}  # data: {title}"
     over = {} if epochs is None else {"train": {"epochs": epochs}}
     asked = make_suite(suite, {**named, **keys}, over, settings=settings).experiments()
     experiments, left_out = runnable(asked)
@@ -169,35 +184,56 @@ def bench(
         log.info("%s: %s (%.1f s) %s", event.status, event.step, event.seconds, event.note)
         if event.status == "failed":
             failures.append((event.step, event.note))
-    victims = [experiment.steps()[1].key for experiment in experiments]
+    victims = sorted(experiment.steps()[1].key for experiment in experiments)
+    request = {"victims": victims, "command": called}
+    store.save(Record("bench", store.key("bench", request), request, "done", {}, {}))
     if not any(store.done("victim", key) for key in victims):
         step, error = failures[0] if failures else ("no step", "nothing was run")
         raise HowfarError(f"no victim was trained. {step} failed: {error}")
     return Results(collect(store, victims), failures, left_out, store.place)
 
 
-def _kept(dataset: Any, store: Store) -> str:
-    """Write a data set to the folder of the store, and return its name for ``DATASETS``.
+def _call(
+    dataset: Any, suite: str | None, epochs: int | None, settings: tuple[str, ...], keys: Mapping[str, Any]
+) -> str:  # fmt: skip
+    """Return the call as Python, for whoever wants to repeat it; where it ran and what it kept are left out."""
+    given = {"suite": suite, "epochs": epochs, "settings": settings or None, **keys}
+    first = [] if dataset is None else [repr(dataset) if isinstance(dataset, str) else "data"]
+    told = [*first, *(f"{name}={value!r}" for name, value in given.items() if value is not None)]
+    return f"howfar.bench({', '.join(told)})"
+
+
+def _title(splits: Splits) -> str:
+    """Return what tables call somebody's own data: ``your data (2,000 images, 10 classes)``."""
+    target = splits.train.classes
+    kinds = len(splits.train.targets[target].unique()) if target else 0
+    images = counted(len(splits.train) + len(splits.test), "image")
+    return f"your data ({images}{f', {kinds} classes' if kinds else ''})"
+
+
+def _kept(splits: Splits, store: Store, name: str) -> str:
+    """Write a data set to the folder of the store, and return what ``DATASETS`` reads it by.
 
     Raises:
-        UsageError: for a store that is no folder, or data without classes and without test images.
+        UsageError: for a store that is no folder, or a name that cannot be written in settings.
     """
+    if not name.strip() or any(sign in name for sign in '"[]') or not name.isprintable():
+        raise UsageError(f"name = {name!r} cannot be used. Take a text without quotes and brackets.")
     if not Path(store.place).is_dir():
         raise UsageError(f"{store.place} is no folder, so it cannot keep a data set. Pass the name of one.")
-    splits = dataset if isinstance(dataset, Splits) else _split(dataset)
     parts = {"train": splits.train, "test": splits.test}
     numbered = [replace(part, ids=torch.arange(len(part))) for part in parts.values()]
     digest = "".join(part.digest()[:4] for part in numbered)
     path = (Path(store.place) / "own" / f"own-{digest}.npz").resolve()
     if not path.exists():
         arrays: dict[str, Any] = {"classes": np.array(splits.classes)} if splits.classes else {}
-        for name, part in parts.items():
-            arrays[f"x_{name}"] = part.pixels.numpy()
-            arrays |= {_key(name, target): values.numpy() for target, values in part.targets.items()}
+        for kind, part in parts.items():
+            arrays[f"x_{kind}"] = part.pixels.numpy()
+            arrays |= {_key(kind, target): values.numpy() for target, values in part.targets.items()}
         path.parent.mkdir(exist_ok=True)
         with atomic_write(path) as draft, draft.open("wb") as file:
             np.savez(file, **arrays)
-    return f'npz:"{path}"' if splits.flip else f'npz:"{path}"[flip=false]'
+    return f'npz:"{path}"[name="{name}"{"" if splits.flip else ",flip=false"}]'
 
 
 def _key(part: str, target: str) -> str:

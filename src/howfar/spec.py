@@ -349,5 +349,6 @@ def _label(name: str, settings: Mapping[str, Any], factory: Callable[..., Any]) 
     head, first = name, _first(factory)
     if first and isinstance(changed.get(first), str):
         head = f"{name}:{changed.pop(first)}"
-    body = ",".join(f"{key}={number_text(value)}" for key, value in changed.items())
+    texts = {key: number_text(value) for key, value in changed.items()}
+    body = ",".join(f"{key}={quoted(text) if len(_split(text, ',')) > 1 else text}" for key, text in texts.items())
     return f"{head}[{body}]" if body else head

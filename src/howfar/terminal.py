@@ -120,6 +120,8 @@ def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
         for row in table.rows:
             drawn.add_row(*(Text(escaped(cell)) for cell in row))  # Text: brackets in names are not markup
         console.print(drawn)
+        if table.note:
+            tell(table.note)
 
 
 def watch(work: "Generator[Step, None, T]", label: str) -> "T":

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from howfar import terminal
-from howfar.report.leaderboard import HEADER
+from howfar.report.leaderboard import header
 from howfar.report.text_tables import TextTable, tables_of
 from howfar.tables.page import Page
 
@@ -31,7 +31,7 @@ def drawn(tables: list[TextTable], width: int, monkeypatch: pytest.MonkeyPatch) 
 def test_brief_tables_have_the_columns_that_fit_80_characters(results: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = tables_of(results, wide=False)
     board = tables[-1]
-    assert [column.partition(" (")[0] for column in board.columns] == ["protector", "clean", "poisoned", "drop", "UD"]
+    assert board.columns == ("protector", "clean", "poisoned", "drop in points (95 %)", "UD (95 %)")
     lines = drawn([board], 80, monkeypatch)
     assert max(map(len, lines)) <= 80
     assert sum("lsp[eps=32/255]" in line for line in lines) == 1, "the name stands on one line"
@@ -41,7 +41,7 @@ def test_brief_tables_have_the_columns_that_fit_80_characters(results: Page, mon
 
 def test_wide_tables_have_every_column_and_every_table(results: Page) -> None:
     board = tables_of(results, wide=True)[-1]
-    assert board.columns == (*HEADER, "ms/image")
+    assert board.columns == (*header("accuracy"), "ms/image")
     with_tasks = page()
     assert len(tables_of(with_tasks, wide=True)) > len(tables_of(with_tasks, wide=False)) > 0
 
@@ -51,6 +51,27 @@ def test_a_column_without_values_is_left_out() -> None:
     assert table.only(("protector", "UD", "drop")) == TextTable(
         "", ("protector", "drop (95 %)"), [("em", "3.0"), ("lsp", "4.0")]
     )
+
+
+def test_a_table_says_why_ud_is_missing(results: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    (group,) = results.groups
+    rows = [replace(row, ud=None) for row in group.rows]
+    page = replace(results, groups=[replace(group, rows=rows, left_out="UD was not measured.")])
+    table = tables_of(page, wide=False)[-1]
+    assert not any(column.startswith("UD") for column in table.columns)
+    assert table.markdown.endswith("|\n\nUD was not measured.\n")
+    assert "Intervals: 95 \\% over seeds. UD was not measured.}" in table.latex
+    terminal.show_tables([table])
+    assert capsys.readouterr().out.endswith("\nUD was not measured.\n")
+
+
+def test_a_caption_tells_seeds_images_and_chance(results: Page) -> None:
+    *_, worst, board = tables_of(results, wide=True)
+    assert board.about == "3 seeds, 5 test images, chance 10.0 %. Intervals: 95 % over seeds."
+    assert r"\label{tab:digits-classification-resnet8-defense-none}" in board.latex
+    assert worst.about == board.about
+    (across, *_) = tables_of(page("em"), wide=True)
+    assert across.about.startswith("In parentheses: chance, and what is retained of (clean − chance). 3 seeds, 5 test")
 
 
 TABLE = TextTable(
@@ -67,7 +88,8 @@ def test_markdown() -> None:
 
 def test_latex() -> None:
     assert TABLE.latex.splitlines() == [
-        r"\begin{table}", r"\centering", r"\caption{a|b $\cdot$ c\_d in \%}", r"\begin{tabular}{lrl}", r"\toprule",
+        r"\begin{table}", r"\centering", r"\caption{a|b $\cdot$ c\_d in \%.}", r"\label{tab:a-b}",
+        r"\begin{tabular}{lrl}", r"\toprule",
         r"name & drop (95 \%) & by \\", r"\midrule", r"em|x & $-$1.0 $\pm$ 0.5 & none \\", r"ar\_1 & $\le$ 3 & at \\",
         r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip

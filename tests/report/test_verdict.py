@@ -41,15 +41,18 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (one(half=None, seeds=1), "retains 10 % (no interval); 1 seed, 2,000 test images, no defense tried. One seed "
-         "has no interval. More seeds would decide it (--seeds 0-5 --until 5)."),
+        (one(half=None, seeds=1), "retains 10 % (one seed, so no interval); 1 seed, 2,000 test images, no defense "
+         "tried. One seed has no interval. More seeds would decide it (--seeds 0-5 --until 5)."),
         (one(kept=0.4, half=0.2), "retains 40 % (20 to 60); 3 seeds, 2,000 test images, no defense tried. More seeds "
          "would decide it (--seeds 0-5 --until 5)."),
         (one(kept=0.4, half=8.7), "retains an unknown share (the interval is wider than 100 points); 3 seeds"),
         (one(error=0.3, test_images=16), "16 test images are too few: more of them would decide it, more seeds would "
          "not."),
+        (one(half=None, seeds=2), "retains 10 % (no interval: 2 seeds do not tell the clean victims from chance); "),
         (one(clean=0.19), "retains an unknown share; 3 seeds, 2,000 test images, no defense tried. The clean victim "
-         "learned too little: train it longer or on more images."),
+         "learned too little: train it longer (--epochs) or on more images."),
+        (one(kept=0.4, half=0.2, clean=0.35), "3 seeds, 2,000 test images, no defense tried. The clean victim is close "
+         "to chance: train it longer (--epochs), then add seeds (--seeds 0-5 --until 5)."),
     ],
 )  # fmt: skip
 def test_an_open_verdict_says_what_would_decide_it(found: Verdict, said: str) -> None:
@@ -74,6 +77,8 @@ def test_three_sentences_sum_up_and_name_each_protector_once() -> None:
         "chance 10 %.",
     ]
     assert summary([]) == []
+    weak = summary([one(half=None, seeds=1, clean=0.35)])
+    assert weak[2] == "Cannot tell (1 of 1 protector): em (more epochs)."
 
 
 def test_several_victims_are_counted_and_recipes_keep_their_names() -> None:

@@ -55,7 +55,7 @@ class Leaderboard(Printed):
             for rows in ranked(entries):
                 title = f"{rows[0].victim[0]}\n{site.about(rows[0])}"
                 lines = [tuple(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
-                terminal.show_tables([TextTable(title, tuple(site.HEADER), lines)], form)
+                terminal.show_tables([TextTable(title, site.header(rows[0].metric), lines)], form)
         return 0
 
 

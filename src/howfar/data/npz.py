@@ -20,7 +20,7 @@ FEW = 2  # images of an archive in an outline
 MOST_CLASSES = 100_000
 
 
-def npz(root: Path, flip: bool = True) -> Splits:
+def npz(root: Path, flip: bool = True, name: str = "") -> Splits:
     """Any ``.npz`` archive with x_train and x_test; ``y_train``, ``y_train_NAME``, ``seg_train``, ``classes`` optional.
 
     Args:
@@ -29,6 +29,7 @@ def npz(root: Path, flip: bool = True) -> Splits:
             (n, h, w) or (n, h, w, c). ``seg_train`` is short for ``y_train_segment_semantic``. 255 means no class, NaN
             no value.
         flip: whether images may be mirrored in training.
+        name: what tables and captions call the data; empty takes the name of the file.
 
     Raises:
         UsageError: if the file is missing; HowfarError: if it is broken or lacks an array.

@@ -241,6 +241,8 @@ class Step:
 
 def _title(dataset: Spec[Splits]) -> str:
     """Return a data set's name without its path, so that keys and pages do not depend on the path."""
+    if dataset.name == "npz" and dataset.settings["name"]:
+        return str(dataset.settings["name"])
     if dataset.name == "hf":
         return f"hf:{Path(dataset.settings['name']).name}"
     root = dataset.settings.get("root")

@@ -101,7 +101,7 @@ def control(entry: "Control") -> Figure:
             {"x": list(response.levels), "y": [one.value for one in points], "name": name, "type": "scatter",
              "mode": "lines+markers", "line": {"color": color}, "error_y": {"type": "data", "array": errors}}
         )  # fmt: skip
-    layout = blank(html.escape(entry.along), "drop (share of 1) and UD")
+    layout = blank(html.escape(entry.along), "drop (1 is 100 points) and UD")
     if entry.along == "eps":
         layout["xaxis"] |= {
             "tickvals": list(response.levels),

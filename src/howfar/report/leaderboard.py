@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 
-from howfar.report.numbers import change, ranged, shown, unit
+from howfar.report.numbers import change, drop_name, ranged, shown, unit
 from howfar.score import psnr_text, ssim_text
 from howfar.tables.leaderboard import COLUMNS, Row
 
@@ -29,21 +29,10 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-HEADER = (
-    "protector",
-    "clean",
-    "poisoned",
-    "drop (95 %)",
-    "alignment (95 %)",
-    "UD (95 %)",
-    "L∞",
-    "L2",
-    "L0",
-    "PSNR",
-    "SSIM",
-    "labels",
-    "seeds",
-)
+def header(metric: str) -> tuple[str, ...]:
+    """Return the headings of ``texts``."""
+    seen = ("L∞", "L2", "L0", "PSNR", "SSIM", "labels", "seeds")
+    return ("protector", "clean", "poisoned", drop_name(metric), "alignment (95 %)", "UD (95 %)", *seen)
 
 
 def texts(row: Row) -> tuple[str, ...]:
@@ -75,8 +64,10 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """Return one Markdown table per group."""
     lines: list[str] = []
     for heading, members in groupby(rows, key=title):
-        lines += [f"### {_escape(heading)}", "", f"| {' | '.join(HEADER)} |", f"|{'-|' * len(HEADER)}"]
-        lines += [f"| {' | '.join(_escape(text) for text in texts(row))} |" for row in members]
+        found = list(members)
+        columns = header(found[0].metric)
+        lines += [f"### {_escape(heading)}", "", f"| {' | '.join(columns)} |", f"|{'-|' * len(columns)}"]
+        lines += [f"| {' | '.join(_escape(text) for text in texts(row))} |" for row in found]
         lines.append("")
     return "\n".join(lines)
 

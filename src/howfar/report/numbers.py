@@ -18,6 +18,11 @@ def scale(metric: str) -> float:
     return 100.0 if metric in SHARES else 1.0
 
 
+def drop_name(metric: str) -> str:
+    """Return the heading of a column of drops: shares fall by points of a percentage, errors rise in their own unit."""
+    return f"drop{' in points' if metric in SHARES else unit(metric)} (95 %)"
+
+
 def shown(metric: str, value: float) -> str:
     """Return a quality or a difference of two: one decimal in percent, else three significant digits; – for NaN."""
     if math.isnan(value):
@@ -29,7 +34,15 @@ def shown(metric: str, value: float) -> str:
 
 def counted(count: int, name: str) -> str:
     """Return a number of things: ``1 seed``, ``2 seeds``."""
-    return f"{count} {name}{'s' * (count != 1)}"
+    return f"{count:,} {name}{'s' * (count != 1)}"
+
+
+def span(numbers: set[int], name: str) -> str:
+    """Return how many things there are in several cases: ``no defense``, ``2 seeds``, ``2 to 5 seeds``."""
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return f"{low:,} {name}{'s' * (low != 1)}" if low else f"no {name}"
+    return f"{low:,} to {high:,} {name}s" if low else f"at most {high:,} {name}s"
 
 
 def quality(metric: str, found: Estimate) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 from howfar.errors import require
 from howfar.report import crosstask, figures, landscapes, overview, profile, verdict
 from howfar.report.html import rendered, text_of
-from howfar.report.leaderboard import HEADER, as_csv, as_json, as_markdown, texts
+from howfar.report.leaderboard import as_csv, as_json, header, texts
 from howfar.report.numbers import shown, unit
 from howfar.report.packing import packed, zipped
 from howfar.report.pictures import GAIN, compared, picture, sheet
 from howfar.report.provenance import bibtex, provenance
+from howfar.report.text_tables import markdown
 from howfar.score import psnr_text, ssim_text
 from howfar.score.intervals import HOW
 from howfar.tables.page import Page, Protected
@@ -23,10 +24,7 @@ def outputs(page: Page) -> dict[str, str]:
     return {
         "leaderboard.json": as_json(page.rows),
         "leaderboard.csv": as_csv(page.rows),
-        "leaderboard.md": verdict.as_markdown(page.verdicts)
-        + crosstask.as_markdown(page.matrices)
-        + profile.as_markdown(page.profiles)
-        + as_markdown(page.rows),
+        "leaderboard.md": markdown(page),
         "worst_case.json": profile.as_json(page.profiles),
         "crosstask.json": crosstask.as_json(page.matrices),
         "cost.json": json.dumps(page.costs, indent=1) + "\n",
@@ -61,7 +59,7 @@ def render(page: Page) -> str:
         source=SOURCE,
         findings=verdict.findings,
         intervals=HOW,
-        header=HEADER,
+        header=header,
         worst_header=profile.HEADER,
         ranking=profile,
         tasks=crosstask,

@@ -5,25 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from howfar.report.html import rendered, text_of
-from howfar.report.numbers import change, ranged, shown, unit
+from howfar.report.numbers import change, drop_name, ranged, shown, unit
 from howfar.score import kept_text, recorded, ssim_text
 from howfar.tables.entry import Entry
 from howfar.tables.ranking import files, names, ranked
 
 TITLE = "How far from unlearnable? Leaderboard"
-HEADER = (
-    "protector",
-    "protection kept (95 %)",
-    "best learner gets",
-    "by",
-    "drop without defense (95 %)",
-    "UD (95 %)",
-    "L∞",
-    "SSIM",
-    "labels",
-    "seeds",
-    "reported",
-)
+
+
+def header(metric: str) -> tuple[str, ...]:
+    """Return the headings of ``texts``."""
+    lost = drop_name(metric).replace("drop", "drop without defense", 1)
+    best = ("protector", "protection kept (95 %)", "best learner gets", "by")
+    return (*best, lost, "UD (95 %)", "L∞", "SSIM", "labels", "seeds", "reported")
 
 
 def about(entry: Entry) -> str:
@@ -72,6 +66,7 @@ def render(entries: Sequence[Entry]) -> str:
         {
             "title": rows[0].victim[0],
             "about": about(rows[0]),
+            "header": header(rows[0].metric),
             "lines": [
                 {"texts": texts(row, name), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
                 for row, name in zip(rows, names(rows), strict=True)
@@ -79,5 +74,5 @@ def render(entries: Sequence[Entry]) -> str:
         }
         for rows in ranked(entries)
     ]
-    values: dict[str, Any] = {"groups": groups, "header": HEADER, "tables": scripts[0], "title": TITLE}
+    values: dict[str, Any] = {"groups": groups, "tables": scripts[0], "title": TITLE}
     return rendered("site.html", scripts, **values)

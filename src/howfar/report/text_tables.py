@@ -1,13 +1,13 @@
 """The tables of a run as text, for the terminal and for papers."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from howfar.report import crosstask, leaderboard, profile
-from howfar.tables.leaderboard import Row
-from howfar.tables.page import Page
+from howfar.report import crosstask, leaderboard, profile, verdict
+from howfar.report.numbers import shown, span, unit
+from howfar.tables.page import Group, Page
+from howfar.tables.profiles import Profile
 
 BRIEF = ("protector", "clean", "poisoned", "drop", "UD")  # columns of the leaderboard that fit 80 characters
 BRIEF_WORST = ("protector", "protection kept", "best learner gets", "by")
@@ -28,19 +28,23 @@ class TextTable:
         title: heading; may be empty.
         columns: names of the columns.
         rows: as many cells as columns each.
+        about: sentences behind the title in the caption of a paper: seeds, test images, chance, and what intervals are.
+        note: why a column is missing; may be empty.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    about: str = ""
+    note: str = ""
 
     def only(self, names: Sequence[str]) -> "TextTable":
-        """Return the first columns with these names, whatever follows in parentheses, without empty columns."""
-        stems = [column.partition(" (")[0] for column in self.columns]
+        """Return the first columns with these names, whatever unit or interval follows, without empty columns."""
+        stems = [re.split(r" in | \(", column)[0] for column in self.columns]
         places = [stems.index(name) for name in names if name in stems]
         kept = [p for p in places if p == 0 or any(row[p] != MISSING for row in self.rows)]
         cut = [tuple(row[p] for p in kept) for row in (self.columns, *self.rows)]
-        return TextTable(self.title, cut[0], cut[1:])
+        return replace(self, columns=cut[0], rows=cut[1:])
 
     @property
     def numeric(self) -> list[bool]:
@@ -53,6 +57,7 @@ class TextTable:
         """The table in Markdown."""
         lines = [self.columns, ["-:" if number else "-" for number in self.numeric], *self.rows]
         text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+        text += f"\n{self.note}\n" if self.note else ""
         return f"**{self.title}**\n\n{text}" if self.title else text
 
     @property
@@ -63,8 +68,20 @@ class TextTable:
         body = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", lines[0], r"\midrule"]
         body += [*lines[1:], r"\bottomrule", r"\end{tabular}"]
         if self.title:
-            body = [r"\begin{table}", r"\centering", rf"\caption{{{_in_latex(self.title)}}}", *body, r"\end{table}"]
+            caption = _in_latex(" ".join(part for part in (f"{self.title}.", self.about, self.note) if part))
+            name = re.sub(r" · [^·]+ in \S+$", "", self.title.partition("\n")[0])  # without the metric
+            label = "-".join(re.findall(r"[a-z0-9.=]+", name.lower()))
+            head = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}"]
+            body = [*head, *body, r"\end{table}"]
         return "\n".join(body) + "\n"
+
+
+def markdown(page: Page) -> str:
+    """Return verdicts and all tables: across tasks, worst cases, and one row per protector, victim and defense."""
+    tables = (
+        crosstask.as_markdown(page.matrices), profile.as_markdown(page.profiles), leaderboard.as_markdown(page.rows),
+    )  # fmt: skip
+    return "".join((verdict.as_markdown(page.verdicts), *tables))
 
 
 def tables_of(page: Page, *, wide: bool) -> list[TextTable]:
@@ -79,22 +96,45 @@ def tables_of(page: Page, *, wide: bool) -> list[TextTable]:
     for matrix in page.matrices:
         width = None if wide else 1 + len(matrix.columns)
         rows = [line[:width] for line in crosstask.lines(matrix)]
-        found.append(TextTable(crosstask.title(matrix), crosstask.header(matrix)[:width], rows))
-    worst = [TextTable(profile.title(one), profile.HEADER, profile.lines(one)) for one in page.profiles if one.worst]
+        own = [group for group in page.groups if (group.dataset, group.defense) == (matrix.dataset, matrix.defense)]
+        about = f"In parentheses: chance, and what is retained of (clean − chance). {_basis(own, chance=False)}"
+        found.append(TextTable(crosstask.title(matrix), crosstask.header(matrix)[:width], rows, about))
+    worst = [
+        TextTable(profile.title(one), profile.HEADER, profile.lines(one), _basis(_of_profile(page, one)))
+        for one in page.profiles if one.worst
+    ]  # fmt: skip
     found += worst if wide else [table.only(BRIEF_WORST) for table in worst]
     if wide or not page.matrices:
-        boards = [_leaderboard(page, title, members) for title, members in groupby(page.rows, key=leaderboard.title)]
+        boards = [_leaderboard(page, group) for group in page.groups if group.rows]
         found += boards if wide else [board.only(BRIEF) for board in boards]
     return found
 
 
-def _leaderboard(page: Page, title: str, members: Iterable[Row]) -> TextTable:
+def _of_profile(page: Page, profile: Profile) -> list[Group]:
+    victim = (profile.dataset, profile.task, profile.model)
+    return [group for group in page.groups if (group.dataset, group.task, group.model) == victim]
+
+
+def _basis(groups: Sequence[Group], *, chance: bool = True) -> str:
+    """Return seeds, test images and chance of some tables, and what their intervals are."""
+    groups = [group for group in groups if group.rows]
+    if not groups:
+        return ""
+    seeds = span({row.seeds for group in groups for row in group.rows}, "seed")
+    images = span({group.test_images for group in groups}, "test image")
+    first = groups[0]
+    guess = f", chance {shown(first.metric, first.chance)}{unit(first.metric).replace(' in', '')}" if chance else ""
+    return f"{seeds}, {images}{guess}. Intervals: 95 % over seeds."
+
+
+def _leaderboard(page: Page, group: Group) -> TextTable:
     seconds = {(entry.dataset, entry.protector): entry.seconds.value for entry in page.protected}
     rows = []
-    for row in members:
+    for row in group.rows:
         cost = seconds.get((row.dataset, row.protector))
         rows.append((*leaderboard.texts(row), MISSING if cost is None else f"{1000 * cost:.2f}"))
-    return TextTable(title, (*leaderboard.HEADER, "ms/image"), rows)
+    columns = (*leaderboard.header(group.metric), "ms/image")
+    return TextTable(leaderboard.title(group.rows[0]), columns, rows, _basis([group]), group.left_out)
 
 
 def _in_latex(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from howfar.report.numbers import counted, scale, shown, unit
+from howfar.report.numbers import counted, scale, shown, span, unit
 from howfar.score import Correlation, DoseResponse
 from howfar.tables.decisions import BROKEN, CONFIDENCE, Outcome
 from howfar.tables.verdicts import Verdict
@@ -19,7 +19,8 @@ RULE = (
     "number of pairs."
 )
 WANTED = {"seeds": "more seeds", "images": "more test images", "learning": "a victim that learns"}
-SEEDS = "More seeds would decide it (--seeds 0-5 --until 5)."
+WEAK = 0.3  # gain over chance; below it, a longer training narrows the interval more than a few seeds: it divides by it
+MORE = "--seeds 0-5 --until 5"
 
 
 def findings(response: DoseResponse) -> list[str]:
@@ -35,6 +36,15 @@ def verdict(found: Sequence[Verdict]) -> list[str]:
 def details(found: Sequence[Verdict]) -> list[str]:
     """Return one sentence about every protector and victim."""
     return [sentence(one) for one in found]
+
+
+def sentences(found: Sequence[Verdict]) -> list[str]:
+    """Return the same with the shortest names that tell the victims apart; none where there is one victim."""
+    names = victims(found) if found else {}
+    return [
+        f"{one.protector}{f' on {names[one.victim]}' if len(names) > 1 else ''}: {one.decision.outcome}. {reason(one)}"
+        for one in found
+    ]
 
 
 def as_markdown(found: Sequence[Verdict]) -> str:
@@ -81,9 +91,9 @@ def scope(found: Sequence[Verdict]) -> str:
     chances = sorted({_quality(one.metric, one.chance) for one in found})
     chance = f"chance {chances[0]}" if len(chances) == 1 else "chance differs by task"
     return (
-        f"Tested against {against}; {_span({one.defenses for one in found}, 'defense')} tried, "
-        f"{_span({one.seeds for one in found}, 'seed')}, "
-        f"{_span({one.test_images for one in found}, 'test image')}, {chance}."
+        f"Tested against {against}; {span({one.defenses for one in found}, 'defense')} tried, "
+        f"{span({one.seeds for one in found}, 'seed')}, "
+        f"{span({one.test_images for one in found}, 'test image')}, {chance}."
     )
 
 
@@ -116,16 +126,35 @@ def retained(one: Verdict) -> str:
         return f"{value} ({100 * low:.0f} to {100 * high:.0f})"
     if kept.ends is not None:
         return "an unknown share (the interval is wider than 100 points)"
-    return f"{value} (no interval)"
+    if one.seeds == 1:
+        return f"{value} (one seed, so no interval)"
+    return f"{value} (no interval: {one.seeds} seeds do not tell the clean victims from chance)"
 
 
 def _remedy(one: Verdict) -> str:
     """Return what would decide an open verdict."""
-    if one.decision.lack == "seeds":
-        return f" One seed has no interval. {SEEDS}" if one.seeds == 1 else f" {SEEDS}"
     if one.decision.lack == "images":
         return f" {one.test_images} test images are too few: more of them would decide it, more seeds would not."
-    return " The clean victim learned too little: train it longer or on more images." if one.decision.lack else ""
+    if one.decision.lack == "learning":
+        return " The clean victim learned too little: train it longer (--epochs) or on more images."
+    if one.decision.lack == "seeds" and _weak(one):
+        return f" The clean victim is close to chance: train it longer (--epochs), then add seeds ({MORE})."
+    if one.decision.lack == "seeds":
+        return f"{' One seed has no interval.' if one.seeds == 1 else ''} More seeds would decide it ({MORE})."
+    return ""
+
+
+def _weak(one: Verdict) -> bool:
+    """Return whether the clean victim has learned so little that more epochs help more than more seeds."""
+    whole = 1.0 if scale(one.metric) > 1 else max(abs(one.chance), 1e-9)
+    return abs(one.clean - one.chance) < WEAK * whole
+
+
+def _wanted(one: Verdict) -> str:
+    """Return what an open verdict lacks, in two or three words; empty where it is decided."""
+    if one.decision.lack == "seeds" and _weak(one):
+        return "more epochs"
+    return WANTED[one.decision.lack] if one.decision.lack else ""
 
 
 def _outcome(found: Sequence[Verdict], outcome: Outcome, names: Mapping[str, str]) -> str:
@@ -151,7 +180,7 @@ def _cut(name: str) -> str:
 
 def _would_decide(found: Sequence[Verdict]) -> str:
     """Return what open verdicts lack, and how many of them."""
-    lacks = Counter(WANTED[one.decision.lack] for one in found if one.decision.lack)
+    lacks = Counter(wanted for one in found if (wanted := _wanted(one)))
     told = [f"{lack} ({count})" for lack, count in lacks.most_common()]
     return f" What would decide them: {_listed(told)}." if told else ""
 
@@ -167,8 +196,8 @@ def _where(found: Sequence[Verdict], tested: int, names: Mapping[str, str]) -> s
 
 def _short(one: Verdict) -> str:
     """Return what a summary says of a protector that met one victim."""
-    if one.decision.lack:
-        return WANTED[one.decision.lack]
+    if wanted := _wanted(one):
+        return wanted
     return f"retains {retained(one).partition(' (')[0]}"
 
 
@@ -178,13 +207,6 @@ def _baselines(found: Sequence[Verdict], names: Mapping[str, str]) -> str:
         return f"Baseline, random noise: {_listed(told)}."
     counts = [f"{outcome} in {sum(one.decision.outcome == outcome for one in found)}" for outcome in OUTCOMES]
     return f"Baseline, random noise, in {counted(len(found), 'case')}: {_listed(counts)}."
-
-
-def _span(numbers: set[int], name: str) -> str:
-    low, high = min(numbers), max(numbers)
-    if low == high:
-        return f"{low:,} {name}{'s' * (low != 1)}" if low else f"no {name}"
-    return f"{low:,} to {high:,} {name}s" if low else f"at most {high:,} {name}s"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -66,7 +66,8 @@ SCHEMAS: Mapping[str, Schema] = {
         "`howfar protect` (`manifest.json`; `--json` prints it without `photos`)",
     ),
     "cells": Schema(
-        1, list[CellRow], "One row per protector, victim and defense, over seeds, with settings, versions and device",
+        1, list[CellRow],
+        "One row per protector, victim and defense, over seeds, with verdict, settings, versions and device",
         "`howfar store export`; `Results.to_pandas()` and the other formats have the same columns",
     ),
     "victims": Schema(1, list[VictimRow], "One row per finished victim", "`howfar store export FILE --victims`"),

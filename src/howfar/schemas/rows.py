@@ -1,5 +1,7 @@
 """What is measured: rows of a benchmark."""
 
+from typing import Literal
+
 from howfar.schemas.part import Count, Part, Seeds, Share
 
 
@@ -23,7 +25,8 @@ class BenchRow(Part):
     poisoned: float
     """Mean quality on clean test images of the victims of protected images."""
     drop: float
-    """Clean − poisoned, paired by seed, in the unit of the metric; poisoned − clean if lower is better."""
+    """Clean − poisoned, paired by seed, in the unit of the metric: 0.25 of an accuracy or mIoU is 25 points; poisoned −
+    clean if lower is better."""
     drop_low: float | None
     """Lower end of its 95 % interval over seeds; null with one seed."""
     drop_high: float | None
@@ -62,8 +65,20 @@ class BenchRow(Part):
 
 
 class CellRow(BenchRow):
-    """The same with settings, versions and device."""
+    """The same with verdict, settings, versions and device."""
 
+    verdict: Literal["holds", "does not hold", "cannot tell"] | None
+    """Whether the protector holds against the victim, over all defenses tried; null for clean images, and for joint
+    tasks, whose parts are judged."""
+    retention: float | None
+    """What that verdict rests on: (protected − chance) ÷ (clean − chance) with the learner's best defense; null without
+    a verdict, or if the clean images were not learned."""
+    retention_low: float | None
+    """Lower end of its 98 % interval over seeds and test images; null if there is none."""
+    retention_high: float | None
+    """Upper end."""
+    retention_defense: str | None
+    """Label of that defense; null without a verdict."""
     source_task: str | None
     """Label of the task that the protection was crafted against; null if the protector uses no targets."""
     protector_settings: str

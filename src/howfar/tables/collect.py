@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
@@ -32,7 +33,7 @@ from howfar.tables.page import Gallery, Group, Page, Protected
 from howfar.tables.profiles import profiles
 from howfar.tables.schema import sound_records
 from howfar.tables.series import series_of, watched_on
-from howfar.tables.verdicts import verdicts
+from howfar.tables.verdicts import Verdict, verdicts
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -68,8 +69,9 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
     names, distances = Names(done), Distances(store.index)
     groups = grouped(done, names)
+    judged = verdicts(groups, names if len({group.labels["task"] for group in groups}) > 1 else None)
     page = Page(
-        groups=[_group(group, protects, distances, brief=brief) for group in groups],
+        groups=[_group(group, protects, distances, judged, brief=brief) for group in groups],
         profiles=profiles(groups),
         matrices=matrices(done, distances, brief=brief, names=names),
         scenes=landscapes,
@@ -78,7 +80,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         failures=[(_title(record), str(record.result["error"])) for record in victims if record.status == "failed"],
         circumstances=_circumstances(done),
         commands=_commands(store, done),
-        verdicts=verdicts(groups, names if len({group.labels["task"] for group in groups}) > 1 else None),
+        verdicts=judged,
     )
     distances.keep()
     return page
@@ -96,11 +98,12 @@ def compared(clean: Sequence[Record], poisoned: Sequence[Record], label: str) ->
     for first, second in zip(clean, poisoned, strict=True):
         group.runs[CLEAN][second.spec["seed"]] = first
         group.runs[label][second.spec["seed"]] = second
+    judged = verdicts([group])
     return Page(
-        groups=[_group(group, {}, Distances())],
+        groups=[_group(group, {}, Distances(), judged)],
         protected=[],
         circumstances=_circumstances([*clean, *poisoned]),
-        verdicts=verdicts([group]),
+        verdicts=judged,
     )
 
 
@@ -113,12 +116,15 @@ def _galleries(store: Store, groups: Sequence[VictimGroup], protects: Sequence[R
 
 
 def _group(
-    group: VictimGroup, protects: dict[str, Record], distances: Distances, *, brief: bool = False
+    group: VictimGroup, protects: dict[str, Record], distances: Distances, judged: Sequence[Verdict], *,
+    brief: bool = False,
 ) -> Group:  # fmt: skip
     series = [] if brief else [series_of(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
     any_run = next(iter(next(iter(group.runs.values())).values()))
-    rows = sorted(_rows(group, protects, distances), key=lambda row: (-row.drop.value, row.protector))
-    left_out = why_left_out(row.ud for row in rows if row.protector != CLEAN)
+    found = {(one.victim, one.row): one for one in judged}
+    learner = " · ".join(group.labels[part] for part in ("dataset", "task", "model"))
+    rows = [replace(row, verdict=found.get((learner, row.protector))) for row in _rows(group, protects, distances)]
+    rows.sort(key=lambda row: (row.protector != CLEAN, -row.drop.value, row.protector))
     return Group(
         **group.labels,
         metric=any_run.result["metric"],
@@ -131,8 +137,18 @@ def _group(
         series=sorted(series, key=lambda s: (s.protector != CLEAN, s.protector)),
         controls=[] if brief else controls(group, distances),
         watched=" and ".join(sorted({watched_on(run) for runs in group.runs.values() for run in runs.values()})),
-        left_out=left_out,
+        left_out=_why_no_ud(group, rows),
     )
+
+
+def _why_no_ud(group: VictimGroup, rows: Sequence[Row]) -> str:
+    """Return why UD is not shown; empty where it is, or where nothing was protected."""
+    found = [row.ud for row in rows if row.protector != CLEAN]
+    if any(found) or not found:
+        return why_left_out(found)
+    if not group.spec.get("probe", {}).get("images"):
+        return "UD was not measured (probe_images is 0)."
+    return "UD is undefined: no layer of the clean victim is learnable, as in a network of one layer."
 
 
 def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:

@@ -7,9 +7,11 @@ from typing import Any
 from howfar.score import Estimate, to_json
 from howfar.score.estimate import DECIMALS, under
 from howfar.tables.distances import Ud
+from howfar.tables.verdicts import Verdict
 
 ABOUT = ("dataset", "task", "model", "defense", "protector", "metric", "clean", "poisoned")
 REST = ("linf", "l2", "l0", "psnr", "ssim", "needs_labels", "seeds")
+JUDGED = ("verdict", *under("retention"), "retention_defense")  # of the protector and victim, over all defenses
 COLUMNS = (*ABOUT, *under("drop"), *under("ud"), "ud_probe_error", "beta", *under("alignment"), *REST)  # of files
 
 
@@ -36,6 +38,8 @@ class Row:
         ssim: structural similarity; None for images smaller than its window, and where it was not measured.
         needs_labels: whether the protector must know the classes.
         origin: settings, versions and device, which only rows of cells hold; see ``howfar.tables.cells``.
+        verdict: on the protector and victim, over all defenses; None for clean images and for joint tasks, whose parts
+            are judged.
     """
 
     dataset: str
@@ -56,6 +60,7 @@ class Row:
     ssim: float | None
     needs_labels: bool | None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
     @property
     def seeds(self) -> int:
@@ -73,5 +78,10 @@ class Row:
         return written
 
     def as_cell(self) -> dict[str, Any]:
-        """Return the same values followed by settings, versions and device."""
-        return {**self.as_dict(), **to_json(self.origin, DECIMALS)}
+        """Return the same values followed by verdict, settings, versions and device."""
+        judged: dict[str, Any] = dict.fromkeys(JUDGED)
+        if self.verdict:
+            kept = self.verdict.decision.retention
+            judged |= {"verdict": self.verdict.decision.outcome, "retention_defense": self.verdict.defense}
+            judged |= to_json(kept, DECIMALS, under("retention")) if kept else {}
+        return {**self.as_dict(), **judged, **to_json(self.origin, DECIMALS)}

@@ -189,7 +189,8 @@ class Page:
     def __repr__(self) -> str:
         """Return one line per row of the leaderboard; curves and pictures are left out."""
         lines = [
-            f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: drop {row.drop.text}"
+            f"  {row.dataset} {row.task} {row.model} / {row.defense} on {row.protector}: {row.metric} "
+            f"{row.poisoned:.3f} (clean {row.clean:.3f})"
             for row in self.rows[:SHOWN]
         ]
         more = [f"  and {len(self.rows) - SHOWN} more"] if len(self.rows) > SHOWN else []

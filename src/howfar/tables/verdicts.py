@@ -48,6 +48,7 @@ class Verdict:
         seeds: number of pairs of victims.
         train_images: number of them.
         test_images: number of them.
+        row: name of the protector in the tables of this victim.
     """
 
     dataset: str
@@ -66,6 +67,7 @@ class Verdict:
     seeds: int
     train_images: int
     test_images: int
+    row: str = ""
 
     @property
     def victim(self) -> str:
@@ -121,7 +123,7 @@ def _of_victim(members: Sequence[VictimGroup], part: str, names: Names | None) -
         if found:
             spec = next(iter(next(iter(tried[label].values())).values())).spec
             plain = list(tried[label].get("none", {}).values())
-            found = replace(found, undefended=_mean(plain, part) if plain else None)
+            found = replace(found, undefended=_mean(plain, part) if plain else None, row=label)
             yield replace(found, protector=names.crafted_for(spec)) if names else found
 
 
