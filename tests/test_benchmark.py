@@ -158,7 +158,7 @@ def test_a_failed_cell_is_told_and_the_others_stay(own: Data, tmp_path: Path) ->
 def test_refusals_say_what_to_do(own: Data, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown key 'protector'\. Did you mean 'protectors'"):
         bench(own, runs=tmp_path, protector="em")
-    with pytest.raises(UsageError, match=r"no classes to split by\. Pass Splits"):
+    with pytest.raises(UsageError, match=r"cannot be split by class: there are no targets at all\. .* Or pass Splits"):
         bench((own.pixels, None), runs=tmp_path)
 
 
@@ -174,11 +174,37 @@ calls = [
     lambda: howfar.sharpness(net, (X, y), granularity="layr"),
     lambda: howfar.unlearnable_distance(reading, reading),
     lambda: howfar.bench(X, runs=sys.argv[1]),
+    lambda: howfar.bench({"x": X}, runs=sys.argv[1]),
+    lambda: howfar.bench((X,), runs=sys.argv[1]),
+    lambda: howfar.bench((y, X), runs=sys.argv[1]),
+    lambda: howfar.bench("digits", models=net, runs=sys.argv[1]),
+    lambda: howfar.bench("digits", protectors=[howfar.PROTECTORS["lsp"]], runs=sys.argv[1]),
+    lambda: howfar.bench("digits", seeds=0.5, runs=sys.argv[1]),
+    lambda: howfar.protect(X, "lsp", y),
+    lambda: howfar.protect("lsp", X, y.float()),
+    lambda: howfar.protect("lsp", X, torch.eye(2)[y]),
+    lambda: howfar.protect("lsp", X[:0], y[:0]),
+    lambda: howfar.protect("lsp", X, y * 0),
+    lambda: howfar.sharpness(nn.Flatten(), (X, y)),
+    lambda: howfar.sharpness((X, y), net),
+    lambda: howfar.sharpness(net, nn.functional.cross_entropy, (X, y)),
+    lambda: howfar.sharpness(net, X),
+    lambda: howfar.sharpness(net, (X, y), "cross_entropy"),
+    lambda: howfar.sharpness(net, (X, y), nn.CrossEntropyLoss),
+    lambda: howfar.sharpness(net, (X[:0], y[:0])),
+    lambda: howfar.sharpness(net, (X, y + 1), nn.functional.cross_entropy),
+    lambda: howfar.evaluate(net, (X[..., :4], y)),
+    lambda: list(howfar.train(net, howfar.Data.from_arrays(X, y), recipe="sgd")),
+    lambda: howfar.unlearnable_distance([reading], [reading], beta="per_epoch"),
+    lambda: howfar.unlearnable_distance([reading], [reading]),
+    lambda: howfar.build("lenet5", (3, 16, 16), 2),
+    lambda: howfar.Data.from_torch([(X[0], "cat"), (X[1], "dog")]),
+    lambda: howfar.Data.from_torch([(X[0], torch.eye(2)[0])]),
 ]
 for call in calls:
     try:
         call()
-    except howfar.UsageError as error:
+    except howfar.HowfarError as error:
         print(error)
 """
 
@@ -191,6 +217,41 @@ def test_wrong_calls_say_what_is_meant(tmp_path: Path) -> None:
         "unknown granularity 'layr'. Did you mean 'layer'?",
         "readings are a list with one mapping per epoch. For a single epoch, pass [readings].",
         "images alone have no classes. Pass (images, classes).",
+        "a dict of 1 is no data set. Pass (images, classes).",
+        "a tuple of 1 is no data set. Pass (images, classes).",
+        "the classes come before the images. Pass the images first: (X, y).",
+        "models are names with settings, such as 'resnet8', not objects (Sequential). One of your own gets a name as a "
+        "plug-in: docs/how-to; without one, call train, evaluate and sharpness yourself.",
+        "protectors are names with settings, such as 'em', not objects (LinearlySeparable). One of your own gets a "
+        "name as a plug-in: docs/how-to; without one, call train, evaluate and sharpness yourself.",
+        "seeds = 0.5 are not whole numbers. Write 0, [0, 1] or '0-4'.",
+        "the protector is a Tensor, not a name or a protector. The order is protector, images, classes: "
+        "protect('lsp', X, y).",
+        "the images have no classes: 'label' holds floating-point numbers. Pass integers from 0: y.astype(int). Or "
+        "pass a task of TASKS, or a loss.",
+        "the images have no classes: 'label' holds 2 numbers per image, like one-hot labels. Pass y.argmax(1). Or "
+        "pass a task of TASKS, or a loss.",
+        "there are no images. Pass at least one.",
+        "all images have the same class, so there is nothing to learn. Add images of another class.",
+        "the network has no parameters (Flatten), so there is nothing to train or measure.",
+        "the network is a tuple, not a torch.nn.Module. The order is network, data, task.",
+        "the second argument is a function, not data. The order is network, data, task or loss.",
+        "inputs alone have no targets. Pass both: (X, y).",
+        "'cross_entropy' is neither a task nor a loss. Pass a loss such as torch.nn.functional.cross_entropy, a task "
+        "such as TASKS['classification']()(data), or nothing to classify.",
+        "CrossEntropyLoss is a class, not a loss or a task. Pass an instance: CrossEntropyLoss().",
+        "there are no images, so nothing can be learned or measured. Pass at least one.",
+        "the network has 2 outputs, but the classes go from 1 to 2. Number them from 0, and give the network one "
+        "output per class.",
+        "the network does not take inputs of shape (3, 5, 4) (mat1 and mat2 shapes cannot be multiplied (1x60 and "
+        "75x2)). Pass them as it takes them: (X, y).",
+        "'sgd' is not a recipe. Pass Recipe(epochs=15, lr=0.05), or one of RECIPES.",
+        "unknown rule for beta 'per_epoch'. Did you mean 'per-epoch'?",
+        "a reading is a float. Pass what sharpness returns, epoch by epoch.",
+        "'lenet5' is not an architecture. Take one from the table: MODELS['resnet18']().",
+        "the target of an item is 'cat', not a number. Return the class as an integer from 0.",
+        "the target of an item has the shape (2,), so it is no class. Name it: targets=['NAME']; of a one-hot label, "
+        "return the class: label.argmax().",
     ]
 
 

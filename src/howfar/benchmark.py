@@ -242,12 +242,17 @@ def _key(part: str, target: str) -> str:
 
 
 def _split(dataset: Any) -> Splits:
-    if isinstance(dataset, tuple) and len(dataset) == 2:
+    if (isinstance(dataset, tuple | list | Mapping) and len(dataset) != 2) or isinstance(dataset, Mapping):
+        raise UsageError(f"a {type(dataset).__name__} of {len(dataset)} is no data set. Pass (images, classes).")
+    if isinstance(dataset, tuple | list):
         data = data_of(*dataset)
     else:
         data = dataset if isinstance(dataset, Data) else Data.from_torch(dataset)
     data = replace(data, ids=torch.arange(len(data)))  # archives number the images
     if data.classes is None:
-        raise UsageError("the images have no classes to split by. Pass Splits(train, test, classes=(), flip=False).")
+        raise UsageError(
+            f"the images cannot be split by class: {data.why_no_classes} Or pass Splits(train, test, classes=(), "
+            "flip=False)."
+        )
     train, test = halves(data, TEST_SHARE, target=data.classes)
     return Splits(train, test, classes=(), flip=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from howfar.errors import UsageError
 from howfar.spec import factory_of, parse
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class Table(dict[str, Callable[..., T]]):
 
     def __missing__(self, name: str) -> Any:
         """Return the factory of a plug-in, or what a name with settings makes."""
+        if not isinstance(name, str):
+            raise UsageError(f"{name!r} is not a name of a {self.kind}. Pass a text, such as '{next(iter(self))}'.")
         if ":" in name or "[" in name:
             return parse(name, self, self.kind).build()
         return factory_of(name, self, self.kind)

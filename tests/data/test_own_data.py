@@ -67,7 +67,7 @@ def test_constant_arrays_and_memory_maps_are_read_without_a_warning(tmp_path: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for given in (images, np.load(tmp_path / "x.npy", mmap_mode="r")):
-            assert torch.equal(Data.from_arrays(given, LABELS).pixels, expected(color()))
+            assert torch.equal(Data.from_arrays(given, np.arange(len(images)) % 2).pixels, expected(color()))
         np.savez(tmp_path / "a.npz", x_train=images, y_train=LABELS, x_test=images, y_test=LABELS)
         assert outline(parse(f"npz:{tmp_path}/a.npz", DATASETS, "dataset")).train == 6
 
@@ -85,13 +85,27 @@ def test_floats_are_rounded_not_truncated() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 2, 3, 1], r"has 3 classes with numbers from 1 to 3\. Numbers without images .* pass y - 1\."),
+        ([0, 7, 0, 7], r"has 2 classes with numbers from 0 to 7\. .* pass np\.unique\(y, return_inverse=True\)\[1\]\."),
+    ],
+)
+def test_numbers_without_images_are_classes_and_that_is_said(labels: list[int], said: str) -> None:
+    with pytest.warns(UserWarning, match=said):
+        data = Data.from_arrays(np.zeros((4, 8, 8)), labels)
+    assert data.targets["label"].tolist() == labels, "nothing is renumbered"
+
+
+@pytest.mark.parametrize(
     ("images", "options", "said"),
     [
         (np.zeros((2, 3, 8, 3), np.uint8), {}, "first or last. Pass channels='first' or 'last'"),
         (np.zeros((2, 3, 8, 5), np.uint8), {"channels": "last"}, "do not have 1 or 3 channels last"),
         (np.zeros((2, 8, 8, 4), np.uint8), {}, "an alpha channel can be cut off"),
         (np.zeros((8, 8), np.uint8), {}, r"not \(8, 8\). Reshape"),
-        (np.zeros((0, 8, 8), np.uint8), {}, r"not \(0, 8, 8\)"),
+        (np.zeros((0, 8, 8), np.uint8), {}, "there are no images"),
+        (np.zeros((2, 0, 8), np.uint8), {}, r"not \(2, 0, 8\)"),
         (np.full((2, 8, 8), 1.2), {}, "values up to 1.2, so white may be 1 or 255. Pass scale=1"),
         (np.eye(8)[None], {}, "only 0 and 1, so white may be 1 or 255"),
         (np.full((2, 8, 8), 1.2), {"scale": 1}, r"values up to 1.2, above 1. Clip or rescale them to \[0, 1\]"),

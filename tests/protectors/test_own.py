@@ -111,7 +111,7 @@ def test_label_free_protectors_need_no_labels(name: str, digits: Splits) -> None
 
 def test_refusals_say_what_to_do() -> None:
     X = images().numpy()
-    with pytest.raises(UsageError, match=r"the data have no classes, only images\. Pass a task"):
+    with pytest.raises(UsageError, match="the images have no classes: there are no targets at all"):
         protect("lsp", X)
     with pytest.raises(UsageError, match=r"unknown protector 'lps'"):
         protect("lps[eps=8/255]", X, LABELS)

@@ -87,8 +87,8 @@ def test_distance_counts_layers_and_margins_of_each_side() -> None:
 def test_the_confidence_of_a_distance_arrives() -> None:
     clean = [run([0.0, 1.0, 1.0, 1.0])] * 3
     poisoned = [run([0.0, 1.0, 1.0, 1.0]), run([0.0, 0.0, 1.0, 1.0]), run([0.0, 0.0, 0.0, 1.0])]
-    wide, narrow = (unlearnable_distance(clean, poisoned, confidence=share) for share in (0.95, 0.5))
-    assert (wide.ud.low, wide.ud.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.95)
+    wide, narrow = (unlearnable_distance(clean, poisoned, confidence=share) for share in (0.9, 0.5))
+    assert (wide.ud.low, wide.ud.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.9)
     assert (narrow.ud.low, narrow.ud.high) == mean_interval([1.0, 2 / 3, 1 / 3], 0.5)
 
 

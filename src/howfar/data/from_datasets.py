@@ -124,7 +124,17 @@ def _item(item: Any, names: Sequence[str]) -> Item:
     picture, *values = item
     if len(values) == 1 and isinstance(values[0], Mapping):
         return picture, {str(name): value for name, value in values[0].items()}
+    if len(values) == 1 and (values[0] is None or isinstance(values[0], str)):
+        raise UsageError(
+            f"the target of an item is {values[0]!r}, not a number. Return the class as an integer from 0."
+        )
     labels = list(names) or ["label"] * (len(values) == 1 and _is_class(values[0]))
+    if not names and len(values) == 1 and not labels:
+        shape = tuple(np.shape(values[0]))
+        raise UsageError(
+            f"the target of an item has the shape {shape}, so it is no class. Name it: targets=['NAME']; of a one-hot "
+            "label, return the class: label.argmax()."
+        )
     if len(labels) != len(values):
         raise UsageError(
             f"the items have {len(values)} targets besides the image, but {len(labels)} names. Name them: "

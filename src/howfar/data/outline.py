@@ -107,7 +107,7 @@ def _published(
     return outlined
 
 
-def _npz(root: Path, flip: bool = True) -> Outline:
+def _npz(root: Path, flip: bool = True, name: str = "") -> Outline:
     sample, train, test = read_outline(Path(root), flip=flip)
     return Outline(sample, train, test)
 

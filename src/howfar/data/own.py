@@ -1,5 +1,6 @@
 """Somebody's own arrays -> ``Data``: layout and range are recognized, or refused where they are ambiguous."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ def data_of(
     X: Any, y: Any = None, *, channels: Channels | None = None, scale: Scale | None = None, ids: Any = None
 ) -> Data:
     """Return images and targets as ``Data``; see ``Data.from_arrays``."""
+    if np.ndim(X) == 1 and np.ndim(y) > 2:
+        raise HowfarError("the classes come before the images. Pass the images first: (X, y).")
     pixels = pixels_of(X, channels=channels, scale=scale)
     named = y if isinstance(y, Mapping) else {} if y is None else {"label": y}
     targets = {str(name): _target(values, pixels, str(name)) for name, values in named.items()}
@@ -62,6 +65,8 @@ def layout_of(values: Any, *, channels: Channels | None, scale: Scale | None) ->
 
 def _channels_last(shape: tuple[int, ...], channels: Channels | None) -> bool:
     """Return whether images of this shape have their channels last; gray images without channels do not."""
+    if shape[:1] == (0,):
+        raise HowfarError("there are no images. Pass at least one.")
     if len(shape) not in (3, 4) or 0 in shape:
         raise HowfarError(
             f"images must have the shape (n, height, width), (n, channels, height, width) or (n, height, width, "
@@ -175,6 +180,7 @@ def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
                 f"target '{name}' has classes from {int(found.min())} to {int(found.max())}. Number them from 0, and "
                 "leave out images without a class."
             )
+        _warn_of_gaps(found, name)
         return found
     if found.ndim == 3:
         if found.shape[1:] != pixels.shape[2:] or int(found.min()) < 0 or int(found.max()) > arrays.VOID:
@@ -184,3 +190,16 @@ def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
             )
         return found.to(torch.uint8)
     return found
+
+
+def _warn_of_gaps(classes: Tensor, name: str) -> None:
+    """Warn of class numbers that no image has: networks get an output for each of them."""
+    known = classes.unique()
+    if not len(known) or len(known) == int(known.max()) + 1:
+        return
+    fix = "y - 1" if int(known.min()) == 1 else "np.unique(y, return_inverse=True)[1]"
+    warnings.warn(
+        f"target '{name}' has {len(known)} class{'es' * (len(known) > 1)} with numbers from {int(known.min())} to "
+        f"{int(known.max())}. Numbers without images count as classes, too. If that is not meant, pass {fix}.",
+        stacklevel=2,
+    )

@@ -78,6 +78,19 @@ class Data:
         kinds = [name for name, values in self.targets.items() if values.ndim == 1 and not values.is_floating_point()]
         return "label" if "label" in kinds else min(kinds, default=None)
 
+    @property
+    def why_no_classes(self) -> str:
+        """Why ``classes`` is None, and what to pass; empty where it is not."""
+        if self.classes is not None:
+            return ""
+        for name, values in self.targets.items():
+            if values.ndim == 1:
+                return f"'{name}' holds floating-point numbers. Pass integers from 0: y.astype(int)."
+            if values.ndim == 2:
+                return f"'{name}' holds {values.shape[1]} numbers per image, like one-hot labels. Pass y.argmax(1)."
+        known = f"only {', '.join(map(repr, self.targets))}" if self.targets else "no targets at all"
+        return f"there are {known}. Pass one integer from 0 per image."
+
     def with_pixels(self, pixels: Pixels) -> "Data":
         """Return a copy with other pixels, as protectors and purifiers return it."""
         return replace(self, pixels=pixels)

@@ -81,6 +81,8 @@ def make_suite(
                 f"{key.replace('_', ' ')} are empty, so there is nothing to run. Name at least one, e.g. {example}, or "
                 f"omit the flag to use those of the suite '{named}'."
             )
+    for key in LISTS:
+        _refuse_objects(key, merged.get(key))
     try:
         suite = TypeAdapter(Suite).validate_python(merged)
     except ValidationError as error:
@@ -91,6 +93,22 @@ def make_suite(
     for model in (*suite.models, *(suite.dense_models or ())):
         suite.recipe_of(parse(model, MODELS, "model"))
     return suite
+
+
+def _refuse_objects(key: str, value: Any) -> None:
+    """Raise ``UsageError`` for networks, protectors and others that are given instead of their names."""
+    kinds = (int, str) if key == "seeds" else (str,)
+    items = value if isinstance(value, list | tuple | range) else [value]
+    wrong = next((item for item in items if item is not None and not isinstance(item, kinds)), None)
+    if wrong is None:
+        return
+    if key == "seeds":
+        raise UsageError(f"seeds = {value!r} are not whole numbers. Write 0, [0, 1] or '0-4'.")
+    what = wrong.__name__ if isinstance(wrong, type) else getattr(wrong, "__name__", type(wrong).__name__)
+    raise UsageError(
+        f"{key} are names with settings, such as '{LISTS[key].split(',')[0]}', not objects ({what}). One of your own "
+        "gets a name as a plug-in: docs/how-to; without one, call train, evaluate and sharpness yourself."
+    )
 
 
 def suite_name(name: str | None, *layers: Mapping[str, Any]) -> str:

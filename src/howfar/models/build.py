@@ -59,6 +59,8 @@ def build(
         >>> build(MODELS["lenet5"](), (1, 28, 28), outputs=10)(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
+    if not callable(architecture):
+        raise UsageError(f"{architecture!r} is not an architecture. Take one from the table: MODELS['resnet18']().")
     channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < 8:
         raise UsageError(f"images of shape {shape} cannot be used: networks take 1 or 3 channels and at least 8×8.")

@@ -16,6 +16,7 @@ from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.precision import precise
 from howfar.probe.restore import restored
 from howfar.tasks import Criterion, Pair, Task, given
+from howfar.training import explained
 
 VERSION = 1
 GROUPS = 8  # of images, one gradient each; the jackknife leaves out one group at a time
@@ -52,6 +53,7 @@ class Alignment:
         )
 
 
+@explained
 @precise
 def alignment(
     model: nn.Module,

@@ -16,6 +16,7 @@ from howfar.probe.hessian import Hessian, hessian, lanczos, tridiagonal_eigen
 from howfar.probe.precision import precise
 from howfar.probe.second_order import signs
 from howfar.tasks import Criterion, Pair, Task, given
+from howfar.training import explained
 
 POINTS = 128  # of a density
 WIDTH = 0.01  # of the kernel that smooths a density, in spans of the spectrum
@@ -63,6 +64,7 @@ class Curvature:
         )
 
 
+@explained
 @precise
 def curvature(
     model: nn.Module,

@@ -23,6 +23,7 @@ from howfar.probe.plane import Plane
 from howfar.probe.precision import precise
 from howfar.probe.refine import Refinement
 from howfar.tasks import Criterion, Pair, Task, given
+from howfar.training import explained
 
 GPU_BATCH, CPU_BATCH = 512, 128  # a CPU is fastest while activations stay in its caches
 NORM_BATCH = 256  # images per batch when batch statistics are re-estimated
@@ -59,6 +60,7 @@ class Landscape:
         )
 
 
+@explained
 def landscape(
     model: nn.Module,
     data: Data | Pair,

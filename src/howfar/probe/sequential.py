@@ -17,6 +17,7 @@ from howfar.probe.precision import precise
 from howfar.probe.search import Search
 from howfar.probe.surface import MEMORY, Move, Surface
 from howfar.tasks import Criterion, Pair, Task, given
+from howfar.training import explained
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Decision:
     images: int
 
 
+@explained
 @precise
 def decide(
     model: nn.Module,

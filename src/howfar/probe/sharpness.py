@@ -18,6 +18,7 @@ from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
 from howfar.probe.surface import MEMORY, Surface
 from howfar.tasks import Criterion, Pair, Task, given
+from howfar.training import explained
 
 Mode = Literal["fast", "exact", "reference"]
 Granularity = Literal["layer", "channel"]
@@ -27,6 +28,7 @@ RELEASED_BATCH = 256
 CHANNEL_STEPS = 4  # at most: all filters of a layer take the same number of steps
 
 
+@explained
 @precise
 def sharpness(
     model: nn.Module,
@@ -90,9 +92,9 @@ def sharpness(
             raise unknown(kind, name, known)
     if granularity == "channel" and mode != "fast":
         raise UsageError(f"SAL of channels has no mode '{mode}'. Use mode='fast'.")
+    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
+        raise UsageError(f"SAL needs a positive radius, such as 0.05, not {radius!r}.")
     data, task = given(model, data, task)
-    if not len(data) or not 0 < radius < math.inf:
-        raise UsageError(f"SAL needs images and a positive radius, not {len(data)} images and radius {radius}.")
     weights = weights_of(model, include)
     surface = Surface(model, task, data, weights, batch_size=batch_size, memory=memory)
     with surface.opened(fold=mode != "reference"):

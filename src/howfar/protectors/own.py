@@ -10,7 +10,7 @@ from torch import Tensor
 from howfar import arrays
 from howfar.data import Data
 from howfar.data.own import data_of, layout_of
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.protectors.protector import Protector
 from howfar.tasks import TASKS, Task
 
@@ -68,7 +68,12 @@ def protect(
     from howfar.protectors import PROTECTORS  # which imports this file
 
     built = PROTECTORS[protector] if isinstance(protector, str) else protector
-    made: Protector = built if isinstance(built, Protector) else built()
+    made = built() if isinstance(built, type) else built
+    if not isinstance(made, Protector):
+        raise UsageError(
+            f"the protector is a {type(made).__name__}, not a name or a protector. The order is protector, images, "
+            "classes: protect('lsp', X, y)."
+        )
     if not isinstance(X, Data | Tensor | np.ndarray):
         raise HowfarError(
             f"images in a {type(X).__name__} cannot be returned as such. Pass an array, a tensor or Data."

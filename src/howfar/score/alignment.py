@@ -38,6 +38,8 @@ def learning_alignment(cosines: Cosines) -> float:
         >>> round(learning_alignment([{"conv": 0.9, "head": 0.5}, {"conv": 0.1, "head": None}]), 2)
         0.4
     """
+    if isinstance(cosines, Mapping):
+        raise UsageError("cosines are a list with one mapping per epoch. For a single epoch, pass [cosines].")
     epochs = []
     for layers in cosines:
         found = [value.cosine if isinstance(value, Measured) else value for value in layers.values()]

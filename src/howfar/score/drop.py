@@ -18,6 +18,8 @@ def drops(clean: Sequence[float], poisoned: Sequence[float], *, higher_is_better
     Raises:
         UsageError: if the runs do not pair.
     """
+    if not isinstance(clean, Sequence) or not isinstance(poisoned, Sequence):
+        raise UsageError("a drop is between two lists of qualities, one entry per seed. Pass drop([0.9], [0.2]).")
     if len(clean) != len(poisoned) or not clean:
         raise UsageError(f"a paired drop needs equal numbers of runs, not {len(clean)} clean and {len(poisoned)}.")
     sign = 1.0 if higher_is_better else -1.0

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import HowfarError, UsageError, unknown
 from howfar.score.estimate import Estimate
 from howfar.score.intervals import Spread, mean_estimate
 
 VERSION = 2
+Rule = Literal["per-epoch", "pooled"]  # by which β is found
+Weight = Literal["layers", "parameters"]
 DRAWS = 1000  # of all SALs, for the noise that the choice of probe images leaves
 
 
@@ -66,8 +68,8 @@ def unlearnable_distance(
     clean: Readings | Sequence[Readings],
     poisoned: Readings | Sequence[Readings],
     *,
-    beta: Literal["per-epoch", "pooled"] | float = "per-epoch",
-    weight: Literal["layers", "parameters"] = "layers",
+    beta: Rule | float = "per-epoch",
+    weight: Weight = "layers",
     confidence: float = 0.95,
     spread: Spread | None = None,
 ) -> Distance:
@@ -114,10 +116,16 @@ class CleanRuns:
         self,
         clean: Readings | Sequence[Readings],
         *,
-        beta: Literal["per-epoch", "pooled"] | float = "per-epoch",
-        weight: Literal["layers", "parameters"] = "layers",
+        beta: Rule | float = "per-epoch",
+        weight: Weight = "layers",
     ) -> None:
         """Find β of every clean run; arguments and errors as for ``unlearnable_distance``."""
+        if isinstance(beta, str) and beta not in get_args(Rule):
+            raise unknown("rule for beta", beta, get_args(Rule))
+        if not isinstance(beta, str) and not math.isfinite(beta):
+            raise UsageError(f"beta = {beta} is no threshold. Give a number of nats, or 'per-epoch'.")
+        if weight not in get_args(Weight):
+            raise unknown("weight", weight, get_args(Weight))
         rng = np.random.default_rng(0)  # the draws are part of the definition: same readings, same error
         self._runs = [_Clean(run, beta, weight, rng) for run in _as_runs(clean)]
 
@@ -181,6 +189,9 @@ class _Run:
                     f"epoch {epoch}: clean and poisoned model have different layers. Use one architecture."
                 )
         rows = [[layers[name] for name in names] for layers in readings]
+        wrong = next((one for layers in readings for one in layers.values() if not isinstance(one, Reading)), None)
+        if wrong is not None:
+            raise UsageError(f"a reading is a {type(wrong).__name__}. Pass what sharpness returns, epoch by epoch.")
         self.sal = np.array([[reading.sal for reading in row] for row in rows], dtype=np.float64)
         self.error = np.array([[reading.standard_error for reading in row] for row in rows], dtype=np.float64)
         lost = np.argwhere(~np.isfinite(self.sal))

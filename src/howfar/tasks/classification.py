@@ -80,6 +80,8 @@ class Classification:
         soft = labels.ndim == 2 and labels.is_floating_point()
         if not soft and (labels.ndim != 1 or labels.is_floating_point()):
             raise UsageError(f"target '{target}' holds no class labels, one integer per image. Choose another.")
+        if not soft and int(labels.min()) < 0:
+            raise HowfarError(f"target '{target}' has classes below 0. Number them from 0, or pass a loss of your own.")
         counts = labels.argmax(1).bincount(minlength=labels.shape[1]) if soft else labels.bincount()
         if (counts > 0).sum() < 2:
             raise HowfarError(

@@ -1,7 +1,9 @@
 """What training and probes take: our data or tensors, a task, a loss, or neither."""
 
-import torch
-from torch import nn
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
 
 from howfar.data import Data, Inputs, Pair
 from howfar.errors import UsageError
@@ -19,26 +21,56 @@ def given(model: nn.Module, data: Data | Pair, task: Task | Criterion | None) ->
         task: a task; a loss, which becomes ``Task.from_loss(loss)``; or None for classification of the images.
 
     Raises:
-        UsageError: without a task, if the data have no classes.
+        UsageError: for anything else, without images, or without a task if the data have no classes.
     """
+    refuse_no_network(model)
     if not isinstance(data, Data):
-        first = next(model.parameters(), torch.zeros(()))
+        _refuse_no_pair(data)
         name = task.target if isinstance(task, Task) else "label"
-        data = Inputs.of(data, name, first.dtype)
+        data = Inputs.of(data, name, next(model.parameters()).dtype)
+    if not len(data):
+        raise UsageError("there are no images, so nothing can be learned or measured. Pass at least one.")
     found = task_of(data, task)
     return found.prepare(data), found
+
+
+def refuse_no_network(model: Any) -> None:
+    """Raise ``UsageError`` unless an argument is a network with parameters."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"the network is a {type(model).__name__}, not a torch.nn.Module. The order is network, data, task."
+        )
+    if next(model.parameters(), None) is None:
+        kind = type(model).__name__
+        raise UsageError(f"the network has no parameters ({kind}), so there is nothing to train or measure.")
+
+
+def _refuse_no_pair(data: Any) -> None:
+    """Raise ``UsageError`` unless an argument is a pair of inputs and targets."""
+    if isinstance(data, Tensor | np.ndarray):
+        raise UsageError("inputs alone have no targets. Pass both: (X, y).")
+    if callable(data):
+        raise UsageError("the second argument is a function, not data. The order is network, data, task or loss.")
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        what = f"{len(data)} things" if isinstance(data, tuple | list) else f"a {type(data).__name__}"
+        raise UsageError(f"the data are {what}, not inputs and targets. Pass (X, y), or Data.from_torch(dataset).")
 
 
 def task_of(data: Data, task: Task | Criterion | None) -> Task:
     """Return the task itself, the task of a loss, or classification; arguments and errors as of ``given``."""
     if isinstance(task, Task):
         return task
+    if isinstance(task, type):
+        raise UsageError(f"{task.__name__} is a class, not a loss or a task. Pass an instance: {task.__name__}().")
+    if task is not None and not callable(task):
+        raise UsageError(
+            f"{task!r} is neither a task nor a loss. Pass a loss such as torch.nn.functional.cross_entropy, a task "
+            "such as TASKS['classification']()(data), or nothing to classify."
+        )
     if task is not None:
         return from_loss(task, target=_only(data))
     if data.classes is None:
-        raise UsageError(
-            f"the data have no classes, only {', '.join(data.targets) or 'images'}. Pass a task of TASKS, or a loss."
-        )
+        raise UsageError(f"the images have no classes: {data.why_no_classes} Or pass a task of TASKS, or a loss.")
     return Classification.of(data, data.classes)
 
 

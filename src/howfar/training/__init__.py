@@ -1,6 +1,7 @@
 """Step 3, Data -> model: training loop, evaluation and recipes."""
 
 from howfar.training.adversarial import adversarial
+from howfar.training.explain import explained
 from howfar.training.loop import Batch, Epoch, evaluate, steps, train
 from howfar.training.loss import Around, Loss, plain, unchanged
 from howfar.training.precision import chosen
@@ -17,6 +18,7 @@ __all__ = [
     "adversarial",
     "chosen",
     "evaluate",
+    "explained",
     "plain",
     "recipe_for",
     "steps",

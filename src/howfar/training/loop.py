@@ -13,11 +13,12 @@ from torch.utils import _pytree as pytree
 from howfar import arrays
 from howfar.arrays import Images
 from howfar.data import Data
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 from howfar.models import channels_last, fit_images, in_eval_mode
 from howfar.tasks import Criterion, Pair, Task, given, smoothed
 from howfar.training.augment import Moves
 from howfar.training.averaging import Averaging
+from howfar.training.explain import explained
 from howfar.training.loss import Around, Loss, plain, unchanged
 from howfar.training.precision import autocast
 from howfar.training.process_group import process_group
@@ -66,6 +67,7 @@ class Batch:
     learning_rate: float
 
 
+@explained
 def train(
     model: nn.Module, data: Data, task: Task | Criterion | None = None, recipe: Recipe | None = None, *,
     loss: Loss = plain, around: Around = unchanged, seed: int = 0,
@@ -94,6 +96,8 @@ def train(
         True
     """
     recipe = recipe or Recipe()
+    if not isinstance(recipe, Recipe):
+        raise UsageError(f"{recipe!r} is not a recipe. Pass Recipe(epochs=15, lr=0.05), or one of RECIPES.")
     start, total = time.perf_counter(), torch.zeros(())
     for step in steps(model, data, task, recipe, loss=loss, around=around, seed=seed):
         total = total.to(step.loss) + step.loss
@@ -178,6 +182,7 @@ class _Batches:
             yield arrays.to_images(moves.of_images(raw), device), moved_targets(moves, self.task, target)
 
 
+@explained
 @torch.no_grad()
 def evaluate(
     model: nn.Module, data: Data | Pair, task: Task | Criterion | None = None, *, batch_size: int = 128
