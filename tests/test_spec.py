@@ -41,7 +41,7 @@ def test_settings_may_nest() -> None:
         ("lsp[epps=1]", "Did you mean 'eps'?"),
         ("em[eps=0]", "greater than 0"),
         ("em[eps=2]", "less than or equal to 1"),
-        ("em[eps=8/0]", "valid number"),
+        ("em[eps=8/0]", "write a number, such as 0.03 or 8/255"),
         ("em:sideways", "'sample' or 'class'"),
         ("clean:1", "takes no value"),
         ("em[eps=", "Write name"),

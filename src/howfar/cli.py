@@ -56,7 +56,8 @@ def _guarded(arguments: list[str]) -> int:
         if debug:
             raise
         terminal.say(
-            f"howfar: {error.filename or 'system'}: {error.strerror or error}. Use --debug for details.",
+            f"howfar: {error.filename or 'the system'} cannot be read or written ({error.strerror or error}). Choose "
+            "another place, or give --debug for details.",
             style="red",
         )
         return 1

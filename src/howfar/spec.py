@@ -40,13 +40,13 @@ SETTING = r"([A-Za-z][\w-]*)\s*="  # start of ``key=value``
 
 
 def _fraction(value: object) -> object:
-    if not isinstance(value, str) or "/" not in value:
+    if not isinstance(value, str):
         return value
     above, _, below = value.partition("/")
     try:
-        return float(above) / float(below)
+        return float(above) / float(below or 1)
     except (ValueError, ZeroDivisionError):
-        return value  # pydantic reports the error
+        raise ValueError("write a number, such as 0.03 or 8/255") from None
 
 
 Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
@@ -143,9 +143,14 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     except ValidationError as error:
         what = error.errors()[0]
         field = ".".join(str(part) for part in what["loc"])
-        raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {what['msg']}.") from None
+        raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {reason(what)}.") from None
     _refuse_huge(f"{kind} '{name}'", settings)
     return Spec(name, settings, _label(name, settings, factory), factory)
+
+
+def reason(what: Mapping[str, Any]) -> str:
+    """Return the message of an error of pydantic."""
+    return str(what["msg"]).removeprefix("Value error, ")
 
 
 def check(method: object) -> None:
@@ -157,7 +162,7 @@ def check(method: object) -> None:
         _refuse_huge(type(method).__name__, {name: getattr(method, name) for name in model.model_fields})
     except ValidationError as error:
         what = error.errors()[0]
-        raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {what['msg']}.") from None
+        raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {reason(what)}.") from None
 
 
 def _refuse_huge(what: str, settings: Mapping[str, Any]) -> None:

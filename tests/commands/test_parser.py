@@ -68,7 +68,7 @@ def test_examples_of_the_overview_are_understood() -> None:
         ("bench --workers x", "howfar: --workers takes a whole number, not 'x'. See howfar bench --help."),
         ("bench --workers 1.5", "howfar: --workers takes a whole number, not '1.5'. See howfar bench --help."),
         ("landscape --share x", "howfar: --share takes a number, not 'x'. See howfar landscape --help."),
-        ("protect x --strength foo", "Invalid choice 'foo' for argument '--strength'. Expected one of ("),
+        ("protect x --strength foo", "unknown --strength 'foo'. Known: high, low, mid. See"),
         ("--tyro-print-completion fish", "there is no completion for 'fish'. Name one of: bash, zsh."),
         ("bench --workers", "Missing value for argument '--workers'."),
     ],

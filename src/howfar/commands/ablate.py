@@ -85,11 +85,11 @@ class AblateUd(Printed, Grid):
 def _several(flag: str, text: str, kind: Any) -> list[Any]:
     from pydantic import TypeAdapter, ValidationError
 
-    from howfar.spec import split_list
+    from howfar.spec import reason, split_list
 
     try:
         found: list[Any] = TypeAdapter(list[kind]).validate_python(split_list(text))
     except ValidationError as error:
         what = error.errors()[0]
-        raise UsageError(f"{flag} '{text}': {what['input']!r} is wrong: {what['msg']}.") from None
+        raise UsageError(f"{flag} '{text}': {what['input']!r} is wrong: {reason(what)}.") from None
     return found

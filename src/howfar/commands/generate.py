@@ -142,7 +142,9 @@ class Generate(Source):
         """Refuse an output that holds other files, or another set that shall stay."""
         from howfar.poison import artifact
 
-        if self.output.exists() and (not self.output.is_dir() or not artifact.ours(self.output)):
+        if self.output.exists() and not self.output.is_dir():
+            raise UsageError(f"{self.output} is a file, not a folder. Choose another name.")
+        if self.output.exists() and not artifact.ours(self.output):
             raise UsageError(f"{self.output} holds other files. Choose an empty folder.")
         if self.overwrite:
             return

@@ -121,6 +121,8 @@ def _reason(box: str) -> str:
     text = re.sub(r"no type matching .* <class '\w+'>: ", "", text)  # of options that may be None
     text = text.replace("Expected 1 values", "Expected 1 value")
     text = text.replace("'None', ", "").replace(", 'None'", "")
+    if choice := re.match(r"(?i)invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", text):
+        return str(unknown(choice[2], choice[1], re.findall(r"'([^']*)'", choice[3])))
     text = re.sub(
         r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 takes a whole number, not \2", text
     )

@@ -98,6 +98,8 @@ class Verify(Common):
             terminal.say(f"left out: {label}: it {reason}")
         # One plan for all: they share their clean victims and protected sets.
         cells = [experiment for _, experiments in planned for experiment in experiments]
+        if self.dry_run and chosen.labeled and not self.json:
+            terminal.tell(_power(len(chosen.test)))
         if not planned[0][0].complete(cells, store, smaller="--defenses none, or fewer --ways or --epochs"):
             return 0
         return self._judge(store, planned, copies, left_out)
@@ -173,6 +175,11 @@ class Verify(Common):
         from howfar.photos import photographs
         from howfar.photos.pairs import pairs_of
 
+        if self.photos.resolve() == self.protected.resolve():
+            raise UsageError(
+                f"{self.photos} and {self.protected} are the same folder, so nothing is protected. Give the originals "
+                "and the folder that howfar protect wrote."
+            )
         pairs = pairs_of(self.photos, self.protected)
         tree = photographs(self.photos)
         for sentence in (summary(images_of(tree.left_out)), unlabeled(tree.names)):
@@ -279,6 +286,20 @@ class _Chosen:
         names = [str(number) for number in range(count)] if self.labeled else []
         sample = blank((3, size, size), {"label": count} if self.labeled else {}, names, flip=True)
         return Outline(sample, len(self.train), len(self.test))
+
+
+def _power(count: int) -> str:
+    """Return what so few test photographs can tell, however many seeds there are.
+
+    The drop is between two shares of right answers, each with a variance of at most 1/4 divided by their number.
+    """
+    from howfar.tables.decisions import QUANTILE
+
+    points = 100 * QUANTILE * math.sqrt(0.5 / count)
+    return (
+        f"{count} test photographs: a drop of accuracy below about {points:.0f} points cannot be told from none, "
+        "however many seeds are run. More photographs lower that."
+    )
 
 
 def _losses(tables: "list[VictimGroup]", copies: dict[str, Path], shares: list[float]) -> "list[Loss]":

@@ -1,5 +1,6 @@
 """A folder of images with one subfolder per class, or ``train/`` and ``test/`` with such subfolders."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from howfar import arrays
-from howfar.data.pictures import read_rgb
+from howfar.data.pictures import extent, read_rgb
 from howfar.data.subset import halves
 from howfar.data.tree import Tree, images_of, parts_of, read_tree
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.spec import LARGEST_SIDE
 
+MOST_HEADERS = 2000  # read in a dry run
 OUTSIDE, UNUSED = "outside the class subfolders", "in a validation set, as there is a test set"
 
 
@@ -84,18 +86,41 @@ def folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True
     return Splits(train, test, tuple(found.classes), flip)
 
 
-def counted(root: Path, test_share: float) -> tuple[Path, list[str], int, int]:
-    """Return the first image of a folder, its classes, and the numbers of training and test images; reads no image.
+def counted(root: Path, test_share: float) -> tuple[list[Path], list[str], int, int]:
+    """Return the images of a folder, its classes, and the numbers of training and test images; reads no image.
 
     Raises:
         UsageError: if the folder cannot be used; HowfarError: for an empty class.
     """
     found = _laid_out(root, test_share)
-    first, sizes = found.train[0][0], [len(members) for members in found.train]
+    paths = [path for side in (found.train, found.test or []) for members in side for path in members]
+    sizes = [len(members) for members in found.train]
     if found.test is not None:
-        return first, found.classes, sum(sizes), sum(len(members) for members in found.test)
+        return paths, found.classes, sum(sizes), sum(len(members) for members in found.test)
     test = sum(min(max(round(test_share * size), 1), size - 1) for size in sizes)  # as ``halves`` splits
-    return first, found.classes, sum(sizes) - test, test
+    return paths, found.classes, sum(sizes) - test, test
+
+
+def check_headers(paths: Sequence[Path], size: int) -> int:
+    """Read the headers of up to ``MOST_HEADERS`` images, evenly spaced; returns their number.
+
+    Raises:
+        HowfarError: for a file that is no image; UsageError: for images of several sizes without ``size``.
+    """
+    some = paths[:: -(-len(paths) // MOST_HEADERS)]
+    sides = [extent(path) for path in some]
+    for path, found in zip(some, sides, strict=True):
+        if not size and found != sides[0]:
+            raise _mixed(path, found, some[0], sides[0])
+    return len(some)
+
+
+def _mixed(path: Path, sides: tuple[int, int], other: Path, others: tuple[int, int]) -> UsageError:
+    """Return the error for two images of different width and height."""
+    return UsageError(
+        f"{path} is {sides[0]}×{sides[1]}, but {other} is {others[0]}×{others[1]}. Resize them to one size, as in "
+        "folder:PATH[size=32]."
+    )
 
 
 def left_out(root: Path) -> dict[str, str]:
@@ -159,10 +184,7 @@ def _read(members: list[list[Path]], size: int, *, first_id: int) -> Data:
     def fill(index: int) -> bool:
         image, gray = decoded(paths[index], size)
         if image.shape != first.shape:
-            raise UsageError(
-                f"{paths[index]} is {image.shape[2]}×{image.shape[1]}, but {paths[0]} is "
-                f"{first.shape[2]}×{first.shape[1]}. Resize them to one size, as in folder:PATH[size=32]."
-            )
+            raise _mixed(paths[index], image.shape[:0:-1], paths[0], first.shape[:0:-1])
         pixels[index] = torch.from_numpy(image)
         return gray
 

@@ -1,6 +1,8 @@
 """Data sets of the Hugging Face Hub, or saved with ``save_to_disk``, by name."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,9 +107,26 @@ def _loaded(name: str, config: str, *, download: bool) -> Any:
         if Path(name).expanduser().is_dir():
             found = datasets.load_from_disk(str(Path(name).expanduser()))
         else:
-            local = datasets.DownloadConfig(local_files_only=not download)
-            found = datasets.load_dataset(name, config or None, download_config=local)
+            with nullcontext() if download else _offline():
+                found = datasets.load_dataset(name, config or None)
     except Exception as error:  # files and network fail in many ways
         fix = "See whether the name is right." if download else "Add --download, or give a folder of save_to_disk."
         raise UsageError(f"could not load the data set '{name}' ({error}). {fix}") from None
     return found if isinstance(found, dict) else {"train": found}
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the libraries of Hugging Face from asking the network; they read the environment only when imported."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    places = (huggingface_hub.constants, datasets.config)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value

@@ -16,6 +16,7 @@ from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
 NEEDED = ("x_train", "x_test")
+WRITE = "numpy.savez(FILE, x_train=images, y_train=classes, x_test=images, y_test=classes)"
 FEW = 2  # images of an archive in an outline
 MOST_CLASSES = 100_000
 
@@ -98,7 +99,7 @@ def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
 def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits:
     missing = [name for name in NEEDED if name not in table]
     if missing:
-        raise HowfarError(f"{path} lacks {', '.join(missing)}. Write it with numpy.savez({', '.join(NEEDED)}).")
+        raise HowfarError(f"{path} lacks {', '.join(missing)}. Write it with {WRITE}.")
     train = _part(path, table, "train", first_id=0)
     test = _part(path, table, "test", first_id=len(train))
     if train.shape != test.shape:
@@ -177,7 +178,11 @@ def _segments(values: NDArray[Any], pixels: Tensor, where: str) -> Tensor:
 def to_pixels(values: NDArray[Any], where: str) -> Tensor:
     """Return uint8 images in any supported layout as (n, channels, height, width)."""
     if values.dtype != np.uint8 or values.ndim not in (3, 4) or 0 in values.shape:
-        raise HowfarError(f"{where} must be uint8 images, (n, h, w), (n, h, w, c) or (n, c, h, w). Convert it.")
+        fix = " For images in [0, 1]: (255 * x).round().astype('uint8')." if values.dtype.kind == "f" else ""
+        raise HowfarError(
+            f"{where} is {values.dtype} {values.shape}, but must be uint8 images, (n, h, w), (n, h, w, c) or (n, c, h, "
+            f"w). Convert it.{fix}"
+        )
     if values.ndim == 3:
         values = values[:, None]
     elif values.shape[-1] in (1, 3):

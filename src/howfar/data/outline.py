@@ -15,8 +15,8 @@ from howfar.data import files
 from howfar.data.camvid import SIZE as CAMVID_SIZE
 from howfar.data.camvid import VOID as CAMVID_CLASSES
 from howfar.data.camvid import images_of
+from howfar.data.folder import check_headers, decoded
 from howfar.data.folder import counted as counted_files
-from howfar.data.folder import decoded
 from howfar.data.hf import counted as counted_rows
 from howfar.data.npz import read_outline
 from howfar.data.rooms import outline_of
@@ -130,11 +130,13 @@ def _camvid(root: Path, height: int | None = None, width: int | None = None) -> 
 
 
 def _folder(root: Path, size: int = 0, test_share: float = 0.2, flip: bool = True) -> Outline:
-    first, classes, train, test = counted_files(Path(root), test_share)
-    image, gray = decoded(first, size)
+    paths, classes, train, test = counted_files(Path(root), test_share)
+    image, gray = decoded(paths[0], size)
+    checked = check_headers(paths, size)
     shape = (1 if gray else 3, image.shape[1], image.shape[2])
     targets = {"label": len(classes)} if classes else {}
-    note = "the image shape is taken from the first image." if not size or gray else ""
+    note = f"only {checked} of {len(paths)} file headers were read." if checked < len(paths) else ""
+    note = "the number of channels is that of the first image." if gray and not note else note
     return Outline(blank(shape, targets, classes, flip=flip), train, test, note)
 
 
@@ -142,7 +144,14 @@ def _hf(
     name: str, size: int = 0, config: str = "", train: str = "train", test: str = "", image: str = "", label: str = "",
     flip: bool = True, download: bool = False,
 ) -> Outline:  # fmt: skip
-    sample, classes, *counts = counted_rows(name, size, config, train, test, image, label, download=download)
+    try:
+        sample, classes, *counts = counted_rows(name, size, config, train, test, image, label, download=False)
+    except UsageError:
+        if not download:
+            raise
+        raise UsageError(
+            f"'{name}' is not in the cache of Hugging Face, and a dry run downloads nothing. Leave out --dry-run."
+        ) from None
     kinds = [key for key, values in sample.targets.items() if values.ndim == 1 and not values.is_floating_point()]
     splits = blank(sample.shape, dict.fromkeys(kinds, len(classes)), classes, flip=flip)
     return Outline(splits, counts[0], counts[1], "" if size else "the image shape is taken from the first image.")

@@ -10,6 +10,7 @@ from howfar.errors import HowfarError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF")  # not EPS, which Pillow passes to Ghostscript
 LARGEST = 100_000_000  # pixels
+ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # EXIF tag, and its values for which width and height are swapped
 BITS = 0x0102  # TIFF tag BitsPerSample
 INNER = {0x8769, 0x8825}  # sub-IFDs: EXIF, GPS
 TAGS = INNER | {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}  # tags other than layout
@@ -33,6 +34,22 @@ def read_picture(
         HowfarError: if the file is not a supported image, is truncated, or is too large.
     """
     return _decoded(path, str(path), _formats(path), upright=upright, least=least)
+
+
+def extent(path: Path) -> tuple[int, int]:
+    """Return width and height of an image when it is upright, from its header; pixels are not read.
+
+    Raises:
+        HowfarError: if the file is not a supported image.
+    """
+    try:
+        with Image.open(path, formats=_formats(path)) as raw:
+            turned = raw.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            return raw.size[::-1] if turned else raw.size
+    except HowfarError:
+        raise
+    except Exception as error:  # decoders fail in many ways
+        raise HowfarError(f"{path} is not a readable image ({error}). Repair or remove it.") from None
 
 
 def read_picture_bytes(content: bytes, name: str) -> Image.Image:

@@ -13,7 +13,7 @@ from howfar.errors import UsageError, unknown
 from howfar.grid.presets import SUITES
 from howfar.grid.suite import Suite, split_if_text
 from howfar.models import MODELS
-from howfar.spec import parse
+from howfar.spec import parse, reason
 
 LISTS = {
     "protectors": "em,lsp", "models": "resnet8", "dense_models": "unet", "defenses": "none,jpeg",
@@ -87,7 +87,7 @@ def make_suite(
         suite = TypeAdapter(Suite).validate_python(merged)
     except ValidationError as error:
         what = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {what['msg']}.") from None
+        raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {reason(what)}.") from None
     for network in (key for key, value in suite.train.items() if isinstance(value, Mapping)):
         parse(network, MODELS, "model")
     for model in (*suite.models, *(suite.dense_models or ())):

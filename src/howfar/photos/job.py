@@ -79,7 +79,9 @@ def check(job: ProtectionJob, photos: Sequence[Photo] = ()) -> None:
         raise UsageError(
             f"{job.output} is inside {job.source} or contains it. Originals are never modified: choose another folder."
         )
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTES).is_dir())):
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{job.output} is a file, not a folder. Choose another name.")
+    if output.exists() and (any(output.iterdir()) and not (output / NOTES).is_dir()):
         raise UsageError(f"{job.output} holds other files. Choose an empty folder.")
     labels = ["cluster", "other"] if job.clusters else [photo.label for photo in photos]
     if labels:

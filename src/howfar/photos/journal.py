@@ -27,7 +27,8 @@ class Journal:
         found = [_parsed(line) for line in lines]
         if found and found[0] and found[0].get("digest") != digest:
             raise UsageError(
-                f"{path.parent.parent} was begun with other settings or photographs. Choose another folder."
+                f"{path.parent.parent} was begun with other settings or photographs. Give the same ones to go on, or "
+                "choose another folder."
             )
         self.entries = {entry["name"]: entry for entry in found[1:] if _is_sound(entry)}
         if not found or not found[0]:

@@ -64,7 +64,10 @@ def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if len(row) >= 2]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        why = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else f"{error.strerror}"
+        raise HowfarError(f"{path}: {why}. Give a CSV file with name and label in every line.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise HowfarError(f"{path} cannot be read ({error}). Give a CSV with name and label in every line.") from None
     known: dict[str, str] = {}
     for name, label in ((PurePosixPath(row[0].replace("\\", "/")).as_posix(), row[1].strip()) for row in rows):

@@ -109,7 +109,9 @@ def check_noise(protector: Protector, labels: Sequence[str]) -> None:
             "or another additive protector."
         )
     if protector.uses_labels and (len(set(labels)) < 2 or "" in labels):
-        raise UsageError("this protector needs labels: subfolders, --labels FILE.csv, or --labels clusters.")
+        raise UsageError(
+            "this protector needs labels, at least two: one subfolder each, --labels FILE.csv, or --labels clusters."
+        )
 
 
 def craft(

@@ -20,6 +20,7 @@ DEEP_PPM = re.compile(rb"P[36]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d{1,6})\s")
 SSIM_SIDE = 512  # pixels; a larger crop hardly changes the mean, and takes a tenth of a second per megapixel
 FIRST = "only the first frame was used; additional frames (HDR, depth) were dropped"
 UNREAD = "its EXIF data could not be read and were dropped"
+LEAST_SIDE = 8  # pixels; one for every square of noise of one size, see ``photos.noise.BOARD``
 REST = 128  # value for no change in a noise image, which allows ±127
 
 
@@ -84,6 +85,11 @@ def thumbnails(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
         HowfarError: as ``upright``.
     """
     image = upright(path, least=max(2 * min(sides), max(sides)))
+    if min(image.size) < LEAST_SIDE:
+        raise HowfarError(
+            f"{path} has {image.width}×{image.height} pixels. Noise needs {LEAST_SIDE} on each side. Enlarge it or "
+            "leave it out."
+        )
     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
     rgb = image.convert("RGB")
     length = min(rgb.size)

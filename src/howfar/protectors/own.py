@@ -14,6 +14,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.protectors.protector import Protector
 from howfar.tasks import TASKS, Task
 
+LEAST_SIDE = 8  # pixels; no network of MODELS takes smaller images
 Images = TypeVar("Images", Tensor, NDArray[Any])
 
 
@@ -79,6 +80,11 @@ def protect(
             f"images in a {type(X).__name__} cannot be returned as such. Pass an array, a tensor or Data."
         )
     data = X if isinstance(X, Data) else data_of(X, y, channels=channels, scale=scale, ids=ids)
+    if min(data.shape[1:]) < LEAST_SIDE:
+        height, width = data.shape[1:]
+        raise UsageError(
+            f"images of {width}×{height} pixels are too small to protect. Use at least {LEAST_SIDE} a side."
+        )
     source = _task(task, data)
     protected = made.protect(data, source, generator=arrays.seeded(seed), device=device)
     if isinstance(X, Data):

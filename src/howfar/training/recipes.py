@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from howfar.errors import UsageError, unknown
+from howfar.spec import reason
 from howfar.training.recipe import Recipe
 
 OWN = "own"  # name for the network's default recipe
@@ -53,4 +54,4 @@ def recipe_for(network: str, name: str = OWN, settings: Mapping[str, Any] | None
     except ValidationError as error:
         what = error.errors()[0]
         place = ".".join(["train", *map(str, what["loc"])])
-        raise UsageError(f"{place} = {what['input']!r} is wrong: {what['msg']}.") from None
+        raise UsageError(f"{place} = {what['input']!r} is wrong: {reason(what)}.") from None
