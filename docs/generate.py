@@ -73,6 +73,14 @@ an update.
 | 4 | the condition of `--require` is not met |
 | 130 | interrupted |"""
 
+NOTES = {
+    "protectors": (
+        "The norm says what `eps` bounds, for images in [0, 1]. L∞: the largest change of any value. L2: `eps` of `ar` "
+        "and\n`delusive` is the norm at 3×32×32; `eps` of `lsp` is the root mean square, so the published 6/255 is a "
+        "norm of 1.304\nat 3×32×32, and single values change by more than 6/255."
+    )
+}
+
 
 JSON = """\
 # JSON files
@@ -181,7 +189,8 @@ def methods() -> str:
             for e in entries
         ]
         lines = [" | ".join(cells) for cells in [head, ["-"] * len(head), *rows]]
-        parts.append(f"## {kind.capitalize()}\n\n" + "\n".join(f"| {line} |" for line in lines))
+        note = f"{NOTES[kind]}\n\n" if kind in NOTES else ""
+        parts.append(f"## {kind.capitalize()}\n\n{note}" + "\n".join(f"| {line} |" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -15,7 +15,7 @@ from howfar import __version__, terminal
 from howfar.commands.parser import parse
 from howfar.errors import HowfarError
 
-INTERRUPTED = "interrupted. Finished cells are kept: run the same command again to continue."
+INTERRUPTED = "interrupted. Finished steps are kept: run the same command again to continue."
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads cost up to 20× on a loaded machine
 # Matplotlib would create folders in the user's home directory.
@@ -24,7 +24,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(_FONTS))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 some cells failed, 130 interrupted."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 some steps failed, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names may not be encodable by the terminal

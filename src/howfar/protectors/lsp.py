@@ -35,7 +35,9 @@ class LinearlySeparable(Protector):
     images per class.
 
     Attributes:
-        eps: root mean square of the noise, images in [0, 1]; 6/255 is an L2 norm of 1.304 at 3×32×32.
+        eps: root mean square of an image's noise, images in [0, 1]: its L2 norm divided by the root of the number of
+            values. The published 6/255 is this eps, an L2 norm of 1.304 at 3×32×32. It is no L∞ radius: single values
+            exceed it (15/255 on CIFAR-10), and the option ``--eps`` does not set it.
         patch: side of a patch in pixels; 0 takes a quarter of the shorter side (8 at 32×32, as published).
 
     Example:

@@ -54,6 +54,8 @@ def convergence(group: "Group", colors: dict[str, str]) -> Figure:
              "mode": "lines+markers", "line": {"color": color, "dash": dash}}
         )  # fmt: skip
     layout = blank("epoch", f"{group.metric} on clean {group.watched} images")
+    most = max((len(series.quality) for series in group.series), default=1)
+    layout["xaxis"] |= {"tick0": 1, "dtick": max(most // 8, 1)}  # whole epochs
     if scale(group.metric) > 1:
         layout["yaxis"]["range"] = [0, 1]
     layout["shapes"] = [

@@ -8,7 +8,7 @@ from howfar.errors import require
 from howfar.report import crosstask, figures, landscapes, overview, profile, verdict
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import as_csv, as_json, header, texts
-from howfar.report.numbers import shown, unit
+from howfar.report.numbers import counted, shown, unit
 from howfar.report.packing import packed, zipped
 from howfar.report.pictures import GAIN, compared, picture, sheet
 from howfar.report.provenance import bibtex, provenance
@@ -67,6 +67,7 @@ def render(page: Page) -> str:
         rows=lambda group: list(map(texts, group.rows)),
         shown=shown,
         unit=unit,
+        counted=counted,
         strips=strips,
         gain=GAIN,
         visibility=_visibility,

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from howfar.report.numbers import counted, scale, shown, span, unit
 from howfar.score import Correlation, DoseResponse
-from howfar.tables.decisions import BROKEN, CONFIDENCE, Outcome
+from howfar.score.metrics import LEARNED
+from howfar.tables.decisions import BROKEN, CONFIDENCE, LEAST_GAIN, Outcome
 from howfar.tables.verdicts import Verdict
 
 NAMED = 8  # protectors that a sentence of the summary names; half of them where several victims are told apart
@@ -19,7 +20,7 @@ RULE = (
     "number of pairs."
 )
 WANTED = {"seeds": "more seeds", "images": "more test images", "learning": "a victim that learns"}
-WEAK = 0.3  # gain over chance; below it, a longer training narrows the interval more than a few seeds: it divides by it
+WEAK = 2.0  # times the gain over chance from which a victim has learned: intervals of retention divide by the gain
 MORE = "--seeds 0-5 --until 5"
 
 
@@ -146,7 +147,7 @@ def _remedy(one: Verdict) -> str:
 
 def _weak(one: Verdict) -> bool:
     """Return whether the clean victim has learned so little that more epochs help more than more seeds."""
-    whole = 1.0 if scale(one.metric) > 1 else max(abs(one.chance), 1e-9)
+    whole = LEAST_GAIN.get(one.metric, LEARNED) * (1.0 if scale(one.metric) > 1 else max(abs(one.chance), 1e-9))
     return abs(one.clean - one.chance) < WEAK * whole
 
 

@@ -18,13 +18,31 @@ const show = (node, more) => ready().then(charts => {
   const {data, layout} = charts[node.id];
   return Plotly.newPlot(node, data, {...layout, font: {...layout.font, color: ink()}}, more);
 });
+const started = new Set();
+const once = async node => {
+  if (started.has(node)) return;
+  started.add(node);
+  draw.unobserve(node);
+  await show(node, {responsive: true, displaylogo: false});
+};
 const draw = new IntersectionObserver(entries => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    draw.unobserve(entry.target);
-    show(entry.target, {responsive: true, displaylogo: false});
-  }
+  for (const entry of entries) if (entry.isIntersecting) once(entry.target);
 }, {rootMargin: "600px"});
+// The first charts of an opened section follow one at a time while the page is idle, so that none is blank when reached.
+const AHEAD = 20;
+const waiting = [];
+const idle = window.requestIdleCallback ?? (work => setTimeout(work, 50));
+let busy = false;
+const next = () => {
+  busy = waiting.length > 0;
+  if (busy) once(waiting.shift()).finally(() => idle(next));
+};
+document.addEventListener("toggle", event => {
+  if (!event.target.open) return;
+  const charts = [...event.target.querySelectorAll(".chart")].filter(node => node.clientWidth && !started.has(node));
+  waiting.push(...charts.slice(0, AHEAD));
+  if (!busy) next();
+}, true);
 for (const node of document.querySelectorAll(".chart")) {
   draw.observe(node);
   const tools = document.createElement("p");
