@@ -56,7 +56,21 @@ def benchmarks() -> dict[str, list[Any]]:
             assert inside("store", "export", "rows.json", "--runs", store, *more)[0] == 0
             found.append(json.loads(Path("rows.json").read_text()))
     assert inside("submit", "runs", "-o", "rows-own", "--only", "ops", "--reported", "0.2", "--source", "us")[0] == 0
+    brief = ["--seeds", "0", "--set", "alignment_images=0", "--limit-train", "60"]
+    few = [*BENCH, *brief, "--protectors", "ops", "--set", "probe_images=0"]
+    told(*few, "--defenses", "none,jpeg:75", "--set", "held_out=40", "--runs", "held")
+    told(
+        *few, "--defenses", "none", "--tasks", "classification,rotation", "--set", "probe_images=10", "--runs", "tasks"
+    )
+    ablation = ["ablate-ud", *BENCH[1:], *brief, "--protectors", "ops,random", "--defenses", "none", "--radius",
+                "0.05,0.1", "--set", "probe_images=10", "--runs", "ablation"]  # fmt: skip
     return {
+        "worst_case": [json.loads(Path(store, "worst_case.json").read_text()) for store in ("held", "runs")],
+        "crosstask": [json.loads(Path("tasks", "crosstask.json").read_text())],
+        "cost": [json.loads(Path(store, "cost.json").read_text()) for store in ("runs", "one")],
+        "ablation": [told(*ablation)],
+        "plan": [told(*BENCH, *many, "--runs", "none", "--dry-run"), told(*BENCH, *many, "--dry-run")],
+        "watch": [told(*BENCH, *many, "--watch"), told(*BENCH, *many, "--epochs", "3", "--watch")],
         "bench": rows,
         "ud": [told("ud", "clean", "ops", "--defense", "none", "--json")],
         "row": [json.loads(path.read_text()) for path in Path().glob("rows-*/*.json")],
@@ -188,6 +202,12 @@ def test_shipped_schemas_are_fresh_closed_and_described(name: str) -> None:
 
 WRONG: list[tuple[str, Callable[[Any], None]]] = [
     ("bench", lambda rows: rows[0].update(drop="much")),
+    ("worst_case", lambda tables: next(iter(tables[0]["worst"].values())).update(kept=None)),
+    ("crosstask", lambda tables: tables[0].update(seeds=[1])),
+    ("cost", lambda table: next(iter(table["victims"].values())).update(seconds="long")),
+    ("ablation", lambda rows: rows[0].update(rule="mean")),
+    ("plan", lambda plan: plan["todo"][0].update(key=1)),
+    ("watch", lambda found: found.update(left=3)),
     ("bench", lambda rows: rows[0].update(l0=1.5)),
     ("bench", lambda rows: rows[0].update(seeds=0)),
     ("verify", lambda found: found["losses"][0].update(outcome="perhaps")),

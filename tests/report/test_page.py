@@ -282,13 +282,13 @@ def test_the_convergence_chart_names_its_images() -> None:
         chart = convergence(seen, dict.fromkeys(("clean", "b", "em"), "#000000"))
         assert chart["layout"]["yaxis"]["title"]["text"] == f"accuracy on clean {watched} images"
         assert (chart["layout"]["xaxis"]["tick0"], chart["layout"]["xaxis"]["dtick"]) == (1, 1), "no epoch 1.5"
+        assert f"Convergence on clean {watched} images" in render(replace(page(), groups=[seen]))
 
 
 def test_one_verdict_is_one_pair() -> None:
     found = page()
     assert "2 pairs of protector and victim" in render(found)
     assert "1 pair of protector and victim" in render(replace(found, verdicts=found.verdicts[:1]))
-        assert f"Convergence on clean {watched} images" in render(replace(page(), groups=[seen]))
 
 
 def test_names_cannot_end_the_script_or_the_table() -> None:

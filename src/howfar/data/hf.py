@@ -121,7 +121,7 @@ def _offline() -> Iterator[None]:
     import datasets.config
     import huggingface_hub.constants
 
-    places = (huggingface_hub.constants, datasets.config)
+    places: tuple[Any, ...] = (huggingface_hub.constants, datasets.config)
     before = [place.HF_HUB_OFFLINE for place in places]
     try:
         for place in places:

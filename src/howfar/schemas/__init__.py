@@ -18,6 +18,7 @@ from howfar.schemas.findings import AuditFinding, UdFinding, Verification
 from howfar.schemas.rows import BenchRow, CellRow, VictimRow
 from howfar.schemas.sets import ExportedSet, PhotoManifest, ProtectedSet
 from howfar.schemas.submitted import LeaderboardRow
+from howfar.schemas.tables import AblationRow, CostTable, Plan, TaskTable, Watch, WorstCaseTable
 
 PLACE = "https://github.com/howfar/howfar/blob/main/src/howfar/schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -71,6 +72,23 @@ SCHEMAS: Mapping[str, Schema] = {
         "`howfar store export`; `Results.to_pandas()` and the other formats have the same columns",
     ),
     "victims": Schema(1, list[VictimRow], "One row per finished victim", "`howfar store export FILE --victims`"),
+    "worst_case": Schema(
+        1, list[WorstCaseTable], "What every defense gets out of every protected set, and the worst case, by victim",
+        "`worst_case.json` in the store",
+    ),
+    "crosstask": Schema(
+        1, list[TaskTable], "What every task learns from every protected set", "`crosstask.json` in the store"
+    ),
+    "cost": Schema(1, CostTable, "Seconds per protected image and per victim", "`cost.json` in the store"),
+    "ablation": Schema(
+        1, list[AblationRow], "UD by the way it is measured",
+        "`howfar ablate-ud --json`, and `ablation.json` in the store",
+    ),
+    "plan": Schema(
+        1, Plan, "What a run would do, and for how long",
+        "`--dry-run --json` of `howfar bench` and of the other commands that train",
+    ),
+    "watch": Schema(1, Watch, "Progress of other runs of a grid", "`howfar bench --watch --json`"),
 }  # fmt: skip
 
 

@@ -1,8 +1,7 @@
 """Records -> numbers: a pure function of the store, so that any table can be made again from the records."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from howfar.arrays import canonical
 from howfar.errors import HowfarError
@@ -121,9 +120,7 @@ def _group(
 ) -> Group:  # fmt: skip
     series = [] if brief else [series_of(label, [runs[s] for s in sorted(runs)]) for label, runs in group.runs.items()]
     any_run = next(iter(next(iter(group.runs.values())).values()))
-    found = {(one.victim, one.row): one for one in judged}
-    learner = " · ".join(group.labels[part] for part in ("dataset", "task", "model"))
-    rows = [replace(row, verdict=found.get((learner, row.protector))) for row in _rows(group, protects, distances)]
+    rows = list(_rows(group, protects, distances, {(one.victim, one.row): one for one in judged}))
     rows.sort(key=lambda row: (row.protector != CLEAN, -row.drop.value, row.protector))
     return Group(
         **group.labels,
@@ -151,9 +148,12 @@ def _why_no_ud(group: VictimGroup, rows: Sequence[Row]) -> str:
     return "UD is undefined: no layer of the clean victim is learnable, as in a network of one layer."
 
 
-def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances) -> Iterator[Row]:
+def _rows(
+    group: VictimGroup, protects: dict[str, Record], distances: Distances, judged: Mapping[tuple[str, str], Verdict]
+) -> Iterator[Row]:  # fmt: skip
     """Yield a row per protector; intervals know how all rows of the table scatter."""
     pairs = group.rows()
+    learner = " · ".join(group.labels[part] for part in ("dataset", "task", "model"))
     seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
     uds = {label: distances.of(*both) for label, both in pairs.items()}
     scatter = Spreads((label, seeds[label], drops_of(*both)) for label, both in pairs.items())
@@ -166,12 +166,12 @@ def _rows(group: VictimGroup, protects: dict[str, Record], distances: Distances)
         ud = found.ud(apart.of(label, seeds[label])) if (found := uds[label]) else None
         cosines = aligned[label]
         cosine = mean_alignment(cosines, spread=turned.of(label, seeds[label])) if cosines else None
-        yield _row(group, label, both, lost, ud, cosine, made)
+        yield _row(group, label, both, lost, ud, cosine, made, judged.get((learner, label)))
 
 
 def _row(
     group: VictimGroup, label: str, pairs: tuple[list[Record], list[Record]], lost: Estimate, ud: Ud | None,
-    alignment: Estimate | None, made: Record | None,
+    alignment: Estimate | None, made: Record | None, verdict: Verdict | None,
 ) -> Row:  # fmt: skip
     visibility = recorded(made.result["visibility"]) if made else {}
     clean, poisoned = map(mean_quality, pairs)
@@ -191,6 +191,7 @@ def _row(
         ssim=visibility.get("ssim"),
         needs_labels=made.result["needs_labels"] if made else None,
         origin=origin(*pairs),
+        verdict=verdict,
     )
 
 
