@@ -58,7 +58,8 @@ def benchmarks() -> dict[str, list[Any]]:
     assert inside("submit", "runs", "-o", "rows-own", "--only", "ops", "--reported", "0.2", "--source", "us")[0] == 0
     brief = ["--seeds", "0", "--set", "alignment_images=0", "--limit-train", "60"]
     few = [*BENCH, *brief, "--protectors", "ops", "--set", "probe_images=0"]
-    told(*few, "--defenses", "none,jpeg:75", "--set", "held_out=40", "--runs", "held")
+    learned = ["--models", "linear", "--limit-train", "300", "--set", "held_out=40", "--defenses", "none,jpeg:75"]
+    told(*few, *learned, "--runs", "held")
     told(
         *few, "--defenses", "none", "--tasks", "classification,rotation", "--set", "probe_images=10", "--runs", "tasks"
     )
