@@ -9,6 +9,7 @@ A table is a plain ``dict`` from names to classes or functions; the signature of
 import functools
 import hashlib
 import inspect
+import math
 import os
 import re
 import sys
@@ -44,9 +45,12 @@ def _fraction(value: object) -> object:
         return value
     above, _, below = value.partition("/")
     try:
-        return float(above) / float(below or 1)
+        found = float(above) / float(below or 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError("write a number, such as 0.03 or 8/255") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError("write a number, such as 0.03 or 8/255")
+    return found
 
 
 Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
