@@ -130,7 +130,7 @@ def digits() -> dict[str, str]:
             [
                 [
                     code(row.protector), f"{100 * row.poisoned:.1f}", plus_minus(row.drop, ".1f", 100),
-                    ranged(row.alignment, least=-1, most=1), ranged(row.ud.mean if row.ud else None, least=0),
+                    ranged(row.alignment), ranged(row.ud.mean if row.ud else None),
                     f"{row.linf}", ssim_text(row.ssim),
                 ]
                 for row in sorted(group.rows, key=lambda row: row.poisoned)
