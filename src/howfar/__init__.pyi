@@ -12,6 +12,7 @@ from .grid.experiment import Experiment as Experiment
 from .grid.overrides import make_suite as make_suite
 from .models import MODELS as MODELS
 from .models import build as build
+from .photos import protect_image as protect_image
 from .probe import Sharpness as Sharpness
 from .probe import alignment as alignment
 from .probe import curvature as curvature

@@ -47,7 +47,6 @@ def picture(*parts: str, sides: tuple[int, int]) -> None:
         ("generate -p random -d digits -o file", "file is a file, not a folder. Choose another name."),
         ("protect photos -o out --labels none.csv", "none.csv: does not exist. Give a CSV file with name and label"),
         ("protect photos -o out --labels photos", "photos: is a folder. Give a CSV file with name and label"),
-        ("protect one -o out -p lsp", "needs labels, at least two: one subfolder each, --labels FILE.csv, or"),
         ("protect tiny -o out -p random --side 32", "tiny/a/0.png has 7×40 pixels. Noise needs 8 on each side."),
         ("bench -d npz:other.npz --dry-run", "lacks x_train, x_test. Write it with numpy.savez(FILE, x_train=images, "),
         ("bench -d npz:floats.npz --dry-run", "x_train is float64 (2, 8, 8), but must be uint8 images"),

@@ -32,7 +32,6 @@ from howfar.photos import (
 )
 from howfar.photos.encoding import GPS, ORIENTATION, PROHIBITED, encoded
 from howfar.photos.manifest import digest_of, originals_of, summary
-from howfar.photos.noise import SIDES
 from howfar.photos.pairs import pairs_of
 from howfar.photos.picture import REST, changed, is_gray, measured, upright
 from howfar.protectors import PROTECTORS
@@ -67,6 +66,7 @@ def run(album: Path, output: Path, name: str = "lsp[eps=8/255]", kind: str = "pn
     spec = parse(name, PROTECTORS, "protector")
     names = photos_in(album)
     encoding = Encoding.parse(kind, options.pop("metadata", "keep"), opt_out=options.pop("opt_out", False))
+    options.setdefault("strength", None)  # the noise as it was crafted
     job = ProtectionJob(album, output, spec.label, spec.build(), encoding, **options)
     work = protect_folder(arranged(names, encoding.suffix, labels_by_folder(names)), job, device=CPU, workers=2)
     while True:
@@ -174,7 +174,7 @@ def test_heic_is_read_with_all_that_belongs_to_it(tmp_path: Path) -> None:
         album, tmp_path / "out", "lsp", PROTECTORS["lsp"](), Encoding.parse("png", "keep", opt_out=False)
     )
     names = photos_in(album)
-    work = protect_folder(arranged(names, ".png", labels_by_folder(names)), job, device=CPU, workers=1)
+    work = protect_folder(arranged(names, lambda _: ".png", labels_by_folder(names)), job, device=CPU, workers=1)
     manifest = finished(work)
     assert manifest["counts"]["protected"] == 2
     written = Image.open(tmp_path / "out" / "cats" / "a.png")
@@ -187,18 +187,34 @@ def test_clusters_stand_in_for_labels(tmp_path: Path) -> None:
     album.mkdir()
     for number in range(12):
         scene(40, 30, seed=number % 2).save(album / f"{number}.png")
-    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), "--labels", "clusters")
-    assert code == 0
-    assert "weaker" in said
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["clusters"] == 10
-    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "other"))
-    assert code == 2
-    assert "--labels clusters" in said
+    for name, how in (("asked", ("--labels", "clusters")), ("without labels", ())):
+        code, _, said = inside("protect", str(album), "-o", str(tmp_path / name), *how)
+        assert code == 0
+        assert "10 clusters instead of labels" in said
+        assert "weaker" in said
+        assert json.loads((tmp_path / name / "manifest.json").read_text())["clusters"] == 10
+
+
+@pytest.mark.parametrize("names", [["one.jpg"], ["me/1.jpg", "me/2.jpg"], ["a.jpg", "b.png", "c.webp"]])
+def test_one_photograph_one_album_and_mixed_sizes_are_protected(names: list[str], tmp_path: Path) -> None:
+    album, out = tmp_path / "album", tmp_path / "out"
+    for number, name in enumerate(names):
+        (album / name).parent.mkdir(parents=True, exist_ok=True)
+        scene(*SIZES[number], seed=number).save(album / name)
+    code, _, said = inside("protect", str(album), "-o", str(out))
+    assert code == 0, said
+    assert photos_in(out) == names, "formats and names stay"
+    assert json.loads((out / "manifest.json").read_text())["counts"]["protected"] == len(names)
+    assert checked(out, album) == []
+    for name in names:
+        before, after = (np.asarray(Image.open(folder / name).convert("RGB")).astype(int) for folder in (album, out))
+        assert after.shape == before.shape
+        assert (after != before).any(2).mean() > 0.5
 
 
 def test_names_never_collide_and_labels_come_from_folders_or_a_table(tmp_path: Path) -> None:
     names = ["a/x.jpg", "a/x.png", "a/X.jpeg", "b/y.JPG"]
-    assert [photo.output for photo in arranged(names, ".png", {})] == [
+    assert [photo.output for photo in arranged(names, lambda _: ".png", {})] == [
         "a/x.jpg.png", "a/x.png.png", "a/X.jpeg.png", "b/y.png",
     ]  # fmt: skip
     assert labels_by_folder(names) == {"a/x.jpg": "a", "a/x.png": "a", "a/X.jpeg": "a", "b/y.JPG": "b"}
@@ -397,7 +413,8 @@ def test_the_command_names_what_it_protects_again_and_compares_with_the_original
 def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
     for number in range(30):
         scene(700, 500, seed=number).save(album / "cats" / f"more {number}.jpg")
-    command = [sys.executable, "-m", "howfar", "protect", str(album), "-o", "out", "-p", "lsp"]
+    how = ("-p", "lsp", "--format", "png", "--metadata", "keep")
+    command = [sys.executable, "-m", "howfar", "protect", str(album), "-o", "out", *how]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "out" / ".howfar" / "journal.jsonl"
     end = time.monotonic() + 60
@@ -477,7 +494,7 @@ def test_the_command_line_shows_what_it_would_do_and_does_it(album: Path, tmp_pa
     assert "2 labels" in errors
     assert not target.exists()
     code, output, _ = inside(
-        "protect", str(album), "-o", str(target), "-p", "random:class", "--strength", "low", "--json"
+        "protect", str(album), "-o", str(target), "-p", "random:class", "--strength", "low", "--format", "png", "--json"
     )
     assert code == 0
     assert json.loads(output)["linf"] == 4
@@ -494,7 +511,7 @@ def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(s
         Image.fromarray(pixels[0].numpy()).convert("RGB").resize((120, 96), Image.Resampling.BICUBIC).save(
             folder / f"{place}.png"
         )
-    run(tmp_path / "clean", tmp_path / "protected", "carriers[cell=2,mirrored=true]", sides=SIDES)
+    run(tmp_path / "clean", tmp_path / "protected", "carriers[cell=2,mirrored=true]", sides=(64, 128, 224))
     found = {}
     for name in ("clean", "protected"):
         learned = DATASETS["folder"](root=tmp_path / name, size=size).train
@@ -515,7 +532,7 @@ def test_networks_that_learn_from_protected_photographs_at_their_own_size_fail(s
 def test_photographs_outside_the_share_are_not_called_protected(
     share: str, count: int, album: Path, tmp_path: Path
 ) -> None:
-    how = ("--share", share, "--side", "16", "--json", "-p", "random:class")
+    how = ("--share", share, "--side", "16", "--json", "-p", "random:class", "--format", "png")
     code, out, said = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
     assert code == 0, said
     found = json.loads(out)
@@ -529,11 +546,11 @@ def test_photographs_outside_the_share_are_not_called_protected(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--strength", "high", "--eps", "4/255"), "--strength and --eps say the same thing twice"),
-        (("--strength", "high", "-p", "em:class[eps=2/255]"), "--strength and eps in -p say"),
         (("--eps", "4/255", "-p", "em:class[eps=2/255]"), "--eps and eps in -p say"),
         (("--share", "0.5", "-p", "em:class[share=0.2]"), "--share and share in -p say"),
-        (("--strength", "low", "-p", "clean"), "clean has no eps, so --strength makes no sense"),
+        (("--eps", "4/255", "-p", "clean"), "clean has no eps, so --eps makes no sense"),
+        (("--key", "secret"), "--key and --label belong to one photograph"),
+        (("--preview", "page.html"), "Leave out -o and the strength"),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(
@@ -671,7 +688,7 @@ def test_what_cannot_be_measured_is_not_perfect() -> None:
 def test_ten_thousand_photographs_in_one_folder_with_names_in_any_script(tmp_path: Path) -> None:
     root, scripts = tmp_path / "album", ("naïve", "снимок", "写真", "صورة", "ภาพ", "🐈 photo", "a'b\"c", "x;y&z")
     root.mkdir()
-    content = [encoded(tile := scene(8, 8, seed), tile, Encoding()) for seed in range(2)]
+    content = [encoded(tile := scene(8, 8, seed), tile, Encoding("png")) for seed in range(2)]
     for number in range(10_000):
         (root / f"{scripts[number % len(scripts)]} {number}.png").write_bytes(content[number % 2])
     manifest = run(root, tmp_path / "out", "random[eps=8/255]", side=8, ssim_photos=20)

@@ -207,7 +207,7 @@ def read_journal(path: Path) -> object:
 def _photos() -> list[Any]:
     from howfar.photos import arranged
 
-    return arranged(NAMES, ".png", {})
+    return arranged(NAMES, lambda _: ".png", {})
 
 
 def read_source(path: Path) -> object:

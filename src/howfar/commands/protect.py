@@ -11,42 +11,55 @@ from howfar.commands.common import Common, Device, Flag, option
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:
-    from howfar.photos import Photo, ProtectionJob
+    from howfar.photos import Encoding, Photo, ProtectionJob
+    from howfar.protectors import Protector
+    from howfar.spec import Spec
 
-SIDES = "64,128,224"  # as in photos.noise
-CLUSTERS = 10  # that stand in for labels
-STRENGTHS = {"low": "4/255", "mid": "8/255", "high": "16/255"}
+STDIN = Path("-")
 
 
 @dataclass(kw_only=True)
 class Protect(Common):
     """Protect the photographs in a folder.
 
-    Adds noise that keeps networks from learning what the photographs show. Originals are never changed. Run the command
-    again to finish an interrupted run, or after you edited photographs: only missing and outdated files are written.
+    Adds noise that keeps networks from learning what the photographs show, as strong as the eye forgives in each
+    photograph. Originals are never changed, and nothing is written before all photographs have been read. Run the
+    command again to finish an interrupted run, or after you edited photographs: only missing and outdated files are
+    written. With - as the folder, one photograph is read from standard input and its copy goes to standard output.
     """
 
-    examples: ClassVar = ("howfar protect photos -o protected", "howfar protect --check protected")
+    examples: ClassVar = (
+        "howfar protect photos -o protected",
+        "howfar protect photos --preview preview.html",
+        "howfar protect --check protected",
+        "howfar protect - --key SECRET < in.jpg > out.jpg",
+    )
 
     photos: Annotated[Positional[Path], option("FOLDER")]
     """Folder of photographs, ideally with one subfolder per label. With --check, the protected folder."""
     output: Annotated[Path | None, option("FOLDER", "", "-o")] = None
     """Folder to write, with the same subfolders."""
-    protector: Annotated[str, option("NAME", None, "-p")] = "carriers[cell=2,mirrored=true]"
+    protector: Annotated[str | None, option("NAME", "carriers[cell=2,mirrored=true]", "-p")] = None
     """Any protector that adds noise, e.g. carriers, em:class, lsp (see: howfar list protectors)."""
-    strength: Annotated[Literal["low", "mid", "high"] | None, option("{low,mid,high}", "mid")] = None
-    """Strength of the noise: 4/255, 8/255 or 16/255."""
+    strength: Annotated[Literal["low", "mid", "high"] | None, option("{low,mid,high}", "high")] = None
+    """Strength of the noise: low and mid hide it from the eye and protect little, high is seen and protects."""
     eps: Annotated[str | None, option("EPS", "")] = None
-    """Strength as a number, e.g. 6/255."""
-    side: Annotated[str, option("PIXELS")] = SIDES
-    """Side lengths of the resized copies that noise is crafted on. Choose those at which learners train."""
-    labels: Annotated[str | None, option("FILE", "the subfolders")] = None
-    """Labels: a CSV file with one name and label per line, or 'clusters', which protects less."""
+    """Largest change of any value instead of that of --strength, e.g. 6/255."""
+    side: Annotated[str | None, option("PIXELS", "64")] = None
+    """Side of the resized copies that noise is crafted on: that at which learners train. Several share the noise."""
+    labels: Annotated[str | None, option("FILE", "the subfolders; clusters if there are none")] = None
+    """Labels: a CSV file with one name and label per line, or 'clusters' of similar photographs, which protect less."""
+    preview: Annotated[Path | None, option("FILE", "")] = None
+    """Write a page with ten photographs before and after, in all strengths, and stop."""
+    key: Annotated[str | None, option("TEXT", "")] = None
+    """With - as the folder: a secret text that the noise depends on. The same key gives the same noise."""
+    label: Annotated[str | None, option("TEXT", "")] = None
+    """With - as the folder: what the photograph shows. Photographs of one label get the same noise."""
     share: Annotated[float | None, option("SHARE", "1, all")] = None
     """Share of the photographs to protect, drawn with the seed."""
-    format: Annotated[str, option("NAME")] = "png"
-    """File format: png, webp and tiff are lossless; jpeg:95 loses part of the protection."""
-    metadata: Annotated[Literal["keep", "strip-gps", "strip-all"], option("{keep,strip-gps,strip-all}")] = "keep"
+    format: Annotated[str, option("NAME")] = "auto"
+    """File format: auto keeps JPEG as JPEG (quality 95) and writes others without loss; or png, webp, tiff, jpeg:90."""
+    metadata: Annotated[Literal["keep", "strip-gps", "strip-all"], option("{keep,strip-gps,strip-all}")] = "strip-gps"
     """What to do with EXIF and XMP. The color profile is always kept."""
     opt_out: Flag = False
     """Write the data-mining opt-out of IPTC/PLUS into the XMP of every file."""
@@ -68,6 +81,12 @@ class Protect(Common):
     def __call__(self) -> int:
         if self.check:
             return self._checked()
+        if self.photos == STDIN:
+            return self._one()
+        if self.key is not None or self.label is not None:
+            raise UsageError("--key and --label belong to one photograph from standard input. Give - as the folder.")
+        if self.preview is not None:
+            return self._preview(self.preview)
         from howfar import engine
         from howfar.photos import check, protect_folder
 
@@ -75,8 +94,12 @@ class Protect(Common):
         check(job, photos)
         device = engine.choose_device(self.device)
         labels = sorted({photo.label for photo in photos} - {""})
-        kinds = f"{job.clusters} clusters" if job.clusters else f"{len(labels) or 'no'} labels"
-        terminal.say(f"{len(photos)} photographs, {kinds}: {job.label}, written as {job.encoding.kind}")
+        kinds = f"{len(labels) or 'no'} label{'s' * (len(labels) != 1)}"
+        if job.clusters:
+            kinds = f"{job.clusters} cluster{'s' * (job.clusters != 1)} instead of labels"
+        kept = "their own format" if job.encoding.kind == "auto" else job.encoding.kind
+        many = f"{len(photos)} photograph{'s' * (len(photos) != 1)}"
+        terminal.say(f"{many}, {kinds}: {job.label}, written in {kept}")
         if self.dry_run:
             if self.json:
                 terminal.show_json({photo.name: photo.output for photo in photos})
@@ -87,56 +110,120 @@ class Protect(Common):
         return 0
 
     def _job(self) -> "tuple[ProtectionJob, list[Photo]]":
-        from howfar.data.tree import labels_by_folder, summary
-        from howfar.photos import Encoding, ProtectionJob, arranged, labels_by_table, photographs
-        from howfar.protectors import PROTECTORS
-        from howfar.spec import parse
+        from howfar.photos import Encoding, ProtectionJob
+        from howfar.photos.strength import STRENGTH
 
         if self.output is None:
             raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
-        tree = photographs(self.photos)
-        names = tree.names
-        if tree.left_out:
-            terminal.say(summary(tree.left_out))
-        clusters = CLUSTERS if self.labels == "clusters" else 0
-        if self.labels and not clusters:
-            labels = labels_by_table(Path(self.labels), names)
-        else:
-            labels = {} if clusters else labels_by_folder(names)
-        spec = parse(self.protector, PROTECTORS, "protector")
-        self._refuse_twice(set(spec.settings))
-        given: dict[str, Any] = {} if self.share is None else {"share": self.share}
-        if "eps" in spec.settings and "eps=" not in self.protector:
-            given["eps"] = self.eps or STRENGTHS[self.strength or "mid"]
-        spec = parse(self.protector, PROTECTORS, "protector", **given) if given else spec
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
+        spec = self._spec(self.strength or STRENGTH)
+        protector = spec.build()
+        photos, clusters = self._photos(encoding, needed=protector.uses_labels)
         job = ProtectionJob(
             self.photos,
             self.output,
             spec.label,
-            spec.build(),
+            protector,
             encoding,
             self.seed,
             self.broken,
             clusters=clusters,
             sides=self._sides(),
+            strength=self._visibility(),
         )
-        return job, arranged(names, encoding.suffix, labels)
+        return job, photos
 
-    def _refuse_twice(self, known: set[str]) -> None:
+    def _photos(self, encoding: "Encoding", *, needed: bool) -> "tuple[list[Photo], int]":
+        """Return the photographs, and the number of clusters that stand in for labels; 0 if there are labels."""
+        from howfar.data.tree import labels_by_folder, summary, unlabeled
+        from howfar.photos import arranged, labels_by_table, photographs
+        from howfar.photos.strength import CLUSTERS
+
+        tree = photographs(self.photos)
+        if tree.left_out:
+            terminal.say(summary(tree.left_out))
+        if self.labels and self.labels != "clusters":
+            return arranged(tree.names, encoding.suffix, labels_by_table(Path(self.labels), tree.names)), 0
+        labels = {} if self.labels else labels_by_folder(tree.names)
+        clusters = self.labels == "clusters" or (needed and not labels)
+        stray = unlabeled(tree.names) if clusters and not self.labels else ""
+        if stray:
+            raise UsageError(f"this protector needs labels. {stray} Or take --labels clusters, which protect less.")
+        return arranged(tree.names, encoding.suffix, labels), min(CLUSTERS, len(tree.names)) if clusters else 0
+
+    def _spec(self, strength: str) -> "Spec[Protector]":
+        """Return the protector with its settings."""
+        from howfar.photos.strength import PROTECTOR, STRENGTHS
+        from howfar.protectors import PROTECTORS
+        from howfar.spec import parse
+
+        name = self.protector or PROTECTOR
+        spec = parse(name, PROTECTORS, "protector")
+        self._refuse_twice(name, set(spec.settings))
+        given: dict[str, Any] = {} if self.share is None else {"share": self.share}
+        if "eps" in spec.settings and "eps=" not in name:
+            given["eps"] = self.eps or STRENGTHS[strength][1]
+        return parse(name, PROTECTORS, "protector", **given) if given else spec
+
+    def _visibility(self) -> float | None:
+        from howfar.photos.strength import STRENGTH, STRENGTHS
+
+        return STRENGTHS[self.strength or STRENGTH][0]
+
+    def _preview(self, path: Path) -> int:
+        """Write the page with photographs before and after."""
+        from howfar.photos import Encoding
+        from howfar.photos.preview import preview
+        from howfar.photos.strength import STRENGTHS
+        from howfar.store import write_text
+
+        if self.output is not None or self.eps or self.strength:
+            raise UsageError("--preview shows all strengths and protects nothing. Leave out -o and the strength.")
+        photos, _ = self._photos(Encoding(), needed=False)
+        protectors = {strength: self._spec(strength).build() for strength in STRENGTHS}
+        write_text(path, terminal.watch(preview(photos, self.photos, protectors), "preview"))
+        terminal.say(f"page: {path}")
+        return 0
+
+    def _one(self) -> int:
+        """Protect one photograph from standard input."""
+        import sys
+
+        from howfar.photos import Encoding
+        from howfar.photos.one import protected_file
+        from howfar.photos.strength import STRENGTH
+
+        if not self.key:
+            raise UsageError("one photograph needs --key, a secret text that its noise depends on.")
+        if self.output or self.preview or self.protector or self.eps or self.side or self.labels:
+            raise UsageError(
+                "one photograph takes --key, --label, --strength, --format, --metadata and --opt-out alone."
+            )
+        encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
+        content = sys.stdin.buffer.read()
+        done = protected_file(
+            content, encoding, key=self.key, label=self.label or "", strength=self.strength or STRENGTH
+        )
+        sys.stdout.buffer.write(done)
+        return 0
+
+    def _refuse_twice(self, protector: str, known: set[str]) -> None:
         """Refuse a setting that is given in two ways, or to a protector that has none."""
-        strengths = {"--strength": self.strength, "--eps": self.eps, "eps in -p": "eps=" in self.protector or None}
-        shares = {"--share": self.share, "share in -p": "share=" in self.protector or None}
+        strengths = {"--eps": self.eps, "eps in -p": "eps=" in protector or None}
+        shares = {"--share": self.share, "share in -p": "share=" in protector or None}
         for name, ways in (("eps", strengths), ("share", shares)):
             given = [way for way, value in ways.items() if value is not None]
             if len(given) > 1:
                 raise UsageError(f"{' and '.join(given)} say the same thing twice. Give one of them.")
             if given and name not in known:
-                raise UsageError(f"{self.protector} has no {name}, so {given[0]} makes no sense. Leave it out.")
+                raise UsageError(f"{protector} has no {name}, so {given[0]} makes no sense. Leave it out.")
 
     def _sides(self) -> tuple[int, ...]:
+        from howfar.photos.strength import SIDES
         from howfar.spec import split_list
 
+        if self.side is None:
+            return SIDES
         sides = [int(side) if side.isdecimal() else 0 for side in split_list(self.side)]
         if not sides or not all(8 <= side <= 256 for side in sides) or len(set(sides)) < len(sides):
             raise UsageError(f"--side {self.side} makes no sense. Take one or several of 8 to 256, e.g. 64,128,224.")
@@ -167,7 +254,15 @@ class Protect(Common):
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             terminal.say(f"{names[0]}{more}: {note}")
         if manifest["clusters"]:
-            terminal.say("clusters stood in for labels: the protection is weaker than with labels. Try howfar verify.")
+            terminal.say(
+                "clusters stood in for labels: the protection is weaker than with labels. Sort the photographs into "
+                "subfolders, or try howfar verify."
+            )
+        if manifest["strength"] is not None:
+            terminal.say(
+                "at this strength the noise is hidden from the eye, and networks learned as much from such copies as "
+                "from the originals (docs/photographs.md). Use --strength high to protect."
+            )
         terminal.say(f"protected photographs and manifest.json: {self.output}")
 
     def _checked(self) -> int:

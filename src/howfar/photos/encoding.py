@@ -2,7 +2,8 @@
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from PIL import Image, ImageCms
@@ -11,6 +12,11 @@ from howfar.errors import HowfarError
 
 Metadata = Literal["keep", "strip-gps", "strip-all"]
 GPS, ORIENTATION, XMP = 0x8825, 0x0112, 700
+KINDS = {
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".webp": "webp", ".tif": "tiff",
+    ".tiff": "tiff",
+}  # fmt: skip
+NO_PLACE = "its GPS position was removed (--metadata keep keeps it)"
 RUNS = 3  # zlib's Z_RLE
 SPACES = {"L": b"GRAY", "LA": b"GRAY", "I;16": b"GRAY", "CMYK": b"CMYK"}  # of color profiles, by mode
 PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
@@ -29,32 +35,48 @@ class Encoding:
     """Output format of protected photographs.
 
     Attributes:
-        kind: ``png``, ``webp`` and ``tiff`` are lossless, ``jpeg`` is not.
+        kind: ``png``, ``webp`` and ``tiff`` are lossless, ``jpeg`` is not; ``auto`` keeps JPEG as JPEG and writes
+            everything else without loss, in its own format or as PNG.
         quality: of JPEG.
         metadata: what to keep of EXIF and XMP; the color profile is always kept.
         opt_out: add the XMP statement that data mining is prohibited (IPTC/PLUS).
     """
 
-    kind: Literal["png", "webp", "tiff", "jpeg"] = "png"
+    kind: Literal["auto", "png", "webp", "tiff", "jpeg"] = "auto"
     quality: int = 95
-    metadata: Metadata = "keep"
+    metadata: Metadata = "strip-gps"
     opt_out: bool = False
 
-    @property
-    def suffix(self) -> str:
-        """File suffix."""
+    def suffix(self, name: str) -> str:
+        """Return the suffix of the copy of a file; with ``auto``, a file whose format is kept keeps its own."""
+        own = PurePosixPath(name).suffix
+        if self.kind == "auto":
+            return own if own.lower() in KINDS else ".png"
         return {"png": ".png", "webp": ".webp", "tiff": ".tif", "jpeg": ".jpg"}[self.kind]
+
+    def of(self, name: str) -> "Encoding":
+        """Return the format of the copy of a file, which is not ``auto``."""
+        chosen: Any = KINDS.get(PurePosixPath(name).suffix.lower(), "png")
+        return replace(self, kind=chosen) if self.kind == "auto" else self
 
     @classmethod
     def parse(cls, text: str, metadata: Metadata, *, opt_out: bool) -> "Encoding":
-        """Return the encoding for ``png``, ``webp``, ``tiff``, or ``jpeg:95``."""
+        """Return the encoding for ``auto``, ``png``, ``webp``, ``tiff``, or ``jpeg:95``."""
         kind, _, quality = text.partition(":")
-        kinds = {"png": "png", "webp": "webp", "tiff": "tiff", "tif": "tiff", "jpeg": "jpeg", "jpg": "jpeg"}
+        kinds = {
+            "auto": "auto",
+            "png": "png",
+            "webp": "webp",
+            "tiff": "tiff",
+            "tif": "tiff",
+            "jpeg": "jpeg",
+            "jpg": "jpeg",
+        }
         if kind not in kinds or (
             quality and (kinds[kind] != "jpeg" or not (quality.isascii() and quality.isdecimal()))
         ):
             raise HowfarError(
-                f"unknown format '{text}'. Choose png, webp, tiff, or jpeg with a quality, as in jpeg:95."
+                f"unknown format '{text}'. Choose auto, png, webp, tiff, or jpeg with a quality, as in jpeg:95."
             )
         chosen: Any = kinds[kind]
         number = int(quality) if quality else 95
@@ -132,6 +154,13 @@ def decoded(content: bytes, like: Image.Image) -> Image.Image:
     return image if image.mode == like.mode else image.convert(like.mode)
 
 
+def has_place(original: Image.Image) -> bool:
+    """Return whether the metadata of a photograph say where it was taken."""
+    exif = Image.Exif()
+    exif.load(original.info.get("exif") or b"")
+    return GPS in exif or "GPS" in _packet(original)
+
+
 def _exif(original: Image.Image, metadata: Metadata) -> bytes:
     """Return the EXIF data to keep, without the orientation, which is already applied."""
     if metadata == "strip-all" or not original.info.get("exif"):
@@ -144,9 +173,14 @@ def _exif(original: Image.Image, metadata: Metadata) -> bytes:
     return exif.tobytes()
 
 
-def _xmp(original: Image.Image, encoding: Encoding) -> str:
+def _packet(original: Image.Image) -> str:
+    """Return the XMP of a photograph."""
     found = original.info.get("xmp") or original.info.get("XML:com.adobe.xmp") or ""
-    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+
+
+def _xmp(original: Image.Image, encoding: Encoding) -> str:
+    text = _packet(original)
     if encoding.metadata == "strip-all" or (encoding.metadata == "strip-gps" and "GPS" in text):
         text = ""
     if not encoding.opt_out or PROHIBITED in text:

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from howfar import arrays
 from howfar.data import clustered
 from howfar.errors import HowfarError
-from howfar.photos.encoding import decoded, encoded
+from howfar.photos.encoding import NO_PLACE, decoded, encoded, has_place
 from howfar.photos.job import ProtectionJob, check
 from howfar.photos.journal import Journal, stamp
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import MANIFEST, NOTES, SOURCE, digest_of, summary
 from howfar.photos.noise import NoiseSet, craft, together
-from howfar.photos.picture import changed, is_gray, keep_times, measured, thumbnails, upright
+from howfar.photos.picture import changed, keep_times, measured, thumbnails, upright
 from howfar.protectors import Draft, Progress
 from howfar.store import write_text
 from howfar.store.writing import sweep, write_bytes
 
 HINT = "Or leave such files out with --broken skip, or copy them with --broken copy."
+WRITING = 3  # times as long as reading, for the time left
 AHEAD = 2  # photographs per worker in flight: bounds the memory
 
 
@@ -35,6 +36,8 @@ def protect_folder(
     photos: Sequence[Photo], job: ProtectionJob, *, device: torch.device, workers: int
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Protect all photographs of a folder; yields progress, writes and returns the manifest.
+
+    Nothing is written before every photograph has been read.
 
     An interrupted run resumes. A photograph is protected again if it was edited, its copy was changed, or its noise
     changed because other photographs did; ``redone`` in the manifest lists these.
@@ -51,11 +54,12 @@ def protect_folder(
     """
     check(job, photos)
     notes = job.output / NOTES
-    notes.mkdir(parents=True, exist_ok=True)
-    sweep(notes)
     journal = Journal(notes / "journal.jsonl", job.digest(photos))
-    write_bytes(notes / SOURCE, os.fsencode(_relative(job.source, job.output)), aside=notes)
     small, faults = yield from _thumbnails(photos, job, workers)
+    notes.mkdir(parents=True, exist_ok=True)  # only now, when every photograph has been read
+    sweep(notes)
+    journal.begin()
+    write_bytes(notes / SOURCE, os.fsencode(_relative(job.source, job.output)), aside=notes)
     whole = [photo for photo in photos if photo.name not in faults]
     labels = [photo.label for photo in whole]
     if job.clusters:
@@ -71,7 +75,7 @@ def protect_folder(
             _remove_old_copy(journal.entries.get(entry["name"]), entry, job.output)
             journal.add(entry)
             done += 1
-            yield Progress(done, len(photos), entry["name"])
+            yield Progress(len(photos) + WRITING * done, (1 + WRITING) * len(photos), entry["name"])
     redone = {name: reason for name, reason in again.items() if reason}
     manifest = {
         **job.description(),
@@ -143,7 +147,7 @@ def _thumbnails(
                     pixels[count] = torch.from_numpy(square)
                 count += 1
             if number % 20 == 0:
-                yield Progress(number, len(photos), "reading all photographs")
+                yield Progress(number, (1 + WRITING) * len(photos), "reading all photographs")
     if not count:
         raise HowfarError("none of the photographs can be protected.")
     return [pixels[:count] for pixels in small], faults
@@ -190,23 +194,24 @@ def _protected(photo: Photo, job: ProtectionJob, noises: NoiseSet, place: int) -
     try:
         # Before the pixels are read, so that the next run detects an edit in the meantime.
         stamped, before = stamp(source), digest_of(source.read_bytes())
-        image = upright(source)
-        after = changed(image, noises.enlarged(place, image.width, image.height, gray=is_gray(image)))
-        content = encoded(after, image, job.encoding)
+        image, encoding = upright(source), job.encoding.of(photo.output)
+        after = changed(image, noises.shaped(place, image, job.strength))
+        content = encoded(after, image, encoding)
     except (HowfarError, OSError) as error:  # an error of this file only
         fault = str(error) if photo.name in str(error) else f"{source}: {error}"
         if job.broken == "stop":
             raise HowfarError(f"{fault} {HINT}") from None
         return {**_left_out(photo, job, fault), "noise": noises.digest(place)}
-    if job.encoding.kind == "jpeg":
+    if encoding.kind == "jpeg":
         after = decoded(content, image)
+    removed = [NO_PLACE] if encoding.metadata != "keep" and has_place(image) else []
     change = measured(image, after, with_ssim=place % max(len(noises) // job.ssim_photos, 1) == 0)
     stamps = {"source": stamped, "copy": _write(job, photo, photo.output, content)}
     return {
         "name": photo.name, "output": photo.output, "label": photo.label,
         "status": "unchanged" if noises.empty(place) else "protected",
         "before": before, "after": digest_of(content), **asdict(change),
-        "noise": noises.digest(place), "stamps": stamps, "notes": image.info["notes"],
+        "noise": noises.digest(place), "stamps": stamps, "notes": [*image.info["notes"], *removed],
     }  # fmt: skip
 
 

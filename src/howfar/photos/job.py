@@ -12,7 +12,8 @@ from howfar.errors import UsageError
 from howfar.photos.encoding import Encoding
 from howfar.photos.listing import Photo
 from howfar.photos.manifest import NOTES
-from howfar.photos.noise import SIDES, check_noise
+from howfar.photos.noise import check_noise
+from howfar.photos.strength import SIDES
 from howfar.protectors import Protector
 
 Broken = Literal["stop", "skip", "copy"]
@@ -33,6 +34,7 @@ class ProtectionJob:
         ssim_photos: number of photographs, evenly spaced, on which SSIM is measured, as it is slow.
         clusters: number of clusters used as labels; 0 takes the labels of the photographs.
         sides: of the thumbnails on which noise is crafted, pixels.
+        strength: visibility of the noise, as in ``howfar.photos.mask.shaped``; None adds it as it was crafted.
     """
 
     source: Path
@@ -45,6 +47,7 @@ class ProtectionJob:
     ssim_photos: int = 20
     clusters: int = 0
     sides: tuple[int, ...] = SIDES
+    strength: float | None = None
 
     def description(self) -> dict[str, Any]:
         """Return its entries in the manifest."""
@@ -53,12 +56,13 @@ class ProtectionJob:
             "seed": self.seed,
             "clusters": self.clusters,
             "sides": self.sides,
+            "strength": self.strength,
             "encoding": asdict(self.encoding),
         }
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """Return a digest of everything that must be equal to resume a run."""
-        how = [self.label, self.seed, self.clusters, self.sides, asdict(self.encoding)]
+        how = [self.label, self.seed, self.clusters, self.sides, self.strength, asdict(self.encoding)]
         content = [*how, [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ class Journal:
     """One line per finished photograph; truncated or damaged lines are ignored."""
 
     def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
+        self.path, self._digest = path, digest
         self.entries: dict[str, dict[str, Any]] = {}
         lines = path.read_bytes().split(b"\n") if path.is_file() else []
         found = [_parsed(line) for line in lines]
@@ -31,9 +31,13 @@ class Journal:
                 "choose another folder."
             )
         self.entries = {entry["name"]: entry for entry in found[1:] if _is_sound(entry)}
-        if not found or not found[0]:
-            self._append({"digest": digest}, fresh=True)
-        elif lines[-1]:
+        self._fresh, self._open = not found or not found[0], bool(lines and lines[-1])
+
+    def begin(self) -> None:
+        """Write the head of a new journal, or end the last line of one that was cut off."""
+        if self._fresh:
+            self._append({"digest": self._digest}, fresh=True)
+        elif self._open:
             self._append(None)
 
     def why_again(self, photo: Photo, source: Path, output: Path, noise: str) -> str | None:

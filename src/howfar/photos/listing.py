@@ -1,13 +1,13 @@
 """Photographs of a folder with their output names and labels."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from howfar.data.tree import SUFFIXES, Tree, read_tree
 from howfar.errors import HowfarError, UsageError
-from howfar.naming import with_suffix
+from howfar.naming import distinct
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,23 @@ def photographs(folder: Path) -> Tree:
     return tree
 
 
-def arranged(names: Sequence[str], suffix: str, labels: Mapping[str, str]) -> list[Photo]:
+def arranged(names: Sequence[str], suffix: Callable[[str], str], labels: Mapping[str, str]) -> list[Photo]:
     """Return the photographs with their output names.
 
-    Only the suffix changes, except for name clashes (``howfar.naming.with_suffix``).
+    Only the suffix changes, except for name clashes (as ``howfar.naming.with_suffix``).
 
     Args:
         names: of the photographs.
-        suffix: of the output files, with its dot; empty keeps every file's own.
+        suffix: returns the suffix of the copy of a file, with its dot.
         labels: by name.
     """
-    return [Photo(name, output, labels.get(name, "")) for name, output in with_suffix(names, suffix).items()]
+    requested = {name: str(PurePosixPath(name).with_suffix(suffix(name))) for name in names}
+
+    def longer(name: str, turn: int) -> str:
+        return f"{name}{suffix(name)}" if turn == 1 else f"{name}.{turn}{suffix(name)}"
+
+    outputs = distinct(requested, longer, reserved=names)
+    return [Photo(name, output, labels.get(name, "")) for name, output in outputs.items()]
 
 
 def labels_by_table(path: Path, names: Sequence[str]) -> dict[str, str]:

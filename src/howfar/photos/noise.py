@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -20,11 +21,12 @@ from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.data import Data
 from howfar.errors import UsageError
+from howfar.photos.mask import shaped
 from howfar.photos.picture import REST
 from howfar.protectors import Draft, Progress, Protector
 from howfar.tasks import TASKS
 
-SIDES = (64, 128, 224)  # of the thumbnails, pixels
+Pixels8 = NDArray[np.uint8]
 BOARD = 8  # squares along each side of the checkerboard
 
 
@@ -53,19 +55,35 @@ class NoiseSet:
         content = f"{self.limit}\0".encode() + self.values[place].contiguous().numpy().tobytes()
         return hashlib.sha256(content).hexdigest()[:20]
 
-    def enlarged(self, place: int, width: int, height: int, *, gray: bool) -> Image.Image:
-        """Return the noise of one photograph at its own size, with an offset of ``REST``; in grayscale if ``gray``.
+    def shaped(self, place: int, image: Image.Image, strength: float | None) -> Image.Image:
+        """Return the noise of one photograph at its own size, with an offset of ``REST``; in grayscale if it is.
 
         Noise covers the center square and is mirrored beyond it.
+
+        Args:
+            place: of the photograph.
+            image: the photograph, as returned by ``upright``.
+            strength: as in ``shaped``; None adds the noise as it was crafted.
         """
-        length = min(width, height)
-        small = self.values[place, None].contiguous(memory_format=torch.channels_last)
-        # In 8 bits and channels last, this is ten times as fast as Pillow with the same result.
-        large = functional.interpolate(small, (length, length), mode="bicubic", antialias=True)
-        square = large[0].permute(1, 2, 0).clamp(REST - self.limit, REST + self.limit).numpy()
-        beyond = [((extent - length) // 2, (extent - length + 1) // 2) for extent in (height, width)]
-        noise = Image.fromarray(np.pad(square, (*beyond, (0, 0)), "symmetric"))
-        return noise.convert("L") if gray else noise
+        return shaped(enlarged(self.values[place], image.width, image.height, self.limit), self.limit, image, strength)
+
+
+def enlarged(values: Tensor, width: int, height: int, limit: int) -> Pixels8:
+    """Return noise at the size of a photograph, (height, width, 3): it covers the center square and is mirrored beyond.
+
+    Args:
+        values: uint8, (3, side, side), with an offset of ``REST``.
+        width: of the photograph.
+        height: of the photograph.
+        limit: largest change.
+    """
+    length = min(width, height)
+    small = values[None].contiguous(memory_format=torch.channels_last)
+    # In 8 bits and channels last, this is ten times as fast as Pillow with the same result.
+    large = functional.interpolate(small, (length, length), mode="bicubic", antialias=True)
+    square = large[0].permute(1, 2, 0).clamp(REST - limit, REST + limit).numpy()
+    beyond = [((extent - length) // 2, (extent - length + 1) // 2) for extent in (height, width)]
+    return np.pad(square, (*beyond, (0, 0)), "symmetric")
 
 
 def together(before: Sequence[Tensor], after: Sequence[Tensor]) -> NoiseSet:
@@ -108,10 +126,8 @@ def check_noise(protector: Protector, labels: Sequence[str]) -> None:
             f"{type(protector).__name__} does not add noise, so it cannot be upscaled. Choose carriers, em:class "
             "or another additive protector."
         )
-    if protector.uses_labels and (len(set(labels)) < 2 or "" in labels):
-        raise UsageError(
-            "this protector needs labels, at least two: one subfolder each, --labels FILE.csv, or --labels clusters."
-        )
+    if protector.uses_labels and (not labels or "" in labels):
+        raise UsageError("this protector needs labels: subfolders, --labels FILE.csv, or --labels clusters.")
 
 
 def craft(
@@ -135,8 +151,11 @@ def craft(
     index = {name: number for number, name in enumerate(names)}
     targets = {"label": torch.tensor([index[label] for label in labels])}
     data = Data(pixels, targets, torch.arange(len(labels)))
-    task = TASKS["classification" if len(names) > 1 else "autoencoding"]()(data)  # the latter needs no labels
+    if protector.uses_labels and len(names) == 1:  # classification needs another class: a copy that is dropped
+        data = Data(torch.cat([pixels, pixels[:1]]), {"label": (torch.arange(len(labels) + 1) == len(labels)).long()},
+                    torch.arange(len(labels) + 1))  # fmt: skip
+    task = TASKS["classification" if data.targets["label"].any() else "autoencoding"]()(data)
     protected = yield from protector.progress(
         task.prepare(data), task, generator=arrays.seeded(seed, "photos"), device=device, draft=draft
     )
-    return protected.pixels
+    return protected.pixels[: len(pixels)]

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from howfar.data.pictures import read_picture
+from howfar.data.pictures import read_picture, read_picture_bytes
 from howfar.errors import HowfarError
 from howfar.score.visibility import WINDOW, ssim
 
 DEEP_PPM = re.compile(rb"P[36]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d{1,6})\s")
 SSIM_SIDE = 512  # pixels; a larger crop hardly changes the mean, and takes a tenth of a second per megapixel
+HEAD = 200  # bytes of a file that tell its depth
 FIRST = "only the first frame was used; additional frames (HDR, depth) were dropped"
 UNREAD = "its EXIF data could not be read and were dropped"
 LEAST_SIDE = 8  # pixels; one for every square of noise of one size, see ``photos.noise.BOARD``
@@ -54,8 +55,22 @@ def upright(path: Path, *, least: int = 0) -> Image.Image:
     Raises:
         HowfarError: if it cannot be read, or not without loss.
     """
-    _refuse_deep_color(path)
-    image = read_picture(path, least=least)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise HowfarError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from None
+    _refuse_deep_color(head, str(path))
+    return _ready(read_picture(path, least=least), str(path))
+
+
+def upright_bytes(content: bytes, name: str) -> Image.Image:
+    """Return the same for the bytes of a file; ``name`` stands in its errors."""
+    _refuse_deep_color(content[:HEAD], name)
+    return _ready(read_picture_bytes(content, name), name)
+
+
+def _ready(image: Image.Image, path: str) -> Image.Image:
     several = image.info.get("frames", 1) > 1
     if several and image.info.get("format") != "MPO":
         raise HowfarError(f"{path} has several frames. Extract single images.")
@@ -90,14 +105,18 @@ def thumbnails(path: Path, sides: Sequence[int]) -> list[NDArray[np.uint8]]:
             f"{path} has {image.width}×{image.height} pixels. Noise needs {LEAST_SIDE} on each side. Enlarge it or "
             "leave it out."
         )
-    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
-    rgb = image.convert("RGB")
+    rgb = eight_bits(image).convert("RGB")
     length = min(rgb.size)
     left, top = ((extent - length) / 2 for extent in rgb.size)
     middle = (left, top, left + length, top + length)
     largest = rgb.resize((max(sides),) * 2, Image.Resampling.BOX, middle, reducing_gap=2.0)
     small = [largest.resize((side, side), Image.Resampling.BOX) for side in sides]
     return [np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)) for square in small]
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Return a photograph with 8 bits per channel."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
 
 
 def is_gray(image: Image.Image) -> bool:
@@ -156,13 +175,8 @@ def keep_times(source: Path, output: Path) -> None:
     os.utime(output, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
-def _refuse_deep_color(path: Path) -> None:
+def _refuse_deep_color(head: bytes, path: str) -> None:
     """Raise HowfarError for PNG and PPM with 16 bits per channel, of which Pillow would silently read 8."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(200)
-    except OSError as error:
-        raise HowfarError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from None
     deep = DEEP_PPM.match(head)
     if deep and int(deep[1]) > 255:
         raise HowfarError(f"{path} has 16 bits per channel, of which 8 would be lost. Convert it to 8 bits.")

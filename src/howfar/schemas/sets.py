@@ -72,8 +72,8 @@ class ExportedSet(_Set):
 class Encoding(Part):
     """Output format of photographs."""
 
-    kind: Literal["png", "webp", "tiff", "jpeg"]
-    """File format."""
+    kind: Literal["auto", "png", "webp", "tiff", "jpeg"]
+    """File format; `auto` keeps that of every file, or takes PNG."""
     quality: int
     """Quality of JPEG."""
     metadata: Literal["keep", "strip-gps", "strip-all"]
@@ -160,6 +160,8 @@ class PhotoManifest(Part):
     """Number of clusters used as labels; 0 if labels were given."""
     sides: list[Count]
     """Side lengths of the copies on which noise was crafted, pixels."""
+    strength: float | None = None
+    """Visibility of the noise, as a CIEDE2000 difference; null if it was not shaped to the photographs."""
     encoding: Encoding
     """Output format."""
     format: Literal[1]
