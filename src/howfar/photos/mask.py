@@ -75,7 +75,8 @@ def hidden(luma: Tensor) -> Tensor:
         around <= 127, 17 * (1 - (around.clamp(min=0) / 127).sqrt()) + 3, 3 / 128 * (around - 127) + 3
     )
     texture = (steepest * (0.0001 * around + 0.115) + 0.5 - 0.01 * around).clamp_(min=0)
-    return 1 + (texture - OVERLAP * torch.minimum(texture, adaptation)) / adaptation
+    above: Tensor = (texture - OVERLAP * torch.minimum(texture, adaptation)) / adaptation
+    return 1 + above
 
 
 @functools.cache
