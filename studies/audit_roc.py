@@ -1,9 +1,10 @@
-"""How well ``howfar audit`` tells protected sets from clean ones: ROC, false alarms, kinds of protection left out.
+"""How well ``howfar audit`` tells protected sets from clean ones, by number of images, source and kind of protection.
 
-Sets are drawn from several data sets in different sizes and numbers of classes, left clean, made noisy or protected,
-and scored. The scores are kept in ``--runs``: an interrupted run goes on, finished ones give the tables again.
-``--write`` puts the calibration into the package.
-Run: ``python studies/audit_roc.py --data DIR`` (cifar10.npz, cifar100_sample.npz, mnist.npz, camvid_96x128.npz).
+Random parts of six sources, after three histories, are left clean, made noisy or protected, and scored: they are what
+``--write`` calibrates ``howfar audit`` on. Three further sources (``UNSEEN``) only test it. Scores are kept in
+``--runs``: an interrupted run goes on, finished ones give the tables again.
+Run: ``python studies/audit_roc.py --data DIR`` with ``cifar10.npz``, ``cifar100_sample.npz``, ``mnist.npz``,
+``camvid_96x128.npz`` and the folder ``clothing_160`` in DIR.
 """
 
 import argparse
@@ -17,217 +18,213 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from audit_sets import HISTORIES, SOURCES, UNSEEN, drawn
 from drawn import study, table
 from sklearn.metrics import roc_auc_score
-from torch.nn import functional
 
 import howfar.audit
 from howfar import arrays
-from howfar.audit.calibration import RATE, Case, fit
+from howfar.audit.calibration import Calibration, Case, fit, fitted
 from howfar.audit.detect import DETECTORS, scored
 from howfar.clock import circumstances
-from howfar.data import DATASETS, Data, balanced, clustered
-from howfar.data.camvid import camvid
-from howfar.data.npz import npz
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse
-from howfar.store import Record, open_store, write_text
+from howfar.store import Record, Store, open_store, write_text
 from howfar.tasks import classification
 
-FAMILIES = {
-    "lsp": "patches", "random[granularity=class]": "class-wise noise", "em:class": "class-wise noise",
-    "ops": "single pixels", "ar": "autoregressive", "cuda": "filters", "em": "error-minimizing",
-    "sem[iterations=100]": "error-minimizing", "tap[epochs=8,steps=20]": "adversarial",
+CHEAP = {
+    "lsp": "patches", "random[granularity=class]": "class-wise noise", "ops": "single pixels", "ar": "autoregressive",
+    "cuda": "filters", "carriers[cell=2,mirrored=true]": "textures", "waves": "textures", "woven": "textures",
 }  # fmt: skip
-UNPROTECTED = ("clean", "clean", "clean", "random")
-BASES = ("cifar10", "cifar100", "mnist", "rooms")
-SIZES = (500, 1000, 2000)
+TRAINED = {
+    "em:class": "class-wise noise", "em": "error-minimizing", "sem[iterations=100]": "error-minimizing",
+    "tap[epochs=8,steps=20]": "adversarial",
+}  # fmt: skip
+FAMILIES = CHEAP | TRAINED
+SIZES = (30, 60, 100, 200, 500)
+LARGER = (1000, 2000)  # of unseen sources; examined in part
+DRAWS = 7  # clean sets of every source, history and size; twice as many of unseen ones
 STEP = "audit"  # of its records
-Judgment = tuple[float, bool, str]  # suspicion, whether it looks protected, kind
+Cell = tuple[str, str, str, int, int]  # source, history, method, size, number of sets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--runs", type=Path, default=Path("runs/audit"))
-    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--finished", action="store_true", help="show what the records hold, and score nothing")
     parser.add_argument("--write", action="store_true", help="put the calibration into the package")
     options = parser.parse_args()
     torch.set_num_threads(1)
     store = open_store(options.runs, reading=options.finished)
     if not options.finished:
-        for number, (base, method, draw) in enumerate(planned(options.draws)):
-            spec = {"base": base, "method": method, "draw": draw}
-            key = store.key(STEP, spec)
-            if not store.done(STEP, key):
-                start = time.perf_counter()
-                found = scores_of(base, method, draw, options.data)
-                store.save(Record(STEP, key, spec, "done", found, circumstances()))
-                print(number, *spec.values(), f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    everything = sorted(store.records(STEP), key=_place)
-    cases = [case_of(record) for record in everything if record.spec["base"] != "camvid"]
-    show(cases)
-    frames = [case_of(record) for record in everything if record.spec["base"] == "camvid"]
-    whole = fit(cases)
-    fooled = sum(whole.suspicion(case.scores) > whole.threshold for case in frames)
-    print(f"\nclean CamVid with clusters for labels: {fooled} of {len(frames)} suspected, so no verdict without labels")
+        for cell in planned():
+            score(cell, store, options.data)
+    known, unseen = cases_of(store)
+    whole = fit(known)
     if options.write:
-        path = Path(howfar.audit.__file__).with_name("calibration.json")
-        write_text(path, whole.as_json())
+        write_text(Path(howfar.audit.__file__).with_name("calibration.json"), whole.as_json())
+    for name, text in tables_of(known, unseen).items():
+        print(f"{name}\n\n{text}")
 
 
-def _place(record: Record) -> str:
-    """Return what cases are sorted by: the last digits of the calibration depend on their order."""
-    spec = record.spec
-    method = spec["method"].replace(":", "-").partition("[")[0] + ("-class" if "granularity" in spec["method"] else "")
-    return f"{spec['base']}_{method}_{spec['draw']}.json"
+def planned() -> Iterator[Cell]:
+    """Yield all cells: clean and noisy sets, sets with noise that is drawn, sets with noise that is trained."""
+    for size in SIZES:
+        for source in SOURCES:
+            for history in HISTORIES:
+                yield source, history, "clean", size, DRAWS * (2 if source in UNSEEN else 1)
+            yield source, "as-is", "random", size, 3
+            for place, method in enumerate(CHEAP):
+                yield source, HISTORIES[place % 3], method, size, 2
+    for size in LARGER:
+        for source in UNSEEN:
+            for history in HISTORIES:
+                yield source, history, "clean", size, DRAWS
+            for place, method in enumerate(CHEAP):
+                yield source, HISTORIES[place % 3], method, size, 1
+    for place, method in enumerate(TRAINED):
+        for source in ("cifar10", "mnist", "rooms", "clothing"):
+            yield source, HISTORIES[place % 3], method, 200, 1
 
 
-def planned(draws: int) -> Iterator[tuple[str, str, int]]:
-    """Yield data set, method and number of every set, so that any first part is a fair one."""
-    for draw in range(draws):
-        for method in (*FAMILIES, *UNPROTECTED):
-            for base in BASES:
-                yield base, method, draw
-        for base in BASES:
-            for extra in range(4):
-                yield base, "clean", 100 + 10 * draw + extra
-        for extra in range(3):
-            yield "camvid", "clean", 100 + 10 * draw + extra
+def score(cell: Cell, store: Store, folder: Path) -> None:
+    """Score the sets of a cell, unless the store has them."""
+    source, history, method, size, count = cell
+    spec = {"source": source, "history": history, "method": method, "size": size, "draws": count}
+    key = store.key(STEP, spec)
+    if store.done(STEP, key):
+        return
+    start = time.perf_counter()
+    sets = [scores_of(source, history, method, size, draw, folder) for draw in range(count)]
+    store.save(Record(STEP, key, spec, "done", {"sets": sets}, circumstances()))
+    print(*spec.values(), f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 
-def scores_of(base: str, method: str, draw: int, folder: Path) -> dict[str, object]:
+def scores_of(source: str, history: str, method: str, size: int, draw: int, folder: Path) -> dict[str, float]:
     """Draw a set, protect it, and let all detectors look."""
-    rng = np.random.default_rng([draw, *base.encode(), *method.encode()])
-    data = drawn(base, folder, rng)
+    data = drawn(source, history, size, draw, folder)
     if method != "clean":
-        task = classification()(data)
         protector = parse(method, PROTECTORS, "protector").build()
-        data = protector.protect(data, task, generator=arrays.seeded(draw, method))
-    return {
-        "images": len(data), "classes": len(data.targets["label"].unique()), "scores": dict(scored(data, seed=draw)),
-    }  # fmt: skip
+        data = protector.protect(data, classification()(data), generator=arrays.seeded(draw, method))
+    return {name: round(value, 5) for name, value in scored(data, seed=draw)}
 
 
-def drawn(base: str, folder: Path, rng: np.random.Generator) -> Data:
-    """Return a random part of a data set, 32×32: some of its classes, some of their images."""
-    if base == "camvid":
-        frames = camvid(folder / "camvid_96x128.npz").train
-        pixels = scaled(frames.pixels)
-        data = Data(
-            pixels, {"label": clustered(pixels, int(rng.integers(3, 9)), seed=int(rng.integers(100)))}, frames.ids
-        )
-        return usable(data)
-    loaders = {
-        "cifar10": lambda: npz(folder / "cifar10.npz").train,
-        "cifar100": lambda: npz(folder / "cifar100_sample.npz").train,
-        "mnist": lambda: npz(folder / "mnist.npz").train,
-        "rooms": lambda: DATASETS["rooms"](train=4000, test=10, size=32).train,
-    }
-    whole = loaders[base]()
-    targets = {"cifar100": "coarse", "rooms": "class_scene"}
-    labels = whole.targets[targets.get(base, "label")].long()
-    kinds = labels.unique()
-    most = min(10, len(kinds))
-    chosen = kinds[torch.from_numpy(rng.permutation(len(kinds))[: int(rng.integers(max(most // 2, 2), most + 1))])]
-    places = torch.isin(labels, chosen).nonzero().flatten()
-    relabelled = torch.searchsorted(chosen.sort().values, labels[places])
-    data = Data(whole.pixels[places], {"label": relabelled}, whole.ids[places])
-    return balanced(data, int(rng.choice(SIZES)), seed=int(rng.integers(1000)), target="label")
-
-
-def scaled(pixels: torch.Tensor) -> torch.Tensor:
-    """Return images at 32×32."""
-    small = functional.interpolate(pixels.float(), (32, 32), mode="bilinear", antialias=True)
-    return small.round().clamp(0, 255).to(torch.uint8)
-
-
-def usable(data: Data) -> Data:
-    """Return a set without clusters that are too small."""
-    labels = data.targets["label"]
-    large = [int(label) for label in labels.unique() if int((labels == label).sum()) >= 20]
-    places = torch.isin(labels, torch.tensor(large)).nonzero().flatten()
-    relabelled = torch.searchsorted(torch.tensor(large), labels[places])
-    return Data(data.pixels[places], {"label": relabelled}, data.ids[places])
-
-
-def case_of(record: Record) -> Case:
-    """Return a record as a case."""
-    return Case(record.spec["base"], FAMILIES.get(record.spec["method"], ""), record.result["scores"])
-
-
-def show(cases: Sequence[Case]) -> None:
-    """Print what single detectors and all together tell."""
-    truth = [bool(case.family) for case in cases]
-    judged = unseen(cases)
-    print(
-        f"{len(cases)} sets, {sum(truth)} protected, torch {torch.__version__}; "
-        f"thresholds at {RATE:.0%} of unprotected sets\n"
-    )
-    print(detectors(cases, judged))
-    kinds = [named == case.family for case, (_, _, named) in zip(cases, judged, strict=True) if case.family]
-    print(f"kind of protection named rightly, data set left out: {np.mean(kinds):.0%}\n")
-    print(f"{alarms(cases, judged)}\n{kinds_left_out(cases)}")
+def cases_of(store: Store) -> tuple[list[Case], list[Case]]:
+    """Return the sets of the calibration, and those of sources that it never saw."""
+    records = sorted(store.records(STEP), key=lambda record: [str(value) for value in record.spec.values()])
+    cases = [
+        Case(record.spec["source"], record.spec["size"], FAMILIES.get(record.spec["method"], ""), scores)
+        for record in records
+        for scores in record.result["sets"]
+    ]
+    return [case for case in cases if case.source not in UNSEEN], [case for case in cases if case.source in UNSEEN]
 
 
 def tables() -> dict[str, str]:
     """Return the tables of docs/photographs.md, from the records of the study."""
-    records = sorted(study("audit").records(STEP), key=_place)
-    cases = [case_of(record) for record in records if record.spec["base"] != "camvid"]
-    judged = unseen(cases)
+    return tables_of(*cases_of(study("audit")))
+
+
+def tables_of(known: Sequence[Case], unseen: Sequence[Case]) -> dict[str, str]:
+    """Return all tables.
+
+    Args:
+        known: sets of the calibration.
+        unseen: sets of other sources.
+    """
     return {
-        "photographs: detectors": detectors(cases, judged),
-        "photographs: false alarms": alarms(cases, judged),
-        "photographs: kinds left out": kinds_left_out(cases),
+        "photographs: audit by size": by_size(fit(known), unseen),
+        "photographs: detectors": detectors(known),
+        "photographs: false alarms": alarms(known),
+        "photographs: kinds left out": kinds_left_out(known, unseen),
     }
 
 
-def unseen(cases: Sequence[Case]) -> list[Judgment]:
-    """Return what a calibration without the data set of a case says of it: suspicion, whether protected, kind."""
-    parts = {base: fit([case for case in cases if case.base != base]) for base in {case.base for case in cases}}
-    judged = []
-    for case in cases:
-        part = parts[case.base]
-        suspicion = part.suspicion(case.scores)
-        judged.append((suspicion, suspicion > part.threshold, part.family(case.scores)[0]))
-    return judged
+def suspected(part: Calibration, case: Case) -> bool:
+    """Return whether a set counts as protected."""
+    return part.suspicion(case.scores, examined(case)) > 1
 
 
-def detectors(cases: Sequence[Case], judged: Sequence[Judgment]) -> str:
+def examined(case: Case) -> int:
+    """Return the number of images that an audit looks at."""
+    return min(case.size, SIZES[-1])
+
+
+def by_size(whole: Calibration, unseen: Sequence[Case]) -> str:
+    """Return how often sets of unseen sources are called protected, by number of images."""
+    lines = []
+    for size in (*SIZES, *LARGER):
+        sets = [case for case in unseen if case.size == size]
+        clean = [
+            share([suspected(whole, case) for case in sets if case.source == source and not case.family])
+            for source in UNSEEN
+        ]
+        everything = share([suspected(whole, case) for case in sets if not case.family])
+        found = share([suspected(whole, case) for case in sets if case.family])
+        lines.append([f"{size:,}", *clean, everything, found])
+    return table(["images", *(f"clean {source}" for source in UNSEEN), "clean, all", "protected, all"], lines)
+
+
+def share(called: Sequence[bool]) -> str:
+    """Return how many sets are called protected, as in ``2 of 45 (4 %)``."""
+    return f"{sum(called)} of {len(called)} ({np.mean(called):.0%})" if called else "–"
+
+
+def left_out(known: Sequence[Case]) -> dict[str, Calibration]:
+    """Return a calibration without each source."""
+    return {
+        source: fitted([case for case in known if case.source != source])
+        for source in sorted({case.source for case in known})
+    }
+
+
+def detectors(known: Sequence[Case]) -> str:
     """Return how well every detector tells protected sets, and how well all of them do."""
-    whole = fit(cases)
-    truth = np.array([bool(case.family) for case in cases])
+    whole, parts = fitted(known), left_out(known)
+    truth = np.array([bool(case.family) for case in known])
     lines = []
     for name in DETECTORS:
-        values = np.array([case.scores[name] for case in cases])
-        found = np.mean(values[truth] > whole.thresholds[name])
+        values = np.array([whole.standard(case.scores, case.size)[name] for case in known])
+        found = np.mean([name in whole.above(case.scores, case.size) for case in known if case.family])
         lines.append([name, f"{roc_auc_score(truth, values):.3f}", f"{found:.0%}"])
-    found = np.mean([called for (_, called, _), protected in zip(judged, truth, strict=True) if protected])
-    area = roc_auc_score(truth, [suspicion for suspicion, _, _ in judged])
-    lines.append(["all, data set left out", f"{area:.3f}", f"{found:.0%}"])
+    judged = [parts[case.source].suspicion(case.scores, case.size) for case in known]
+    found = np.mean([value > 1 for value, protected in zip(judged, truth, strict=True) if protected])
+    lines.append(["all, source left out", f"{roc_auc_score(truth, judged):.3f}", f"{found:.0%}"])
     return table(["detector", "area under the ROC curve", "found at its threshold"], lines)
 
 
-def alarms(cases: Sequence[Case], judged: Sequence[Judgment]) -> str:
-    """Return how many unprotected sets are called protected, by a calibration without their data set."""
+def alarms(known: Sequence[Case]) -> str:
+    """Return how many sets are called protected by a calibration without their source."""
     lines = []
-    for base in sorted({case.base for case in cases}):
-        called = [
-            found for case, (_, found, _) in zip(cases, judged, strict=True) if case.base == base and not case.family
-        ]
-        lines.append([base, f"{sum(called)} of {len(called)}"])
-    return table(["unprotected sets of", "called protected"], lines)
+    for source, part in left_out(known).items():
+        own = [case for case in known if case.source == source]
+        named = [
+            part.family(case.scores, case.size)[0] == case.family
+            for case in own if case.family and case.size >= 200 and suspected(part, case)
+        ]  # fmt: skip
+        lines.append(
+            [
+                source,
+                share([suspected(part, case) for case in own if not case.family]),
+                share([suspected(part, case) for case in own if case.family and case.size >= 200]),
+                share(named),
+            ]
+        )
+    return table(["source left out", "clean, all sizes", "protected, 200 and more", "kind named rightly"], lines)
 
 
-def kinds_left_out(cases: Sequence[Case]) -> str:
-    """Return how many sets of a kind of protection are found by a calibration that never saw the kind."""
-    lines = []
-    for family in sorted({case.family for case in cases} - {""}):
-        part = fit([case for case in cases if case.family != family])
-        hits = [part.suspicion(case.scores) > part.threshold for case in cases if case.family == family]
-        lines.append([family, f"{sum(hits)} of {len(hits)}"])
-    return table(["kind of protection left out", "found"], lines)
+def kinds_left_out(known: Sequence[Case], unseen: Sequence[Case]) -> str:
+    """Return how many sets of a kind are found by the calibration, and by one that never saw the kind."""
+    whole, lines = fitted(known), []
+    for family in sorted({case.family for case in known} - {""}):
+        part = fitted([case for case in known if case.family != family])
+        own = [case for case in known if case.family == family and case.size >= 200]
+        others = [case for case in unseen if case.family == family and case.size >= 200]
+        calls = [(whole, others), (part, own), (part, others)]
+        lines.append([family, *(share([suspected(each, case) for case in cases]) for each, cases in calls)])
+    heads = ["unseen sources", "kind left out", "kind left out, unseen sources"]
+    return table(["kind of protection", *heads], lines)
 
 
 if __name__ == "__main__":

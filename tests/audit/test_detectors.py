@@ -8,6 +8,7 @@ from howfar import arrays
 from howfar.audit import DETECTORS, Sample, difference
 from howfar.audit.calibration import Case, fit
 from howfar.audit.detect import scored
+from howfar.audit.sample import median
 from howfar.data import DATASETS, Data, balanced, clustered
 from howfar.errors import UsageError
 from howfar.protectors import PROTECTORS
@@ -34,14 +35,14 @@ def protected(data: Data, protector: str) -> Data:
 @pytest.mark.parametrize(
     ("detector", "protector", "least"),
     [
-        ("flat", "lsp[eps=8/255]", 0.4),
+        ("flat", "lsp[eps=8/255]", 0.1),
         ("flat", "random[granularity=class]", 0.5),
         ("texture", "ar", 0.4),
         ("filters", "cuda", 0.1),
         ("one-pixel", "ops", 0.3),
         ("shared", "random[granularity=class]", 0.3),
         ("linear", "random[granularity=class]", 0.2),
-        ("two-layers", "random[granularity=class]", 0.1),
+        ("fine-texture", "ar", 0.2),
         ("remainder", "ops", 0.3),
     ],
 )
@@ -59,11 +60,33 @@ def test_noise_without_labels_is_no_protection() -> None:
         assert abs(after - before) < 0.3, name
 
 
-def test_networks_that_learned_noise_have_nothing_after_a_jpeg() -> None:
-    data = protected(clouds(400), "random[granularity=class,eps=16/255]")
-    sample, clean = Sample.of(data), Sample.of(clouds(400))
-    assert DETECTORS["early"](sample) > DETECTORS["early"](clean)
-    assert DETECTORS["fragile"](sample) > DETECTORS["fragile"](clean)
+def test_half_the_size_keeps_what_is_seen() -> None:
+    """Textures of cells of two pixels are seen at half the size as well, noise of single pixels is not."""
+    fine, coarse = (
+        DETECTORS["fine-texture"](Sample.of(protected(clouds(), name))) for name in ("ar", "carriers[cell=2]")
+    )
+    assert fine > coarse + 0.2
+
+
+def test_a_median_is_that_of_scipy() -> None:
+    from scipy.ndimage import median_filter
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 9, 12), dtype=np.uint8)
+    assert (median(pixels) == median_filter(pixels, size=(1, 1, 3, 3), mode="nearest")).all()
+
+
+def test_a_sample_holds_the_largest_classes_and_small_sets_are_split_often() -> None:
+    data = clouds(300, classes=12)
+    few = data.take((data.targets["label"] < 11).nonzero().flatten())
+    labels = torch.cat([few.targets["label"], torch.full((5,), 11)])
+    whole = Data(torch.cat([few.pixels, few.pixels[:5]]), {"label": labels}, torch.arange(len(labels)))
+    sample = Sample.of(whole)
+    assert sample.classes == 10
+    assert np.bincount(sample.labels).min() >= 8
+    assert len(Sample.of(clouds(100)).splits) > len(Sample.of(clouds(600)).splits) == 1
+    for first, second in sample.splits:
+        assert not set(first) & set(second)
+        assert len(first) + len(second) == len(sample.labels)
 
 
 def test_scores_are_the_same_twice() -> None:
@@ -109,19 +132,46 @@ def cases(shift: float) -> list[Case]:
 
     families = ("", "", "x", "y", "z")
     return [
-        Case(base, family, drawn(family)) for base in ("one", "two", "three") for family in families for _ in range(60)
-    ]
+        Case(source, size, family, drawn(family))
+        for source in ("one", "two", "three") for size in (30, 100, 500) for family in families for _ in range(20)
+    ]  # fmt: skip
 
 
 def test_calibration_keeps_its_rate_and_names_families() -> None:
-    found = fit(cases(6.0))
-    assert found.false_alarms < 0.1
-    hits = [found.suspicion(case.scores) > found.threshold for case in cases(6.0) if case.family]
-    assert np.mean(hits) > 0.95
-    named = [found.family(case.scores)[0] == case.family for case in cases(6.0) if case.family]
+    found, fresh = fit(cases(8.0)), cases(8.0)
+    alarms = [found.suspicion(case.scores, case.size) > 1 for case in fresh if not case.family]
+    assert np.mean(alarms) <= 0.05
+    assert np.mean([found.suspicion(case.scores, case.size) > 1 for case in fresh if case.family]) > 0.9
+    assert min(found.found) > 0.8
+    assert found.enough(0.8) == 30
+    named = [found.family(case.scores, case.size)[0] == case.family for case in fresh if case.family]
     assert np.mean(named) > 0.9
-    blind = fit([Case(c.base, c.family, {"a": c.scores["a"]}) for c in cases(0.0)])
-    assert np.mean([blind.suspicion(c.scores) > blind.threshold for c in cases(0.0) if c.family]) < 0.2
+    blind = fit([Case(c.source, c.size, c.family, {"a": c.scores["a"]}) for c in cases(0.0)])
+    assert max(blind.found) < 0.2
+    assert blind.enough(0.8) is None
+
+
+def test_suspicion_rises_with_every_score() -> None:
+    found = fit(cases(6.0))
+    for size in (30, 57, 100, 400, 500, 9000):
+        for name in found.weights:
+            values = [
+                found.suspicion({"a": 1.0, "b": 1.0, "c": 1.0} | {name: value}, size)
+                for value in np.linspace(-3, 9, 40)
+            ]
+            assert values == sorted(values)
+
+
+def test_a_limit_is_passed_by_one_set_of_a_source_at_most() -> None:
+    known = cases(6.0)
+    found = fit(known)
+    for low, high in ((30, 100), (100, 500)):
+        for source in ("one", "two", "three"):
+            own = [c for c in known if c.source == source and c.size in (low, high) and not c.family]
+            place = low if low > 30 else 31  # between both sizes
+            combined = [found.combined(c.scores, c.size) for c in own]
+            assert sum(value > found.limits[found._between(place)] for value in combined) <= 1
+            assert found.false_alarms(place) == (2 / (len(own) + 1), len(own))
 
 
 def test_clusters_follow_what_is_to_be_seen() -> None:

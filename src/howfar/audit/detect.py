@@ -4,11 +4,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from howfar.audit.calibration import Calibration, calibrated
-from howfar.audit.flat import flat, texture
-from howfar.audit.learning import early, fragile, gain, shifted
-from howfar.audit.noise import one_pixel, shared, spectrum
-from howfar.audit.sample import MOST, Sample
-from howfar.audit.separability import filters, linear, remainder, two_layers
+from howfar.audit.flat import fine_texture, flat, texture
+from howfar.audit.noise import one_pixel, shared
+from howfar.audit.sample import LEAST, Sample, similarity
+from howfar.audit.separability import filters, linear, remainder
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protectors import Progress
@@ -16,22 +15,19 @@ from howfar.protectors import Progress
 Detector = Callable[[Sample], float]
 DETECTORS: Mapping[str, Detector] = {
     "linear": linear,
-    "two-layers": two_layers,
     "remainder": remainder,
     "filters": filters,
-    "spectrum": spectrum,
     "shared": shared,
     "flat": flat,
     "texture": texture,
+    "fine-texture": fine_texture,
     "one-pixel": one_pixel,
-    "early": early,
-    "gain": gain,
-    "fragile": fragile,
-    "shifted": shifted,
 }
+
+
 CALIBRATED = 28, 32  # image sides of the calibration sets, pixels
-FEWEST = 500  # images in the smallest calibration sets
-LEAST = 8  # minimum number of images per class
+POWER = 0.7  # share of protected sets found, below which finding nothing means nothing
+SIMILAR = 0.85  # largest similarity of images of one class
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,16 @@ class AuditResult:
 
     Attributes:
         images: number of images examined.
-        classes: number of labels.
-        scores: by detector; larger is more like protection.
+        classes: number of labels examined.
+        scores: by detector; larger is more like protection. Empty if there was nothing to examine.
         above: detectors above their own threshold.
-        suspicion: combined score, 0 to 1.
-        protected: whether the suspicion is above the threshold; None if undecided.
+        suspicion: combined score ÷ the highest one of clean calibration sets; above 1, the set looks protected.
+        protected: whether the set looks protected; None if undecided.
         family: most likely kind of protection.
         sure: probability of that kind, given that the set is protected by a known one.
-        false_alarms: false-alarm rate of the calibration.
+        false_alarms: upper bound on the rate of false alarms on sets like those of the calibration.
+        clean_sets: number of clean and noisy calibration sets of about this size, which the bound follows from.
+        power: share of protected calibration sets of about this size that are found.
         why_open: why the verdict is undecided, and how to get one; empty if decided.
     """
 
@@ -60,6 +58,8 @@ class AuditResult:
     family: str
     sure: float
     false_alarms: float
+    clean_sets: int
+    power: float
     why_open: str = ""
 
 
@@ -68,15 +68,14 @@ def scored(data: Data, *, seed: int = 0) -> Iterator[tuple[str, float]]:
 
     Args:
         data: images with target ``label``.
-        seed: of the split and of training.
+        seed: of the splits.
 
     Raises:
-        UsageError: if there is only one class, or a class has too few images.
+        UsageError: if fewer than two classes have enough images.
     """
-    counts = data.targets["label"].bincount()
-    if len(counts) < 2 or int(counts.min()) < LEAST:
-        raise UsageError(f"an audit needs at least two classes with at least {LEAST} images each.")
     sample = Sample.of(data, seed=seed)
+    if sample.classes < 2:
+        raise UsageError(f"an audit needs at least two classes with at least {LEAST} images each.")
     for name, detector in DETECTORS.items():
         yield name, detector(sample)
 
@@ -87,53 +86,73 @@ def audit(
     """Test a labeled set of small images, preferably 32×32, for protection; yields progress, returns the finding.
 
     Args:
-        data: images with target ``label``; at most ``MOST`` are examined.
-        seed: of the split and of training.
+        data: images with target ``label``; those of ``Sample.of`` are examined.
+        seed: of the sampled images and of the splits.
         labeled: whether labels are given; False if they are clusters.
         calibration: None takes the one shipped with the package.
-
-    Raises:
-        UsageError: if there is only one class, or a class has too few images.
     """
     known: Calibration = calibration or calibrated()
-    why_open = _why_open(data, labeled=labeled)
-    scores: dict[str, float] = {}
-    for name, score in scored(data, seed=seed):
-        scores[name] = score
-        yield Progress(len(scores), len(DETECTORS), name)
-    suspicion = known.suspicion(scores)
-    family, sure = known.family(scores)
+    sample = Sample.of(data, seed=seed)
+    size, scores = len(sample.data), dict[str, float]()
+    if sample.classes >= 2:
+        for name, detector in DETECTORS.items():
+            scores[name] = detector(sample)
+            yield Progress(len(scores), len(DETECTORS), name)
+    suspicion = known.suspicion(scores, size) if scores else 0.0
+    why_open = _why_open(sample, known, labeled=labeled)
+    if not why_open and suspicion <= 1 and known.power(size) < POWER:
+        why_open = _too_few(size, known)
+    family, sure = known.family(scores, size) if scores else ("", 0.0)
+    false_alarms, clean_sets = known.false_alarms(size)
     return AuditResult(
-        images=min(len(data), MOST),
-        classes=len(data.targets["label"].unique()),
+        images=size,
+        classes=sample.classes,
         scores=scores,
-        above=[name for name, score in scores.items() if score > known.thresholds[name]],
+        above=known.above(scores, size),
         suspicion=suspicion,
-        protected=None if why_open else suspicion > known.threshold,
+        protected=None if why_open else suspicion > 1,
         family=family,
         sure=sure,
-        false_alarms=known.false_alarms,
+        false_alarms=false_alarms,
+        clean_sets=clean_sets,
+        power=known.power(size),
         why_open=why_open,
     )
 
 
-def _why_open(data: Data, *, labeled: bool) -> str:
+def _why_open(sample: Sample, known: Calibration, *, labeled: bool) -> str:
     """Return why the calibration does not apply to these images; empty if it does."""
     if not labeled:
         return (
             "labels are unknown, and common content of a cluster looks like class-wise noise. Sort the images into "
             "subfolders, or give --labels FILE.csv."
         )
-    if len(data) < FEWEST:
+    least = known.sizes[0]
+    if sample.classes < 2 or len(sample.data) < least:
         return (
-            f"{len(data)} images are too few: the calibration used sets of {FEWEST} to {MOST}, and scores of smaller "
-            f"sets vary more. Give at least {FEWEST} images."
+            f"at least two classes with {LEAST} images each, {least} images together, are needed; the calibration used "
+            f"sets of {least} images and more. Add images."
         )
     low, high = CALIBRATED
-    height, width = data.shape[1:]
+    height, width = sample.data.shape[1:]
     if not (low <= height <= high and low <= width <= high):
         return (
             f"images of {height}×{width} are outside the calibration, which used {low}×{low} and {high}×{high}: clean "
             "digits of 8×8 score like protected images. Give images of that size, or larger ones with --size 32."
         )
+    if similarity(sample) > SIMILAR:
+        return (
+            "the images of a class are nearly the same, and what they have in common looks like class-wise noise. Give "
+            "one image of each scene or form."
+        )
     return ""
+
+
+def _too_few(size: int, known: Calibration) -> str:
+    """Return why finding nothing in a small set means nothing."""
+    enough = known.enough(POWER)
+    advice = f" Give at least {enough}." if enough else ""
+    return (
+        f"nothing was found, but of protected sets of about {size} images only {100 * known.power(size):.0f} % are "
+        f"found.{advice}"
+    )

@@ -3,42 +3,59 @@
 Noise that is hidden by texture elsewhere is measurable on a sky, a wall or the background of a digit.
 """
 
+import functools
+
 import numpy as np
-from scipy.ndimage import maximum_filter, median_filter, minimum_filter
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from howfar.audit.noise import alike
-from howfar.audit.sample import Sample, Values, labels_of, pixels_of
+from howfar.audit.noise import within
+from howfar.audit.sample import Sample, Values, windows
 from howfar.audit.separability import accuracy
-from howfar.data import Data
 
-RANGE = 16 / 255  # maximum difference between neighbors in a flat region, after a median filter
-MOST = 32 / 255  # residuals are clipped to it
+RANGE = 16  # maximum difference between neighbors in a flat region, after a median filter, of 255
+MOST = 32 / 255  # larger residuals are no noise but thin lines
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 
 
 def flat(sample: Sample) -> float:
-    """Cosine of a class's mean residuals in flat regions between two halves, minus that of different classes."""
-    (first, labels), (second, others) = ((_residuals(half), labels_of(half)) for half in sample.halves)
-    return alike(first, labels, second, others)
+    """Likeness of a class's mean residuals in flat regions, minus that of all residuals after strong compression."""
+    return within(sample, _calm(sample)) - within(sample, sample.purified.residuals)
 
 
 def texture(sample: Sample) -> float:
-    """Normalized accuracy of a linear model on local correlations of residuals in flat regions.
+    """Normalized accuracy on local correlations of residuals in flat regions, minus that after strong compression.
 
     Autoregressive noise has class-specific correlations that do not depend on position.
     """
-    halves = [(_correlations(_residuals(half)), labels_of(half)) for half in sample.halves]
-    return (accuracy(halves[0], halves[1], sample.classes) - sample.chance) / (1 - sample.chance)
+    compressed = sample.purified.residuals
+    return (_of_correlations(sample, _calm(sample)) - _of_correlations(sample, compressed)) / (1 - sample.chance)
 
 
-def _residuals(data: Data) -> Values:
-    """Return the residuals of a 3×3 median filter in flat regions, 0 elsewhere."""
-    images = pixels_of(data)
-    window = (1, 1, 3, 3)
-    smooth = median_filter(images, size=window, mode="nearest")
-    calm = maximum_filter(smooth, size=window) - minimum_filter(smooth, size=window) <= RANGE
-    residuals: Values = np.clip(images - smooth, -MOST, MOST) * calm
+def fine_texture(sample: Sample) -> float:
+    """Normalized accuracy on local correlations of residuals in flat regions, minus that at half the size.
+
+    What can be seen has correlations at both sizes, noise of single pixels only at the full one.
+    """
+    half = Sample(sample.data.with_pixels(_halved(sample.data.pixels)), sample.seed)
+    return (_of_correlations(sample, _calm(sample)) - _of_correlations(sample, half.residuals)) / (1 - sample.chance)
+
+
+def _halved(pixels: Tensor) -> Tensor:
+    return functional.avg_pool2d(pixels.float(), 2).round().to(torch.uint8)
+
+
+def _calm(sample: Sample) -> Values:
+    """Return the residuals of a 3×3 median filter in flat regions, 0 elsewhere and where they are too large."""
+    around = windows(sample.smooth)
+    calm = functools.reduce(np.maximum, around) - functools.reduce(np.minimum, around) <= RANGE
+    residuals: Values = sample.residuals * (calm & (np.abs(sample.residuals) <= MOST))
     return residuals
+
+
+def _of_correlations(sample: Sample, residuals: Values) -> float:
+    return accuracy(sample, _correlations(np.clip(residuals, -MOST, MOST)))
 
 
 def _correlations(residuals: Values) -> Values:

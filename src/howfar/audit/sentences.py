@@ -10,17 +10,32 @@ def sentences(finding: AuditResult) -> list[str]:
     about = f"{finding.images} images in {finding.classes} groups"
     if finding.protected is None:
         return [f"Cannot tell ({about}): {finding.why_open}"]
-    about = f"{finding.images} images in {finding.classes} classes"
-    alarms = f"{100 * finding.false_alarms:.0f} % false alarms on clean sets"
+    score = f"{finding.images} images in {finding.classes} classes; suspicion {finding.suspicion:.2f}, limit 1"
     if finding.protected:
         return [
-            f"This looks protected ({about}; suspicion {finding.suspicion:.2f}; {alarms}).",
+            f"This looks protected ({score}).",
+            f"Of clean sets like those of a calibration source, at most {100 * finding.false_alarms:.0f} % are called "
+            f"protected (n = {finding.clean_sets} sets a source).",
             f"It looks most like {finding.family} (probability {finding.sure:.2f} among known kinds).",
         ]
     return [
-        f"No protection was found ({about}; suspicion {finding.suspicion:.2f}; {alarms}). The detectors may miss "
-        "kinds that they were not calibrated on."
+        f"No protection was found ({score}).",
+        f"Of protected sets of this size, {100 * finding.power:.0f} % are found. Weak protection and kinds that the "
+        "detectors were not calibrated on may be missed.",
     ]
+
+
+def left_out(finding: AuditResult, images: int, classes: int) -> str:
+    """Return a sentence on the part of a set that was examined; empty if it is all of it.
+
+    Args:
+        finding: of the examined part.
+        images: number of images of the whole set.
+        classes: number of its labels.
+    """
+    if (finding.images, finding.classes) == (images, classes):
+        return ""
+    return f"examined: {finding.images} of {images} images, {finding.classes} of {classes} classes"
 
 
 def changes(change: Difference) -> list[str]:

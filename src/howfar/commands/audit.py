@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Audit(Common):
     """Detect whether a data set is protected.
 
-    Runs detectors that were calibrated on clean, noisy and protected sets. With the originals (--reference), it also
-    analyzes the perturbation itself.
+    Runs detectors that were calibrated on clean, noisy and protected sets of 30 to 500 images; of larger sets, a part
+    is examined. The verdict is "cannot tell" outside the calibration, and where nothing was found but the images are
+    too few to rule protection out. With the originals (--reference), it also analyzes the perturbation itself.
     """
 
     examples: ClassVar = ("howfar audit suspect", "howfar audit suspect --reference photos")
@@ -42,6 +43,7 @@ class Audit(Common):
 
     def __call__(self) -> int:
         from howfar.audit import audit, difference
+        from howfar.audit.sentences import left_out
         from howfar.data.tree import summary, unlabeled
         from howfar.photos.suspects import matched, suspects
 
@@ -62,6 +64,9 @@ class Audit(Common):
             about = {"labeled": found.labeled, "difference": changed}
             terminal.show_json({**asdict(finding), **about})
         else:
+            examined = left_out(finding, len(found.data), len(found.data.targets["label"].unique()))
+            if examined:
+                terminal.say(examined)
             self._tell(finding, change)
         met = self.require is None or finding.protected is (self.require == "protected")
         return 0 if met else UNMET
@@ -74,7 +79,8 @@ class Audit(Common):
         rows = [
             [name, f"{score:.3f}", "yes" if name in finding.above else "–"] for name, score in finding.scores.items()
         ]
-        terminal.show_table(["detector", "score", "above its threshold"], rows)
+        if rows:
+            terminal.show_table(["detector", "score", "above its threshold"], rows)
         if change is not None:
             for sentence in changes(change):
                 terminal.tell(sentence)

@@ -47,9 +47,9 @@ SCHEMAS: Mapping[str, Schema] = {
         "`howfar bench --json`, `howfar leaderboard STORE --json`, and `leaderboard.json` in the store",
     ),
     "ud": Schema(1, UdFinding, "The unlearnable distance of two runs or image sets", "`howfar ud --json`"),
-    "audit": Schema(1, AuditFinding, "Whether a data set looks protected", "`howfar audit --json`"),
+    "audit": Schema(2, AuditFinding, "Whether a data set looks protected", "`howfar audit --json`"),
     "verify": Schema(
-        1, Verification, "Whether the protection of photographs holds", "`howfar verify PHOTOS PROTECTED --json`"
+        2, Verification, "Whether the protection of photographs holds", "`howfar verify PHOTOS PROTECTED --json`"
     ),
     "row": Schema(
         3, LeaderboardRow, "One row of a public leaderboard, with the result of every seed", "`howfar submit`",

@@ -72,13 +72,13 @@ class AuditFinding(Part):
     images: Count
     """Images examined."""
     classes: Count
-    """Number of labels."""
+    """Number of labels examined."""
     scores: dict[str, float]
-    """Score of every detector; larger is more like protection."""
+    """Score of every detector; larger is more like protection. Empty if there was nothing to examine."""
     above: list[str]
     """Detectors above their own threshold."""
-    suspicion: Share
-    """Combined score."""
+    suspicion: Annotated[float, Field(ge=0)]
+    """Combined score ÷ its limit; above 1, the set looks protected."""
     protected: bool | None
     """Verdict; null if undecided."""
     family: str
@@ -86,7 +86,11 @@ class AuditFinding(Part):
     sure: Share
     """Probability of that kind, if the set is protected by a known one."""
     false_alarms: Share
-    """Rate of false alarms of the calibration."""
+    """Upper bound on the rate of false alarms, for clean sets like those of a calibration source."""
+    clean_sets: Count
+    """Clean and noisy sets of every calibration source behind this bound."""
+    power: Share
+    """Share of protected calibration sets of about this size that are found."""
     why_open: str
     """Why the verdict is undecided, and how to get one; empty if decided."""
     labeled: bool
@@ -115,6 +119,8 @@ class Loss(Part):
     """Label of the task."""
     way: str
     """What happens to the photographs before training, or the protected share, such as `50%`."""
+    learner: Literal["from scratch", "fine-tuned"]
+    """How the learner begins: fine-tuned from a network that was pretrained on other photographs, or not."""
     metric: str
     """Name of the quality."""
     chance: float
@@ -145,6 +151,7 @@ class Verification(Part):
     verdict: list[str]
     """Sentences, the most important one first."""
     losses: list[Loss]
-    """Losses without defense: classification of the photographs as they are, other ways, shares, other tasks."""
+    """Losses without defense: classification of the photographs as they are, other ways, shares, other tasks. Empty if
+    the photographs were too few to train on."""
     required: list[str]
     """One sentence per `--require`, which says whether it is met."""
