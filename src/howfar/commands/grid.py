@@ -141,6 +141,7 @@ class Grid(Common):
     def run(
         self, experiments: "list[Experiment]", store: "Store", request: "Record | None" = None,
         costs: "Costs | None" = None, smaller: str | None = None, log: "Log | None" = None,
+        words: "Mapping[str, str] | None" = None,
     ) -> list[tuple[str, str]] | None:  # fmt: skip
         """Keep the request, run what the store lacks and return the failures; None after a dry run.
 
@@ -151,6 +152,7 @@ class Grid(Common):
             costs: returns the expected seconds of what the command computes itself after the run, for the estimate.
             smaller: what takes less time, for the warning of a long run; None names a suite or a number of images.
             log: logs every finished victim to a tracker; see ``howfar.engine.track``.
+            words: what the progress shows instead of names of steps, see ``howfar.report.words``.
 
         Returns:
             steps that failed, by name and error. A process that trains along with another one (torchrun) returns none:
@@ -160,6 +162,7 @@ class Grid(Common):
         from howfar.engine.track import tracked
         from howfar.grid.dry_run import note_data
         from howfar.grid.estimate import memory
+        from howfar.report.words import reworded
 
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
@@ -182,6 +185,8 @@ class Grid(Common):
             experiments, store, workers=workers, device=device, seconds=plan.seconds, limit=limit, ray=self.ray,
             memory=memory(plan.todo, store) if self.ray else None,
         )  # fmt: skip
+        if words:
+            events = (reworded(event, words) for event in events)
         return terminal.follow(tracked(events, experiments, store, log), experiments, store)
 
     @property

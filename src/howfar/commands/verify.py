@@ -10,35 +10,39 @@ from tyro.conf import Positional, UseAppendAction
 from howfar import terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page
 from howfar.commands.grid import Grid
-from howfar.errors import UsageError, unknown
+from howfar.errors import HowfarError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from howfar.data.outline import Outline
+    from howfar.data import Data
     from howfar.grid.experiment import Experiment
-    from howfar.photos.pairs import Pair
-    from howfar.photos.verification import Loss
-    from howfar.store import Record, Store
-    from howfar.tables.groups import VictimGroup
+    from howfar.photos.losses import Loss
+    from howfar.photos.trainable import Trainable
+    from howfar.photos.verification import Tried
+    from howfar.report.photographs import Row
+    from howfar.store import Store
+    from howfar.tables.page import Page
+
+    Planned = list[tuple[Grid, list[Experiment]]]
 
 UNMET = 4  # exit code if a requirement is not met
-RECIPE = ("optimizer=adam", "lr=0.005", "batch_size=32", "crop=0", "flip=true")  # whatever the suites train with
-LEAST = 40  # photographs below which nothing can be learned, protected or not
+EPOCHS, STEPS, BATCH = 20, 240, 32  # of every victim: at least so many epochs, and steps of a batch
+RECIPE = ("optimizer=adam", "lr=0.005", f"batch_size={BATCH}", "crop=0", "flip=true")  # whatever the suites train with
 
 
 @dataclass(kw_only=True)
 class Verify(Common):
     """Test whether the protection of photographs holds.
 
-    Trains networks from scratch on the originals and on the protected copies, with paired seeds: on the copies as they
-    are, after what uploads do to images, under the defenses of the worst case, and on tasks that need no labels. Needs
-    40 photographs or more. The verdict is "cannot tell" if the networks do not learn the originals, if only one seed
-    was run, or if the interval is too wide; it says what is missing. The same command resumes an interrupted run.
+    Trains networks on the originals and on the protected copies, with paired seeds: on the copies as they are, after
+    what uploads do to images, under the defenses of the worst case, and on tasks that need no labels; with --pretrain,
+    also networks that are fine-tuned. Always ends in a verdict: holds, does not hold, or cannot tell, which says how
+    many photographs and seeds would decide. Needs 20 photographs of two kinds. The same command resumes an interrupted
+    run.
     """
 
     examples: ClassVar = (
         "howfar verify photos protected",
+        "howfar verify photos protected --pretrain other-photos",
         "howfar verify photos protected --seeds 0-4 --require 'drop>=30'",
     )
 
@@ -50,17 +54,20 @@ class Verify(Common):
     """Side length at which networks see the photographs, 32 to 224."""
     model: Annotated[str, option("NAME")] = "resnet8[width=8]"
     """Victim network (see: howfar list models)."""
+    pretrain: Annotated[str, option("DATA", "")] = ""
+    """Other photographs, a folder with subfolders or a data set such as cifar100: adds a learner that is pretrained on
+    them and fine-tuned."""
     defenses: Annotated[str, option("NAMES")] = "worst"
     """Defenses that the learner tries, or none."""
     tasks: Annotated[str, option("NAMES")] = "edge_texture,autoencoding"
     """Tasks without labels to test as well, or '' for none."""
-    ways: Annotated[str, option("NAMES")] = "as-is,jpeg-75,halved,screenshot"
+    ways: Annotated[str, option("NAMES")] = "as-is,jpeg-75,halved,screenshot,cropped"
     """What happens to the photographs before training. --require judges the first one."""
     shares: Annotated[str, option("SHARES")] = "0.5"
     """Shares of protected photographs to test besides all of them, or '' for none."""
     seeds: Annotated[str, option("SEEDS")] = "0-2"
     """Seeds, e.g. 0-4. A verdict needs at least two."""
-    epochs: Annotated[str, option("N")] = "20"
+    epochs: Annotated[str, option("N", "20, more for few photographs")] = ""
     """Training epochs of every victim."""
     require: Annotated[UseAppendAction[tuple[str, ...]], option("RULE")] = ()
     """Exit with code 4 unless the mean over seeds meets this: drop>=30 (points) or kept>=50 (percent, worst case)."""
@@ -76,7 +83,8 @@ class Verify(Common):
     """Print JSON instead of text."""
 
     def __call__(self) -> int:
-        from howfar.photos.verification import demanded
+        from howfar.photos.pretraining import other_photographs
+        from howfar.photos.verification import Tried, demanded, too_few
         from howfar.store import open_store
 
         require_page()
@@ -86,65 +94,123 @@ class Verify(Common):
         tries = chosen.labeled and self.defenses != "none"
         for demand in self.require:
             demanded(demand, ("drop", "kept") if tries else ("drop",))
+        if not chosen.enough:
+            return self._end(too_few(chosen), [], Tried())
+        others = other_photographs(self.pretrain, self.size) if self.pretrain and chosen.labeled else None
         store = open_store(self.runs, reading=self.dry_run)
         data, copies = self._prepared(chosen, store.root)
+        planned, left_out = self._planned(chosen, data, copies, self._weights(others, store.root))
+        # One plan for all: they share their clean victims and protected sets.
+        cells = [experiment for _, experiments in planned for experiment in experiments]
+        if self.dry_run and chosen.labeled and not self.json:
+            terminal.tell(_power(len(chosen.test)))
+        words = self._words(copies, planned)
+        grid = planned[0][0]
+        failures = grid.run(cells, store, smaller="--defenses none, or fewer --ways or --epochs", words=words)
+        if failures is None or grid.follows:
+            return 0
+        left_out |= self._failed(cells, store, failures)
+        return self._judge(store, planned, copies, left_out, len(chosen.pairs))
+
+    def _weights(self, others: "Data | None", root: Path) -> Path | None:
+        """Return the file of the pretrained network, trained on others if it is not there yet; None without others."""
+        from howfar.photos.pretraining import pretrained
+
+        if others is None or self.dry_run:
+            return None
+        terminal.say(f"pretraining on {len(others)} images of {self.pretrain}; once, then kept in {root}")
+        folder = root / "seen"
+        folder.mkdir(parents=True, exist_ok=True)
+        return pretrained(others, self.model, folder)
+
+    def _planned(
+        self, chosen: "Trainable", data: Path, copies: dict[str, Path], weights: Path | None
+    ) -> "tuple[Planned, dict[str, str]]":
+        """Return the grids with their cells, and the defenses that cannot run on these photographs."""
         left_out: dict[str, str] = {}
-        planned: list[tuple[Grid, list[Experiment]]] = []
-        for grid in self._grids(data, copies, len(chosen.train), labeled=chosen.labeled):
+        planned: Planned = []
+        for grid in self._grids(data, copies, len(chosen.train), weights, labeled=chosen.labeled):
             experiments, gone = grid.cells(chosen.outline(self.size))
             planned.append((grid, experiments))
             left_out |= gone
         for label, reason in left_out.items():
             terminal.say(f"left out: {label}: it {reason}")
-        # One plan for all: they share their clean victims and protected sets.
-        cells = [experiment for _, experiments in planned for experiment in experiments]
-        if self.dry_run and chosen.labeled and not self.json:
-            terminal.tell(_power(len(chosen.test)))
-        if not planned[0][0].complete(cells, store, smaller="--defenses none, or fewer --ways or --epochs"):
-            return 0
-        return self._judge(store, planned, copies, left_out)
+        return planned, left_out
+
+    def _failed(
+        self, cells: "list[Experiment]", store: "Store", failures: list[tuple[str, str]]
+    ) -> dict[str, str]:  # fmt: skip
+        """Return the defenses of which a run failed.
+
+        Raises:
+            HowfarError: if a run without a defense failed, so that nothing can be said.
+        """
+        if not failures:
+            return {}
+        lost = {cell.defense.label for cell in cells if not store.done("victim", cell.steps()[1].key)}
+        if not lost or "none" in lost:
+            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
+        return dict.fromkeys(sorted(lost), f"failed ({failures[0][1]})")
 
     def _judge(
-        self, store: "Store", planned: "list[tuple[Grid, list[Experiment]]]", copies: dict[str, Path],
-        left_out: dict[str, str],
-    ) -> int:  # fmt: skip
-        """Write the page and say what was found; returns the exit code."""
-        from howfar.photos.verification import required, sentences
+        self, store: "Store", planned: "Planned", copies: dict[str, Path], left_out: dict[str, str], photographs: int
+    ) -> int:
+        """Write the pages and say what was found; returns the exit code."""
+        from howfar.photos.losses import losses_of
+        from howfar.photos.verification import Tried, sentences
         from howfar.report.render import render
         from howfar.report.words import reworded
         from howfar.tables import collect
         from howfar.tables.groups import grouped
 
-        keys = [experiment.steps()[1].key for _, experiments in planned for experiment in experiments]
-        page = collect(store, keys)
-        names = {f"import:{path}": way for way, path in copies.items()}
+        keys = {
+            experiment.steps()[1].key: experiment.defense.label
+            for _, experiments in planned for experiment in experiments
+            if experiment.defense.label not in left_out
+        }  # fmt: skip
+        page = collect(store, [key for key, defense in keys.items() if not defense.startswith("fine-tune")])
         done = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
-        losses = _losses(grouped(done), copies, self._shares)
-        worst = next(
-            (p.worst[name] for p in page.profiles for name in p.worst if names.get(name) == self._ways[0]), None
-        )
-        text = sentences(losses, self.model, worst, left_out)
-        first = losses[0]
+        order = [*copies, *(f"{share:.0%}" for share in self._shares)]
+        losses = losses_of(grouped(done), {str(path): way for way, path in copies.items()}, order)
+        first = f"import:{_quoted(copies[self._ways[0]])}"
+        tried = Tried(*_tried(page, first), left_out, self.pretrain)
+        text = sentences(losses, self.model, tried, photographs)
+        words = self._words(copies, planned)
+        store.leave("details.html", render(reworded(replace(page, opening=text), words)))
+        return self._end(text, losses, tried, store)
+
+    def _end(self, text: list[str], losses: "list[Loss]", tried: "Tried", store: "Store | None" = None) -> int:
+        """Write the page and say what was found; returns the exit code."""
+        from howfar.photos.verification import required
+        from howfar.report.photographs import render
+
+        known = bool(losses) and losses[0].task == "classification" and losses[0].learned
         measured = {
-            "drop": 100 * first.drop.value if first.learned else math.nan,
-            "kept": 100 * worst.kept.value if worst and first.learned else math.nan,
+            "drop": 100 * losses[0].drop.value if known else math.nan,
+            "kept": 100 * tried.worst.kept.value if tried.worst and known else math.nan,
         }
         demands = [required(demand, measured) for demand in self.require]
-        store.leave("report.html", render(reworded(replace(page, opening=text), self._words(copies, planned))))
-        self._tell(text, losses, [sentence for _, sentence in demands], store.root / "report.html")
+        said = [sentence for _, sentence in demands]
+        if store is not None:
+            rows = [_row(loss) for loss in losses if loss.task == "classification"]
+            store.leave("report.html", render(text, rows, losses[0].chance if rows else None))
+        self._tell(text, losses, said, None if store is None else store.root / "report.html")
         return 0 if all(met for met, _ in demands) else UNMET
 
-    def _words(self, copies: dict[str, Path], planned: "list[tuple[Grid, list[Experiment]]]") -> dict[str, str]:
-        """Return what the page calls the copies and the photographs, instead of the files they are read from."""
+    def _words(self, copies: dict[str, Path], planned: "Planned") -> dict[str, str]:
+        """Return what is said of the copies and the photographs, instead of the files they are read from."""
+        from howfar.photos.losses import way_of
         from howfar.photos.verification import AFTER
 
         specs = [experiment.steps()[1].spec for _, experiments in planned for experiment in experiments]
         words = {spec["dataset"]["label"]: "your photographs" for spec in specs}
         for spec in specs:
-            way = _way_of_settings(spec["protector"], {str(path): way for way, path in copies.items()})
+            way = way_of(spec["protector"], {str(path): way for way, path in copies.items()})
             if way:
-                after = AFTER.get(way, f"{way} of the photographs").lower()
-                words[spec["protector"]["label"]] = f"protected, {after}"
+                after = AFTER.get(way, f"{way} of the photographs")
+                words[spec["protector"]["label"]] = f"protected, {after[0].lower()}{after[1:]}"
+            if spec["defense"]["label"].startswith("fine-tune"):
+                words[spec["defense"]["label"]] = "fine-tuned"
         return words
 
     @property
@@ -166,14 +232,13 @@ class Verify(Common):
             raise UsageError("--ways is empty. Take as-is at least.")
         return found
 
-    def _chosen(self) -> "_Chosen":
+    def _chosen(self) -> "Trainable":
         """Return which photographs train and which test, read from names alone."""
-        import torch
-
-        from howfar.data import Data, halves
         from howfar.data.tree import images_of, summary, unlabeled
         from howfar.photos import photographs
         from howfar.photos.pairs import pairs_of
+        from howfar.photos.trainable import Trainable
+        from howfar.photos.verification import small_kinds
 
         if self.photos.resolve() == self.protected.resolve():
             raise UsageError(
@@ -182,66 +247,45 @@ class Verify(Common):
             )
         pairs = pairs_of(self.photos, self.protected)
         tree = photographs(self.photos)
-        for sentence in (summary(images_of(tree.left_out)), unlabeled(tree.names)):
+        chosen = Trainable.of(pairs)
+        for sentence in (summary(images_of(tree.left_out)), unlabeled(tree.names), small_kinds(chosen.left_out)):
             if sentence:
                 terminal.say(sentence)
-        if len(pairs) < LEAST:
-            raise UsageError(
-                f"{len(pairs)} photographs with a protected copy are too few to learn from. Take {LEAST} or more."
-            )
-        kinds = sorted({label for *_, label in pairs})
-        labels = torch.tensor([kinds.index(label) for *_, label in pairs])
-        places = Data(torch.zeros(len(pairs), 1, 1, 1, dtype=torch.uint8), {"label": labels}, torch.arange(len(pairs)))
-        train, test = (part.ids.tolist() for part in halves(places, 0.25))
-        return _Chosen(pairs, labels.tolist(), train, test, len(kinds) > 1 and "" not in kinds)
+        return chosen
 
-    def _prepared(self, chosen: "_Chosen", root: Path) -> tuple[Path, dict[str, Path]]:
+    def _prepared(self, chosen: "Trainable", root: Path) -> tuple[Path, dict[str, Path]]:
         """Write the photographs as a learner sees them; returns their file, and those of the copies.
 
         A dry run writes nothing.
         """
-        import numpy as np
-
-        from howfar import arrays
-        from howfar.photos.pairs import WAYS, read_images
-
-        folder, workers = root / "seen", arrays.cores()
+        folder = root / "seen"
         data, copies = folder / "originals.npz", {way: folder / f"{way}.npy" for way in self._ways}
-        if self.dry_run:
-            return data, copies
-        folder.mkdir(parents=True, exist_ok=True)
-        originals = read_images(
-            [self.photos / name for name, *_ in chosen.pairs], self.size, WAYS["as-is"], workers=workers
-        )
-        labels = (("y", np.array(chosen.labels)),) if chosen.labeled else ()
-        table = {
-            f"{kind}_{part}": values[places]
-            for part, places in (("train", chosen.train), ("test", chosen.test))
-            for kind, values in (("x", originals), *labels)
-        }
-        np.savez(data, **table)
-        for way, path in copies.items():
-            files = [self.protected / chosen.pairs[place][1] for place in chosen.train]
-            np.save(path, read_images(files, self.size, WAYS[way], workers=workers))
+        if not self.dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
+            chosen.write(self.photos, self.protected, data, copies, self.size)
         return data, copies
 
-    def _grids(self, data: Path, copies: dict[str, Path], count: int, *, labeled: bool) -> list[Grid]:
-        from howfar.spec import quoted
-
-        held = f"held_out={count // 6}"
+    def _grids(
+        self, data: Path, copies: dict[str, Path], count: int, weights: Path | None, *, labeled: bool
+    ) -> list[Grid]:
+        epochs = self.epochs or str(max(EPOCHS, math.ceil(STEPS / math.ceil(count / BATCH))))
         common: dict[str, Any] = {
-            "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": self.epochs,
+            "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": epochs,
             "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
             "json": self.json,
             "suite": "standard", "recipe": "sgd", "limit_train": "all", "limit_test": "all", "tasks": "classification",
-            "defenses": "none", "set": (held, "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
+            "defenses": "none",
+            "set": (f"held_out={count // 6}", "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
         }  # fmt: skip
-        plain = f"import:{quoted(str(copies[self._ways[0]]))}"
+        plain = f"import:{_quoted(copies[self._ways[0]])}"
         some = [f"{plain}[share={share:g}]" for share in self._shares]
         grids = []
         if labeled:
-            ways = [f"import:{quoted(str(path))}" for path in copies.values()]
+            ways = [f"import:{_quoted(path)}" for path in copies.values()]
             grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
+            if weights is not None:
+                tuned = f"fine-tune[data={_quoted(weights)}]"
+                grids.append(Grid(**common | {"protectors": plain, "defenses": tuned}))
             if self.defenses != "none":
                 grids.append(Grid(**common | {"protectors": plain, "defenses": self.defenses}))
         if self.tasks:
@@ -251,41 +295,14 @@ class Verify(Common):
             raise UsageError("there is nothing to learn: no labels, and no --tasks.")
         return grids
 
-    def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path) -> None:
+    def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path | None) -> None:
         if self.json:
             terminal.show_json({"verdict": text, "losses": [loss.as_dict() for loss in losses], "required": demands})
             return
         for sentence in [*text, *demands]:
             terminal.tell(sentence)
-        terminal.say(f"page: {page}")
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Which photographs a learner trains on and is tested with.
-
-    Attributes:
-        pairs: name of the original, name of the copy, label.
-        labels: number of the label of each.
-        train: places of those to learn from.
-        test: places of those to be tested with.
-        labeled: whether the labels tell anything apart.
-    """
-
-    pairs: "list[Pair]"
-    labels: list[int]
-    train: list[int]
-    test: list[int]
-    labeled: bool
-
-    def outline(self, size: int) -> "Outline":
-        """Return what the data set will hold, at this side in pixels."""
-        from howfar.data.outline import Outline, blank
-
-        count = max(self.labels) + 1
-        names = [str(number) for number in range(count)] if self.labeled else []
-        sample = blank((3, size, size), {"label": count} if self.labeled else {}, names, flip=True)
-        return Outline(sample, len(self.train), len(self.test))
+        if page is not None:
+            terminal.say(f"page: {page}")
 
 
 def _power(count: int) -> str:
@@ -302,55 +319,24 @@ def _power(count: int) -> str:
     )
 
 
-def _losses(tables: "list[VictimGroup]", copies: dict[str, Path], shares: list[float]) -> "list[Loss]":
-    """Return what learners without defense lose: classification as it is, other ways, shares, other tasks."""
-    order = [*copies, *(f"{share:.0%}" for share in shares)]
-    ways = {str(path): way for way, path in copies.items()}
-    found = [loss for group in tables if group.labels["defense"] == "none" for loss in _of_table(group, ways)]
-    return sorted(found, key=lambda loss: (loss.task != "classification", order.index(loss.way), loss.task))
+def _row(loss: "Loss") -> "Row":
+    """Return a line of the page."""
+    from howfar.photos.verification import AFTER
+    from howfar.report.photographs import Row
+
+    way = AFTER.get(loss.way, f"{loss.way} of the photographs protected")
+    name = way if loss.learner == "from scratch" else f"{way}, {loss.learner}"
+    return Row(name, loss.clean, loss.protected, loss.drop.value, loss.drop.ends, loss.decision.outcome)
 
 
-def _of_table(group: "VictimGroup", ways: dict[str, str]) -> "Iterator[Loss]":
-    """Yield what one victim loses to every protected set; intervals know how all of them scatter."""
-    from howfar.photos.verification import Loss
-    from howfar.score import retention
-    from howfar.tables.decisions import CONFIDENCE
-    from howfar.tables.groups import Spreads, drop_of, drops_of, mean_quality, seeds_of
+def _quoted(path: Path) -> str:
+    from howfar.spec import quoted
 
-    pairs = {label: pair for label, pair in group.rows().items() if _way_of(pair[1][0], ways)}
-    seeds = {label: seeds_of(after) for label, (_, after) in pairs.items()}
-    spreads = Spreads((label, seeds[label], drops_of(*pair)) for label, pair in pairs.items())
-    for label, (before, after) in pairs.items():
-        first, lost = after[0].result, drop_of(before, after, spreads.of(label, seeds[label]))
-        chance, better = first["chance"], first["higher_is_better"]
-        clean, protected = _qualities(before), _qualities(after)
-        others = [_qualities(pairs[other][1]) for other in pairs if other != label and seeds[other] == seeds[label]]
-        try:
-            kept = retention(
-                clean, protected, chance=chance, higher_is_better=better, others=others, confidence=CONFIDENCE
-            )
-        except UsageError:  # the victims of the originals did not learn
-            kept = None
-        yield Loss(
-            group.labels["task"], _way_of(after[0], ways), first["metric"], chance,
-            mean_quality(before), mean_quality(after), lost, kept, first["test_images"],
-        )  # fmt: skip
+    return quoted(str(path))
 
 
-def _way_of(victim: "Record", ways: dict[str, str]) -> str:
-    """Return what happened to the photographs of a victim, or the share that was protected; empty for the originals.
-
-    Args:
-        victim: its record.
-        ways: by file of the copies.
-    """
-    return _way_of_settings(victim.spec["protector"], ways)
-
-
-def _way_of_settings(settings: "Mapping[str, Any]", ways: dict[str, str]) -> str:
-    way, share = ways.get(str(settings.get("file")), ""), settings.get("share", 1.0)
-    return f"{share:.0%}" if way and share < 1 else way
-
-
-def _qualities(records: "list[Record]") -> list[float]:
-    return [record.result["quality"] for record in records]
+def _tried(page: "Page", name: str) -> tuple[Any, Any]:
+    """Return the worst case of a protection and its verdict over all defenses; None for what is not known."""
+    worst = next((p.worst[name] for p in page.profiles if name in p.worst and p.task == "classification"), None)
+    each = next((one for one in page.verdicts if one.protector == name and one.task == "classification"), None)
+    return worst, each

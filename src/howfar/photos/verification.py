@@ -2,122 +2,169 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from howfar.errors import UsageError
-from howfar.score import Estimate, WorstCase, kept_text, to_json
-from howfar.tables.decisions import Decision, decide, has_learned, image_error
+from howfar.photos.losses import TUNED, Loss
+from howfar.photos.remedies import LONGER, advice
+from howfar.photos.trainable import LEAST, Trainable
+from howfar.score import WorstCase, kept_text
+from howfar.tables.verdicts import Verdict
 
 AFTER = {
     "as-is": "As it is",
     "jpeg-75": "After JPEG 75",
     "halved": "After halving its size",
     "screenshot": "After a screenshot",
+    "cropped": "After a crop to 80 %",
 }
 LIMITS = (
-    "Measured on small networks trained only on these photographs, all of them protected unless stated otherwise. This "
-    "says nothing about large models fine-tuned with other images, or about people who hold the originals."
+    "Assumed is a learner who trains a small network on these photographs alone, all of them protected unless stated "
+    "otherwise, and does not have the originals. This says nothing about large pretrained models, about training sets "
+    "in which your photographs are few among many, or about people who hold the originals."
 )
-LONGER = "Train longer (--epochs) or use more photographs"
+TUNED_LIMITS = (
+    "Assumed is a learner who trains a small network on these photographs, from scratch or after pretraining on other "
+    "photographs, all of yours protected unless stated otherwise, and does not have the originals. This says nothing "
+    "about large pretrained models, about training sets in which your photographs are few among many, or about people "
+    "who hold the originals."
+)
 MORE = "Add seeds (e.g. --seeds 0-4)"
-PHOTOGRAPHS = "Use more photographs; a quarter of them are for testing"
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Loss of quality caused by the protection, over seeds.
+class Tried:
+    """What was tried against the protection besides training without a defense.
 
     Attributes:
-        task: label of the task.
-        way: upload transform of the photographs, or the protected share.
-        metric: name of the metric.
-        chance: quality of the best image-independent baseline.
-        clean: quality after training on the originals.
-        protected: quality after training on the protected copies.
-        drop: clean − protected, with the sign changed if lower is better.
-        retention: (protected − chance) ÷ (clean − chance) with the interval of ``howfar.tables.decisions``; None if the
-            originals were not learned.
-        test_images: number of photographs that the networks were tested with.
+        worst: result of the best defense, chosen on held-out photographs; None if none were held out.
+        each: verdict over the defenses, each judged by itself; None if there were none.
+        left_out: defenses that were not tried, with the rest of a sentence on why.
+        pretrained: what the fine-tuned learner was pretrained on; empty without one.
     """
 
-    task: str
-    way: str
-    metric: str
-    chance: float
-    clean: float
-    protected: float
-    drop: Estimate
-    retention: Estimate | None
-    test_images: int
-
-    @property
-    def decision(self) -> Decision:
-        """Whether the protection holds, by the rule of all verdicts."""
-        error = image_error(
-            self.metric, self.retention.value if self.retention else 1.0, clean=self.clean, protected=self.protected,
-            chance=self.chance, images=self.test_images,
-        )  # fmt: skip
-        return decide(self.retention, learned=has_learned(self.metric, self.clean, self.chance), error=error)
-
-    @property
-    def learned(self) -> bool:
-        """Whether training on the originals is better than chance, as far as the seeds show."""
-        return self.decision.lack != "learning"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the values that files hold."""
-        about = ("task", "way", "metric", "chance", "clean", "protected")
-        kept = self.retention and {**to_json(self.retention), "seeds": self.retention.n}
-        return {
-            **{name: getattr(self, name) for name in about},
-            **to_json(self.drop), "retention": kept, "seeds": self.drop.n, "test_images": self.test_images,
-            "outcome": self.decision.outcome,
-        }  # fmt: skip
+    worst: WorstCase | None = None
+    each: Verdict | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    pretrained: str = ""
 
 
-def sentences(
-    losses: Sequence[Loss], model: str, worst: WorstCase | None, left_out: Mapping[str, str] | None = None
-) -> list[str]:
+def sentences(losses: Sequence[Loss], model: str, tried: Tried, photographs: int) -> list[str]:
     """Return the sentences of the verdict, the most important first; undecided results are reported as such.
 
     Args:
-        losses: classification of untransformed photographs first; then other transforms, shares and tasks.
+        losses: classification of untransformed photographs first; then other learners, transforms, shares and tasks.
         model: the victim.
-        worst: result of the best defense.
-        left_out: defenses that were not tried, with the rest of a sentence on why.
+        tried: defenses and pretraining.
+        photographs: number of photographs that were given.
     """
-    named = [loss for loss in losses if loss.task == "classification"]
-    found = [_first(named[0], model), *(_way(loss) for loss in named[1:])] if named else []
-    if worst is not None:
-        best = worst.poisoned
-        found.append(
-            f"A learner with the best of all tested defenses ({best.defense}) gets {100 * best.quality.value:.0f} %; "
-            f"protection kept: {kept_text(worst)}."
-        )
-    found += [f"Not tried: {label}, which {reason}." for label, reason in (left_out or {}).items()]
-    return [*found, *_tasks([loss for loss in losses if loss.task != "classification"]), LIMITS]
+    named = [loss for loss in losses if loss.task == "classification" and loss.learner != TUNED]
+    tuned = [loss for loss in losses if loss.learner == TUNED]
+    if named:
+        found = [_first(named[0], model, photographs), *(_tuned(loss, tried, photographs) for loss in tuned)]
+        found += [_way(loss) for loss in named[1:]]
+    else:
+        found = [
+            "Cannot tell whether the protection holds, because the photographs have no labels that a network could "
+            "learn. Sort them into one subfolder per kind."
+        ]
+    found += _defended(tried)
+    found += [f"Not tried: {label}, which {reason}." for label, reason in tried.left_out.items()]
+    tasks = _tasks([loss for loss in losses if loss.task != "classification"])
+    return [*found, *tasks, TUNED_LIMITS if tuned else LIMITS]
 
 
-def _first(loss: Loss, model: str) -> str:
-    result, advice = _assessment(loss)
+def too_few(chosen: Trainable) -> list[str]:
+    """Return the verdict on photographs that are too few to train on."""
+    kinds = f" in {chosen.kinds} kinds" if chosen.labeled else ""
+    return [
+        f"Cannot tell whether the protection holds: {len(chosen.pairs)} photographs{kinds} with a protected copy are "
+        f"too few to train and test a network. Take {LEAST} or more, in at least two subfolders.",
+        "No network was trained.",
+    ]
+
+
+def small_kinds(left_out: Mapping[str, int]) -> str:
+    """Return a sentence on kinds that are too small; empty if there are none."""
+    named = ", ".join(f"{kind} ({count})" for kind, count in sorted(left_out.items()))
+    return f"left out, too few photographs to learn from: {named}" if named else ""
+
+
+def _first(loss: Loss, model: str, photographs: int) -> str:
     basis = f"{_seeds(loss)}, {loss.test_images} test photographs, chance {100 * loss.chance:.0f} %"
-    return (
-        f"{result}: a {model} trained on your protected photographs gets {100 * loss.protected:.0f} % of unseen ones "
-        f"right; trained on the originals, {100 * loss.clean:.0f} %: it loses {_points(loss)} ({basis}).{advice}"
+    return " ".join(
+        [
+            f"{_assessment(loss)}: a small network ({model}) trained on your protected photographs gets "
+            f"{100 * loss.protected:.0f} % of unseen ones right; trained on the originals, {100 * loss.clean:.0f} %: "
+            f"it loses {_points(loss)} ({basis}).",
+            *_kept(loss),
+            *_advice(loss, photographs),
+        ]
     )
 
 
-def _assessment(loss: Loss) -> tuple[str, str]:
-    """Return the verdict on a loss, and advice if it is undecided."""
+def _tuned(loss: Loss, tried: Tried, photographs: int) -> str:
+    verdict = {"holds": "The protection holds", "does not hold": "The protection does not hold"}.get(
+        loss.decision.outcome, "Cannot tell"
+    )
+    return " ".join(
+        [
+            f"Pretrained on {tried.pretrained} and fine-tuned on your photographs: {verdict[0].lower()}{verdict[1:]}. "
+            f"The network gets {100 * loss.protected:.0f} % right; fine-tuned on the originals, "
+            f"{100 * loss.clean:.0f} %: it loses {_points(loss)}.",
+            *_kept(loss),
+            *_advice(loss, photographs),
+        ]
+    )
+
+
+def _advice(loss: Loss, photographs: int) -> list[str]:
+    found = advice(loss, photographs)
+    return [found] if found else []
+
+
+def _kept(loss: Loss) -> list[str]:
+    """Return a sentence on the quantity that decides; none if it is not known."""
+    found = loss.decision
+    if found.retention is None or found.shown is None or found.lack == "learning":
+        return []
+    low, high = (100 * end for end in found.shown)
+    kept = 100 * max(found.retention.value, 0.0)
+    return [
+        f"What the originals teach is retained to {kept:.0f} % ({low:.0f} to {high:.0f}); a protection holds if that "
+        "is surely less than half."
+    ]
+
+
+def _assessment(loss: Loss) -> str:
+    """Return the verdict on a loss."""
     found = loss.decision
     if found.outcome != "cannot tell":
-        return f"The protection {found.outcome}", ""
+        return f"The protection {found.outcome}"
     if found.lack == "learning":
-        return "Cannot tell, because the originals were not learned", f" {LONGER}."
+        return "Cannot tell, because the originals were not learned"
     if found.lack == "images":
-        return f"Cannot tell from {loss.test_images} test photographs whether the protection holds", f" {PHOTOGRAPHS}."
-    return f"Cannot tell from {_seeds(loss)} whether the protection holds", f" {MORE}."
+        return f"Cannot tell from {loss.test_images} test photographs whether the protection holds"
+    return f"Cannot tell from {_seeds(loss)} whether the protection holds"
+
+
+def _defended(tried: Tried) -> list[str]:
+    """Return a sentence on the best defense; none if no defense was tried."""
+    if tried.worst is not None:
+        best = tried.worst.poisoned
+        return [
+            f"A learner with the best of all tested defenses ({best.defense}) gets {100 * best.quality.value:.0f} %; "
+            f"protection kept: {kept_text(tried.worst)}."
+        ]
+    one = tried.each
+    if one is None or not one.defenses:
+        return []
+    verdict = {"holds": "holds", "does not hold": "does not hold"}.get(one.decision.outcome)
+    outcome = f"the protection {verdict}" if verdict else "this cannot tell whether the protection holds"
+    return [
+        f"Of a learner without a defense and {one.defenses} defenses, {one.defense} gets most: "
+        f"{100 * one.protected:.0f} %; {outcome}. The photographs are too few to hold some out for choosing a defense."
+    ]
 
 
 def _tasks(losses: Sequence[Loss]) -> list[str]:
