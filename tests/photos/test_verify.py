@@ -144,7 +144,7 @@ def test_the_verdict_says_what_was_measured() -> None:
         ((0.7, 0.6, 0.8), 3, "The protection does not hold:", "surely less than half."),
         ((0.5, 0.3, 0.7), 3, "Cannot tell from 3 seeds whether the protection holds:", "would decide it."),
         ((0.2, -0.3, 0.7), 3, "Cannot tell from 3 seeds whether the protection holds:", "if the loss stays as it is."),
-        ((0.2, None, None), 1, "Cannot tell from 1 seed whether the protection holds:", "one has no interval."),
+        ((0.2, None, None), 1, "Cannot tell from 1 seed whether the protection holds:", "add seeds (--seeds 0-4)."),
         ((0.2, None, None), 3, "Cannot tell, because the originals were not learned:", f"{LONGER}."),
         (None, 3, "Cannot tell, because the originals were not learned:", f"{LONGER}."),
         (None, 1, "Cannot tell, because the originals were not learned:", f"{LONGER}."),

@@ -26,7 +26,7 @@ def advice(loss: Loss, photographs: int) -> str:
     if found.lack == "learning" or loss.retention is None:
         return _learning(loss, photographs)
     if loss.retention.ends is None:
-        return "Add seeds (--seeds 0-2): one has no interval."
+        return f"{loss.drop.n} seed{'s' * (loss.drop.n > 1)} give no interval here: add seeds (--seeds 0-4)."
     gap = abs(BROKEN - min(max(loss.retention.value, 0.0), 1.0))
     low, high = loss.retention.ends
     seeds = loss.drop.n * _ratio((high - low) / 2, gap)
