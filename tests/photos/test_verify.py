@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -50,6 +51,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def verified(root: Path, protected: Path, *flags: str) -> tuple[int, dict[str, object]]:
+    if protected == root / "photos":  # copies that are not protected
+        protected = root / "copies"
+        shutil.copytree(root / "photos", protected, dirs_exist_ok=True)
     runs = ["--runs", str(root / f"verify-{protected.name}")]
     code, output, errors = inside("verify", str(root / "photos"), str(protected), *QUICK, *runs, *flags)
     assert output, errors
@@ -288,7 +292,7 @@ def test_a_defense_that_fails_does_not_cost_the_verdict(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr("howfar.defend.dfr.head_inputs", broken)
+    monkeypatch.setattr(sys.modules["howfar.defend.dfr"], "head_inputs", broken)
     runs = ("--runs", str(tmp_path / "runs"), "--defenses", "worst", "--ways", "as-is", "--epochs", "1")
     code, output, errors = inside("verify", str(photos / "photos"), str(photos / "protected"), *QUICK, *runs)
     assert code == 0, errors
