@@ -71,7 +71,8 @@ def aged(data: Data, history: str, rng: np.random.Generator) -> Data:
     """Return images that were compressed, or enlarged from half of their size."""
     if history == "jpeg":
         learner = Learner(classification()(data))
-        return DEFENSES["jpeg"](quality=int(rng.choice(QUALITIES))).purify(data, learner)
+        compressed: Data = DEFENSES["jpeg"](quality=int(rng.choice(QUALITIES))).purify(data, learner)
+        return compressed
     if history == "upscaled":
         images = data.pixels.float()
         small = functional.interpolate(images, scale_factor=0.5, mode="bilinear", antialias=True)
