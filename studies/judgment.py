@@ -45,6 +45,7 @@ PLACEBOS = {
 }  # fmt: skip
 SMALL = "airbench:16-32-32"
 DATA = {"npz:cifar100": "CIFAR-100", "rooms": "rooms"}
+SCENES = "class_scene"
 BASE = f"{SMALL}, nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
 
@@ -294,13 +295,14 @@ def victim_of(group: VictimGroup) -> str:
 
 
 def by_task(found: Sequence[VictimGroup]) -> str:
-    """Return retention and alignment of every protector on every task."""
+    """Return retention and alignment of every protector on every task; without ←, it was crafted against scenes."""
     names = [group.labels["task"] for group in found]
     rows: dict[str, list[str]] = {}
     for group in found:
         for label, runs in runs_of(group).items():
             cell = f"{100 * retained(group, runs):.0f} · {mean_of(runs, 'alignment'):.2f}"
-            rows.setdefault(label, ["–"] * len(found))[names.index(group.labels["task"])] = cell
+            name = label.removesuffix(f" ← {SCENES}")
+            rows.setdefault(name, ["–"] * len(found))[names.index(group.labels["task"])] = cell
     return table(["retention, % · alignment", *names], [[code(label), *cells] for label, cells in sorted(rows.items())])
 
 
