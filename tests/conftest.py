@@ -5,6 +5,7 @@ from jaxtyping import install_import_hook
 install_import_hook("howfar", "tests.checked")
 
 import os  # noqa: E402
+import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -92,3 +93,18 @@ def make_data(n: int = 24, shape: tuple[int, int, int] = (3, 12, 10), classes: i
     pixels = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
     labels = torch.arange(n) % classes
     return Data(pixels=pixels, targets={"label": labels}, ids=torch.arange(n) * 7 + 3)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return a real browser, for what is shown in one."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=flags)
+        yield running
+        running.close()

@@ -167,7 +167,7 @@ import sys
 import torch
 import howfar
 from torch import nn
-net, X, y = nn.Sequential(nn.Flatten(), nn.Linear(75, 2)), torch.rand(20, 3, 5, 5), torch.arange(20) % 2
+net, X, y = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), torch.rand(20, 3, 8, 8), torch.arange(20) % 2
 reading = {"1.weight": 1.0}
 calls = [
     lambda: howfar.sharpness(net, (X, y), mode="exat"),
@@ -243,8 +243,8 @@ def test_wrong_calls_say_what_is_meant(tmp_path: Path) -> None:
         "there are no images, so nothing can be learned or measured. Pass at least one.",
         "the network has 2 outputs, but the classes go from 1 to 2. Number them from 0, and give the network one "
         "output per class.",
-        "the network does not take inputs of shape (3, 5, 4) (mat1 and mat2 shapes cannot be multiplied (1x60 and "
-        "75x2)). Pass them as it takes them: (X, y).",
+        "the network does not take inputs of shape (3, 8, 4) (mat1 and mat2 shapes cannot be multiplied (1x96 and "
+        "192x2)). Pass them as it takes them: (X, y).",
         "'sgd' is not a recipe. Pass Recipe(epochs=15, lr=0.05), or one of RECIPES.",
         "unknown rule for beta 'per_epoch'. Did you mean 'per-epoch'?",
         "a reading is a float. Pass what sharpness returns, epoch by epoch.",

@@ -175,7 +175,8 @@ def _images(folder: Path) -> None:
         table[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         table[f"y_{part}"] = np.arange(count) % 10
     np.savez(folder / "cifar10.npz", **table)
-    for place in (folder / "cifar100_sample.npz", folder / "suspect.npz", folder / "data" / "cifar10" / "cifar10.npz"):
+    places = ("cifar100_sample.npz", "cifar100.npz", "suspect.npz", "data/cifar10/cifar10.npz")
+    for place in (folder / name for name in places):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "cifar10.npz", place)
     maps = {

@@ -106,8 +106,13 @@ def test_numbers_without_images_are_classes_and_that_is_said(labels: list[int], 
         (np.zeros((8, 8), np.uint8), {}, r"not \(8, 8\). Reshape"),
         (np.zeros((0, 8, 8), np.uint8), {}, "there are no images"),
         (np.zeros((2, 0, 8), np.uint8), {}, r"not \(2, 0, 8\)"),
-        (np.full((2, 8, 8), 1.2), {}, "values up to 1.2, so white may be 1 or 255. Pass scale=1"),
-        (np.eye(8)[None], {}, "only 0 and 1, so white may be 1 or 255"),
+        (
+            np.full((2, 8, 8), 1.2),
+            {},
+            "values up to 1.2, so the value of white is unclear. Divide them by it and pass scale=1",
+        ),
+        (np.full((2, 8, 8), 16.0), {}, "values up to 16, so the value of white is unclear"),
+        (np.eye(8)[None], {}, "only 0 and 1, so the value of white is unclear"),
         (np.full((2, 8, 8), 1.2), {"scale": 1}, r"values up to 1.2, above 1. Clip or rescale them to \[0, 1\]"),
         (np.full((2, 8, 8), 300), {}, "values up to 300, above 255"),
         (np.linspace(-2, 2, 64).reshape(1, 8, 8), {}, "from -2 to 2, as after a normalization. Undo it"),
@@ -378,3 +383,14 @@ def test_the_first_thing_that_users_do(digits: Splits) -> None:
     for _ in train(model, data, recipe=Recipe(epochs=4, batch_size=32, lr=0.05, crop=0, flip=False)):
         pass
     assert evaluate(model, digits.test)["accuracy"] > 0.5
+
+
+def test_dark_integers_are_taken_as_they_are_with_a_warning() -> None:
+    dark = np.full((2, 8, 8), 16)
+    with pytest.warns(
+        UserWarning, match=r"integers up to 16 only, and white is taken to be 255. If it is 16, pass X / 16"
+    ):
+        assert int(Data.from_arrays(dark).pixels.max()) == 16
+    with pytest.warns(UserWarning, match="integers up to 16 only"):
+        Data.from_arrays(dark.astype(np.uint8))
+    assert int(Data.from_arrays(dark, scale=255).pixels.max()) == 16

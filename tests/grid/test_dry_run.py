@@ -26,7 +26,7 @@ GRID = ["--dataset", "digits", "--models", "linear", "--protectors", "lsp", "--s
 DRY = {
     "bench": [*GRID, "--defenses", "none"],
     "protect": ["photos", "-o", "out"],
-    "verify": ["photos", "photos"],
+    "verify": ["photos", "copies"],
     "ablate-ud": [*GRID, "--models", "lenet5"],
     "trajectory": GRID,
     "landscape": GRID,
@@ -73,6 +73,7 @@ def test_a_dry_run_writes_nothing(
         path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64)).save(path)
+    shutil.copytree(tmp_path / "photos", tmp_path / "copies")
     has_runs = "runs" in {field.name for field in fields(COMMANDS[command])} and "kept" not in DRY[command]
     before = state(tmp_path)
     runs = ["--runs", "kept" if begun else "new"] if has_runs else []
@@ -144,6 +145,7 @@ def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
         path = tmp_path / "photos" / f"kind {place % 2}" / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64)).save(path)
+    shutil.copytree(tmp_path / "photos", tmp_path / "copies")
     _loads_nothing_heavy([*command.split(), *DRY[command]], tmp_path)
 
 

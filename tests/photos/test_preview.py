@@ -1,6 +1,7 @@
 """The page with photographs before and after."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,18 +33,13 @@ def test_the_page_shows_every_strength_and_escapes_names(page: Path) -> None:
     assert "http" not in text, "one file"
 
 
-def test_a_browser_shows_the_page(page: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
-        faults: list[str] = []
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.goto(page.as_uri())
-        widths = tab.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-        overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        browser.close()
+def test_a_browser_shows_the_page(page: Path, browser: Any) -> None:
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(page.as_uri())
+    widths = tab.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
+    overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    tab.close()
     assert (widths, faults) == ([240] * 16, [])
     assert overflow <= 0

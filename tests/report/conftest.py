@@ -1,24 +1,6 @@
-"""A real browser for what is shown in one."""
+"""What axe-core finds in a page."""
 
-import shutil
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=chromium, args=flags)
-        yield running
-        running.close()
 
 
 def serious(tab: Any) -> list[str]:

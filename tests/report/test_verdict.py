@@ -50,7 +50,8 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
          "not."),
         (one(half=None, seeds=2), "retains 10 % (no interval: 2 seeds do not tell the clean victims from chance); "),
         (one(clean=0.19), "retains an unknown share; 3 seeds, 2,000 test images, no defense tried. The clean victim "
-         "learned too little: train it longer (--epochs) or on more images."),
+         "learned too little: train it longer (--epochs), on more images, or, if images are smaller "
+         "than 16 pixels, without augmentation"),
         (one(kept=0.4, half=0.2, clean=0.29), "3 seeds, 2,000 test images, no defense tried. The clean victim is close "
          "to chance: train it longer (--epochs), then add seeds (--seeds 0-5 --until 5)."),
     ],

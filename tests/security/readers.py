@@ -246,7 +246,7 @@ def read_calibration(path: Path) -> object:
         found = calibrated()
     calibrated.cache_clear()
     scores = dict.fromkeys(found.weights, 0.1)
-    return found.suspicion(scores), found.family(scores)
+    return found.suspicion(scores, 500), found.family(scores, 500), found.false_alarms(500), found.enough(0.7)
 
 
 def calibration() -> bytes:

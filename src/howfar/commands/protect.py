@@ -31,8 +31,6 @@ class Protect(Common):
     examples: ClassVar = (
         "howfar protect photos -o protected",
         "howfar protect photos --preview preview.html",
-        "howfar protect --check protected",
-        "howfar protect - --key SECRET < in.jpg > out.jpg",
     )
 
     photos: Annotated[Positional[Path], option("FOLDER")]

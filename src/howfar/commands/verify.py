@@ -42,8 +42,7 @@ class Verify(Common):
 
     examples: ClassVar = (
         "howfar verify photos protected",
-        "howfar verify photos protected --pretrain other-photos",
-        "howfar verify photos protected --seeds 0-4 --require 'drop>=30'",
+        "howfar verify photos protected --pretrain cifar100.npz",
     )
 
     photos: Annotated[Positional[Path], option("PHOTOS")]

@@ -16,7 +16,7 @@ from howfar.errors import HowfarError
 Channels = Literal["first", "last"]
 Scale = Literal[1, 255]
 CHUNK = 4096  # images at a time
-UNCLEAR = 2.0  # floating-point images with a maximum between 1 and this may be images in [0, 1] that overshoot
+UNCLEAR = 64  # images that get no brighter may have white at 1, 15 or 16 instead of 255
 MOST_CLASSES = 100_000
 
 
@@ -101,6 +101,8 @@ def _white(values: Any, scale: Scale | None) -> Scale | None:
     if kind == "uint8":
         if scale == 1:
             raise HowfarError("images of type uint8 have white at 255, not at 1. Leave out scale.")
+        if scale is None:
+            _warn_of_dark(float(values.max()))
         return None
     if not kind.startswith(("int", "uint", "float", "bfloat")):
         raise HowfarError(f"images of type {kind} are not supported. Convert them to uint8 or floating-point numbers.")
@@ -114,6 +116,8 @@ def _white(values: Any, scale: Scale | None) -> Scale | None:
         )
     if not kind.startswith(("float", "bfloat")):
         white: Scale = 255
+        if scale is None:
+            _warn_of_dark(high)
     else:
         white = scale or _inferred(high, whole=whole)
     if high > white:
@@ -129,11 +133,21 @@ def _inferred(high: float, *, whole: bool) -> Scale:
         return 1
     if high >= UNCLEAR:
         return 255
-    what = "only 0 and 1" if whole else f"values up to {high:.4g}"
+    what = "only 0 and 1" if whole and high == 1 else f"values up to {high:.4g}"
     raise HowfarError(
-        f"the floating-point images have {what}, so white may be 1 or 255. Pass scale=1 for images in [0, 1], or "
-        "scale=255."
+        f"the floating-point images have {what}, so the value of white is unclear. Divide them by it and pass scale=1, "
+        "or pass scale=255."
     )
+
+
+def _warn_of_dark(high: float) -> None:
+    """Warn of integers that may have white below 255."""
+    if 0 < high < UNCLEAR:
+        warnings.warn(
+            f"the images have integers up to {high:.0f} only, and white is taken to be 255. If it is {high:.0f}, pass "
+            f"X / {high:.0f} with scale=1.",
+            stacklevel=2,
+        )
 
 
 def _extremes(values: Any) -> tuple[float, float, bool]:

@@ -23,7 +23,7 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>howfar protect: preview</title>
 <meta name="viewport" content="width=device-width">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 1rem; color: #222; background: #fff; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 1rem; color: #222; background: #fff; overflow-wrap: anywhere; }}
 figure {{ display: inline-block; margin: 0 .5rem 1rem 0; }}
 figcaption {{ font-size: .85rem; }}
 img {{ display: block; width: {side}px; image-rendering: pixelated; }}

@@ -137,7 +137,10 @@ def _remedy(one: Verdict) -> str:
     if one.decision.lack == "images":
         return f" {one.test_images} test images are too few: more of them would decide it, more seeds would not."
     if one.decision.lack == "learning":
-        return " The clean victim learned too little: train it longer (--epochs) or on more images."
+        return (
+            " The clean victim learned too little: train it longer (--epochs), on more images, or, if images are "
+            "smaller than 16 pixels, without augmentation (train.crop=0, train.flip=false)."
+        )
     if one.decision.lack == "seeds" and _weak(one):
         return f" The clean victim is close to chance: train it longer (--epochs), then add seeds ({MORE})."
     if one.decision.lack == "seeds":

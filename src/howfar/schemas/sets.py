@@ -160,7 +160,7 @@ class PhotoManifest(Part):
     """Number of clusters used as labels; 0 if labels were given."""
     sides: list[Count]
     """Side lengths of the copies on which noise was crafted, pixels."""
-    strength: float | None = None
+    strength: float | None
     """Visibility of the noise, as a CIEDE2000 difference; null if it was not shaped to the photographs."""
     encoding: Encoding
     """Output format."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.float32]
 TO_XYZ = np.array(
@@ -84,6 +83,8 @@ def difference(before: NDArray[np.uint8], after: NDArray[np.uint8], *, degree: f
 
 def _seen(colors: Floats, degree: float) -> Floats:
     """Return XYZ values as the eye resolves them."""
+    from scipy import ndimage
+
     planes = np.moveaxis(colors @ OPPONENT.T, -1, 0)
     blurred = [
         sum(

@@ -1,5 +1,6 @@
 """Errors of somebody's own network and data, explained after the fact: a call that succeeds costs nothing."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.data import Data
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import UsageError
 from howfar.models.modes import in_eval_mode
 from howfar.tasks import Task, given
 from howfar.tasks.given import refuse_no_network
 
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError)  # what torch raises where shapes or classes do not fit
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
@@ -27,7 +29,7 @@ def explained(work: Work) -> Work:
     parameters = inspect.signature(work)
 
     def why(error: Exception, *arguments: Any, **settings: Any) -> str:
-        if isinstance(error, HowfarError | torch.OutOfMemoryError):
+        if type(error) not in FAILURES:
             return ""
         found = parameters.bind(*arguments, **settings).arguments
         data, task = found["data"] if "data" in found else found["clean"], found.get("task")
@@ -61,9 +63,13 @@ def _fault(model: nn.Module, data: Data, task: Task) -> str:
     """Return what is wrong with one input or with the classes; empty where nothing is, or where the loss fails."""
     first = arrays.to_images(data.pixels[:1], next(model.parameters()).device)
     shape = tuple(first.shape[1:])
-    with in_eval_mode(model):
+    try:
+        trial = copy.deepcopy(model)  # the network itself stays as it is
+    except Exception:  # somebody's network
+        return ""
+    with in_eval_mode(trial):
         try:
-            output = model(first)
+            output = trial(first)
         except Exception as error:  # of somebody's network
             return f"the network does not take inputs of shape {shape} ({error}). Pass them as it takes them: (X, y)."
     targets = data.targets_of(task.target)
