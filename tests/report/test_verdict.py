@@ -72,14 +72,14 @@ def test_three_sentences_sum_up_and_name_each_protector_once() -> None:
     assert summary(found) == [
         "Holds (2 of 4 protectors): pil (retains 10 %) and em (retains 20 %).",
         "Does not hold (1 of 4 protectors): ops (retains 90 %).",
-        "Cannot tell (1 of 4 protectors): tap (more seeds).",
+        "Cannot tell (1 of 4 protectors): tap (needs more seeds).",
         "Baseline, random noise: random does not hold (retains 100 %).",
         "Tested against cifar10 · classification · resnet8; no defense tried, 1 to 3 seeds, 2,000 test images, "
         "chance 10 %.",
     ]
     assert summary([]) == []
     weak = summary([one(half=None, seeds=1, clean=0.29)])
-    assert weak[2] == "Cannot tell (1 of 1 protector): em (more epochs)."
+    assert weak[2] == "Cannot tell (1 of 1 protector): em (needs more epochs)."
 
 
 def test_several_victims_are_counted_and_recipes_keep_their_names() -> None:
@@ -88,7 +88,7 @@ def test_several_victims_are_counted_and_recipes_keep_their_names() -> None:
     holds, fails, unknown, tested = summary(found)
     assert holds == f"Holds (2 of 2 protectors): em ({short}) and ar ({long})."
     assert fails == f"Does not hold (1 of 2 protectors): ar ({short})."
-    assert unknown == "Cannot tell: none of 2 protectors."
+    assert unknown == "Cannot tell: none."
     assert tested == "Tested against 2 victims; no defense tried, 3 seeds, 2,000 test images, chance 10 %."
     first, second, _ = details(found)
     assert f"ar on cifar10 · classification · {short}: does not hold." in first

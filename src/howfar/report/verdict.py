@@ -171,7 +171,7 @@ def _outcome(found: Sequence[Verdict], outcome: Outcome, names: Mapping[str, str
     most = NAMED if len(names) == 1 else NAMED // 2
     title, all_of = outcome.capitalize(), counted(len(rows), "protector")
     if not order:
-        return f"{title}: none of {all_of}."
+        return f"{title}: none."
     told = [f"{_cut(name)} ({_where(having[name], len(rows[name]), names)})" for name in order[:most]]
     more = [f"{len(order) - most} more"] if len(order) > most else []
     text = f"{title} ({len(order)} of {all_of}): {_listed([*told, *more])}."
@@ -185,7 +185,7 @@ def _cut(name: str) -> str:
 def _would_decide(found: Sequence[Verdict]) -> str:
     """Return what open verdicts lack, and how many of them."""
     lacks = Counter(wanted for one in found if (wanted := _wanted(one)))
-    told = [f"{lack} ({count})" for lack, count in lacks.most_common()]
+    told = [f"{lack} in {counted(count, 'case')}" for lack, count in lacks.most_common()]
     return f" What would decide them: {_listed(told)}." if told else ""
 
 
@@ -201,7 +201,7 @@ def _where(found: Sequence[Verdict], tested: int, names: Mapping[str, str]) -> s
 def _short(one: Verdict) -> str:
     """Return what a summary says of a protector that met one victim."""
     if wanted := _wanted(one):
-        return wanted
+        return f"needs {wanted}"
     return f"retains {retained(one).partition(' (')[0]}"
 
 
