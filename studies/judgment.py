@@ -44,8 +44,8 @@ PLACEBOS = {
     "placebo:mismatched": "*wrong labels for half of the images*",
 }  # fmt: skip
 SMALL = "airbench:16-32-32"
-DATA = {"npz:cifar100": "CIFAR-100", "rooms": "rooms"}
-SCENES = "class_scene"
+DATA = {"npz:cifar100": "CIFAR-100", "folder:clothing_160": "photographs of clothes"}
+SEGMENTS = "segment_semantic"
 BASE = f"{SMALL}, nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
 
@@ -295,13 +295,15 @@ def victim_of(group: VictimGroup) -> str:
 
 
 def by_task(found: Sequence[VictimGroup]) -> str:
-    """Return retention and alignment of every protector on every task; without ←, it was crafted against scenes."""
+    """Return retention and alignment of every protector on every task; without ←, crafted against scenes or no task."""
     names = [group.labels["task"] for group in found]
     rows: dict[str, list[str]] = {}
     for group in found:
         for label, runs in runs_of(group).items():
             cell = f"{100 * retained(group, runs):.0f} · {mean_of(runs, 'alignment'):.2f}"
-            name = label.removesuffix(f" ← {SCENES}")
+            spec = next(iter(group.runs[label].values())).spec
+            name, source = spec["protector"]["label"], (spec["source_task"] or {}).get("name", "")
+            name = f"{name} ← segments" if source == SEGMENTS else name
             rows.setdefault(name, ["–"] * len(found))[names.index(group.labels["task"])] = cell
     return table(["retention, % · alignment", *names], [[code(label), *cells] for label, cells in sorted(rows.items())])
 
