@@ -104,12 +104,11 @@ def _first(loss: Loss, model: str, photographs: int) -> str:
 
 
 def _tuned(loss: Loss, tried: Tried, photographs: int) -> str:
-    verdict = {"holds": "The protection holds", "does not hold": "The protection does not hold"}.get(
-        loss.decision.outcome, "Cannot tell"
-    )
+    outcome = loss.decision.outcome
+    verdict = outcome if outcome == "cannot tell" else f"the protection {outcome}"
     return " ".join(
         [
-            f"Pretrained on {tried.pretrained} and fine-tuned on your photographs: {verdict[0].lower()}{verdict[1:]}. "
+            f"Pretrained on {tried.pretrained} and fine-tuned on your photographs: {verdict}. "
             f"The network gets {100 * loss.protected:.0f} % right; fine-tuned on the originals, "
             f"{100 * loss.clean:.0f} %: it loses {_points(loss)}.",
             *_kept(loss),
@@ -159,8 +158,9 @@ def _defended(tried: Tried) -> list[str]:
     one = tried.each
     if one is None or not one.defenses:
         return []
-    verdict = {"holds": "holds", "does not hold": "does not hold"}.get(one.decision.outcome)
-    outcome = f"the protection {verdict}" if verdict else "this cannot tell whether the protection holds"
+    outcome = f"the protection {one.decision.outcome}"
+    if one.decision.outcome == "cannot tell":
+        outcome = "this cannot tell whether the protection holds"
     return [
         f"Of a learner without a defense and {one.defenses} defenses, {one.defense} gets most: "
         f"{100 * one.protected:.0f} %; {outcome}. The photographs are too few to hold some out for choosing a defense."
