@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import placebos
+import steered
 from drawn import run
 
 from howfar import engine
@@ -36,6 +37,10 @@ ACROSS = (
 )  # fmt: skip
 ROOMS = "rooms[size=32,train=4000,test=1000]"
 SGD: dict[str, Any] = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
+STEERED = (
+    *(f"steered[weight={weight}]" for weight in (0, 1, 10, 100)),
+    *(f"steered[goal=lower,weight={weight}]" for weight in (0.1, 1, 10)),
+)
 PLAIN = {"crop": 0, "flip": False}
 
 
@@ -59,6 +64,7 @@ LINES: dict[str, tuple[dict[str, Any], ...]] = {
         {"recipe": "sgd", "train": {**SGD["train"], **PLAIN}},
     ),
     "victims": tuple({**SGD, "models": (name,)} for name in ("resnet8[width=8]", "lenet5", "senet18[width=8]")),
+    "steered": ({"protectors": STEERED},),
     "ueraser": ({"defenses": ("ueraser",)},),  # apart: each of its victims takes six times as long
     "data": (
         {"dataset": "cifar100", **both("classification[target=coarse]"), "train": {**SMALL["train"], "epochs": 20}},
@@ -110,10 +116,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--lines", default=",".join(LINES))
     parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--workers", type=int, default=0, help="must be 0 where placebos are among the lines")
+    parser.add_argument("--workers", type=int, default=0, help="must be 0 for the lines placebos and steered")
     options = parser.parse_args()
     places = {"cifar10": options.data, "cifar100": options.cifar100, "photos": options.photos}
     placebos.register()
+    steered.register()
     for line in options.lines.split(","):
         found = list(experiments([line], options.seeds, places))
         run(found, Store(options.runs), device=engine.choose_device("auto"), workers=options.workers)
