@@ -32,9 +32,6 @@ SMALL: dict[str, Any] = {
     "models": ("airbench:16-32-32",), "limit_train": 10_000, "limit_test": 4000, "held_out": 1000,
     "probe_images": 64, "train": {"epochs": 6, "batch_size": 200},
 }  # fmt: skip
-ACROSS = (
-    *METHODS, "taught-stripes", *(f"{name}@segment_semantic" for name in ("stripes", "layered", "carriers")),
-)  # fmt: skip
 ROOMS = "rooms[size=32,train=4000,test=1000]"
 SGD: dict[str, Any] = {"recipe": "sgd", "train": {"epochs": 8, "batch_size": 100, "lr": 0.05}}
 STEERED = (
@@ -71,12 +68,7 @@ LINES: dict[str, tuple[dict[str, Any], ...]] = {
         {"dataset": "photos", "train": {"epochs": 40, "batch_size": 100}},
         {"dataset": ROOMS, **both("class_scene"), "train": {**SMALL["train"], "epochs": 16}},
     ),
-    "tasks": (
-        {
-            "suite": "two-tasks", "protectors": ACROSS, "alignment_images": 192, "probe_images": 32,
-            "tasks": ("class_scene", "segment_semantic", "depth_euclidean", "normal", "edge_texture"),
-        },
-    ),
+    "tasks": ({"suite": "crosstask"},),
 }  # fmt: skip
 
 

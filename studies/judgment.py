@@ -44,7 +44,11 @@ PLACEBOS = {
     "placebo:mismatched": "*wrong labels for half of the images*",
 }  # fmt: skip
 SMALL = "airbench:16-32-32"
-DATA = {"npz:cifar100": "CIFAR-100", "folder:clothing_160": "photographs of clothes"}
+DATA = {
+    "npz:cifar100": "CIFAR-100, 20 classes",
+    "rooms": "scenes of rooms",
+    "folder:clothing_160": "photographs of clothes",
+}
 SEGMENTS = "segment_semantic"
 BASE = f"{SMALL}, nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
@@ -242,6 +246,23 @@ def placebos(group: VictimGroup) -> str:
     return table(["placebo", "drop, points", "alignment (goal: at least 0.9)"], rows)
 
 
+def steered(group: VictimGroup) -> str:
+    """Return drop, alignment and the loss on the clean originals of every protector that knows the measure."""
+    rows = []
+    for label, found in runs_of(group).items():
+        settings = next(iter(group.runs[label].values())).spec["protector"]
+        if settings["name"] == "steered":
+            numbers = [mean_of(found, name) for name in ("alignment", ORIGINALS)]
+            numbered = [
+                f"{settings['weight']:g}",
+                f"{100 * mean_of(found, 'drop'):.1f}",
+                *(f"{x:.2f}" for x in numbers),
+            ]
+            rows.append([settings["goal"], *numbered])
+    rows.sort(key=lambda row: (row[0], float(row[1])))
+    return table(["goal", "weight of the cosine", "drop, points", "alignment", ORIGINALS], rows) if rows else ""
+
+
 def doses(group: VictimGroup, setting: str) -> str:
     """Return drop and alignment of every method along ``eps`` or ``share``, and which measures are monotone."""
     other = "share=" if setting == "eps" else "eps="  # one setting at a time
@@ -357,6 +378,7 @@ def tables() -> dict[str, str]:
         "judgment: families": families(runs_of(full)),
         "judgment: small": ranking({label: runs for label, runs in runs_of(base).items() if label in METHODS}),
         "judgment: placebos": placebos(base),
+        "judgment: steered": steered(base),
         "judgment: eps": doses(base, "eps"),
         "judgment: share": doses(base, "share"),
     }

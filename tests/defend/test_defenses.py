@@ -102,6 +102,15 @@ def test_bdr_leaves_four_levels() -> None:
     assert ((data.pixels.int() - found.int()) // 64 == 0).all()
 
 
+def test_bdr_rounds_to_the_nearest_level_if_asked() -> None:
+    values = torch.tensor([0, 31, 32, 95, 96, 159, 160, 255], dtype=torch.uint8)
+    data = make_data(2, (3, 1, 8)).with_pixels(values.expand(2, 3, 1, 8).clone())
+    found = chain("bdr[rounding=true]").purify(data, learner(data)).pixels
+    assert found[0, 0, 0].tolist() == [0, 0, 64, 64, 128, 128, 192, 192]
+    exact = chain("bdr[bits=8,rounding=true]").purify(data, learner(data))
+    assert torch.equal(exact.pixels, data.pixels)
+
+
 def test_a_gaussian_that_is_none_says_so() -> None:
     with pytest.warns(UserWarning, match=r"100 % of every pixel.*sigma=1"):
         chain("gaussian[sigma=0.1]")

@@ -26,7 +26,7 @@ ABOUT = {
     "digits": "Six protectors, two defenses and two small networks on 16×16 digits",
     "standard": "Nine protectors on CIFAR-10, with and without JPEG",
     "controls": "Positive controls on CIFAR-10: more noise, and more protected images",
-    "crosstask": "Five protectors crafted against scenes, six tasks",
+    "crosstask": "Twelve protectors crafted against scenes or segments, five tasks",
     "cifar10-core": "Protectors × defenses on CIFAR-10 with ResNet-18, for a GPU",
     "paper": "The benchmark of the paper with four networks, for a GPU",
     "paper-fast": "The benchmark of the paper with a fast network",
@@ -94,25 +94,18 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
-    # The same with four more tasks and one more seed: the table of docs/crosstask.md.
+    # The same with more protectors, three more tasks, SAL and alignment: the tables of docs/crosstask.md.
     "crosstask": {
-        "dataset": "rooms[size=32,train=1500,test=500]",
-        "protectors": ("random", "em", "ar", "ops", "lsp[eps=8/255]"),
-        "source_tasks": ("class_scene",),
-        "tasks": (
-            "class_scene",
-            "segment_semantic",
-            "segment_unsup2d",
-            "depth_euclidean",
-            "normal",
-            "keypoints2d",
+        "dataset": "rooms[size=32,train=2000,test=400]",
+        "protectors": (
+            *("random", "random:class", "ops", "lsp", "ar", "pil", "cuda", "em:class", "taught-stripes"),
+            *(f"{name}@segment_semantic" for name in ("stripes", "layered", "carriers")),
         ),
-        "defenses": ("none",),
-        "models": ("resnet8[width=8]",),
-        "seeds": (0, 1, 2),
+        **TWO_TASKS,
+        "tasks": ("class_scene", "segment_semantic", "depth_euclidean", "normal", "edge_texture"),
         "probe_images": 32,
-        "recipe": "sgd",
-        "train": {"epochs": 12, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
+        "alignment_images": 192,
+        "seeds": (0, 1, 2),
     },
     # Protectors × defenses at the published size, for a GPU. docs/defenses.md has a small version.
     "cifar10-core": {
