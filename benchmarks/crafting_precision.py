@@ -20,7 +20,8 @@ from howfar.data import Data
 from howfar.data.npz import npz
 from howfar.models import MODELS, build, fit_images
 from howfar.protectors import PROTECTORS
-from howfar.spec import parse, split_list
+from howfar.spec import parse
+from howfar.syntax import split_list
 from howfar.tasks import Task, classification
 from howfar.training import RECIPES, evaluate, train
 from howfar.training.precision import instructions

@@ -17,8 +17,9 @@ from howfar.protectors import PROTECTORS
 from howfar.report.crosstask import heading
 from howfar.report.numbers import ranged, shown
 from howfar.score import Estimate, retention
-from howfar.spec import parse, split_list
+from howfar.spec import parse
 from howfar.store import Record
+from howfar.syntax import split_list
 from howfar.tables.crosstask import matrices
 from howfar.tables.distances import Distances, Ud
 from howfar.tables.matrix import Column, Matrix, TaskResult

@@ -24,8 +24,9 @@ from sklearn.metrics import roc_auc_score
 
 import howfar.audit
 from howfar import arrays
-from howfar.audit.calibration import Calibration, Case, fit, fitted
+from howfar.audit.calibration import Calibration
 from howfar.audit.detect import DETECTORS, scored
+from howfar.audit.fit import Case, fit, fitted
 from howfar.clock import circumstances
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse

@@ -33,8 +33,9 @@ from howfar.photos.picture import changed
 from howfar.protectors import PROTECTORS, Draft
 from howfar.score.color import difference
 from howfar.score.visibility import ssim
-from howfar.spec import parse, split_list
+from howfar.spec import parse
 from howfar.store import Record, Store, open_store
+from howfar.syntax import split_list
 
 STEP = "photos-frontier"  # of its records
 Pictures = list[Image.Image]

@@ -24,8 +24,8 @@ from howfar.data import balanced
 from howfar.data.npz import npz
 from howfar.report.numbers import plus_minus
 from howfar.score import from_json, ssim_text
-from howfar.spec import split_list
 from howfar.store import Record, Store, open_store
+from howfar.syntax import split_list
 
 STEP = "photos"  # of its records
 WAYS = ("as-is", "jpeg-75", "halved", "screenshot")

@@ -266,8 +266,8 @@ def test_a_dry_run_recognizes_finished_steps_without_loading_the_data(
     def refuse(*_: object) -> None:
         raise AssertionError("the data set was loaded")
 
-    monkeypatch.setattr("howfar.grid.experiment._load", refuse)
-    monkeypatch.setattr("howfar.grid.experiment._digests", refuse)
+    monkeypatch.setattr("howfar.data.loaded._load", refuse)
+    monkeypatch.setattr("howfar.data.loaded._digests", refuse)
     plan = json.loads(inside(*TINY, "--seeds", "0-1", "--dry-run", "--json")[1])
     assert {step["step"].rpartition(" ")[2] for step in plan["todo"]} == {"1"}
     assert (plan["ready"], plan["notes"]) == (4, []), "the victims and the protected sets that they learned from"
@@ -281,7 +281,7 @@ def test_flags_that_make_no_sense_are_refused_before_the_data_are_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     calls: list[object] = []
-    monkeypatch.setattr("howfar.grid.experiment._load", lambda *choice: calls.append(choice))
+    monkeypatch.setattr("howfar.data.loaded._load", lambda *choice: calls.append(choice))
     for flags in (["--time-limit", "soon"], ["--workers", "-1"], ["--device", "tpu"]):
         assert inside(*TINY, *flags)[0] == 2
     walk = ["--dataset", "digits", "--models", "lenet5"]

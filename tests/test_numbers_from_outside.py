@@ -14,7 +14,8 @@ from howfar.errors import HowfarError, UsageError
 from howfar.grid.overrides import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
-from howfar.spec import LARGEST, parse, quoted, split_list
+from howfar.spec import LARGEST, parse
+from howfar.syntax import quoted, split_list
 from howfar.tasks import TASKS
 from howfar.training import Recipe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from howfar.store import open_store
-from howfar.tables.schema import sound_records
+from howfar.tables.sound import sound_records
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = sorted(RESULTS.glob("*.jsonl.xz"))

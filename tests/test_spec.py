@@ -10,7 +10,8 @@ from howfar.defend import DEFENSES
 from howfar.errors import UsageError
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
-from howfar.spec import number_text, parse, split_list, split_names
+from howfar.spec import parse
+from howfar.syntax import number_text, split_list, split_names
 from howfar.tasks import TASKS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.parser import ANSI
 from howfar.protectors import Progress
 from howfar.report.text_tables import TextTable
@@ -15,7 +15,7 @@ from howfar.report.text_tables import TextTable
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "_console", lambda _: Console(file=stream, width=80, force_terminal=True))
+    monkeypatch.setattr(terminal, "console_on", lambda _: Console(file=stream, width=80, force_terminal=True))
     return stream
 
 
@@ -24,7 +24,7 @@ def test_a_long_name_leaves_room_for_the_progress_bar(screen: io.StringIO) -> No
         for done in range(3):
             yield Progress(done, 3)
 
-    terminal.watch(work(), "airbench learns class_scene on refined-carriers / orthogonal-projection seed 0")  # type: ignore[arg-type]
+    progress.watch(work(), "airbench learns class_scene on refined-carriers / orthogonal-projection seed 0")  # type: ignore[arg-type]
     lines = [line for line in ANSI.sub("", screen.getvalue()).splitlines() if "airbench" in line]
     assert lines
     assert all("…" in line and "━" * 5 in line and ":" in line for line in lines)

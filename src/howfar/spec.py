@@ -13,8 +13,7 @@ import math
 import os
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -31,13 +30,11 @@ from pydantic import (
     create_model,
 )
 
-from howfar.arrays import canonical
-from howfar.errors import UsageError, escaped, lacking, unknown
+from howfar.errors import UsageError, lacking, unknown
+from howfar.syntax import SETTING, number_text, quoted, split, split_list, unquoted
 
 T = TypeVar("T", covariant=True)
 ABOUT = ("name", "version", "contents", "nested")  # entries of a key besides settings
-LONG = 12  # most characters of a value in a name
-SETTING = r"([A-Za-z][\w-]*)\s*="  # start of ``key=value``
 
 
 def _fraction(value: object) -> object:
@@ -131,7 +128,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         key = _first(factory)
         if key is None:
             raise UsageError(f"{kind} '{name}' takes no value, so '{text}' is invalid. Write '{name}'.")
-        given[key] = _unquoted(first)
+        given[key] = unquoted(first)
     set_here = {_first(factory)} if first else set()
     for item in items:
         key, sign, value = item.partition("=")
@@ -141,7 +138,7 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
         if key in set_here:
             raise UsageError(f"'{text}' sets {key} twice. Keep one of them.")
         set_here.add(key)
-        given[key] = _unquoted(value.strip())
+        given[key] = unquoted(value.strip())
     try:
         settings = model(**given).model_dump(mode="json")
     except ValidationError as error:
@@ -176,54 +173,9 @@ def _refuse_huge(what: str, settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{what}: {name} = {value} is too large. Use at most {LARGEST}.")
 
 
-def quoted(text: str) -> str:
-    """Quote a value if it contains commas, brackets or other separators."""
-    return f'"{text}"' if any(sign in text for sign in ",[]@+") else text
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-
-
-def split_list(text: str, *, at: str = ",") -> list[str]:
-    """Split at commas, or another separator, outside brackets and quotes.
-
-    ``"em,lsp[eps=6/255,patch=4]"`` has two items, and so has ``'em,import:"Photos, 2024/n.npy"'``.
-    """
-    return [part.strip() for part in _split(text, at) if part.strip()]
-
-
-def split_names(text: str) -> list[str]:
-    """Split a list of methods at commas; ``key=value`` belongs to the method before it.
-
-    >>> split_names("em,lsp:eps=6/255,share=0.5,ops")
-    ['em', 'lsp:eps=6/255,share=0.5', 'ops']
-    """
-    names: list[str] = []
-    for part in split_list(text):
-        if names and re.match(SETTING, part):
-            names[-1] += f",{part}"
-        else:
-            names.append(part)
-    return names
-
-
-def _split(text: str, at: str) -> list[str]:
-    """Split outside brackets and quotes; nothing is left out."""
-    parts, depth, quotes = [""], 0, False
-    for sign in text:
-        quotes ^= sign == '"'
-        depth += 0 if quotes else (sign == "[") - (sign == "]")
-        if sign == at and depth == 0 and not quotes:
-            parts.append("")
-        else:
-            parts[-1] += sign
-    return parts
-
-
 def _after_colon(text: str, factory: Callable[..., Any]) -> tuple[str, list[str]]:
     """Split what follows the colon of ``name:value,key=value``: the value, which may hold commas, and the settings."""
-    parts, known = _split(text, ","), _model(factory).model_fields
+    parts, known = split(text, ","), _model(factory).model_fields
     is_path = "Path" in str(_hints(factory).get(_first(factory) or ""))
     settings: list[str] = []
     while parts:
@@ -235,59 +187,6 @@ def _after_colon(text: str, factory: Callable[..., Any]) -> tuple[str, list[str]
         settings.insert(0, part)
         parts.pop()
     return ",".join(parts), settings
-
-
-def distinguishing_suffixes(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
-    """Return a suffix for each label that makes labels unique, by label and specification as canonical JSON.
-
-    Empty if a label has one specification; else the versions that differ, if these suffice; else all differences, if
-    they are few; else a digest.
-
-    Args:
-        named: pairs of label and specification.
-    """
-    kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for label, spec in named:
-        kinds[label][canonical(spec)] = dict(flat(spec))
-    found: dict[tuple[str, str], str] = {}
-    for label, specs in kinds.items():
-        texts = _differences(list(specs.values())) if len(specs) > 1 else [""]
-        for (key, _), text in zip(specs.items(), texts, strict=True):
-            found[label, key] = f" ({text})" if text else ""
-    return found
-
-
-def _differences(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    paths = sorted({path for spec in specs for path in spec})
-    differing = [path for path in paths if len({canonical(spec.get(path)) for spec in specs}) > 1]
-    versions = [path for path in differing if path.rpartition(".")[2] == "version"]
-    others = [path for path in differing if path not in versions]
-    for chosen in (versions, [*versions, *others] if len(differing) < 4 else []):
-        texts = [
-            ", ".join(escaped(f"{path} {str(spec.get(path, 'none'))[:LONG]}") for path in chosen) for spec in specs
-        ]
-        if chosen and len(set(texts)) == len(specs):
-            return texts
-    return [hashlib.sha256(canonical(spec).encode()).hexdigest()[:8] for spec in specs]
-
-
-def flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the path of every value in nested mappings, with dots, and the value."""
-    if not isinstance(value, Mapping):
-        yield path, value
-        return
-    for key, inner in value.items():
-        yield from flat(inner, f"{path}.{key}" if path else str(key))
-
-
-def number_text(value: object) -> str:
-    """Return a value in the syntax of the command line; multiples of 1/255 keep that form."""
-    if isinstance(value, float):
-        levels = f"{value * 255:.4g}"
-        if float(f"{value:g}") == value:  # 0.1, although it equals 25.5/255
-            return f"{value:g}"
-        return f"{levels}/255" if 0 < float(levels) < 256 and float(levels) / 255 == value else repr(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _contents(path: Path) -> str:
@@ -359,5 +258,5 @@ def _label(name: str, settings: Mapping[str, Any], factory: Callable[..., Any]) 
     if first and isinstance(changed.get(first), str):
         head = f"{name}:{changed.pop(first)}"
     texts = {key: number_text(value) for key, value in changed.items()}
-    body = ",".join(f"{key}={quoted(text) if len(_split(text, ',')) > 1 else text}" for key, text in texts.items())
+    body = ",".join(f"{key}={quoted(text) if len(split(text, ',')) > 1 else text}" for key, text in texts.items())
     return f"{head}[{body}]" if body else head

@@ -1,10 +1,10 @@
-"""Terminal output of the command line: progress, tables, messages."""
+"""Terminal output of the command line: tables and messages."""
 
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -13,49 +13,16 @@ from howfar.errors import escaped
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
-    from rich.progress import TextColumn
     from rich.table import Table
 
-    from howfar.engine import Event
-    from howfar.grid.experiment import Experiment
-    from howfar.protectors import Progress as Step
     from howfar.report.text_tables import TextTable
     from howfar.score import Distance
-    from howfar.store import Store
     from howfar.tables.leaderboard import Row
     from howfar.tables.page import Page
 
 T = TypeVar("T")
 PIPE_WIDTH = 10_000  # columns if the output is not a terminal: nothing is cut or wrapped
-BAR, COUNT_AND_TIME = 12, 22  # columns of the bar, and of what follows it
 Form = Literal["table", "json", "markdown", "latex"]
-
-
-def follow(events: "Iterable[Event]", experiments: "list[Experiment]", store: "Store") -> list[tuple[str, str]]:
-    """Show progress until the run ends; return the failures as pairs of step and error."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    total = len({step.key for experiment in experiments for step in experiment.steps()})
-    failures: list[tuple[str, str]] = []
-    console = _console(sys.stderr)
-    columns = (_names(console), BarColumn(BAR), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        overall = progress.add_task("steps", total=total)
-        lines: dict[str, Any] = {}
-        for event in events:
-            if event.status == "running":
-                if event.key not in lines:
-                    lines[event.key] = progress.add_task(event.step, total=100)
-                progress.update(lines[event.key], completed=100 * event.share, description=f"{event.step} {event.note}")
-                continue
-            if event.key in lines:
-                progress.remove_task(lines.pop(event.key))
-            progress.advance(overall)
-            if event.status == "failed":
-                failures.append((event.step, event.note))
-            _remark(event, store, progress.console)
-        progress.update(overall, completed=total)
-    return failures
 
 
 def show_log() -> None:
@@ -111,7 +78,7 @@ def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
     if form in ("markdown", "latex"):
         out("\n".join(table.markdown if form == "markdown" else table.latex for table in tables).rstrip())
         return
-    console = _console(sys.stdout)
+    console = console_on(sys.stdout)
     for table in tables:
         drawn = Table(title=Text(escaped(table.title)), title_justify="left", header_style="bold")
         for name, number in zip(table.columns, table.numeric, strict=True):
@@ -122,24 +89,6 @@ def show_tables(tables: "Iterable[TextTable]", form: Form = "table") -> None:
         console.print(drawn)
         if table.note:
             tell(table.note)
-
-
-def watch(work: "Generator[Step, None, T]", label: str) -> "T":
-    """Show the progress of a computation and return its result."""
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    console = _console(sys.stderr)
-    columns = (_names(console), BarColumn(BAR), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        line = progress.add_task(label, total=100)
-        while True:
-            try:
-                step = next(work)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            share = 100 * step.done / max(step.total, 1)
-            progress.update(line, completed=share, description=f"{label} {step.note}")
 
 
 def show_budget(budget: "Mapping[str, Any]") -> None:
@@ -183,7 +132,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
-    _console(sys.stdout).print(_table(columns, rows))
+    console_on(sys.stdout).print(_table(columns, rows))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
@@ -223,7 +172,7 @@ def screen() -> Iterator[_Show]:
     """Yield a function that draws a table and, on a terminal, redraws it in place."""
     from rich.live import Live
 
-    console = _console(sys.stdout)
+    console = console_on(sys.stdout)
     if not console.is_terminal:
         yield _Show(console, None)
         return
@@ -253,7 +202,7 @@ def tell(text: str) -> None:
 
     Paragraphs with indented lines, such as examples, are kept as they are.
     """
-    console = _console(sys.stdout)
+    console = console_on(sys.stdout)
     for part in text.split("\n\n"):
         kept = console.width == PIPE_WIDTH or any(line[:1] in (" ", ">") for line in part.splitlines())
         console.print(escaped(part if kept else " ".join(part.split())), markup=False, highlight=False, soft_wrap=kept)
@@ -263,7 +212,7 @@ def tell(text: str) -> None:
 
 def say(text: str, style: str | None = None) -> None:
     """Print a message to standard error."""
-    _console(sys.stderr).print(escaped(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console_on(sys.stderr).print(escaped(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -275,38 +224,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
 
 
-def _names(console: "Console") -> "TextColumn":
-    """Return the column of names, which leaves room for bar, count and time."""
-    from rich.progress import TextColumn
-    from rich.table import Column
-
-    width = max(console.width - BAR - COUNT_AND_TIME, BAR)
-    return TextColumn(
-        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=width)
-    )
-
-
-def _remark(event: "Event", store: "Store", console: "Console") -> None:
-    if event.status == "failed":
-        console.print(f"failed: {event.step}: {event.note}", style="red", markup=False)
-    elif event.status == "done":
-        console.print(f"{event.step}: {event.seconds:.1f} s{_found(event, store)}", markup=False, highlight=False)
-
-
-def _found(event: "Event", store: "Store") -> str:
-    """Return the result of a step: the error of a surrogate in each round, or the performance of a victim."""
-    from howfar.report.numbers import shown, unit
-
-    if record := store.find("protect", event.key):
-        curve = record.result["curve"]
-        return f" (error {' → '.join(f'{error:.3f}' for error in curve)})" if curve else ""
-    if record := store.find("victim", event.key):
-        metric, chance = record.result["metric"], record.result["chance"]
-        return f" ({metric}{unit(metric)} {shown(metric, record.result['quality'])}, chance {shown(metric, chance)})"
-    return ""
-
-
-def _console(stream: Any) -> "Console":
+def console_on(stream: Any) -> "Console":
+    """Return a console that wraps lines on a terminal only."""
     from rich.console import Console
 
     class Quiet(Console):

@@ -6,8 +6,8 @@ import torch
 
 from howfar import arrays
 from howfar.audit import DETECTORS, Sample, difference
-from howfar.audit.calibration import Case, fit
 from howfar.audit.detect import scored
+from howfar.audit.fit import Case, fit
 from howfar.audit.sample import median
 from howfar.data import DATASETS, Data, balanced, clustered
 from howfar.errors import UsageError

@@ -9,7 +9,7 @@ from ..test_cli import inside
 
 
 def test_two_forms_of_output_are_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("howfar.grid.experiment._load", None)
+    monkeypatch.setattr("howfar.data.loaded._load", None)
     for command in ("bench", "leaderboard", "ablate-ud", "trajectory", "curvature"):
         code, shown, said = inside(command, "--json", "--latex")
         assert (code, shown) == (2, "")

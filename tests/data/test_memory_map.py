@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from howfar.data import DATASETS, read_splits, write_splits
-from howfar.grid import experiment
+from howfar.data import DATASETS, loaded, read_splits, write_splits
 from howfar.grid.overrides import make_suite
 from howfar.store import Store
 
@@ -31,25 +30,26 @@ def test_a_grid_maps_what_lies_ready_and_loads_what_does_not(tmp_path: Path, mon
     }  # fmt: skip
     cells = make_suite("digits", keys).experiments()
     steps = [step.key for cell in cells for step in cell.steps()]
-    assert experiment.write_memory_maps(cells, tmp_path) == {}, "small data are loaded as quickly as mapped"
-    monkeypatch.setattr(experiment, "LARGE", 0)
-    maps = experiment.write_memory_maps(cells, tmp_path)
-    loaded = cells[0].splits
+    choices = [choice for cell in cells for choice in cell.choices]
+    assert loaded.write_memory_maps(choices, tmp_path) == {}, "small data are loaded as quickly as mapped"
+    monkeypatch.setattr(loaded, "LARGE", 0)
+    maps = loaded.write_memory_maps(choices, tmp_path)
+    whole = cells[0].splits
     try:
-        experiment.use_memory_maps(maps)
+        loaded.use_memory_maps(maps)
         monkeypatch.setitem(DATASETS, "digits", lambda: pytest.fail("it was loaded again"))
         mapped = cells[0].splits
-        assert mapped is not loaded
-        assert torch.equal(mapped.train.pixels, loaded.train.pixels)
+        assert mapped is not whole
+        assert torch.equal(mapped.train.pixels, whole.train.pixels)
         assert mapped.validation is not None
         assert [step.key for cell in cells for step in cell.steps()] == steps
         monkeypatch.undo()
-        for shelved in maps.values():
-            shelved.path.unlink()
-        experiment._load.cache_clear()
-        assert torch.equal(cells[0].splits.train.pixels, loaded.train.pixels), "the run that had laid it ready is over"
+        for memory_map in maps.values():
+            memory_map.path.unlink()
+        loaded._load.cache_clear()
+        assert torch.equal(cells[0].splits.train.pixels, whole.train.pixels), "the run that had laid it ready is over"
     finally:
-        experiment.use_memory_maps({})
+        loaded.use_memory_maps({})
 
 
 def test_what_a_killed_run_laid_ready_is_swept(tmp_path: Path) -> None:

@@ -408,7 +408,7 @@ def test_a_dry_run_loads_and_draws_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("the data set was loaded")
 
-    monkeypatch.setattr("howfar.grid.experiment._load", refuse)
+    monkeypatch.setattr("howfar.data.loaded._load", refuse)
     source = ["--source-task", "class_scene"] if dataset.startswith("rooms") else []
     how = ["generate", "-d", dataset, "-p", "em", "-o", str(tmp_path / "poison"), *source, "--dry-run"]
     assert call(how) == 0

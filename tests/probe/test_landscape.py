@@ -1,7 +1,6 @@
 """Planes against numpy and scikit-learn; surfaces against closed forms."""
 
 import copy
-import importlib
 
 import numpy as np
 import pytest
@@ -31,7 +30,7 @@ from howfar.probe import (
     trajectory,
     weight_plane,
 )
-from howfar.probe.landscape import re_estimate
+from howfar.probe.evaluators import re_estimate
 from howfar.probe.refine import Refinement
 from howfar.tasks import TASKS, classification
 from howfar.training import Recipe, evaluate
@@ -180,8 +179,7 @@ def test_re_estimated_statistics_are_those_of_the_images() -> None:
 
 
 def test_statistics_are_means_over_batches_and_training_goes_on_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("howfar.probe.landscape")  # the package has a function of that name
-    monkeypatch.setattr(module, "NORM_BATCH", 25)  # 60 images: three batches of 20
+    monkeypatch.setattr("howfar.probe.evaluators.NORM_BATCH", 25)  # 60 images: three batches of 20
     model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.3), nn.BatchNorm2d(3, track_running_stats=False)).eval()
     model[0].running_mean.fill_(7)  # type: ignore[union-attr, operator]
     re_estimate(model, DATA)

@@ -23,7 +23,7 @@ def results() -> Page:
 
 def drawn(tables: list[TextTable], width: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "_console", lambda _: Console(file=stream, width=width))
+    monkeypatch.setattr(terminal, "console_on", lambda _: Console(file=stream, width=width))
     terminal.show_tables(tables)
     return stream.getvalue().splitlines()
 

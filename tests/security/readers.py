@@ -33,7 +33,7 @@ from howfar.store import Record, Store, check, open_store, packed
 from howfar.tables import collect
 from howfar.tables.entries import entries
 from howfar.tables.entry_file import faults, read
-from howfar.tables.schema import sound_records
+from howfar.tables.sound import sound_records
 from howfar.tables.victims import rows
 
 from . import seeds

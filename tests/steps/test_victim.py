@@ -10,9 +10,8 @@ import torch
 from howfar import arrays
 from howfar.arrays import finished
 from howfar.clock import warm_up
-from howfar.data import Data, Splits
+from howfar.data import Data, Splits, loaded
 from howfar.errors import HowfarError, UsageError
-from howfar.grid import experiment
 from howfar.grid.overrides import make_suite
 from howfar.models import MODELS, build
 from howfar.report.render import render
@@ -62,8 +61,8 @@ def test_test_images_are_looked_at_once_at_the_end(
         },
     )  # fmt: skip
     steps = suite.experiments()[1].steps()
-    load, judged = experiment._load, training._judged
-    monkeypatch.setattr(experiment, "_load", lambda *key: seal(load(*key)))
+    load, judged = loaded._load, training._judged
+    monkeypatch.setattr(loaded, "_load", lambda *key: seal(load(*key)))
 
     def open_and_judge(*arguments: Any) -> Any:
         Sealed.opened = True
@@ -204,13 +203,13 @@ def test_the_cost_of_protection_is_that_of_crafting_alone(tmp_path: Path, monkey
             "limit_train": 60, "limit_test": 30, "train": {"epochs": 1}}  # fmt: skip
     protect, victim = make_suite("digits", keys).experiments()[1].steps()
     order: list[str] = []
-    load, measured, now = experiment._load, crafting.visibility, iter([10.0, 12.5])
+    load, measured, now = loaded._load, crafting.visibility, iter([10.0, 12.5])
 
     def clock(_: torch.device) -> float:
         order.append("clock")
         return next(now)
 
-    monkeypatch.setattr(experiment, "_load", lambda *key: order.append("load") or load(*key))
+    monkeypatch.setattr(loaded, "_load", lambda *key: order.append("load") or load(*key))
     monkeypatch.setattr(crafting, "visibility", lambda *data: order.append("measure") or measured(*data))
     monkeypatch.setattr(crafting, "warm_up", lambda _: order.append("warm up"))
     monkeypatch.setattr(crafting, "synchronized", clock)

@@ -11,7 +11,7 @@ import pytest
 
 from howfar.store import DamagedError, Store
 from howfar.store.seal import has_seal, sealed, unsealed
-from howfar.tables.schema import sound_record
+from howfar.tables.sound import sound_record
 
 from ..test_cli import inside
 

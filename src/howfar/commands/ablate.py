@@ -85,7 +85,8 @@ class AblateUd(Printed, Grid):
 def _several(flag: str, text: str, kind: Any) -> list[Any]:
     from pydantic import TypeAdapter, ValidationError
 
-    from howfar.spec import reason, split_list
+    from howfar.spec import reason
+    from howfar.syntax import split_list
 
     try:
         found: list[Any] = TypeAdapter(list[kind]).validate_python(split_list(text))

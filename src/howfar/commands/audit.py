@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Common, Flag, option
 from howfar.commands.verify import UNMET
 from howfar.errors import UsageError
@@ -58,7 +58,7 @@ class Audit(Common):
         if self.reference is not None:
             originals = suspects(self.reference, size=self.size, seed=self.seed)
             change = difference(*matched(originals, found))
-        finding = terminal.watch(audit(found.data, seed=self.seed, labeled=found.labeled), "audit")
+        finding = progress.watch(audit(found.data, seed=self.seed, labeled=found.labeled), "audit")
         if self.json:
             changed = {**asdict(change), "budget": change.budget.record()} if change else None
             about = {"labeled": found.labeled, "difference": changed}

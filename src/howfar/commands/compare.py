@@ -10,7 +10,7 @@ from howfar.store import Record, Store
 from howfar.tables import CLEAN, compared, readings_of
 from howfar.tables.names import Names, protection, shared
 from howfar.tables.page import Page
-from howfar.tables.schema import sound_records
+from howfar.tables.sound import sound_records
 
 
 def select(store: Store, text: str, *, model: str | None = None, defense: str | None = None) -> list[Record]:

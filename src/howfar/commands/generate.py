@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Common, Device, Flag, option, tell_left_out
 from howfar.errors import UsageError
 
@@ -118,7 +118,7 @@ class Generate(Source):
         draft = Draft(self.output / f".{experiment.steps()[0].key}.draft")
         generator = arrays.seeded(self.seed, "protect")
         work = method.progress(data, task, generator=generator, device=device, draft=draft)
-        protected: Data = clean.with_pixels(terminal.watch(work, spec.label).pixels)
+        protected: Data = clean.with_pixels(progress.watch(work, spec.label).pixels)
         made = clock.stop()
         # What needs no gradients may give a class one noise.
         usual = "sample" if method.norm == "L∞" and method.passes else None

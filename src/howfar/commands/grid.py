@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import UseAppendAction
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out, to_seconds
 from howfar.commands.plan import Plan
 from howfar.errors import HowfarError, UsageError
@@ -187,7 +187,7 @@ class Grid(Common):
         )  # fmt: skip
         if words:
             events = (reworded(event, words) for event in events)
-        return terminal.follow(tracked(events, experiments, store, log), experiments, store)
+        return progress.follow(tracked(events, experiments, store, log), experiments, store)
 
     @property
     def follows(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Flag, Printed, option, require_page
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
@@ -129,7 +129,7 @@ class Landscape(_WithPaths):
         from howfar.tables import collect
         from howfar.tables.landscapes import scenes
 
-        keys = terminal.watch(landscape.run(cells, store, settings, device), "landscape")
+        keys = progress.watch(landscape.run(cells, store, settings, device), "landscape")
         found = scenes(store, keys)
         text = json.dumps([scene.as_dict() for scene in found], separators=(",", ":"), allow_nan=False)
         store.leave("landscape.json", text + "\n")
@@ -190,7 +190,7 @@ class Curvature(Printed, _WithPaths):
 
         cells, store = ready
         work = curvature.run(cells, store, **how)
-        keys = terminal.watch(work, "curvature")
+        keys = progress.watch(work, "curvature")
         found = curvatures(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Common, Device, Flag, option
 from howfar.errors import UsageError
 
@@ -103,7 +103,7 @@ class Protect(Common):
                 terminal.show_json({photo.name: photo.output for photo in photos})
             return 0
         workers = max(engine.choose_workers(self.workers, engine.choose_device("cpu")), 1)
-        manifest = terminal.watch(protect_folder(photos, job, device=device, workers=workers), job.label)
+        manifest = progress.watch(protect_folder(photos, job, device=device, workers=workers), job.label)
         self._tell(manifest)
         return 0
 
@@ -179,7 +179,7 @@ class Protect(Common):
             raise UsageError("--preview shows all strengths and protects nothing. Leave out -o and the strength.")
         photos, _ = self._photos(Encoding(), needed=False)
         protectors = {strength: self._spec(strength).build() for strength in STRENGTHS}
-        write_text(path, terminal.watch(preview(photos, self.photos, protectors), "preview"))
+        write_text(path, progress.watch(preview(photos, self.photos, protectors), "preview"))
         terminal.say(f"page: {path}")
         return 0
 
@@ -218,7 +218,7 @@ class Protect(Common):
 
     def _sides(self) -> tuple[int, ...]:
         from howfar.photos.strength import SIDES
-        from howfar.spec import split_list
+        from howfar.syntax import split_list
 
         if self.side is None:
             return SIDES

@@ -82,7 +82,7 @@ class Submit(Common):
     """Show what would be written, and stop."""
 
     def __call__(self) -> int:
-        from howfar.spec import split_names
+        from howfar.syntax import split_names
         from howfar.tables.entry import Reported
         from howfar.tables.ranking import files
 

@@ -109,7 +109,7 @@ class ExportStore(Common):
     def __call__(self) -> int:
         from howfar.report.exported import write
         from howfar.tables import collect
-        from howfar.tables.schema import sound_records
+        from howfar.tables.sound import sound_records
         from howfar.tables.victims import rows
 
         store = opened(self.runs)
@@ -206,8 +206,8 @@ class Pack(Common):
     def __call__(self) -> int:
         from collections import Counter
 
-        from howfar.spec import split_list
         from howfar.store import finished, packed, write_bytes
+        from howfar.syntax import split_list
 
         store = opened(self.runs, reading=self.dry_run)
         held = store.steps()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from howfar import terminal
+from howfar import progress, terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page, tell_left_out
 from howfar.commands.store import opened
 from howfar.errors import HowfarError, UsageError
@@ -126,7 +126,7 @@ class Ud(Common):
         check_data(experiments)
         device = engine.choose_device(self.device)
         workers = engine.choose_workers(self.workers, device)
-        failures = terminal.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
+        failures = progress.follow(engine.run(experiments, store, workers=workers, device=device), experiments, store)
         if failures:
             raise HowfarError(f"{failures[0][0]}: {failures[0][1]}")
         found = [store.find("victim", experiment.steps()[1].key) for experiment in experiments]

@@ -329,7 +329,7 @@ def _row(loss: "Loss") -> "Row":
 
 
 def _quoted(path: Path) -> str:
-    from howfar.spec import quoted
+    from howfar.syntax import quoted
 
     return quoted(str(path))
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from howfar.defend.defense import Defense, chained
 from howfar.errors import UsageError
-from howfar.spec import Spec, parse, split_list
+from howfar.spec import Spec, parse
+from howfar.syntax import split_list
 
 
 @dataclass(frozen=True)

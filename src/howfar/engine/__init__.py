@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from howfar import arrays, steps
+from howfar.data.loaded import write_memory_maps
 from howfar.engine.data_parallel import DataParallel, follow, steps_of
 from howfar.engine.event import Event
 from howfar.engine.graph import Graph, plan
@@ -19,7 +20,7 @@ from howfar.engine.pool import DIED, Pool
 from howfar.engine.processes import Processes
 from howfar.engine.worker import REPORT_SECONDS, RunContext
 from howfar.errors import UsageError
-from howfar.grid.experiment import Experiment, Step, write_memory_maps
+from howfar.grid.experiment import Experiment, Step
 from howfar.store import Store
 from howfar.training.process_group import process_group
 
@@ -116,8 +117,9 @@ def run(
     pool: Pool | None = None
     try:
         alone = peers is not None or (ray is None and workers < 2)
+        choices = [choice for experiment in experiments for choice in experiment.choices]
         context = RunContext(
-            store.place, str(device), limit, memory_maps={} if alone else write_memory_maps(experiments, scratch)
+            store.place, str(device), limit, memory_maps={} if alone else write_memory_maps(choices, scratch)
         )
         if peers is not None:
             pool = DataParallel(context, peers, steps_of(experiments))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from howfar import steps
+from howfar.data.loaded import MemoryMaps, use_memory_maps
 from howfar.engine.event import Event
 from howfar.errors import HowfarError
-from howfar.grid.experiment import MemoryMaps, Step, use_memory_maps
+from howfar.grid.experiment import Step
 from howfar.protectors import Progress
 from howfar.store import Store, open_store
 

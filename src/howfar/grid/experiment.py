@@ -1,12 +1,11 @@
 """One cell of a benchmark, and its steps: data, protect, defend, train, probe, score."""
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from howfar.data import DATASETS, Data, Splits, balanced, held_back, read_splits, write_splits
+from howfar.data import Data, Splits, loaded
 from howfar.defend import Chain
 from howfar.errors import UsageError
 from howfar.models import Architecture
@@ -14,7 +13,7 @@ from howfar.probe import Probe
 from howfar.probe.alignment import VERSION as ALIGNMENT_VERSION
 from howfar.probe.trajectory import VERSION as TRAJECTORY_VERSION
 from howfar.protectors import Protector
-from howfar.spec import Spec, parse
+from howfar.spec import Spec
 from howfar.store import Store
 from howfar.tasks import Task
 from howfar.training import Recipe
@@ -22,8 +21,6 @@ from howfar.training.loop import VERSION as TRAIN_VERSION
 
 TaskMaker = Callable[[Data], Task]
 UNKNOWN = "not loaded"  # placeholder of a digest, with which no step has a key
-LARGE = 32 * 2**20  # bytes of images above which a data set is memory-mapped by workers
-_Choice = tuple[str, int | None, int | None, int]  # data set, limits of training and test images, held-out images
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Experiment:
         )
 
     @property
-    def choices(self) -> list[_Choice]:
+    def choices(self) -> list[loaded.Choice]:
         """The data sets to load: that of the experiment, and a separate test data set if there is one."""
         sets = [self.dataset, *([self.test_dataset] if self.test_dataset else [])]
         return [(one.label, self.limit_train, self.limit_test, self.held_out) for one in sets]
@@ -122,7 +119,7 @@ class Experiment:
         """The data, loaded once per process; in a dry run, its sketch."""
         if self.sketch is not None:
             return self.sketch.splits
-        own, *others = (_load(*choice) for choice in self.choices)
+        own, *others = map(loaded.splits_of, self.choices)
         if self.test_dataset is None:
             return own
         (other,) = others
@@ -189,9 +186,9 @@ class Experiment:
         other = variant.baseline and self.defense.build().mixes
         return {**variant.key(), **({"baseline": "one more pass"} if other else {})}
 
-    def _digests_of(self, choice: _Choice) -> dict[str, str]:
+    def _digests_of(self, choice: loaded.Choice) -> dict[str, str]:
         if self.sketch is None:
-            return _digests(*choice)
+            return loaded.digests_of(choice)
         return self.sketch.digests or {"train": UNKNOWN, "test": UNKNOWN}
 
     def steps(self) -> "tuple[Step, Step]":
@@ -247,74 +244,3 @@ def _title(dataset: Spec[Splits]) -> str:
         return f"hf:{Path(dataset.settings['name']).name}"
     root = dataset.settings.get("root")
     return f"{dataset.name}:{Path(root).name}" if root and dataset.name in ("folder", "npz") else dataset.name
-
-
-@dataclass(frozen=True)
-class MemoryMap:
-    """A data set in a file for memory mapping.
-
-    Attributes:
-        path: the file.
-        digests: of its splits.
-    """
-
-    path: Path
-    digests: dict[str, str]
-
-
-MemoryMaps = dict[_Choice, MemoryMap]
-
-
-def write_memory_maps(experiments: Iterable[Experiment], folder: Path) -> MemoryMaps:
-    """Write the larger data sets of a grid to memory-mapped files, of which workers share one copy per machine."""
-    maps: MemoryMaps = {}
-    for choice in {choice for experiment in experiments for choice in experiment.choices}:
-        splits = _load(*choice)
-        parts = (splits.train, splits.test, splits.clean, splits.validation)
-        if sum(part.pixels.nbytes for part in parts if part is not None) >= LARGE:
-            digests = _digests(*choice)
-            path = folder / f"{Store.key('data', {'choice': list(choice), 'digests': digests})}.safetensors"
-            write_splits(splits, path)
-            maps[choice] = MemoryMap(path, digests)
-    return maps
-
-
-def use_memory_maps(maps: MemoryMaps) -> None:
-    """Use memory-mapped data sets in this process instead of loading them."""
-    if maps == _memory_maps:
-        return
-    _memory_maps.clear()
-    _memory_maps.update(maps)
-    _load.cache_clear()
-    _digests.cache_clear()
-
-
-_memory_maps: MemoryMaps = {}
-
-
-def digests_of(choice: _Choice) -> dict[str, str]:
-    """Return the digests of the splits of a data set, loading it if necessary."""
-    return _digests(*choice)
-
-
-@functools.lru_cache(maxsize=2)
-def _load(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> Splits:
-    mapped = _memory_maps.get((label, limit_train, limit_test, held_out))
-    if mapped is not None and mapped.path.exists():
-        return read_splits(mapped.path)
-    splits = parse(label, DATASETS, "dataset").build()
-    splits = replace(splits, test=balanced(splits.test, limit_test))
-    if not held_out:
-        return replace(splits, train=balanced(splits.train, limit_train))
-    train, clean, validation = held_back(splits.train, limit_train, held_out)
-    return replace(splits, train=train, clean=clean, validation=validation)
-
-
-@functools.lru_cache(maxsize=2)
-def _digests(label: str, limit_train: int | None, limit_test: int | None, held_out: int) -> dict[str, str]:
-    mapped = _memory_maps.get((label, limit_train, limit_test, held_out))
-    if mapped is not None:
-        return mapped.digests
-    splits = _load(label, limit_train, limit_test, held_out)
-    parts = {"train": splits.train, "test": splits.test, "clean": splits.clean, "validation": splits.validation}
-    return {name: part.digest()[:20] for name, part in parts.items() if part is not None}

@@ -11,8 +11,9 @@ from howfar.defend.fine_tune import fitted
 from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.features import last_linear
-from howfar.spec import parse, quoted
+from howfar.spec import parse
 from howfar.store import Store
+from howfar.syntax import quoted
 from howfar.tasks import classification
 from howfar.training import Recipe, train
 from howfar.unfinished import temporary

@@ -14,8 +14,9 @@ from howfar.errors import UsageError
 from howfar.models.build import PAPER, Kind, weights_of
 from howfar.probe.modes import SUBSET, fast
 from howfar.probe.precision import precise
+from howfar.probe.recorded import MEMORY
 from howfar.probe.search import Search
-from howfar.probe.surface import MEMORY, Move, Surface
+from howfar.probe.surface import Move, Surface
 from howfar.tasks import Criterion, Pair, Task, given
 from howfar.training import explained
 

@@ -14,9 +14,10 @@ from howfar.probe.channels import channel_sharpness
 from howfar.probe.modes import SUBSET, exact, fast
 from howfar.probe.precision import precise
 from howfar.probe.reading import Sharpness
+from howfar.probe.recorded import MEMORY
 from howfar.probe.reference import Released, reference_layer
 from howfar.probe.search import Climb, Descent
-from howfar.probe.surface import MEMORY, Surface
+from howfar.probe.surface import Surface
 from howfar.tasks import Criterion, Pair, Task, given
 from howfar.training import explained
 

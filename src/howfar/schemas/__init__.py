@@ -16,9 +16,10 @@ from pydantic.json_schema import GenerateJsonSchema
 from howfar.errors import unknown
 from howfar.schemas.findings import AuditFinding, UdFinding, Verification
 from howfar.schemas.rows import BenchRow, CellRow, VictimRow
+from howfar.schemas.runs import Plan, Watch
 from howfar.schemas.sets import ExportedSet, PhotoManifest, ProtectedSet
 from howfar.schemas.submitted import LeaderboardRow
-from howfar.schemas.tables import AblationRow, CostTable, Plan, TaskTable, Watch, WorstCaseTable
+from howfar.schemas.tables import AblationRow, CostTable, TaskTable, WorstCaseTable
 
 PLACE = "https://github.com/howfar/howfar/blob/main/src/howfar/schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -1,10 +1,10 @@
-"""Tables of a benchmark besides its rows: worst cases, tasks, costs, ablations; and plans and progress of runs."""
+"""Tables of a benchmark besides its rows: worst cases, tasks, costs, ablations."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from howfar.schemas.part import Count, Part, Seeds, Share
+from howfar.schemas.part import Count, Part, Seeds
 
 Pair = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
@@ -216,74 +216,3 @@ class AblationRow(Part):
     """Number of pairs of protector and seed whose UD differs by at most 0.03 from the first way."""
     pairs: Count
     """Number of pairs of protector and seed."""
-
-
-class PlannedStep(Part):
-    """A step to do."""
-
-    step: str
-    """What it protects, or which victim it trains."""
-    key: str
-    """Key of its record in the store."""
-    seconds: float
-    """Expected wall time of one worker."""
-
-
-class PlannedMaps(Part):
-    """Loss landscapes or curvatures that are computed after the steps."""
-
-    count: Count
-    """Number of them."""
-    seconds: float
-    """Expected wall time."""
-
-
-class Plan(Part):
-    """What a run would do."""
-
-    todo: list[PlannedStep]
-    """Steps that the store lacks."""
-    ready: Count
-    """Number of steps that the store has."""
-    workers: Count
-    """Steps at a time; 0 runs all in one process."""
-    seconds: float
-    """Expected wall time on idle cores."""
-    core_hours: float
-    """Expected hours of one core."""
-    maps: PlannedMaps
-    """What is computed after the steps."""
-    data: str
-    """Sentence on the number and size of the images."""
-    notes: list[str]
-    """Sentences on what is estimated or unknown."""
-
-
-class RunningStep(Part):
-    """A step that is running."""
-
-    step: str
-    """What it protects, or which victim it trains."""
-    host: str
-    """Name of the machine."""
-    pid: int
-    """Process on it."""
-    share: Share
-    """Share of the work that is done."""
-    note: str
-    """What the step says of its progress; may be empty."""
-
-
-class Watch(Part):
-    """Progress of other runs of a grid."""
-
-    running: list[RunningStep]
-    """Steps that are running."""
-    left: list[str]
-    """Steps that are not finished, those that run included."""
-    total: Count
-    """Number of steps."""
-    failed: dict[str, str]
-    """Errors of failed steps, by key."""
-    seconds: float
-    """Expected time until all is finished, by as many workers as are busy now."""

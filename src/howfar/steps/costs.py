@@ -16,8 +16,8 @@ from howfar.grid.estimate import COST, build_victim, step_seconds, took
 from howfar.grid.experiment import Experiment
 from howfar.models.build import weights_of
 from howfar.probe import along, random_plane
+from howfar.probe.evaluators import Norms
 from howfar.probe.hessian import Hessian
-from howfar.probe.landscape import Norms
 from howfar.probe.surface import Surface
 from howfar.steps.curvature import curvature_steps
 from howfar.steps.landscape import landscape_steps

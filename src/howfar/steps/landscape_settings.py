@@ -8,7 +8,7 @@ from torch import nn
 from howfar.errors import UsageError, unknown
 from howfar.models.build import weight_names
 from howfar.probe import weight_plane
-from howfar.probe.landscape import Norms
+from howfar.probe.evaluators import Norms
 from howfar.spec import LARGEST
 
 MOST_POINTS = 1000  # per axis

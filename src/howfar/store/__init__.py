@@ -4,9 +4,9 @@ from howfar.store.archive import finished, packed
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, LeaseMonitor, Slot
 from howfar.store.mark import MARK
+from howfar.store.opening import absolute, is_url, open_store
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
-from howfar.store.remote import absolute, is_url, open_store
 from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, merge, remove
 from howfar.store.writing import write_bytes, write_text
 

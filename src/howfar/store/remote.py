@@ -17,7 +17,6 @@ from typing import Any
 from torch import Tensor
 
 from howfar.errors import HowfarError, UsageError
-from howfar.store.archive import Archive
 from howfar.store.lease import Claim, Slot
 from howfar.store.mark import HEAD_BYTES, MARK, TEXT, is_key, is_own
 from howfar.store.objects import ObjectSlot
@@ -28,37 +27,6 @@ from howfar.store.writing import write_bytes
 from howfar.unfinished import atomic_write
 
 LEASES = ".leases"
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is a URL instead of a folder."""
-    return "://" in place
-
-
-def open_store(place: str | Path, *, reading: bool = False) -> Store:
-    """Return the store in a folder, which is created, at a URL such as ``s3://bucket/runs``, or packed in a file.
-
-    Args:
-        place: the folder, URL or file.
-        reading: open read-only; the place need not exist. A file can only be read.
-
-    Raises:
-        HowfarError: if it cannot be written, the fsspec back end is not installed, or a file is not a packed store.
-    """
-    if is_url(str(place)):
-        return RemoteStore(str(place), reading=reading)
-    if not Path(place).is_file():
-        return Store(place, reading=reading)
-    if not reading:
-        raise UsageError(
-            f"{place} is a file and can only be read. Unpack it: howfar store import {place} --runs FOLDER."
-        )
-    return Archive(Path(place))
-
-
-def absolute(place: str) -> str:
-    """Return a place that does not depend on the working directory."""
-    return place if is_url(place) else str(Path(place).resolve())
 
 
 class RemoteStore(Store):

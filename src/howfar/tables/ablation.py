@@ -17,7 +17,7 @@ from howfar.score.intervals import pooled
 from howfar.score.unlearnable_distance import Readings, mean_distance
 from howfar.store import Record, Store
 from howfar.tables.names import CLEAN, Names, shared
-from howfar.tables.schema import sound_record
+from howfar.tables.sound import sound_record
 
 STARTS = 20  # random starts of k-means
 CLOSE = 0.03  # difference of UD up to which two settings agree

@@ -30,8 +30,8 @@ from howfar.tables.leaderboard import Row
 from howfar.tables.names import CLEAN, Names, protection
 from howfar.tables.page import Gallery, Group, Page, Protected
 from howfar.tables.profiles import profiles
-from howfar.tables.schema import sound_records
 from howfar.tables.series import series_of, watched_on
+from howfar.tables.sound import sound_records
 from howfar.tables.verdicts import Verdict, verdicts
 
 

@@ -17,7 +17,7 @@ from howfar.tables.distances import Distances, SeedDistances, Ud, why_left_out
 from howfar.tables.groups import Spreads
 from howfar.tables.matrix import Column, Matrix, Summary, TaskResult
 from howfar.tables.names import CLEAN, Names, knows_targets, shared, source_of
-from howfar.tables.schema import epochs_of
+from howfar.tables.sound import epochs_of
 from howfar.tasks import TASKS
 
 Vector = NDArray[np.float64]

@@ -15,7 +15,7 @@ from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.groups import Spreads
 from howfar.tables.names import CLEAN, Names, shared
-from howfar.tables.schema import sound_record
+from howfar.tables.sound import sound_record
 
 
 @dataclass(frozen=True)

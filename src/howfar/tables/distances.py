@@ -10,7 +10,7 @@ from howfar.score import CleanRuns, Estimate
 from howfar.score.intervals import Spread
 from howfar.score.unlearnable_distance import VERSION, mean_distance
 from howfar.store import DamagedError, Index, Record
-from howfar.tables.schema import epochs_of
+from howfar.tables.sound import epochs_of
 
 KEPT = 8  # clean runs prepared at a time: each holds some MB of draws
 NOTE = "ud, with its clean layers"

@@ -12,7 +12,7 @@ from howfar.tables.distances import Distances, Ud
 from howfar.tables.entry import Entry, SeedQualities
 from howfar.tables.groups import Spreads, VictimGroup, by_victim, grouped, protect_spec, seeds_of
 from howfar.tables.names import CLEAN, Names
-from howfar.tables.schema import sound_records
+from howfar.tables.sound import sound_records
 
 
 def entries(store: Store) -> list[Entry]:

@@ -13,7 +13,7 @@ from howfar.score.drop import drops
 from howfar.score.intervals import Spread, pooled
 from howfar.store import Record
 from howfar.tables.names import CLEAN, PARTS, Names, shared, victim
-from howfar.tables.schema import epochs_of
+from howfar.tables.sound import epochs_of
 
 BySeed = dict[int, Record]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.score.estimate import to_json
-from howfar.spec import distinguishing_suffixes
 from howfar.store import Record, Store
-from howfar.tables.schema import sound_records
+from howfar.suffixes import distinguishing_suffixes
+from howfar.tables.sound import sound_records
 
 Grid = list[list[float]]
 PLANES = {

@@ -12,8 +12,9 @@ from typing import Any
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.protectors import PROTECTORS
-from howfar.spec import ABOUT, distinguishing_suffixes, parse
+from howfar.spec import ABOUT, parse
 from howfar.store import Record
+from howfar.suffixes import distinguishing_suffixes
 from howfar.tasks import TASKS
 
 CLEAN = "clean"

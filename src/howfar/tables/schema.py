@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from howfar.score.metrics import RANGES
-from howfar.store import DamagedError, Record, Store
+from howfar.store import Record
 from howfar.tables.checks import (
     AMOUNT,
     COSINES,
@@ -80,55 +80,6 @@ MAY: dict[str, Kind] = {"converged": OPTIONAL_FLAG}  # of a reading: older versi
 AMOUNTS: dict[str, Kind] = {"eps": NUMBER, "share": NUMBER}  # of a protector, if it has them
 
 
-def sound_records(store: Store, step: str, *, whole: bool = True) -> list[Record]:
-    """Return all records of a step, each of which holds what its step must.
-
-    Args:
-        store: where they are.
-        step: name of the step.
-        whole: whether what was measured in every epoch is read and checked as well.
-
-    Raises:
-        DamagedError: for one that does not, or that is not what was written.
-    """
-    found = store.records(step)
-    for record in found:
-        _refuse_unsound(store, record, whole=whole)
-    return found
-
-
-def sound_record(store: Store, step: str, key: str) -> Record | None:
-    """Return the finished record of a step; None where the store holds none.
-
-    Raises:
-        DamagedError: if it lacks what its step must hold.
-    """
-    record = store.find(step, key)
-    if record is None or record.status != "done":
-        return None
-    _refuse_unsound(store, record)
-    return record
-
-
-def _refuse_unsound(store: Store, record: Record, *, whole: bool = True) -> None:
-    why = fault(record, whole=whole)
-    if why:
-        raise DamagedError(f"{store.place}/{record.step}/{record.key}/record.json", why)
-
-
-def epochs_of(record: Record) -> list[dict[str, Any]]:
-    """Return what was measured in every epoch of a victim.
-
-    Raises:
-        DamagedError: if it is not what it must be; tables that need none of it read records without this check.
-    """
-    why = _epochs(record.result)
-    if why:
-        raise DamagedError(f"{record.step}/{record.key}/record.json", why)
-    found: list[dict[str, Any]] = record.result["epochs"]
-    return found
-
-
 def fault(record: Record, *, whole: bool = True) -> str:
     """Return what a record lacks or says that cannot be; empty where nothing is wrong."""
     if record.status not in ("done", "failed"):
@@ -152,7 +103,7 @@ def _protected(record: Record, whole: bool) -> str:
 
 
 def _victim(record: Record, whole: bool) -> str:
-    return _made(record) or _measured(record.result) or (_epochs(record.result) if whole else "")
+    return _made(record) or _measured(record.result) or (epochs_fault(record.result) if whole else "")
 
 
 def _ablation(record: Record, whole: bool) -> str:
@@ -220,7 +171,7 @@ def _in_range(result: Mapping[str, Any]) -> str:
     return ""
 
 
-def _epochs(result: Mapping[str, Any]) -> str:
+def epochs_fault(result: Mapping[str, Any]) -> str:
     """Return what is wrong with the epochs of a victim."""
     epochs, metric = result["epochs"], result["metric"]
     if not isinstance(epochs, list) or not epochs:

@@ -16,7 +16,7 @@ from howfar.score.intervals import mean_estimate
 from howfar.store import Record, Store
 from howfar.tables.groups import Spreads
 from howfar.tables.names import CLEAN, Names, shared
-from howfar.tables.schema import sound_record
+from howfar.tables.sound import sound_record
 
 Floats = NDArray[np.float64]
 SHARES = ("parameters", "filters", "layers", "turns_back", "clean_turns_back")

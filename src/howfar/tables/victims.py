@@ -4,7 +4,7 @@ from typing import Any
 
 from howfar.store import Record, Store, differences
 from howfar.tables.names import crafted
-from howfar.tables.schema import sound_records
+from howfar.tables.sound import sound_records
 
 
 def rows(store: Store) -> list[dict[str, Any]]:

@@ -1,0 +1,39 @@
+"""Stores by their place: a folder, a URL or a packed file."""
+
+from pathlib import Path
+
+from howfar.errors import UsageError
+from howfar.store.archive import Archive
+from howfar.store.records import Store
+from howfar.store.remote import RemoteStore
+
+
+def is_url(place: str) -> bool:
+    """Return whether a place is a URL instead of a folder."""
+    return "://" in place
+
+
+def open_store(place: str | Path, *, reading: bool = False) -> Store:
+    """Return the store in a folder, which is created, at a URL such as ``s3://bucket/runs``, or packed in a file.
+
+    Args:
+        place: the folder, URL or file.
+        reading: open read-only; the place need not exist. A file can only be read.
+
+    Raises:
+        HowfarError: if it cannot be written, the fsspec back end is not installed, or a file is not a packed store.
+    """
+    if is_url(str(place)):
+        return RemoteStore(str(place), reading=reading)
+    if not Path(place).is_file():
+        return Store(place, reading=reading)
+    if not reading:
+        raise UsageError(
+            f"{place} is a file and can only be read. Unpack it: howfar store import {place} --runs FOLDER."
+        )
+    return Archive(Path(place))
+
+
+def absolute(place: str) -> str:
+    """Return a place that does not depend on the working directory."""
+    return place if is_url(place) else str(Path(place).resolve())
