@@ -13,7 +13,7 @@ import torch
 from howfar import arrays
 from howfar.data.rooms import CLASSES, OBJECTS, SCENES, draw_room, render, rooms
 from howfar.data.rooms.cast import Caster
-from howfar.data.rooms.layout import axes
+from howfar.data.rooms.camera import axes
 from howfar.data.rooms.load import drawn, kept
 from howfar.data.rooms.parts import Material, Part
 from howfar.data.rooms.render import View

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from howfar.commands.store import opened
+from howfar.commands.common import opened
 from howfar.errors import HowfarError, UsageError
 from howfar.store import UNSEALED, Record, Store, archive, check, differences, finished, merge, open_store, packed
 from howfar.store.archive import FORMAT, VERSION

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 import torch
 
-from howfar.commands.store import opened
+from howfar.commands.common import opened
 from howfar.errors import HowfarError, UsageError
 from howfar.store import MARK, LeaseMonitor, Record, Store, absolute, check, is_url, merge, open_store
 from howfar.store.objects import ObjectSlot

@@ -1,5 +1,6 @@
 """What all commands share."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:
     from howfar.spec import Spec
+    from howfar.store import Store
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -80,6 +82,30 @@ class Printed(Common):
 def require_page() -> None:
     """Refuse to start work whose page could not be written."""
     require("plotly", "report", "the page")
+
+
+def opened(place: str, *, reading: bool = False) -> "Store":
+    """Return the store at a URL, in a folder or in a file; what cannot be written is read all the same.
+
+    Args:
+        place: folder, URL or file.
+        reading: write nothing there, not even what spares the next reader time.
+
+    Raises:
+        UsageError: if nothing is there, or something that is no store.
+    """
+    from howfar.store import MARK, is_url, open_store
+
+    if not is_url(place) and not Path(place).exists():
+        raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
+    reading = reading or Path(place).is_file() or not (is_url(place) or os.access(place, os.W_OK))
+    store = open_store(place, reading=True)
+    if not store.recognized:  # before it is marked
+        raise UsageError(
+            f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
+            "Give the folder or URL that howfar bench was given with --runs."
+        )
+    return store if reading else open_store(place)
 
 
 def tell_left_out(datasets: "Iterable[Spec[Any]]") -> None:

@@ -18,12 +18,13 @@ from howfar.commands.ablate import AblateUd
 from howfar.commands.audit import Audit
 from howfar.commands.bench import Bench
 from howfar.commands.common import Common
+from howfar.commands.compare import Compare
 from howfar.commands.generate import Export, Generate, Validate
 from howfar.commands.inspect import Doctor, List, Show
 from howfar.commands.landscape import Curvature, Landscape
 from howfar.commands.protect import Protect
 from howfar.commands.report import Leaderboard, Report, Submit
-from howfar.commands.store import Check, Compare, ExportStore, Gc, ImportStore, Pack
+from howfar.commands.store import Check, ExportStore, Gc, ImportStore, Pack
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.commands.verify import Verify

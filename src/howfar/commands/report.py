@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common, Flag, Printed, option
-from howfar.commands.store import opened
+from howfar.commands.common import Common, Flag, Printed, opened, option
 from howfar.errors import UsageError
 
 if TYPE_CHECKING:

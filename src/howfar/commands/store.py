@@ -1,6 +1,5 @@
-"""``howfar store check | gc | export | import | pack`` and ``howfar compare``: look after what runs have left."""
+"""``howfar store check | gc | export | import | pack``: look after what runs have left."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional
 
 from howfar import terminal
-from howfar.commands.common import Common, Flag, StorePath, option
+from howfar.commands.common import Common, Flag, StorePath, opened, option
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -154,35 +153,6 @@ class ImportStore(Common):
 
 
 @dataclass(kw_only=True)
-class Compare(Common):
-    """List the victims whose results differ between two stores.
-
-    Also lists victims that only one of them holds. Exits with code 1 if there are differences.
-    """
-
-    examples: ClassVar = ("howfar compare runs other", "howfar compare runs other --json")
-
-    one: Annotated[Positional[str], option("STORE")]
-    """Folder, URL or packed file of a store."""
-    other: Annotated[Positional[str], option("STORE")]
-    """Folder, URL or packed file of the store to compare with."""
-    json: Flag = False
-    """Print JSON instead of a table."""
-
-    def __call__(self) -> int:
-        from howfar.tables.victims import apart
-
-        columns = ["victim", self.one, self.other, "difference"]
-        pairs = apart(opened(self.one), opened(self.other))
-        if self.json:
-            terminal.show_json([dict(zip(columns, pair, strict=True)) for pair in pairs])
-        elif pairs:
-            terminal.show_table(columns, [[_number(value) for value in pair] for pair in pairs])
-        terminal.say(f"{len(pairs)} victims differ" if pairs else "both hold the same victims with the same results")
-        return 1 if pairs else 0
-
-
-@dataclass(kw_only=True)
 class Pack(Common):
     """Pack all finished records of a store into one compressed file.
 
@@ -233,30 +203,6 @@ class Pack(Common):
         return 0
 
 
-def opened(place: str, *, reading: bool = False) -> "Store":
-    """Return the store at a URL, in a folder or in a file; what cannot be written is read all the same.
-
-    Args:
-        place: folder, URL or file.
-        reading: write nothing there, not even what spares the next reader time.
-
-    Raises:
-        UsageError: if nothing is there, or something that is no store.
-    """
-    from howfar.store import MARK, is_url, open_store
-
-    if not is_url(place) and not Path(place).exists():
-        raise UsageError(f"there is no store in {place}. Give what howfar bench was given with --runs.")
-    reading = reading or Path(place).is_file() or not (is_url(place) or os.access(place, os.W_OK))
-    store = open_store(place, reading=True)
-    if not store.recognized:  # before it is marked
-        raise UsageError(
-            f"{place} is no store: it has no mark ({MARK}), and no record lies in it. "
-            "Give the folder or URL that howfar bench was given with --runs."
-        )
-    return store if reading else open_store(place)
-
-
 def _impossible(store: "Store", known: "Collection[Path]") -> "list[Finding]":
     """Return the records that lack what their step must hold, or say what cannot be, besides those that are known."""
     from howfar.store import Finding
@@ -292,7 +238,3 @@ def _show(findings: "list[Finding]", store: "Store", *, as_json: bool) -> None:
     elif findings:
         rows = [[_place(f, store), f.what, "yes" if f.harm else "", size(f.bytes) if f.bytes else ""] for f in findings]
         terminal.show_table(["path", "what", "damaged", "size"], rows)
-
-
-def _number(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import Positional, UseAppendAction
 
 from howfar import progress, terminal
-from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page, tell_left_out
-from howfar.commands.store import opened
+from howfar.commands.common import Common, Device, Flag, StorePath, Workers, opened, option, require_page, tell_left_out
 from howfar.errors import HowfarError, UsageError
 
 if TYPE_CHECKING:
@@ -64,10 +63,10 @@ class Ud(Common):
     """Print JSON, with the SAL margin of every layer and epoch."""
 
     def __call__(self) -> int:
-        from howfar.commands.compare import compare
         from howfar.report.render import render
         from howfar.score import to_json
         from howfar.store import open_store, write_text
+        from howfar.tables.ud import compare
 
         require_page()
         if not 0 < self.confidence < 1:
@@ -98,7 +97,7 @@ class Ud(Common):
         return 0
 
     def _selected(self, store: "Store", text: str) -> "list[Record]":
-        from howfar.commands.compare import select
+        from howfar.tables.ud import select
 
         return select(store, text, model=self.model, defense=self.defense)
 

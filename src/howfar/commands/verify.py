@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import Positional, UseAppendAction
 
 from howfar import terminal
+from howfar.commands import verify_cells
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page
-from howfar.commands.grid import Grid
-from howfar.errors import HowfarError, UsageError, unknown
+from howfar.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from howfar.commands.verify_cells import Planned
     from howfar.data import Data
-    from howfar.grid.experiment import Experiment
     from howfar.photos.losses import Loss
     from howfar.photos.trainable import Trainable
     from howfar.photos.verification import Tried
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from howfar.store import Store
     from howfar.tables.page import Page
 
-    Planned = list[tuple[Grid, list[Experiment]]]
-
 UNMET = 4  # exit code if a requirement is not met
-EPOCHS, STEPS, BATCH = 20, 240, 32  # of every victim: at least so many epochs, and steps of a batch
-RECIPE = ("optimizer=adam", "lr=0.005", f"batch_size={BATCH}", "crop=0", "flip=true")  # whatever the suites train with
 
 
 @dataclass(kw_only=True)
@@ -98,17 +94,17 @@ class Verify(Common):
         others = other_photographs(self.pretrain, self.size) if self.pretrain and chosen.labeled else None
         store = open_store(self.runs, reading=self.dry_run)
         data, copies = self._prepared(chosen, store.root)
-        planned, left_out = self._planned(chosen, data, copies, self._weights(others, store.root))
+        planned, left_out = verify_cells.planned(self, chosen, data, copies, self._weights(others, store.root))
         # One plan for all: they share their clean victims and protected sets.
         cells = [experiment for _, experiments in planned for experiment in experiments]
         if self.dry_run and chosen.labeled and not self.json:
             terminal.tell(_power(len(chosen.test)))
-        words = self._words(copies, planned)
+        words = verify_cells.names(copies, planned)
         grid = planned[0][0]
         failures = grid.run(cells, store, smaller="--defenses none, or fewer --ways or --epochs", words=words)
         if failures is None or grid.follows:
             return 0
-        left_out |= self._failed(cells, store, failures)
+        left_out |= verify_cells.failed(cells, store, failures)
         return self._judge(store, planned, copies, left_out, len(chosen.pairs))
 
     def _weights(self, others: "Data | None", root: Path) -> Path | None:
@@ -121,35 +117,6 @@ class Verify(Common):
         folder = root / "seen"
         folder.mkdir(parents=True, exist_ok=True)
         return pretrained(others, self.model, folder)
-
-    def _planned(
-        self, chosen: "Trainable", data: Path, copies: dict[str, Path], weights: Path | None
-    ) -> "tuple[Planned, dict[str, str]]":
-        """Return the grids with their cells, and the defenses that cannot run on these photographs."""
-        left_out: dict[str, str] = {}
-        planned: Planned = []
-        for grid in self._grids(data, copies, len(chosen.train), weights, labeled=chosen.labeled):
-            experiments, gone = grid.cells(chosen.outline(self.size))
-            planned.append((grid, experiments))
-            left_out |= gone
-        for label, reason in left_out.items():
-            terminal.say(f"left out: {label}: it {reason}")
-        return planned, left_out
-
-    def _failed(
-        self, cells: "list[Experiment]", store: "Store", failures: list[tuple[str, str]]
-    ) -> dict[str, str]:  # fmt: skip
-        """Return the defenses of which a run failed.
-
-        Raises:
-            HowfarError: if a run without a defense failed, so that nothing can be said.
-        """
-        if not failures:
-            return {}
-        lost = {cell.defense.label for cell in cells if not store.done("victim", cell.steps()[1].key)}
-        if not lost or "none" in lost:
-            raise HowfarError(f"{len(failures)} runs failed, the first one {failures[0][0]}: {failures[0][1]}")
-        return dict.fromkeys(sorted(lost), f"failed ({failures[0][1]})")
 
     def _judge(
         self, store: "Store", planned: "Planned", copies: dict[str, Path], left_out: dict[str, str], photographs: int
@@ -169,12 +136,12 @@ class Verify(Common):
         }  # fmt: skip
         page = collect(store, [key for key, defense in keys.items() if not defense.startswith("fine-tune")])
         done = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
-        order = [*copies, *(f"{share:.0%}" for share in self._shares)]
+        order = [*copies, *(f"{share:.0%}" for share in self.chosen_shares)]
         losses = losses_of(grouped(done), {str(path): way for way, path in copies.items()}, order)
-        first = f"import:{_quoted(copies[self._ways[0]])}"
+        first = verify_cells.protector(copies[self.chosen_ways[0]])
         tried = Tried(*_tried(page, first), left_out, self.pretrain)
         text = sentences(losses, self.model, tried, photographs)
-        words = self._words(copies, planned)
+        words = verify_cells.names(copies, planned)
         store.leave("details.html", render(reworded(replace(page, opening=text), words)))
         return self._end(text, losses, tried, store)
 
@@ -196,31 +163,17 @@ class Verify(Common):
         self._tell(text, losses, said, None if store is None else store.root / "report.html")
         return 0 if all(met for met, _ in demands) else UNMET
 
-    def _words(self, copies: dict[str, Path], planned: "Planned") -> dict[str, str]:
-        """Return what is said of the copies and the photographs, instead of the files they are read from."""
-        from howfar.photos.losses import way_of
-        from howfar.photos.verification import AFTER
-
-        specs = [experiment.steps()[1].spec for _, experiments in planned for experiment in experiments]
-        words = {spec["dataset"]["label"]: "your photographs" for spec in specs}
-        for spec in specs:
-            way = way_of(spec["protector"], {str(path): way for way, path in copies.items()})
-            if way:
-                after = AFTER.get(way, f"{way} of the photographs")
-                words[spec["protector"]["label"]] = f"protected, {after[0].lower()}{after[1:]}"
-            if spec["defense"]["label"].startswith("fine-tune"):
-                words[spec["defense"]["label"]] = "fine-tuned"
-        return words
-
     @property
-    def _shares(self) -> list[float]:
+    def chosen_shares(self) -> list[float]:
+        """The shares of protected photographs that --shares names."""
         try:
             return [float(share) for share in self.shares.split(",") if share.strip()]
         except ValueError:
             raise UsageError(f"'{self.shares}' are no shares. Write e.g. 0.2,0.5.") from None
 
     @property
-    def _ways(self) -> list[str]:
+    def chosen_ways(self) -> list[str]:
+        """What --ways names; the first one is judged by --require."""
         from howfar.photos.pairs import WAYS
 
         found = [way for way in self.ways.split(",") if way.strip()]
@@ -258,41 +211,11 @@ class Verify(Common):
         A dry run writes nothing.
         """
         folder = root / "seen"
-        data, copies = folder / "originals.npz", {way: folder / f"{way}.npy" for way in self._ways}
+        data, copies = folder / "originals.npz", {way: folder / f"{way}.npy" for way in self.chosen_ways}
         if not self.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
             chosen.write(self.photos, self.protected, data, copies, self.size)
         return data, copies
-
-    def _grids(
-        self, data: Path, copies: dict[str, Path], count: int, weights: Path | None, *, labeled: bool
-    ) -> list[Grid]:
-        epochs = self.epochs or str(max(EPOCHS, math.ceil(STEPS / math.ceil(count / BATCH))))
-        common: dict[str, Any] = {
-            "dataset": f"npz:{data}", "models": self.model, "seeds": self.seeds, "epochs": epochs,
-            "runs": self.runs, "workers": self.workers, "device": self.device, "dry_run": self.dry_run,
-            "json": self.json,
-            "suite": "standard", "recipe": "sgd", "limit_train": "all", "limit_test": "all", "tasks": "classification",
-            "defenses": "none",
-            "set": (f"held_out={count // 6}", "probe_images=0", *(f"train.{setting}" for setting in RECIPE)),
-        }  # fmt: skip
-        plain = f"import:{_quoted(copies[self._ways[0]])}"
-        some = [f"{plain}[share={share:g}]" for share in self._shares]
-        grids = []
-        if labeled:
-            ways = [f"import:{_quoted(path)}" for path in copies.values()]
-            grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
-            if weights is not None:
-                tuned = f"fine-tune[data={_quoted(weights)}]"
-                grids.append(Grid(**common | {"protectors": plain, "defenses": tuned}))
-            if self.defenses != "none":
-                grids.append(Grid(**common | {"protectors": plain, "defenses": self.defenses}))
-        if self.tasks:
-            sources = {} if labeled else {"source_tasks": self.tasks.split(",")[0]}
-            grids.append(Grid(**common | {"protectors": plain, "tasks": self.tasks, **sources}))
-        if not grids:
-            raise UsageError("there is nothing to learn: no labels, and no --tasks.")
-        return grids
 
     def _tell(self, text: list[str], losses: "list[Loss]", demands: list[str], page: Path | None) -> None:
         if self.json:
@@ -326,12 +249,6 @@ def _row(loss: "Loss") -> "Row":
     way = AFTER.get(loss.way, f"{loss.way} of the photographs protected")
     name = way if loss.learner == "from scratch" else f"{way}, {loss.learner}"
     return Row(name, loss.clean, loss.protected, loss.drop.value, loss.drop.ends, loss.decision.outcome)
-
-
-def _quoted(path: Path) -> str:
-    from howfar.syntax import quoted
-
-    return quoted(str(path))
 
 
 def _tried(page: "Page", name: str) -> tuple[Any, Any]:
