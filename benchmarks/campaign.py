@@ -1,4 +1,4 @@
-"""Everything howfar reads and every command it has, with inputs that nobody meant: only its own error may come out.
+"""Everything howfar reads and every command it has, with unexpected inputs: only its own error may be raised.
 
 Two halves. Readers: files that were right until some bytes of them were changed, and texts, settings, JSON and folders
 that Hypothesis draws. Commands: whole calls of the command line at tiny size, with every flag and setting, on

@@ -13,7 +13,7 @@ from typing import Any
 from campaign_tools import Counts, apart
 from tests.security.commands import Draw, known_parts
 from tests.security.judge import judged_page, made
-from tests.security.seeds import said
+from tests.security.seeds import howfar
 from tests.security.values import WEIGHTS
 from tests.security.world import disturbed, fresh, stamps, template
 
@@ -42,7 +42,7 @@ def run(calls: int, seed: int, counts: Counts, say: Callable[[str], None]) -> in
     surroundings(place.parent / "world")
     for words in WARM:  # what they import is there before processes are split off
         fresh()
-        said(*words)
+        howfar(*words)
     shown = time.monotonic()
     while counts.done["calls"] < calls:
         first = counts.done["calls"] // EPISODE

@@ -1,4 +1,4 @@
-"""How many images a second carriers, stripes and waves protect, beside random noise and EM, in one run.
+"""How many images a second carriers, stripes and waves protect, compared with random noise and EM in one run.
 
 Rooms of 64×64 with the targets that are asked for; the best of several rounds. EM is timed on few images and one round.
 Run: ``python benchmarks/carriers_speed.py``.

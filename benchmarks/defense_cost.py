@@ -1,7 +1,7 @@
 """What every defense costs, in epochs of plain training, side by side in one run.
 
 Plain and defended epochs of the same network on the same images take turns; each counts with its fastest repetition, so
-that a busy machine slows down both. What a defense does once (to the images, before or after training) stands beside.
+that a busy machine slows down both. What a defense does once (to the images, before or after training) is listed apart.
 UEraser is measured in its first quarter, where it compares views; ``ueraser:lite`` is the rest.
 Run: ``python benchmarks/defense_cost.py --data FILE.npz``.
 """

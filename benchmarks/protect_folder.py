@@ -1,4 +1,4 @@
-"""How fast a folder of photographs is protected, beside reading and writing the same photographs without a change.
+"""How fast a folder of photographs is protected, compared with reading and writing the same photographs unchanged.
 
 Both are done with as many threads, in turns, and each counts with its faster round. The photographs are crops of
 scikit-image's, 1024×768, as JPEG; protected ones are written as PNG. Run: ``python benchmarks/protect_folder.py``.

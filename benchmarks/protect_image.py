@@ -1,4 +1,4 @@
-"""How long ``howfar.protect_image`` takes per photograph on one core, beside decoding and encoding it as JPEG.
+"""How long ``howfar.protect_image`` takes per photograph on one core, compared with decoding and encoding it as JPEG.
 
 Run: ``python benchmarks/protect_image.py``.
 """

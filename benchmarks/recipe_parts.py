@@ -1,4 +1,4 @@
-"""Which parts of the recipe ``fast`` help which network: each part taken out alone, beside plain SGD and AdamW.
+"""Which parts of the recipe ``fast`` help which network: each part removed alone, compared with plain SGD and AdamW.
 
 Accuracy in % on clean test images, mean over seeds, without test-time augmentation.
 Run: ``python benchmarks/recipe_parts.py --data cifar10.npz``.

@@ -1,7 +1,7 @@
-"""CPU-seconds until one protector against one defense is decided, beside the field's way.
+"""CPU-seconds until one protector against one defense is decided, compared with the usual fixed grid.
 
 Our way: ``howfar bench`` with the fast victim. Seeds are added until the drop is known to ± 5 points at 95 % or its
-side is decided. Crafting, all seeds, probes, tests and the start of processes are counted. The field's way: three
+side is decided. Crafting, all seeds, probes, tests and the start of processes are counted. The usual way: three
 trainings of a full-width ResNet-18 for clean and three for protected images, 60 epochs each, in float32. Its speed is
 measured here, in the same run; the trainings themselves would take days on a CPU and are *not* run.
 Run: ``python benchmarks/time_to_verdict.py --data FILE.npz`` with all of CIFAR-10.

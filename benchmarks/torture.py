@@ -145,7 +145,7 @@ def full(root: Path, whole: Path) -> str:
         subprocess.run(["mount", "-o", f"remount,size={4 * size}", str(runs)], check=True)
         howfar(*GRID, runs=runs)
         same(runs, whole)
-    return f"said {told} times what and the cure, nothing half-written; with room the run ends as without"
+    return f"said {told} times what and the fix, nothing half-written; with room the run ends as without"
 
 
 def read_only(root: Path) -> str:
@@ -154,7 +154,7 @@ def read_only(root: Path) -> str:
     with mounted(runs, "ro"):
         run = howfar(*SMALL, runs=runs, codes=(1,))
         check("--runs" in run.stderr and "Traceback" not in run.stderr, run.stderr)
-    return "refused before any work, with the cure"
+    return "refused before any work, with the fix"
 
 
 def clocks(root: Path, whole: Path) -> str:

@@ -80,7 +80,7 @@ def plugins(root: Path, whole: Path) -> str:
     check("raises" not in board.stdout, "a failed cell stands on the leaderboard")
     wild = howfar(*GRID, "--set", "train.lr=1e9", runs=root / "wild", codes=(3,))
     check("training diverged" in wild.stderr and "Lower the learning rate" in wild.stderr, wild.stderr)
-    return "all other cells done, exit code 3, each failure named with its cause; divergence says its cure"
+    return "all other cells done, exit code 3, each failure named with its cause; divergence names its fix"
 
 
 def out_of_memory(root: Path, whole: Path) -> str:

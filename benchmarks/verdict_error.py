@@ -43,7 +43,7 @@ class Scene:
     Attributes:
         name: as it is printed.
         rows: protectors away from the threshold.
-        scatter: standard deviation between seeds, as a share of right answers.
+        scatter: standard deviation between seeds, as a share of correct predictions.
         loud: how many times as much the first row at the threshold scatters.
         images: test images.
         defenses: that every protector met; two of them are best alike.
@@ -74,7 +74,7 @@ SCENES = (
 )
 
 
-def answers(rng: np.random.Generator, qualities: Floats, images: int) -> Floats:
+def correct(rng: np.random.Generator, qualities: Floats, images: int) -> Floats:
     """Return the measured accuracies of networks of these true accuracies, all on the same test images."""
     from scipy.special import ndtri
 
@@ -95,7 +95,7 @@ def decisions(scene: Scene, seeds: int, count: int, rng: np.random.Generator) ->
         drawn = means[:, None, None] - worse + spread * rng.normal(size=(len(means), scene.defenses, seeds))
         clean = CLEAN + scene.scatter * rng.normal(size=(1, scene.defenses, seeds))
         qualities = np.concatenate([clean, drawn])
-        tested, held = answers(rng, qualities, scene.images), answers(rng, qualities, HELD if scene.chosen else 1)
+        tested, held = correct(rng, qualities, scene.images), correct(rng, qualities, HELD if scene.chosen else 1)
         for place in range(len(AT) + 2):
             yield float(truths[place]), place, _decision(scene, tested, held, place + 1)
 

@@ -248,7 +248,7 @@ def defended(found: Found, task: str, *, turned: bool = False) -> str:
 
 
 def apart(matrix: Matrix, *, kept: bool = True) -> str:
-    """Return UD of every task with its interval, beside what is retained if wanted."""
+    """Return UD of every task with its interval, and retention if wanted."""
     lines = []
     for label, row in matrix.results.items():
         cells = [row[column.name] for column in matrix.columns]

@@ -1,4 +1,4 @@
-"""Which definition of learning alignment ranks runs by their drop, beside its rivals: the choice of docs/alignment.md.
+"""Which definition of learning alignment ranks runs by their drop, and its rivals: the choice of docs/alignment.md.
 
 Every candidate gives one number a run. The table shows Spearman's rank correlation with the drop over all runs of a
 store that holds the victims of one network and defense, clean ones among them.

@@ -146,7 +146,7 @@ def _words(rng: np.random.Generator, count: int) -> str:
 
 
 def _clothing(folder: Path) -> Pool:
-    """Read the photographs, unpacked beside their archive."""
+    """Read the photographs, unpacked next to their archive."""
     files = sorted((folder / "clothing_160").rglob("*.jpg"))
     kinds = sorted({path.parent.name for path in files})
     images = read_images(files, SIDE, WAYS["as-is"], workers=1)

@@ -1,4 +1,4 @@
-"""Every defense against every protector: quality, price, worst case, APBench's numbers beside, cheapest ensemble.
+"""Every defense against every protector: quality, price, worst case, APBench's numbers, cheapest ensemble.
 
 Cells are kept in ``--runs``: an interrupted run goes on where it stopped; finished records give the tables
 again in seconds. ``howfar bench --suite cifar10-core`` is the same matrix at the published size, for a GPU.
@@ -72,7 +72,7 @@ def main() -> None:
         "limit_test": 2000, "held_out": 1000, "probe_images": 0,
         "train": {
             "epochs": options.epochs, "batch_size": 64, "optimizer": "adam", "lr": 0.005, "crop": 0, "flip": False,
-            "precision": "float32",  # so that cells from a GPU may stand beside cells from a CPU
+            "precision": "float32",  # so that cells from a GPU are comparable with cells from a CPU
         },
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()

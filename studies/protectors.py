@@ -1,7 +1,7 @@
 """Every protector against an undefended victim: accuracy, drop, UD, budget and cost in one table.
 
 Cells are kept in ``--runs``: an interrupted run goes on where it stopped, and from finished records the table is drawn
-again. Published accuracies (ResNet-18, whole CIFAR-10) stand beside: compare the order, not the values.
+again. Published accuracies (ResNet-18, whole CIFAR-10) are listed as well: compare the order, not the values.
 Run: ``python studies/protectors.py --data FILE.npz``.
 """
 

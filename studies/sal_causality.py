@@ -123,7 +123,7 @@ def tables() -> dict[str, str]:
 
 
 def effect(store: Store) -> str:
-    """Return SAL and accuracy of every way of training, beside those of plain training with the same seeds."""
+    """Return SAL and accuracy of every way of training, and those of plain training with the same seeds."""
     columns = ["images", "training", "SAL, nats", "÷ plain", "accuracy, %", "change, points"]
     lines = []
     found: dict[tuple[str, str], list[Mapping[str, float]]] = {}

@@ -81,14 +81,14 @@ def test_bench_writes_all_it_promises(finished: Path) -> None:
 
 def test_a_broken_protector_is_spared_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, said = inside(
+    code, _, printed = inside(
         "bench", "--dataset", "digits",
         "--protectors", "random,lsp[eps=128/255]", "--models", "linear", "--defenses", "none,gray,median",
         "--seeds", "0", "--epochs", "6", "--limit-train", "600", "--stop-when-broken", "--set", "probe_images=10",
         "--workers", "0",
     )  # fmt: skip
-    assert code == 0, said
-    assert "broken: random[eps=16/255] against linear" in said
+    assert code == 0, printed
+    assert "broken: random[eps=16/255] against linear" in printed
     (profile,) = json.loads((tmp_path / "runs" / "worst_case.json").read_text())
     assert set(profile["quality"]["random[eps=16/255]"]) == {"none"}
     assert set(profile["quality"]["lsp[eps=128/255]"]) > {"none"}
@@ -313,8 +313,8 @@ def test_what_a_network_lacks_is_said_before_it_is_trained(
         raise AssertionError("something was trained")
 
     monkeypatch.setattr("howfar.commands.grid.Grid.complete", refuse)
-    code, _, said = inside(*flags.split())
-    assert (code, says in said) == (2, True), said
+    code, _, printed = inside(*flags.split())
+    assert (code, says in printed) == (2, True), printed
 
 
 def test_config_file_and_flags(tmp_path: Path) -> None:
@@ -359,21 +359,21 @@ def test_show_em_says_formula_settings_and_labels(capsys: pytest.CaptureFixture[
 
 
 def test_a_warning_is_one_line_without_its_place_in_the_source(tmp_path: Path) -> None:
-    code, _, said = inside(
+    code, _, printed = inside(
         "bench", "--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses",
         "gaussian[sigma=0.1]", "--dry-run", "--runs", str(tmp_path),
     )  # fmt: skip
-    assert code == 0, said
-    (line,) = [line for line in said.splitlines() if "not a defense" in line]
+    assert code == 0, printed
+    (line,) = [line for line in printed.splitlines() if "not a defense" in line]
     assert line.startswith("warning: gaussian[sigma=0.1] keeps 100 % of")
-    assert "UserWarning" not in said
+    assert "UserWarning" not in printed
 
 
 def test_show_takes_settings_and_names_the_wrong_one() -> None:
     assert inside("show", "em[eps=4/255]")[0] == inside("show", "em:class")[0] == 0
-    code, _, said = inside("show", "em[eps=nan]")
+    code, _, printed = inside("show", "em[eps=nan]")
     assert code == 2
-    assert "eps = 'nan' is wrong" in said
+    assert "eps = 'nan' is wrong" in printed
     assert "Did you mean 'em'?" in inside("show", "emm[eps=nan]")[2]
 
 

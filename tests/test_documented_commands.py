@@ -238,9 +238,9 @@ def _try(arguments: list[str], keys: dict[str, str]) -> None:
     # The name of a row follows from its runs, and those from the versions of what made them.
     keys |= {word: str(path) for word in arguments if word.startswith("rows/") for path in Path("rows").glob("*")}
     tried = small(arguments, keys)
-    code, shown, said = inside(*tried)
+    code, shown, message = inside(*tried)
     allowed = next((codes for pattern, codes in CODES.items() if re.match(pattern, " ".join(tried))), (0,))
-    assert code in allowed, f"howfar {shlex.join(arguments)}\ntried as {shlex.join(tried)}\n{shown}\n{said}"
+    assert code in allowed, f"howfar {shlex.join(arguments)}\ntried as {shlex.join(tried)}\n{shown}\n{message}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -256,8 +256,8 @@ def test_commands_within_sentences_are_understood(page: str, desk: Path, tmp_pat
             assert flags <= FLAGS[name], shlex.join(words)
             dry = {"--dry-run", "--runs"} <= FLAGS[name]
             if dry and flags and not any(map(STANDS_FOR_ANY.search, words)):
-                code, _, said = inside(*words[1:], "--dry-run", "--runs", "dry")
-                assert code == 0, f"{shlex.join(words)}\n{said}"
+                code, _, message = inside(*words[1:], "--dry-run", "--runs", "dry")
+                assert code == 0, f"{shlex.join(words)}\n{message}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -285,12 +285,12 @@ def test_the_five_commands_that_take_no_flags_do_what_they_say(desk: Path) -> No
     """Without flags they have a task, a defense and models that they can work with."""
     found = {}
     for command in ("bench --defenses worst --stop-when-broken", "ablate-ud", "trajectory", "landscape", "curvature"):
-        code, shown, said = inside(*command.split(), "--dry-run", "--json", "--runs", "flagless")
-        assert code == 0, (command, said)
+        code, shown, message = inside(*command.split(), "--dry-run", "--json", "--runs", "flagless")
+        assert code == 0, (command, message)
         found[command.split()[0]] = json.loads(shown)
         if command.startswith("bench"):
-            assert "left out: orthogonal-projection:momentum: it needs one class per image" in said
-            assert "left out: dfr: it needs one class per image" in said
+            assert "left out: orthogonal-projection:momentum: it needs one class per image" in message
+            assert "left out: dfr: it needs one class per image" in message
     labels = {name: " ".join(step["step"] for step in plan["todo"]) for name, plan in found.items()}
     assert "airbench:32-64-128 learns class_scene on em / dfr seed 1" in labels["bench"]
     assert "unet:24-48-96 learns segment_semantic on em / jpeg seed 1" in labels["bench"]
@@ -305,12 +305,12 @@ def test_the_five_commands_that_take_no_flags_do_what_they_say(desk: Path) -> No
 def test_of_a_suite_with_several_the_first_is_taken_and_of_flags_none_is_dropped(command: str, desk: Path) -> None:
     """CIFAR-10's suite has two defenses."""
     how = (command, "--dataset", "cifar10", "--dry-run", "--json", "--runs", "flagless")
-    code, shown, said = inside(*how)
-    assert code == 0, said
+    code, shown, message = inside(*how)
+    assert code == 0, message
     assert not any("jpeg" in step["step"] for step in json.loads(shown)["todo"])
-    code, _, said = inside(*how, "--defenses", "none,jpeg")
+    code, _, message = inside(*how, "--defenses", "none,jpeg")
     assert code == 2
-    assert "Choose one" in said
+    assert "Choose one" in message
 
 
 class _ParsedError(Exception):

@@ -10,7 +10,7 @@ from howfar.store import DamagedError
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a cause. A cure.", "a cause. A cure."),
+        ("a cause. A fix.", "a cause. A fix."),
         ("a.png\nb.png is broken", "a.png b.png is broken"),
         ("lines:\n  - one\n\n  - two\r\n", "lines: - one - two"),
         ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),

@@ -108,8 +108,8 @@ def test_a_command_says_so_before_any_work(
 ) -> None:  # fmt: skip
     without(package)
     monkeypatch.chdir(tmp_path)
-    code, shown, said = inside(*command.split())
+    code, shown, message = inside(*command.split())
     assert code == 2
     assert shown == ""
-    assert f"pip install 'howfar[{extra}]'" in said.replace("\n", " ")
+    assert f"pip install 'howfar[{extra}]'" in message.replace("\n", " ")
     assert not list(tmp_path.rglob("record.json"))

@@ -111,11 +111,11 @@ def test_generate_takes_one_protector_whatever_its_path(tmp_path: Path, monkeypa
     images, labels = rng.integers(60, 190, (12, 8, 8, 3), dtype=np.uint8), np.arange(12) % 3
     np.savez("base.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     np.save("Photos, 2024/n.npy", np.zeros(images.shape, np.float32))
-    code, _, said = inside("generate", "-d", "npz:base.npz", "-p", "import:Photos, 2024/n.npy", "-o", "a")
-    assert code == 0, said
-    code, _, said = inside("generate", "-d", "npz:base.npz", "-p", "random,lsp", "-o", "b")
+    code, _, message = inside("generate", "-d", "npz:base.npz", "-p", "import:Photos, 2024/n.npy", "-o", "a")
+    assert code == 0, message
+    code, _, message = inside("generate", "-d", "npz:base.npz", "-p", "random,lsp", "-o", "b")
     assert code == 2
-    assert "names no protector" in said
+    assert "names no protector" in message
 
 
 def test_marks_of_editors_missing_folders_and_broken_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +125,9 @@ def test_marks_of_editors_missing_folders_and_broken_plugins(tmp_path: Path, mon
     Path("split.csv").write_bytes(b"\xef\xbb\xbfid,train,val,test\nallensville,1,0,0\n")
     assert set(read_split(Path("split.csv"))) == {"allensville"}
     for command in (("audit", "nofolder"), ("ud", "--clean", "nofolder", "--poisoned", "other", "--runs", "r")):
-        code, _, said = inside(*command)
+        code, _, message = inside(*command)
         assert code == 2
-        assert "there is no folder 'nofolder', and no data set of that name" in said
+        assert "there is no folder 'nofolder', and no data set of that name" in message
 
     class Broken:
         names = ("broken",)
@@ -156,10 +156,10 @@ def test_marks_of_editors_missing_folders_and_broken_plugins(tmp_path: Path, mon
     ],
 )
 def test_flags_without_sense_are_one_line(command: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    code, _, said = inside(*command)
-    assert code == 2, said
-    assert says in said
-    assert said.strip().count("\n") == 0, said
+    code, _, message = inside(*command)
+    assert code == 2, message
+    assert says in message
+    assert message.strip().count("\n") == 0, message
 
 
 @pytest.mark.parametrize("size", [-1, 0, 5000])
@@ -168,15 +168,15 @@ def test_no_side_of_an_image_is_below_1_or_above_4096(size: int, tmp_path: Path)
         settings = f"height={size},width=8" if dataset.startswith("camvid") else f"size={size}"
         if dataset.startswith("folder") and size == 0:
             continue  # images as they are
-        code, _, said = inside("bench", "--dataset", f"{dataset}[{settings}]", *GRID[2:-2], str(tmp_path / "r"))
-        assert code == 2, (dataset, said)
-        assert "howfar: " in said
-        assert "Traceback" not in said
+        code, _, message = inside("bench", "--dataset", f"{dataset}[{settings}]", *GRID[2:-2], str(tmp_path / "r"))
+        assert code == 2, (dataset, message)
+        assert "howfar: " in message
+        assert "Traceback" not in message
 
 
 def test_a_landscape_has_a_largest_size(tmp_path: Path) -> None:
     for flag in ("--points", "--images", "--draws"):
-        code, _, said = inside("landscape", *GRID[:-2], str(tmp_path / "r"), flag, "99999999999999999999")
+        code, _, message = inside("landscape", *GRID[:-2], str(tmp_path / "r"), flag, "99999999999999999999")
         assert code == 2
-        assert "Use at most 1000 points" in said or "Use at most 10000000" in said, said
+        assert "Use at most 1000 points" in message or "Use at most 10000000" in message, message
         assert not (tmp_path / "r").exists()

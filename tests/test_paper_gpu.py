@@ -34,10 +34,10 @@ def run(images: Path, runs: Path, *more: str) -> tuple[str, list[str]]:
 
 def test_it_does_the_cells_by_worth_stops_in_time_and_goes_on(images: Path, tmp_path: Path) -> None:
     runs, output = tmp_path / "runs", tmp_path / "paper.jsonl.xz"
-    said, done = run(images, runs, "--minutes", "0")
-    assert (said, done) == ("20 steps left", [])
-    said, done = run(images, runs, "--output", str(output))
-    assert said == "all cells are done"
+    message, done = run(images, runs, "--minutes", "0")
+    assert (message, done) == ("20 steps left", [])
+    message, done = run(images, runs, "--output", str(output))
+    assert message == "all cells are done"
     victims = [step for step in done if not step.startswith("protect")]
     assert victims[:4] == [f"resnet18[width=4] on {name} / none seed 0" for name in ("clean", "random", "ops", "lsp")]
     assert {step.split(" on ")[0] for step in victims[4:8]} == {"airbench"}

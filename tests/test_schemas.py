@@ -37,8 +37,8 @@ def files(folder: Path) -> dict[str, list[Any]]:
 
 def told(*arguments: str, codes: tuple[int, ...] = (0,)) -> Any:
     """Return what a command prints as JSON."""
-    code, shown, said = inside(*arguments)
-    assert code in codes, said
+    code, shown, printed = inside(*arguments)
+    assert code in codes, printed
     return json.loads(shown)
 
 
@@ -234,5 +234,5 @@ def test_schemas_are_listed_and_shown() -> None:
     ]
     assert "schema:bench" in inside("list", "schemas")[1]
     assert told("show", "schema:row") == generated("row")
-    code, _, said = inside("show", "schema:bnch")
-    assert (code, "unknown schema 'bnch'. Did you mean 'bench'?" in said) == (2, True)
+    code, _, printed = inside("show", "schema:bnch")
+    assert (code, "unknown schema 'bnch'. Did you mean 'bench'?" in printed) == (2, True)

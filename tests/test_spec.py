@@ -36,7 +36,7 @@ def test_settings_may_nest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "cure"),
+    ("text", "fix"),
     [
         ("lspp", "Did you mean 'lsp'?"),
         ("lsp[epps=1]", "Did you mean 'eps'?"),
@@ -48,10 +48,10 @@ def test_settings_may_nest() -> None:
         ("em[eps=", "Write name"),
     ],
 )
-def test_errors_tell_the_cure(text: str, cure: str) -> None:
+def test_errors_tell_the_fix(text: str, fix: str) -> None:
     with pytest.raises(UsageError, match="protector") as caught:
         parse(text, PROTECTORS, "protector")
-    assert cure in str(caught.value)
+    assert fix in str(caught.value)
 
 
 def test_bad_settings_are_refused_in_python_too() -> None:

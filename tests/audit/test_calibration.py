@@ -21,13 +21,13 @@ def forgotten() -> Iterator[None]:
     calibrated.cache_clear()
 
 
-def beside(text: str, folder: Path) -> Callable[[str], Path]:
+def files_in(text: str, folder: Path) -> Callable[[str], Path]:
     (folder / "calibration.json").write_text(text)
     return lambda package: folder
 
 
 def test_the_shipped_one_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("howfar.audit.calibration.files", beside(json.dumps(SHIPPED), tmp_path))
+    monkeypatch.setattr("howfar.audit.calibration.files", files_in(json.dumps(SHIPPED), tmp_path))
     assert json.loads(calibrated().as_json()) == SHIPPED
 
 
@@ -54,6 +54,6 @@ def test_a_damaged_one_is_refused(
 ) -> None:
     damaged = json.loads(json.dumps(SHIPPED))
     change(damaged)
-    monkeypatch.setattr("howfar.audit.calibration.files", beside(json.dumps(damaged), tmp_path))
+    monkeypatch.setattr("howfar.audit.calibration.files", files_in(json.dumps(damaged), tmp_path))
     with pytest.raises(HowfarError, match="calibration is damaged"):
         calibrated()

@@ -11,9 +11,9 @@ from ..test_cli import inside
 def test_two_forms_of_output_are_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("howfar.data.loaded._load", None)
     for command in ("bench", "leaderboard", "ablate-ud", "trajectory", "curvature"):
-        code, shown, said = inside(command, "--json", "--latex")
+        code, shown, message = inside(command, "--json", "--latex")
         assert (code, shown) == (2, "")
-        assert "--json and --latex exclude each other" in said
+        assert "--json and --latex exclude each other" in message
 
 
 QUICK = [
@@ -25,11 +25,11 @@ QUICK = [
 def test_a_plan_tells_core_hours_and_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("howfar.grid.estimate.estimate", lambda steps, _: {step.key: 540.0 for step in steps})
-    code, shown, said = inside(*QUICK, "--seeds", "0-2", "--dry-run", "--workers", "2")
-    assert code == 0, said
+    code, shown, message = inside(*QUICK, "--seeds", "0-2", "--dry-run", "--workers", "2")
+    assert code == 0, message
     assert "12 steps to do, 0 in the store; about 54 min with 2 workers on idle cores (1.8 core-hours)." in shown
     assert "60 training and 30 test images of 16×16 pixels in 1 channel." in shown
-    assert "warning" not in said
+    assert "warning" not in message
     plan = json.loads(inside(*QUICK, "--seeds", "0-2", "--dry-run", "--json")[1])
     assert plan["core_hours"] == 1.8
 
@@ -49,9 +49,9 @@ def test_a_plan_of_more_than_an_hour_warns_and_names_the_next_smaller_choice(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("howfar.grid.estimate.estimate", lambda steps, _: {step.key: 7200.0 for step in steps})
-    code, _, said = inside("bench", *arguments, "--dry-run")
-    assert code == 0, said
-    assert f"warning: this takes more than an hour. The next smaller choice: {smaller}." in said
+    code, _, message = inside("bench", *arguments, "--dry-run")
+    assert code == 0, message
+    assert f"warning: this takes more than an hour. The next smaller choice: {smaller}." in message
 
 
 def test_no_seeds_are_added_while_the_clean_victim_has_not_learned(
@@ -59,12 +59,12 @@ def test_no_seeds_are_added_while_the_clean_victim_has_not_learned(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     still = [*QUICK, "--set", "train.lr=1e-9", "--set", "train.crop=4", "--seeds", "0-4", "--until", "0.01", "--json"]
-    code, shown, said = inside(*still)
-    assert code == 0, said
+    code, shown, message = inside(*still)
+    assert code == 0, message
     assert {row["seeds"] for row in json.loads(shown)} == {2}
-    assert "not learned: linear on clean images (classification, defense none) reaches accuracy" in said
-    assert "(--epochs 2), use another --recipe or leave out augmentation (--set train.crop=0)." in said
-    assert "adding seed" not in said
+    assert "not learned: linear on clean images (classification, defense none) reaches accuracy" in message
+    assert "(--epochs 2), use another --recipe or leave out augmentation (--set train.crop=0)." in message
+    assert "adding seed" not in message
 
 
 def test_a_data_set_without_settings_is_that_of_its_suite() -> None:

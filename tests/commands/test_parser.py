@@ -74,10 +74,10 @@ def test_examples_of_the_overview_are_understood() -> None:
     ],
 )
 def test_wrong_usage_is_one_line_with_a_suggestion(command: str, says: str) -> None:
-    code, shown, said = inside(*command.split())
-    assert (code, shown, said.count("\n")) == (2, "", 1), said
-    assert says in said.replace("FOLDER", "PATH")
-    assert "None" not in said
+    code, shown, message = inside(*command.split())
+    assert (code, shown, message.count("\n")) == (2, "", 1), message
+    assert says in message.replace("FOLDER", "PATH")
+    assert "None" not in message
 
 
 def test_hyphens_and_underscores_are_the_same() -> None:

@@ -38,7 +38,7 @@ def picture(*parts: str, sides: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         ("list protector", "unknown kind 'protector'. Did you mean 'protectors'? See howfar list --help."),
         ("show em:eps=8/25x", "protector 'em': eps = '8/25x' is wrong: write a number, such as 0.03 or 8/255."),
@@ -55,25 +55,25 @@ def picture(*parts: str, sides: tuple[int, int]) -> None:
         ("verify photos photos --dry-run", "photos and photos are the same folder, so nothing is protected."),
     ],
 )
-def test_it_says_problem_cause_and_fix(command: str, said: str, place: Path) -> None:
+def test_it_says_problem_cause_and_fix(command: str, message: str, place: Path) -> None:
     code, shown, found = told(command)
     assert code in (1, 2)
-    assert said in found
+    assert message in found
     assert shown == ""
     assert not (place / "runs").exists()
 
 
 def test_photographs_too_small_for_noise_are_left_out_with_the_reason(place: Path) -> None:
     picture("tiny", "a", "large.png", sides=(40, 40))
-    code, _, said = told("protect tiny -o out -p random --side 32 --broken skip")
+    code, _, message = told("protect tiny -o out -p random --side 32 --broken skip")
     assert code == 0
-    assert said.count("skipped: ") == 6
+    assert message.count("skipped: ") == 6
     assert sorted(path.name for path in Path("out").rglob("*.png")) == ["large.png"]
 
 
 def test_a_folder_whose_sizes_differ_is_taken_with_a_size(place: Path) -> None:
-    code, shown, said = told("bench -d folder:mixed[size=32] --dry-run --limit-train all")
-    assert code == 0, said
+    code, shown, message = told("bench -d folder:mixed[size=32] --dry-run --limit-train all")
+    assert code == 0, message
     assert "4 training and 2 test images of 32×32 pixels" in " ".join(shown.split())
 
 
@@ -85,8 +85,8 @@ def test_a_dry_run_of_verify_says_what_so_few_photographs_can_tell(
         for number in range(24):
             for folder in ("photos", "copies"):
                 picture(folder, label, f"{number}.png", sides=(8, 8))
-    code, shown, said = told("verify photos copies --dry-run --defenses none --tasks edge_texture")
-    assert code == 0, said
+    code, shown, message = told("verify photos copies --dry-run --defenses none --tasks edge_texture")
+    assert code == 0, message
     assert "12 test photographs: a drop of accuracy below about 47 points cannot be told from none" in shown
 
 
@@ -94,6 +94,6 @@ def test_a_dry_run_does_not_ask_hugging_face(tmp_path: Path, monkeypatch: pytest
     pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("socket.socket.connect", None)
-    code, _, said = told("bench -d hf:nobody/nothing --dry-run --download")
+    code, _, message = told("bench -d hf:nobody/nothing --dry-run --download")
     assert code == 2
-    assert "'nobody/nothing' is not in the cache of Hugging Face, and a dry run downloads nothing." in said
+    assert "'nobody/nothing' is not in the cache of Hugging Face, and a dry run downloads nothing." in message

@@ -85,20 +85,20 @@ def test_floats_are_rounded_not_truncated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ([1, 2, 3, 1], r"has 3 classes with numbers from 1 to 3\. Numbers without images .* pass y - 1\."),
         ([0, 7, 0, 7], r"has 2 classes with numbers from 0 to 7\. .* pass np\.unique\(y, return_inverse=True\)\[1\]\."),
     ],
 )
-def test_numbers_without_images_are_classes_and_that_is_said(labels: list[int], said: str) -> None:
-    with pytest.warns(UserWarning, match=said):
+def test_numbers_without_images_are_classes_and_that_is_said(labels: list[int], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
         data = Data.from_arrays(np.zeros((4, 8, 8)), labels)
     assert data.targets["label"].tolist() == labels, "nothing is renumbered"
 
 
 @pytest.mark.parametrize(
-    ("images", "options", "said"),
+    ("images", "options", "message"),
     [
         (np.zeros((2, 3, 8, 3), np.uint8), {}, "first or last. Pass channels='first' or 'last'"),
         (np.zeros((2, 3, 8, 5), np.uint8), {"channels": "last"}, "do not have 1 or 3 channels last"),
@@ -121,8 +121,8 @@ def test_numbers_without_images_are_classes_and_that_is_said(labels: list[int], 
         (np.zeros((2, 8, 8), np.uint8), {"scale": 1}, "white at 255, not at 1"),
     ],
 )
-def test_what_is_ambiguous_is_refused_with_the_fix(images: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(HowfarError, match=said):
+def test_what_is_ambiguous_is_refused_with_the_fix(images: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(HowfarError, match=message):
         Data.from_arrays(images, **options)
 
 
@@ -159,7 +159,7 @@ def test_dense_targets_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
+    ("targets", "message"),
     [
         ([0, 1], "6 images but 2 targets in 'label'"),
         ([0, 1, 2, 0, 1, -1], "classes from -1 to 2. Number them from 0"),
@@ -168,8 +168,8 @@ def test_dense_targets_by_name() -> None:
         ({"segment_semantic": np.zeros((6, 5, 5), int)}, "a class from 0 to 254 for every pixel"),
     ],
 )
-def test_targets_that_no_task_has_are_refused(targets: Any, said: str) -> None:
-    with pytest.raises(HowfarError, match=said):
+def test_targets_that_no_task_has_are_refused(targets: Any, message: str) -> None:
+    with pytest.raises(HowfarError, match=message):
         Data.from_arrays(color(), targets)
 
 
@@ -227,7 +227,7 @@ def test_items_of_other_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "said"),
+    ("dataset", "message"),
     [
         (iter([]), "no length or no items by number"),
         ([], "is empty"),
@@ -237,8 +237,8 @@ def test_items_of_other_forms() -> None:
         ([{"image": color()[0], "a": 1}, {"image": color()[0]}], "'a' is missing in some items"),
     ],
 )
-def test_data_sets_that_cannot_be_read(dataset: Any, said: str) -> None:
-    with pytest.raises(HowfarError, match=said):
+def test_data_sets_that_cannot_be_read(dataset: Any, message: str) -> None:
+    with pytest.raises(HowfarError, match=message):
         Data.from_torch(dataset)
 
 

@@ -12,8 +12,8 @@ import torch
 
 from howfar import arrays
 from howfar.data.rooms import CLASSES, OBJECTS, SCENES, draw_room, render, rooms
-from howfar.data.rooms.cast import Caster
 from howfar.data.rooms.camera import axes
+from howfar.data.rooms.cast import Caster
 from howfar.data.rooms.load import drawn, kept
 from howfar.data.rooms.parts import Material, Part
 from howfar.data.rooms.render import View
@@ -96,8 +96,8 @@ def test_a_cylinder_has_a_mantle_and_caps() -> None:
 def test_light_is_blocked_by_what_stands_between() -> None:
     board = Part("box", (2.0, 2.5, 1.5), (0.5, 0.5, 0.05), "table", PLAIN)
     lamp = np.array([2.0, 2.5, 2.8], np.float32)
-    below, beside = np.array([[2.0, 2.5, 0.1], [0.5, 0.5, 0.1]], np.float32)
-    assert Caster([board], SIZE).blocked(np.stack([below, beside]), lamp).tolist() == [True, False]
+    below, aside = np.array([[2.0, 2.5, 0.1], [0.5, 0.5, 0.1]], np.float32)
+    assert Caster([board], SIZE).blocked(np.stack([below, aside]), lamp).tolist() == [True, False]
 
 
 def test_camera_axes_are_a_right_handed_frame() -> None:

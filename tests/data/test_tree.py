@@ -37,9 +37,9 @@ def test_parts_of_a_set_are_no_classes_for_any_command(train: str, test: str, tm
     root = laid_out(tmp_path / "set", train, test)
     splits = DATASETS["folder"](root=root)
     assert (splits.classes, len(splits.train), len(splits.test)) == (("a", "b", "c"), 12, 12)
-    code, _, said = inside("protect", str(root), "-o", str(tmp_path / "out"), "--dry-run")
+    code, _, message = inside("protect", str(root), "-o", str(tmp_path / "out"), "--dry-run")
     assert code == 0
-    assert "24 photographs, 3 labels" in said
+    assert "24 photographs, 3 labels" in message
     assert {label for *_, label in pairs_of(root, root)} == {"a", "b", "c"}
     found = suspects(str(root), size=16)
     assert found.labeled
@@ -81,10 +81,10 @@ def test_hidden_copies_are_passed_over_and_counted_by_all_commands(tmp_path: Pat
     hidden = dict.fromkeys((".thumbs/x/3.png", "__MACOSX/a/1.png", "a/.ipynb_checkpoints/0.png", "b/._2.png"), HIDDEN)
     assert left_out(root) == suspects(str(root), size=16).left_out == read_tree(root).left_out == hidden
     assert len(photos_in(root)) == 20
-    said = "left out: 4 hidden (.thumbs/x/3.png, __MACOSX/a/1.png, …)"
-    assert said in inside("protect", str(root), "-o", str(tmp_path / "out"), "--dry-run")[2]
+    message = "left out: 4 hidden (.thumbs/x/3.png, __MACOSX/a/1.png, …)"
+    assert message in inside("protect", str(root), "-o", str(tmp_path / "out"), "--dry-run")[2]
     grid = ("--protectors", "random", "--models", "linear", "--defenses", "none", "--seeds", "0", "--runs", "r")
-    assert said in inside("bench", "--dataset", f"folder:{root}", *grid, "--dry-run")[2]
+    assert message in inside("bench", "--dataset", f"folder:{root}", *grid, "--dry-run")[2]
 
 
 def test_links_other_files_and_strays_are_named(tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_links_other_files_and_strays_are_named(tmp_path: Path) -> None:
     assert left_out(root)["stray.png"] == "outside the class subfolders"
     assert labels_by_folder(tree.names) == {}
     assert unlabeled(tree.names) == "stray.png outside the subfolders, so there are no labels. Move images into one."
-    code, _, said = inside("protect", str(root), "-o", str(tmp_path / "out"))
+    code, _, message = inside("protect", str(root), "-o", str(tmp_path / "out"))
     assert code == 2
-    assert "needs labels" in said
-    assert "stray.png outside the subfolders" in said
+    assert "needs labels" in message
+    assert "stray.png outside the subfolders" in message
 
 
 def test_plugins_of_data_sets_are_known_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,10 +138,10 @@ def test_orthogonal_projection_removes_what_a_linear_model_sees(digits: Splits) 
     assert along(chain("orthogonal-projection:momentum").purify(data, own)) < 0.06 * along(data)
 
 
-def catch(seen: list[Tensor], meant: list[Tensor] | None = None) -> Callable[..., Tensor]:
+def catch(seen: list[Tensor], received: list[Tensor] | None = None) -> Callable[..., Tensor]:
     def inner(task: Task, model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         seen.append(images)
-        (meant if meant is not None else []).append(targets)
+        (received if received is not None else []).append(targets)
         return torch.zeros(len(images))
 
     return inner
@@ -159,12 +159,14 @@ def test_dense_targets_move_with_their_images(name: str, channels: int) -> None:
     moved = 0.0
     for number in range(8):
         seen: list[Tensor] = []
-        meant: list[Tensor] = []
-        chain(name).around(catch(seen, meant), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
-        assert meant[-1].shape == targets.shape
-        assert meant[-1].dtype == targets.dtype
-        meant[-1] = meant[-1].where(meant[-1] != arrays.VOID, 0).nan_to_num(0.0)  # as the image, where others move in
-        own = meant[-1].float().view(6, -1)
+        received: list[Tensor] = []
+        chain(name).around(catch(seen, received), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
+        assert received[-1].shape == targets.shape
+        assert received[-1].dtype == targets.dtype
+        received[-1] = (
+            received[-1].where(received[-1] != arrays.VOID, 0).nan_to_num(0.0)
+        )  # the image, if others move in
+        own = received[-1].float().view(6, -1)
         change = (own - targets.float().view(6, -1)).abs().mean()
         moved += float(change)
         if name in ("cutmix", "coin"):
@@ -183,14 +185,14 @@ def test_places_that_move_in_have_no_answer(name: str) -> None:
     meters = 1 + torch.rand(6, 1, 32, 32, generator=arrays.seeded(0))
     classes = torch.randint(1, 4, (6, 32, 32), generator=arrays.seeded(1))
     for targets in (meters, classes):
-        meant: list[Tensor] = []
+        received: list[Tensor] = []
         for number in range(8):
             images = torch.rand(6, 3, 32, 32, generator=arrays.seeded(number))
-            chain(name).around(catch([], meant), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
-        answers = torch.cat(meant)
-        known = answers.isfinite() if targets is meters else answers != arrays.VOID
+            chain(name).around(catch([], received), 1.0)(TASK, nn.Identity(), images, targets, arrays.seeded(number))
+        moved = torch.cat(received)
+        known = moved.isfinite() if targets is meters else moved != arrays.VOID
         assert 0.5 < known.float().mean() < 1
-        assert torch.isin(answers[known], targets).all()
+        assert torch.isin(moved[known], targets).all()
 
 
 @pytest.mark.parametrize("name", ["randaugment", "randaugment[operations=4,magnitude=20]", "ueraser:lite"])
@@ -203,11 +205,11 @@ def test_normals_stay_perpendicular_to_what_moves(name: str) -> None:
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     task, turned = TASKS["normal"]()(Data(pixels, {"normal": normals}, torch.arange(4))), 0
     for number in range(24):
-        meant: list[Tensor] = []
+        received: list[Tensor] = []
         for learned, target in ((TASK, depth), (task, normals)):
             images = torch.rand(4, 3, 32, 32, generator=arrays.seeded(number))
-            chain(name).around(catch([], meant), 1.0)(learned, nn.Identity(), images, target, arrays.seeded(number))
-        found, slope = meant
+            chain(name).around(catch([], received), 1.0)(learned, nn.Identity(), images, target, arrays.seeded(number))
+        found, slope = received
         for moved, seen in zip(found, slope, strict=True):
             known = moved[0].isfinite()
             places = torch.stack([right[known], down[known], torch.ones(int(known.sum()))], 1)

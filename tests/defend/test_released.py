@@ -205,10 +205,10 @@ def test_coin_is_scipys_interpolation() -> None:
 def test_sharpening_kernels_have_four_random_neighbors() -> None:
     kernels = _kernels(4000, 2.5, arrays.seeded(0)).view(-1, 9)
     assert not kernels[:, [0, 2, 6, 8]].any()
-    center, beside = kernels[:, 4], -kernels[:, [1, 3, 5, 7]]
+    center, around = kernels[:, 4], -kernels[:, [1, 3, 5, 7]]
     assert abs(float(center.mean()) - 2.5) < 0.01
     assert abs(float(center.std()) - 0.1) < 0.01
-    rest = beside - (center[:, None] - 1) / 4
+    rest = around - (center[:, None] - 1) / 4
     assert abs(float(rest.mean())) < 0.005
     assert abs(float(rest.std()) - 0.1) < 0.005
 

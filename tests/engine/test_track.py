@@ -274,15 +274,15 @@ def test_the_command_tracks_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tiny = ["bench", "--dataset", "digits", "--protectors", "ops", "--models", "linear", "--defenses", "none",
             "--epochs", "1", "--limit-train", "60", "--limit-test", "30", "--set", "probe_images=0", "--workers", "0",
             "--seeds", "0"]  # fmt: skip
-    code, _, said = inside(*tiny, "--track", "tensorboard:logs")
-    assert code == 0, said
+    code, _, printed = inside(*tiny, "--track", "tensorboard:logs")
+    assert code == 0, printed
     assert len(list(Path("logs").iterdir())) == 2
     for place, told in {
         "tensorbord:logs": "unknown tracker 'tensorbord'. Did you mean 'tensorboard'?",
         "tensorboard": "--track tensorboard names no folder. Write e.g. tensorboard:logs.",
     }.items():
-        code, _, said = inside(*tiny, "--track", place, "--dry-run")
-        assert (code, told in said.replace("\n", " ")) == (2, True)
+        code, _, printed = inside(*tiny, "--track", place, "--dry-run")
+        assert (code, told in printed.replace("\n", " ")) == (2, True)
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

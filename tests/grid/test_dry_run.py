@@ -47,8 +47,8 @@ def state(folder: Path) -> dict[str, int]:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store with finished work, a failed step and something left over."""
     runs = tmp_path_factory.mktemp("store") / "runs"
-    code, _, said = inside(*TINY, "--runs", str(runs))
-    assert code == 0, said
+    code, _, message = inside(*TINY, "--runs", str(runs))
+    assert code == 0, message
     (runs / NAME).unlink()
     (runs / "protect" / ".0.draft").mkdir()
     return runs
@@ -77,9 +77,9 @@ def test_a_dry_run_writes_nothing(
     has_runs = "runs" in {field.name for field in fields(COMMANDS[command])} and "kept" not in DRY[command]
     before = state(tmp_path)
     runs = ["--runs", "kept" if begun else "new"] if has_runs else []
-    code, out, said = inside(*command.split(), *DRY[command], *runs, "--dry-run")
-    assert code == 0, said
-    assert out + said
+    code, out, message = inside(*command.split(), *DRY[command], *runs, "--dry-run")
+    assert code == 0, message
+    assert out + message
     assert state(tmp_path) == before
 
 
@@ -115,8 +115,8 @@ def test_a_store_that_is_open_for_reading_keeps_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["store", "check"], ["leaderboard"], ["store", "gc"]])
 def test_an_empty_folder_does_not_become_a_store_by_being_looked_at(command: list[str], tmp_path: Path) -> None:
-    code, _, said = inside(*command, str(tmp_path))
-    assert (code, "is no store" in said) == (2, True)
+    code, _, message = inside(*command, str(tmp_path))
+    assert (code, "is no store" in message) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,8 +157,8 @@ def test_a_dry_run_of_the_default_renders_nothing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.import_module("howfar.data.rooms.load"), "render", refuse)
-    code, _, said = inside("bench", "--dry-run")
-    assert code == 0, said
+    code, _, message = inside("bench", "--dry-run")
+    assert code == 0, message
 
 
 def _loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def _loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_lists_that_name_nothing_say_what_to_write(flag: str, value: str, says: str, tmp_path: Path) -> None:
-    code, _, said = inside("bench", *GRID, f"{flag}={value}", "--runs", str(tmp_path / "new"), "--dry-run")
+    code, _, message = inside("bench", *GRID, f"{flag}={value}", "--runs", str(tmp_path / "new"), "--dry-run")
     assert code == 2
-    assert says in " ".join(said.split())
-    assert "Value should" not in said
+    assert says in " ".join(message.split())
+    assert "Value should" not in message
 
 
 def test_seeds_may_be_written_in_any_of_three_ways() -> None:
@@ -207,6 +207,6 @@ def test_a_dry_run_passes_over_a_note_without_digests(digests: object, kept: Pat
         members = json.loads(unsealed(path.read_bytes()))
         members["result"] = {"digests": digests}
         path.write_text(sealed(json.dumps(members, separators=(",", ":"))))
-    code, out, said = inside(*TINY, "--dry-run", "--runs", str(place))
-    assert code == 0, said
-    assert "0 in the store" in said + out
+    code, out, message = inside(*TINY, "--dry-run", "--runs", str(place))
+    assert code == 0, message
+    assert "0 in the store" in message + out

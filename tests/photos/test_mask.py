@@ -47,7 +47,7 @@ def test_texture_hides_more_noise_than_a_smooth_area_and_luminance_adaptation_is
     assert busy.mean() > 1.3
     step = torch.full((20, 20), 100.0)
     step[:, 10:] = 200
-    bright, adaptation = 150.0, 3 / 128 * 23 + 3  # of the column beside the edge: half of its neighbors are bright
+    bright, adaptation = 150.0, 3 / 128 * 23 + 3  # of the column next to the edge: half of its neighbors are bright
     texture = 100 * (0.0001 * bright + 0.115) + 0.5 - 0.01 * bright
     expected = 1 + (texture - 0.3 * min(texture, adaptation)) / adaptation
     assert float(hidden(step)[10, 9:11].mean()) == pytest.approx(expected, rel=0.15)

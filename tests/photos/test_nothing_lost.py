@@ -107,9 +107,9 @@ def test_a_profile_stays_with_its_colors_alone(tmp_path: Path) -> None:
 def test_the_first_frame_of_a_phones_picture_is_taken_and_said(album: Path, tmp_path: Path) -> None:
     scene(90, 61, 4).save(album / "cats" / "hdr.jpg", "MPO", save_all=True, append_images=[scene(45, 30, 5)])
     how = ("-p", "random:class", "--side", "16", "--format", "png")
-    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
-    assert code == 0, said
-    assert f"cats/hdr.jpg: {FIRST}" in said
+    code, _, message = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
+    assert code == 0, message
+    assert f"cats/hdr.jpg: {FIRST}" in message
     written = np.asarray(Image.open(tmp_path / "out" / "cats" / "hdr.png").convert("RGB")).astype(int)
     assert np.abs(written - np.asarray(Image.open(album / "cats" / "hdr.jpg"))).max() == 8
     scene(40, 30).save(album / "cats" / "moving.tif", save_all=True, append_images=[scene(40, 30, 1)])
@@ -134,8 +134,10 @@ def test_names_that_are_no_utf_8_survive(album: Path, tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     for _ in range(2):
-        code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), "-p", "random:class", "--side", "16")
-        assert code == 0, said
+        code, _, message = inside(
+            "protect", str(album), "-o", str(tmp_path / "out"), "-p", "random:class", "--side", "16"
+        )
+        assert code == 0, message
     assert (tmp_path / "out" / "cats" / os.fsdecode(b"caf\xe9.jpg")).is_file()
     assert name in {
         Path(e["name"]).name for e in json.loads((tmp_path / "out" / "manifest.json").read_text())["photos"]

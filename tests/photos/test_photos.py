@@ -188,10 +188,10 @@ def test_clusters_stand_in_for_labels(tmp_path: Path) -> None:
     for number in range(12):
         scene(40, 30, seed=number % 2).save(album / f"{number}.png")
     for name, how in (("asked", ("--labels", "clusters")), ("without labels", ())):
-        code, _, said = inside("protect", str(album), "-o", str(tmp_path / name), *how)
+        code, _, message = inside("protect", str(album), "-o", str(tmp_path / name), *how)
         assert code == 0
-        assert "10 clusters instead of labels" in said
-        assert "weaker" in said
+        assert "10 clusters instead of labels" in message
+        assert "weaker" in message
         assert json.loads((tmp_path / name / "manifest.json").read_text())["clusters"] == 10
 
 
@@ -201,8 +201,8 @@ def test_one_photograph_one_album_and_mixed_sizes_are_protected(names: list[str]
     for number, name in enumerate(names):
         (album / name).parent.mkdir(parents=True, exist_ok=True)
         scene(*SIZES[number], seed=number).save(album / name)
-    code, _, said = inside("protect", str(album), "-o", str(out))
-    assert code == 0, said
+    code, _, message = inside("protect", str(album), "-o", str(out))
+    assert code == 0, message
     assert photos_in(out) == names, "formats and names stay"
     assert json.loads((out / "manifest.json").read_text())["counts"]["protected"] == len(names)
     assert checked(out, album) == []
@@ -396,18 +396,18 @@ def test_the_command_names_what_it_protects_again_and_compares_with_the_original
     how = ("protect", str(album), "-o", str(tmp_path / "out"), "--side", "16", "--workers", "1")
     assert inside(*how)[0] == 0
     repainted(album / "cats" / "Ünï 1.png")
-    code, _, said = inside("protect", "--check", str(tmp_path / "out"))
+    code, _, message = inside("protect", "--check", str(tmp_path / "out"))
     assert code == 1
-    assert "Ünï 1.png was edited after it was protected" in said
-    code, _, said = inside(*how)
+    assert "Ünï 1.png was edited after it was protected" in message
+    code, _, message = inside(*how)
     assert code == 0
-    assert "protected again: cats/Ünï 1.png: the photograph was edited" in said
-    code, _, said = inside("protect", "--check", str(tmp_path / "out"))
+    assert "protected again: cats/Ünï 1.png: the photograph was edited" in message
+    code, _, message = inside("protect", "--check", str(tmp_path / "out"))
     assert code == 0
-    assert "Compared with the originals" in said
+    assert "Compared with the originals" in message
     for path in album.rglob("*.*"):
         path.unlink()
-    assert inside("protect", "--check", str(tmp_path / "out"))[0] == 0, "originals need not be kept beside the copies"
+    assert inside("protect", "--check", str(tmp_path / "out"))[0] == 0, "originals need not be kept next to the copies"
 
 
 def test_a_kill_loses_nothing(album: Path, tmp_path: Path) -> None:
@@ -533,8 +533,8 @@ def test_photographs_outside_the_share_are_not_called_protected(
     share: str, count: int, album: Path, tmp_path: Path
 ) -> None:
     how = ("--share", share, "--side", "16", "--json", "-p", "random:class", "--format", "png")
-    code, out, said = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
-    assert code == 0, said
+    code, out, message = inside("protect", str(album), "-o", str(tmp_path / "out"), *how)
+    assert code == 0, message
     found = json.loads(out)
     assert found["counts"] == {"protected": count, "unchanged": 12 - count, "copied": 0, "skipped": 0}
     assert found["linf"] == (8 if count else None)
@@ -556,9 +556,9 @@ def test_photographs_outside_the_share_are_not_called_protected(
 def test_flags_that_contradict_each_other_are_refused(
     flags: tuple[str, ...], says: str, album: Path, tmp_path: Path
 ) -> None:
-    code, _, said = inside("protect", str(album), "-o", str(tmp_path / "out"), "--dry-run", *flags)
+    code, _, message = inside("protect", str(album), "-o", str(tmp_path / "out"), "--dry-run", *flags)
     assert code == 2
-    assert says in said
+    assert says in message
 
 
 def test_unreadable_files_are_named(album: Path, tmp_path: Path) -> None:

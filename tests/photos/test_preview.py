@@ -18,8 +18,8 @@ def page(tmp_path: Path) -> Path:
         scene(400 + number, 300, seed=number).save(tmp_path / "album" / name)
     (tmp_path / "album" / "dogs" / "broken.jpg").write_bytes(b"none")
     before = sorted(path for path in tmp_path.rglob("*"))
-    code, _, said = inside("protect", str(tmp_path / "album"), "--preview", str(tmp_path / "page.html"))
-    assert code == 0, said
+    code, _, message = inside("protect", str(tmp_path / "album"), "--preview", str(tmp_path / "page.html"))
+    assert code == 0, message
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "page.html") == before
     return tmp_path / "page.html"
 

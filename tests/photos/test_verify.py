@@ -177,13 +177,13 @@ def test_as_many_photographs_and_seeds_as_are_advised_would_decide() -> None:
     for value, half, images in ((0.2, 0.01, 16), (0.3, 0.3, 60), (0.75, 0.05, 20), (0.1, 0.6, 30)):
         found = loss(0.6, kept=(value, value - half, value + half), images=images)
         assert found.decision.outcome == "cannot tell"
-        said = advice(found, 4 * images)
-        numbers = [int(number) for number in re.findall(r"(\d+) (?:photographs|seeds)", said)]
-        photographs = numbers[0] if "photographs" in said else 4 * images
-        seeds = numbers[-1] if "seeds" in said else 3
+        message = advice(found, 4 * images)
+        numbers = [int(number) for number in re.findall(r"(\d+) (?:photographs|seeds)", message)]
+        photographs = numbers[0] if "photographs" in message else 4 * images
+        seeds = numbers[-1] if "seeds" in message else 3
         less = half * (3 / seeds) ** 0.5
         again = loss(0.6, kept=(value, value - less, value + less), seeds=seeds, images=photographs // 4)
-        assert again.decision.outcome != "cannot tell", said
+        assert again.decision.outcome != "cannot tell", message
 
 
 def test_a_fine_tuned_learner_has_its_own_verdict() -> None:
@@ -360,8 +360,8 @@ def test_a_requirement_that_cannot_be_judged_is_refused_before_any_work(
 ) -> None:
     """Without defenses no worst case is measured."""
     how = ("verify", str(photos / "photos"), str(photos / "protected"), *QUICK, "--runs", str(tmp_path / "runs"))
-    code, _, said = inside(*how, "--require", demand)
-    assert (code, "is not a requirement" in said) == (2, True)
+    code, _, message = inside(*how, "--require", demand)
+    assert (code, "is not a requirement" in message) == (2, True)
     assert not (tmp_path / "runs").exists()
 
 
@@ -371,8 +371,8 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("howfar.photos.pairs.read_rgb", refuse)
     how = ("verify", str(photos / "photos"), str(photos / "protected"), "--runs", str(tmp_path / "runs"), "--dry-run")
-    code, shown, said = inside(*how)
-    assert code == 0, said
+    code, shown, message = inside(*how)
+    assert code == 0, message
     assert "orthogonal-projection" in shown
     assert shown.count("steps to do") == 1, "one estimate for all that is done"
     assert "187 training and 76 test images of 32×32 pixels in 3 channels." in shown, "37 are held back"

@@ -281,8 +281,8 @@ def test_the_subset_is_the_one_that_the_set_was_made_from(tmp_path: Path, capsys
     assert call(["validate", str(folder), *whole]) == 0, "an older set: its number of images"
     capsys.readouterr()
     assert call(["validate", str(folder), *whole, "--limit-train", "100"]) == 1
-    said = capsys.readouterr().out
-    assert "but the clean set has 100. Give the --limit-train with which the set was generated." in said
+    message = capsys.readouterr().out
+    assert "but the clean set has 100. Give the --limit-train with which the set was generated." in message
 
 
 @pytest.mark.parametrize("command", ["validate", "export"])
@@ -294,9 +294,9 @@ def test_an_export_is_called_one(
     assert call(["export", str(tmp_path / "poison"), "-o", str(tmp_path / name)]) == 0
     more = ["-o", str(tmp_path / "other")] if command == "export" else []
     assert call([command, str(tmp_path / name), *more]) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"{name} is an export" in said
-    assert "Give the folder that howfar generate wrote" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is an export" in message
+    assert "Give the folder that howfar generate wrote" in message
 
 
 def test_photographs_are_referred_to_their_own_check(tmp_path: Path) -> None:
@@ -362,9 +362,9 @@ def test_another_set_in_the_folder_stays_unless_it_is_to_be_replaced(
     for other in others:
         capsys.readouterr()
         assert call(["generate", *other, "-o", str(folder)]) == 2, other
-        said = capsys.readouterr().err
-        assert "holds another protected set" in said
-        assert "--overwrite" in said
+        message = capsys.readouterr().err
+        assert "holds another protected set" in message
+        assert "--overwrite" in message
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert call(["generate", *FLAGS, "-p", "ops", "-o", str(folder), "--dry-run"]) == 2, "a dry run says so as well"
     assert call(["generate", *FLAGS, "-p", "lsp", "-o", str(folder)]) == 0, "the same set may be made again"

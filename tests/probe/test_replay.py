@@ -73,7 +73,7 @@ class Shared(nn.Module):
 
 
 class Escaping(nn.Module):
-    """A weight's effect leaves PyTorch as a number, is written into a view, and comes back beside another branch."""
+    """A weight's effect leaves PyTorch as a number, is written into a view, and comes back next to another branch."""
 
     def __init__(self, shape: tuple[int, int, int], outputs: int) -> None:
         super().__init__()

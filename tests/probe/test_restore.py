@@ -49,7 +49,7 @@ def prepared(data: Data) -> nn.Module:
 
 
 def state(model: nn.Module) -> dict[str, Any]:
-    """Return everything that must not change; tensors as bytes, beside their identity."""
+    """Return everything that must not change; tensors as bytes, with their identity."""
     found: dict[str, Any] = {}
     for kind, several in (("weight", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in several:

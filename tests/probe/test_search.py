@@ -61,7 +61,7 @@ def test_a_place_seen_twice_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slope", "bends", "answer"),
+    ("slope", "curvatures", "answer"),
     [
         ((-6, -16), (1, 3), (3, 4)),  # convex, minimum outside: shifted by 1, 6 ÷ (1 + 1) and 16 ÷ (3 + 1)
         ((-3, -4), (1, 2), (3, 2)),  # convex, minimum inside: no shift
@@ -72,12 +72,12 @@ def test_a_place_seen_twice_does_no_harm() -> None:
     ],
 )
 def test_minima_on_a_ball_of_radius_5_are_those_worked_out_by_hand(
-    slope: tuple[float, ...], bends: tuple[float, ...], answer: tuple[float, ...]
+    slope: tuple[float, ...], curvatures: tuple[float, ...], answer: tuple[float, ...]
 ) -> None:
-    found = _on_ball(np.array(slope, float), np.diag(bends).astype(float), 5.0)
+    found = _on_ball(np.array(slope, float), np.diag(curvatures).astype(float), 5.0)
     assert np.abs(found) == pytest.approx(np.array(answer), abs=1e-6)
     turned = np.array([[0.6, -0.8], [0.8, 0.6]])
-    again = _on_ball(turned @ np.array(slope, float), turned @ np.diag(bends) @ turned.T, 5.0)
+    again = _on_ball(turned @ np.array(slope, float), turned @ np.diag(curvatures) @ turned.T, 5.0)
     assert np.abs(turned.T @ again) == pytest.approx(np.array(answer), abs=1e-3)
 
 
@@ -87,7 +87,9 @@ def test_curvature_is_that_of_the_moves_and_their_mean_elsewhere() -> None:
     assert _curvature(moves, turns, 3) == pytest.approx(np.diag([2.0, 4.0, 3.0])), "a move of no length says nothing"
     assert not _curvature(moves[:0], turns[:0], 3).any()
     down = _curvature(np.array([[1.0, 0]]), np.array([[-2.0, 1.0]]), 2)
-    assert down == pytest.approx(np.array([[-2.0, 1.0], [1.0, -0.5]])), "yyᵀ ÷ (s·y), as what bends down counts as flat"
+    assert down == pytest.approx(np.array([[-2.0, 1.0], [1.0, -0.5]])), (
+        "yyᵀ ÷ (s·y), negative curvature counts as flat"
+    )
 
 
 def at(*place: float, slope: Sequence[float]) -> Sample:

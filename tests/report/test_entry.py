@@ -60,7 +60,7 @@ def test_rows_survive_their_file_and_say_what_follows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda row: row["summary"].update(drop=0.8), "drop is said to be 0.8"),
         (lambda row: row["summary"].update(kept=1.0), "kept is said to be 1.0"),
@@ -73,21 +73,21 @@ def test_rows_survive_their_file_and_say_what_follows(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_follow_is_found(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, entry())
     row = json.loads(path.read_text())
     change(row)
     path.write_text(json.dumps(row))
-    assert any(said in fault for fault in faults(path))
+    assert any(message in fault for fault in faults(path))
     with pytest.raises(SystemExit) as end:
         main(["validate", str(path)])
     assert end.value.code == 1
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
@@ -96,10 +96,10 @@ def test_what_does_not_follow_is_found(
         ('{"format": "howfar-row-3", "surprise": 1}', "howfar submit"),
     ],
 )
-def test_files_that_are_no_rows_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_files_that_are_no_rows_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "row.json"
     path.write_text(text)
-    with pytest.raises(HowfarError, match=said):
+    with pytest.raises(HowfarError, match=message):
         read(path)
 
 

@@ -362,14 +362,14 @@ def test_clean_images_that_are_not_learned_leave_the_worst_case_open() -> None:
 
 
 def test_a_trend_has_a_direction_only_where_its_interval_has_one_sign() -> None:
-    def said(value: float, low: float | None, high: float | None) -> str:
+    def printed(value: float, low: float | None, high: float | None) -> str:
         trend = Correlation(known(value, low, high), monotone=True)
         return findings(DoseResponse((), (), (), trend, trend))[0]
 
-    assert said(0.9, 0.5, 0.98) == "drop rises at every step (rank correlation 0.90, 0.50 to 0.98)"
-    assert said(-0.9, -0.98, -0.5).startswith("drop falls at every step")
-    assert said(0.4, -0.3, 0.8).startswith("drop is not shown to rise or fall (")
-    assert said(1.0, None, None) == "rank correlation of amount and drop 1.00, too few amounts for an interval"
+    assert printed(0.9, 0.5, 0.98) == "drop rises at every step (rank correlation 0.90, 0.50 to 0.98)"
+    assert printed(-0.9, -0.98, -0.5).startswith("drop falls at every step")
+    assert printed(0.4, -0.3, 0.8).startswith("drop is not shown to rise or fall (")
+    assert printed(1.0, None, None) == "rank correlation of amount and drop 1.00, too few amounts for an interval"
 
 
 def test_worst_cases_say_what_is_left_and_whether_all_was_tried() -> None:

@@ -39,7 +39,7 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [
         (one(half=None, seeds=1), "retains 10 % (one seed, so no interval); 1 seed, 2,000 test images, no defense "
          "tried. One seed has no interval. More seeds would decide it (--seeds 0-5 --until 5)."),
@@ -56,10 +56,10 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
          "to chance: train it longer (--epochs), then add seeds (--seeds 0-5 --until 5)."),
     ],
 )  # fmt: skip
-def test_an_open_verdict_says_what_would_decide_it(found: Verdict, said: str) -> None:
+def test_an_open_verdict_says_what_would_decide_it(found: Verdict, message: str) -> None:
     text = sentence(found)
     assert ": cannot tell. " in text
-    assert said in text
+    assert message in text
     assert "inf" not in text
     assert "870" not in text
 

@@ -117,7 +117,7 @@ def room(name: str) -> Path:
     return Path(rooms().name) / name
 
 
-def said(*arguments: str) -> tuple[int, str, str]:
+def howfar(*arguments: str) -> tuple[int, str, str]:
     """Run a command in this process; returns exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
@@ -149,7 +149,7 @@ def store() -> Path:
     """Return a real store: LSP on two classes of tiny images, two seeds, two defenses, one epoch."""
     place = room("store")
     data = archive_of_images(place / "data.npz")
-    code, _, errors = said("bench", "--dataset", f"npz:{data}", *GRID, "--runs", str(place / "runs"))
+    code, _, errors = howfar("bench", "--dataset", f"npz:{data}", *GRID, "--runs", str(place / "runs"))
     if code:
         raise AssertionError(errors)
     return place / "runs"
@@ -176,7 +176,7 @@ def record_of(step: str) -> Callable[[], bytes]:
 def row() -> bytes:
     """Return a row of a leaderboard, as howfar submit writes it."""
     folder = room("rows")
-    code, _, errors = said("submit", str(store()), "-o", str(folder))
+    code, _, errors = howfar("submit", str(store()), "-o", str(folder))
     if code:
         raise AssertionError(errors)
     return next(path for path in sorted(folder.glob("*.json")) if "lsp" in path.name).read_bytes()
@@ -184,13 +184,13 @@ def row() -> bytes:
 
 @functools.cache
 def photographs() -> Path:
-    """Return a folder of three tiny photographs in two subfolders, and its protected copy beside it."""
+    """Return a folder of three tiny photographs in two subfolders, and its protected copy next to it."""
     place = room("photos")
     for name, kind in (("a/1.png", "PNG"), ("a/2.jpg", "JPEG"), ("b/1.png", "PNG")):
         path = place / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture(kind)())
-    code, _, errors = said("protect", str(place / "in"), "-o", str(place / "out"), "--workers", "1", "--side", "8")
+    code, _, errors = howfar("protect", str(place / "in"), "-o", str(place / "out"), "--workers", "1", "--side", "8")
     if code:
         raise AssertionError(errors)
     return place
@@ -245,7 +245,7 @@ def claim() -> bytes:
 
 def index() -> bytes:
     """Return the index of the store."""
-    said("leaderboard", str(store()))
+    howfar("leaderboard", str(store()))
     return (store() / ".index.sqlite").read_bytes()
 
 

@@ -89,7 +89,7 @@ def test_the_judge_lets_pass_what_may_be(world: Path, monkeypatch: pytest.Monkey
     assert made(["doctor", "--json"], world, set()).faults == []
 
     def refuses(self: object) -> int:
-        raise HowfarError("a cause. A cure.")
+        raise HowfarError("a cause. A fix.")
 
     monkeypatch.setattr("howfar.commands.inspect.Doctor.__call__", refuses)
     assert made(["doctor"], world, set()).faults == []

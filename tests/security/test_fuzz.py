@@ -50,7 +50,7 @@ def test_what_escaped_once_is_read_or_refused(tmp_path: Path) -> None:
     ("error", "name"),
     [
         (KeyError("x"), "KeyError"),
-        (HowfarError("a cause. A cure."), "refused"),
+        (HowfarError("a cause. A fix."), "refused"),
         (HowfarError(""), "refused without a word"),
     ],
 )

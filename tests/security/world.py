@@ -15,7 +15,7 @@ from howfar.store.seal import sealed, unsealed
 
 from . import seeds
 from .fuzz import mutated
-from .seeds import room, said
+from .seeds import howfar, room
 from .structured import edited
 
 ODD = ("a b.png", "[red].png", "-rf.png", "é.png", "e\u0301.png", "line\nbreak.png", "\x1b[31m.png", ".hidden.png",
@@ -76,7 +76,7 @@ def template() -> Path:
             ("protect", "../in/photos", "-o", "out", "-p", "lsp", "--side", "8", "--workers", "1"),
             ("export", "../in/set", "-o", "../in/exported"),
         ):
-            code, _, errors = said(*command)
+            code, _, errors = howfar(*command)
             if code:
                 raise AssertionError(errors)
     finally:

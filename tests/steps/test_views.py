@@ -194,8 +194,8 @@ def test_estimates_count_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     how = [*LENET, "--runs", str(tmp_path / "runs"), "--images", "20", "--dry-run", "--json"]
 
     def maps(*command: str) -> dict[str, float]:
-        code, out, said = inside(*command, *how)
-        assert code == 0, said
+        code, out, message = inside(*command, *how)
+        assert code == 0, message
         plan = json.loads(out)
         assert plan["seconds"] >= plan["maps"]["seconds"]
         found: dict[str, float] = plan["maps"]

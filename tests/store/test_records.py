@@ -70,7 +70,7 @@ def test_leftovers_of_every_kind_are_swept(tmp_path: Path) -> None:
         ".": [temporary("scratch"), temporary(".howfar-store")],
     }  # fmt: skip
     left = [tmp_path / folder / name.replace(f".{pid}.", f".{gone}.") for folder in names for name in names[folder]]
-    left.append(tmp_path / "step" / f".{'5' * 20}.lease.{'0' * 32}.tmp")  # of an older version, and no lease beside it
+    left.append(tmp_path / "step" / f".{'5' * 20}.lease.{'0' * 32}.tmp")  # of an older version, and no lease next to it
     mine = [tmp_path / folder / name for folder in names for name in names[folder]]
     mine.append(tmp_path / "step" / f".{'0' * 20}.lease.{'0' * 32}.tmp")
     for path in (*left, *mine):

@@ -87,9 +87,9 @@ def test_every_kind_of_file_has_the_same_rows_and_documented_columns(
     runs: Path, results: Results, tmp_path: Path
 ) -> None:
     for kind in ("csv", "json", "parquet"):
-        code, _, said = inside("store", "export", str(tmp_path / f"cells.{kind}"), "--runs", str(runs))
-        assert code == 0, said
-        assert "3 rows" in said
+        code, _, message = inside("store", "export", str(tmp_path / f"cells.{kind}"), "--runs", str(runs))
+        assert code == 0, message
+        assert "3 rows" in message
     rows = json.loads((tmp_path / "cells.json").read_text())
     columns = list(generated("cells")["$defs"]["CellRow"]["properties"])
     assert rows == [row.as_cell() for row in results.page.rows]
@@ -139,11 +139,11 @@ def test_cells_need_pairs_and_victims_do_not(runs: Path, results: Results, tmp_p
     for record in victims(runs, "lsp"):
         lone.save(record)
     place = str(tmp_path / "lone")
-    code, _, said = inside("store", "export", str(tmp_path / "cells.csv"), "--runs", place)
+    code, _, message = inside("store", "export", str(tmp_path / "cells.csv"), "--runs", place)
     assert code == 1
-    assert "A cell needs a clean and a protected victim of the same seed" in said
-    code, _, said = inside("store", "export", str(tmp_path / "victims.csv"), "--runs", place, "--victims")
-    assert code == 0, said
+    assert "A cell needs a clean and a protected victim of the same seed" in message
+    code, _, message = inside("store", "export", str(tmp_path / "victims.csv"), "--runs", place, "--victims")
+    assert code == 0, message
     lines = (tmp_path / "victims.csv").read_text().splitlines()
     assert lines[0].startswith("key,dataset,protector")
     assert len(lines) == 3

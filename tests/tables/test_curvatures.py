@@ -1,4 +1,4 @@
-"""Curvature beside SAL: how the layers of victims are compared."""
+"""Curvature and SAL: how the layers of victims are compared."""
 
 import math
 from dataclasses import replace

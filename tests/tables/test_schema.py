@@ -23,10 +23,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of two seeds."""
     place = tmp_path_factory.mktemp("schema") / "runs"
     grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0-1")
-    code, _, said = inside(
+    code, _, message = inside(
         "bench", *grid, "--epochs", "1", "--limit-train", "100", "--workers", "0", "--runs", str(place)
     )
-    assert code == 0, said
+    assert code == 0, message
     return place
 
 
@@ -88,13 +88,13 @@ def test_no_command_shows_an_impossible_record(number: int, runs: Path, tmp_path
         ("store", "export", str(tmp_path / "t.csv"), "--runs", place), ("ud", "clean", "lsp", "--runs", place),
         ("store", "import", place, "--runs", other),
     ):  # fmt: skip
-        code, out, said = inside(*command)
+        code, out, message = inside(*command)
         if number == len(IMPOSSIBLE) - 1 and command[0] != "report":
             continue  # failures are no rows anyway
-        assert code == 1, (command, out, said)
-        assert str(path.parent) in said, (command, said)
-        assert "Traceback" not in said
-        assert said.strip().count("\n") <= 1, said
+        assert code == 1, (command, out, message)
+        assert str(path.parent) in message, (command, message)
+        assert "Traceback" not in message
+        assert message.strip().count("\n") <= 1, message
     assert not (tmp_path / "page.html").exists()
 
 
@@ -104,9 +104,9 @@ def test_records_without_a_seal_are_named_and_stay_so(runs: Path, tmp_path: Path
     code, out, _ = inside("store", "check", str(tmp_path / "open"))
     assert code == 0, "older versions wrote none"
     assert out.count("has no seal") == 1
-    code, _, said = inside("store", "import", str(tmp_path / "open"), "--runs", str(tmp_path / "mine"))
+    code, _, message = inside("store", "import", str(tmp_path / "open"), "--runs", str(tmp_path / "mine"))
     assert code == 0
-    assert "1 of them have no seal" in said
+    assert "1 of them have no seal" in message
     assert has_seal(tmp_path / "mine" / path.relative_to(tmp_path / "open"))
     assert "was imported without a seal" in inside("store", "check", str(tmp_path / "mine"))[1].replace("\n", " ")
     assert inside("store", "check", str(runs))[1].count("seal") == 0
@@ -130,8 +130,8 @@ def test_reading_needs_no_right_to_write(runs: Path, tmp_path: Path, monkeypatch
         ("store", "import", str(place), "--runs", "r2"), ("compare", str(place), str(place)),
         ("ud", "clean", "lsp", "--runs", str(place)), ("store", "export", "t.csv", "--runs", str(place)),
     ):  # fmt: skip
-        code, _, said = inside(*command)
-        assert code == 0 or "UD has no denominator" in said, (command, said)
+        code, _, message = inside(*command)
+        assert code == 0 or "UD has no denominator" in message, (command, message)
     assert {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in place.rglob("*")} == before
     assert inside("ud", "clean", "lsp", "--runs", "tpyo")[0] == 2
     assert not (tmp_path / "tpyo").exists()
@@ -144,10 +144,10 @@ def test_a_page_in_a_store_replaces_a_link_of_its_name(runs: Path, tmp_path: Pat
     (place / "report.html").unlink()
     (place / "report.html").symlink_to(mine)
     grid = ("--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--defenses", "none", "--seeds", "0-1")
-    code, _, said = inside(
+    code, _, message = inside(
         "bench", *grid, "--epochs", "1", "--limit-train", "100", "--workers", "0", "--runs", str(place)
     )
-    assert code == 0, said
+    assert code == 0, message
     assert mine.read_text() == "mine"
     assert not (place / "report.html").is_symlink()
     assert (place / "report.html").read_text().startswith("<!")
@@ -162,34 +162,34 @@ def test_files_are_written_through_links_and_never_over_devices(runs: Path, tmp_
     assert (tmp_path / "real" / "page.html").read_text().startswith("<!")
     for device in ("/dev/null", "/dev/stdout"):
         before = Path(device).stat(follow_symlinks=False)
-        code, _, said = inside("report", str(runs), "-o", device)
+        code, _, message = inside("report", str(runs), "-o", device)
         assert code == 2
-        assert "not a file that can be replaced" in said
+        assert "not a file that can be replaced" in message
         assert Path(device).stat(follow_symlinks=False).st_ino == before.st_ino
 
 
 def test_a_store_without_victims_is_no_folder_of_rows(tmp_path: Path) -> None:
     store = Store(tmp_path / "r")
     (store.root / "trajectory.json").write_text("{}")
-    code, _, said = inside("leaderboard", str(store.root))
+    code, _, message = inside("leaderboard", str(store.root))
     assert code == 1
-    assert "holds no finished victim" in said
+    assert "holds no finished victim" in message
 
 
 def test_seeds_of_one_cell_have_the_same_epochs(runs: Path, tmp_path: Path) -> None:
     path = changed(runs, tmp_path / "odd", lambda m: m["result"].update(epochs=2 * m["result"]["epochs"]), seal=True)
-    code, _, said = inside("report", str(tmp_path / "odd"), "-o", str(tmp_path / "page.html"))
+    code, _, message = inside("report", str(tmp_path / "odd"), "-o", str(tmp_path / "page.html"))
     assert code == 1
-    assert re.search("has? other epochs or layers than", said), said
-    assert path.parent.name in said
+    assert re.search("has? other epochs or layers than", message), message
+    assert path.parent.name in message
 
 
 def test_a_row_without_runs_is_shown_as_empty_and_its_fault_named(runs: Path, tmp_path: Path) -> None:
     assert inside("submit", str(runs), "-o", str(tmp_path / "rows"))[0] == 0
     (path,) = [path for path in (tmp_path / "rows").glob("*.json") if "lsp" in path.name]
     path.write_text(json.dumps({**json.loads(path.read_text()), "runs": {}}))
-    code, out, said = inside("leaderboard", str(tmp_path / "rows"))
-    assert (code, "lsp" in out) == (0, True), said
+    code, out, message = inside("leaderboard", str(tmp_path / "rows"))
+    assert (code, "lsp" in out) == (0, True), message
     assert "there are no runs" in inside("validate", str(path))[1]
 
 
@@ -197,19 +197,19 @@ def test_the_leaderboard_checks_what_it_reads_of_epochs(runs: Path, tmp_path: Pa
     path = changed(
         runs, tmp_path / "odd", lambda m: m["result"]["epochs"][0].update(alignment={"head.weight": True}), seal=True
     )
-    code, _, said = inside("leaderboard", str(tmp_path / "odd"))
+    code, _, message = inside("leaderboard", str(tmp_path / "odd"))
     assert code == 1
-    assert path.parent.name in said
-    assert "alignment of head.weight is True, not a list of finite numbers and nulls" in said
+    assert path.parent.name in message
+    assert "alignment of head.weight is True, not a list of finite numbers and nulls" in message
 
 
 @pytest.mark.parametrize("text", ["[]", "[{}]", '["step"]', "3", "null", '{"step": {}}', "[" * 100_000])
 def test_json_of_another_kind_is_no_record(text: str, runs: Path, tmp_path: Path) -> None:
     path = changed(runs, tmp_path / "odd", lambda members: members)
     path.write_text(text)
-    code, _, said = inside("leaderboard", str(tmp_path / "odd"))
+    code, _, message = inside("leaderboard", str(tmp_path / "odd"))
     assert code == 1
-    assert f"{path} is damaged" in said
+    assert f"{path} is damaged" in message
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("curvature", *grid, "--images", "16"),
         ("ablate-ud", *deeper, "--images", "16", "--modes", "exact", "--radius", "0.02", "--steps", "2"),
     ):
-        code, _, said = inside(*command)
-        assert code == 0, said
+        code, _, message = inside(*command)
+        assert code == 0, message
     return place
 
 
@@ -272,10 +272,10 @@ def test_curvature_names_the_record_that_it_cannot_use(studies: Path, tmp_path: 
     members = json.loads(unsealed(path.read_bytes()))
     members["result"]["layers"][""]["trace"] = "large"
     path.write_text(sealed(json.dumps(members, separators=(",", ":"))))
-    code, _, said = inside(
+    code, _, message = inside(
         "curvature", "--dataset", "digits", "--protectors", "lsp", "--models", "linear", "--seeds", "0", "--epochs",
         "2", "--limit-train", "64", "--workers", "0", "--images", "16", "--runs", str(place),
     )  # fmt: skip
     assert code == 1
-    assert "curvature of the whole network: trace is 'large', not a finite number" in said
-    assert path.parent.name in said
+    assert "curvature of the whole network: trace is 'large', not a finite number" in message
+    assert path.parent.name in message

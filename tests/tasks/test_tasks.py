@@ -32,7 +32,7 @@ JOINT = "joint:class_scene+segment_semantic+normal"
 
 
 def scenes(n: int = 40, seed: int = 0) -> Data:
-    """Return random images with every target of rooms; some pixels have no answer."""
+    """Return random images with every target of rooms; some pixels have no target."""
     rng = np.random.default_rng(seed)
     normal = rng.standard_normal((n, 3, SIDE, SIDE))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -120,15 +120,15 @@ def test_segmentation_agrees_with_scikit_learn_and_torchmetrics(absent: bool) ->
     parts = [task.statistics(output[k : k + 7], target[k : k + 7]) for k in range(0, len(data), 7)]
     found = task.metrics(torch.stack(parts).sum(0))
     valid = target != VOID
-    said = output.argmax(1)[valid].numpy()
+    message = output.argmax(1)[valid].numpy()
     true = target[valid].numpy()
-    assert found["mIoU"] == pytest.approx(jaccard_score(true, said, average="macro"))
+    assert found["mIoU"] == pytest.approx(jaccard_score(true, message, average="macro"))
     expected = multiclass_jaccard_index(output.argmax(1), target.long(), num_classes=4, ignore_index=VOID)
     assert found["mIoU"] == pytest.approx(float(expected), rel=1e-5)
-    occurring = jaccard_score(true, said, average="macro", labels=np.unique(true))
+    occurring = jaccard_score(true, message, average="macro", labels=np.unique(true))
     assert found["mIoU of true classes"] == pytest.approx(occurring)
     assert (found["mIoU"] < found["mIoU of true classes"] - 0.02) == absent
-    assert found["pixel accuracy"] == pytest.approx(float((said == target[valid].numpy()).mean()))
+    assert found["pixel accuracy"] == pytest.approx(float((message == target[valid].numpy()).mean()))
 
 
 def test_depth_metrics_are_those_of_the_field() -> None:
@@ -139,11 +139,11 @@ def test_depth_metrics_are_those_of_the_field() -> None:
     found = task.metrics(task.statistics(output, target))
     valid = torch.isfinite(target)
     true = target[valid].double().numpy()
-    said = np.exp((output.double() * task.spread + task.middle)[valid].numpy())  # type: ignore[attr-defined]
-    assert found["abs rel"] == pytest.approx(np.mean(np.abs(said - true) / true), rel=1e-4)
-    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((said - true) ** 2)), rel=1e-4)
-    assert found["delta 1.25"] == pytest.approx(np.mean(np.maximum(said / true, true / said) < 1.25), abs=1e-4)
-    assert found["log error"] == pytest.approx(np.mean(np.abs(np.log(said) - np.log(true))), rel=1e-4)
+    message = np.exp((output.double() * task.spread + task.middle)[valid].numpy())  # type: ignore[attr-defined]
+    assert found["abs rel"] == pytest.approx(np.mean(np.abs(message - true) / true), rel=1e-4)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((message - true) ** 2)), rel=1e-4)
+    assert found["delta 1.25"] == pytest.approx(np.mean(np.maximum(message / true, true / message) < 1.25), abs=1e-4)
+    assert found["log error"] == pytest.approx(np.mean(np.abs(np.log(message) - np.log(true))), rel=1e-4)
 
 
 def test_normals_are_judged_by_their_angle() -> None:
@@ -398,12 +398,12 @@ def test_denoising_adds_the_noise_it_says() -> None:
 def test_joint_losses_are_the_sum_of_single_ones() -> None:
     data = scenes(6)
     joint = made(JOINT, data)
-    answers = data.targets_of(joint.target)
+    targets = data.targets_of(joint.target)
     singles = {name: made(name, data) for name in JOINT.partition(":")[2].split("+")}
     output = {name: outputs_like(task, 6, seed) for seed, (name, task) in enumerate(singles.items())}
     total = sum(task.loss(output[name], data.targets[task.target]) for name, task in singles.items())
-    assert torch.allclose(joint.loss(output, answers), total)
-    found = joint.metrics(joint.statistics(output, answers))
+    assert torch.allclose(joint.loss(output, targets), total)
+    found = joint.metrics(joint.statistics(output, targets))
     for name, task in singles.items():
         own = task.metrics(task.statistics(output[name], data.targets[task.target]))
         assert found[f"{name}/{task.metric}"] == own[task.metric]

@@ -1,7 +1,7 @@
 """What all commands share."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -77,6 +77,30 @@ class Printed(Common):
         if len(asked) > 1:
             raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other. Give one of them.")
         return asked[0] if asked else "table"
+
+    def tell_layers(
+        self, name: str, found: "Sequence[Any]", tables: "Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]",
+        store: "Store",
+    ) -> None:  # fmt: skip
+        """Write ``NAME.json`` and ``NAME.md``, and print the first table.
+
+        Args:
+            name: of the files.
+            found: the results.
+            tables: columns and rows: an overview, then one table of layers per result.
+            store: where the files go.
+        """
+        from howfar.report.text_tables import TextTable
+
+        values = [one.as_dict() for one in found]
+        store.leave(f"{name}.json", terminal.json_text(values) + "\n")
+        store.leave(f"{name}.md", "\n".join(terminal.markdown(*table) for table in tables))
+        if self.form == "json":
+            terminal.show_json(values)
+        else:
+            columns, rows = tables[0]
+            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], self.form)
+            terminal.say(f"layers: {store.root / f'{name}.md'}")
 
 
 def require_page() -> None:

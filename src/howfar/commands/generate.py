@@ -31,7 +31,7 @@ class Source(Common):
     def experiment(
         self, protector: str, seed: int, source_task: str | None = None, *, sketch: bool = False
     ) -> "Experiment":
-        """Return the one cell whose protected set is meant.
+        """Return the cell with this protected set.
 
         Args:
             protector: its label.

@@ -172,7 +172,7 @@ class Curvature(Printed, _WithPaths):
         from howfar.steps import curvature
         from howfar.steps.costs import curvature_seconds
 
-        form = self.form
+        _ = self.form  # refused before anything is trained
         if self.draws < 2 or self.top < 1:
             raise UsageError("curvature needs at least --draws 2 and --top 1.")
         if self.save is not None:
@@ -184,7 +184,6 @@ class Curvature(Printed, _WithPaths):
             return 0
         from howfar.report.curvatures import layers, overview
         from howfar.report.landscape_figures import save_cuts
-        from howfar.report.text_tables import TextTable
         from howfar.tables.curvatures import curvatures
         from howfar.tables.cuts import cuts
 
@@ -194,16 +193,7 @@ class Curvature(Printed, _WithPaths):
         found = curvatures(store, keys)
         for path, entry in _numbered(self.save, cuts(store, keys)):
             save_cuts(entry, path)
-        values = [one.as_dict() for one in found]
-        store.leave("curvature.json", terminal.json_text(values) + "\n")
-        tables = [overview(found), *map(layers, found)]
-        store.leave("curvature.md", "\n".join(terminal.markdown(*table) for table in tables))
-        if form == "json":
-            terminal.show_json(values)
-        else:
-            columns, rows = tables[0]
-            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], form)
-            terminal.say(f"layers: {store.root / 'curvature.md'}")
+        self.tell_layers("curvature", found, [overview(found), *map(layers, found)], store)
         return 0
 
 

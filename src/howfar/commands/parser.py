@@ -89,18 +89,18 @@ def about(command: type[Common]) -> list[str]:
 
 
 def _parsed(name: str, arguments: list[str]) -> Common:
-    command, prog, said = COMMANDS[name], f"howfar {name}", io.StringIO()
+    command, prog, printed = COMMANDS[name], f"howfar {name}", io.StringIO()
     _refuse_unknown_option(name, arguments)
     if HELP & {*arguments}:  # tyro would not break these lines
         terminal.out("".join(f"{textwrap.fill(part, _width())}\n\n" for part in about(command)).removesuffix("\n"))
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(printed):
             parsed: Common = tyro.cli(
                 command, prog=prog, description="", args=arguments, config=(FlagCreatePairsOff, DisallowNone)
             )
     except SystemExit as stop:
         if stop.code:
-            raise UsageError(f"{_reason(said.getvalue())} See {prog} --help.") from None
+            raise UsageError(f"{_reason(printed.getvalue())} See {prog} --help.") from None
         terminal.out(f"\n{listed(command.examples)}")
         raise
     return parsed

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from howfar import terminal
 from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import Grid, refuse_several
 from howfar.errors import UsageError
@@ -36,7 +35,7 @@ class Trajectory(Printed, Grid):
     def __call__(self) -> int:
         from howfar.grid.experiment import TrajectoryOptions
 
-        form = self.form
+        _ = self.form  # refused before anything is trained
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
         if self.orders < 2:
@@ -51,19 +50,9 @@ class Trajectory(Printed, Grid):
         store = self.store()
         if not self.complete(experiments, store):
             return 0
-        from howfar.report.text_tables import TextTable
         from howfar.report.trajectories import layers, overview
         from howfar.tables.trajectories import divergences
 
         found = divergences(store, [cell.steps()[1].key for cell in experiments], rate=self.rate)
-        values = [entry.as_dict() for entry in found]
-        store.leave("trajectory.json", terminal.json_text(values) + "\n")
-        tables = [overview(found), *map(layers, found)]
-        store.leave("trajectory.md", "\n".join(terminal.markdown(*table) for table in tables))
-        if form == "json":
-            terminal.show_json(values)
-        else:
-            columns, rows = tables[0]
-            terminal.show_tables([TextTable("", tuple(columns), [tuple(row) for row in rows])], form)
-            terminal.say(f"layers: {store.root / 'trajectory.md'}")
+        self.tell_layers("trajectory", found, [overview(found), *map(layers, found)], store)
         return 0

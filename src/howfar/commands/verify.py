@@ -156,11 +156,11 @@ class Verify(Common):
             "kept": 100 * tried.worst.kept.value if tried.worst and known else math.nan,
         }
         demands = [required(demand, measured) for demand in self.require]
-        said = [sentence for _, sentence in demands]
+        outcomes = [sentence for _, sentence in demands]
         if store is not None:
             rows = [_row(loss) for loss in losses if loss.task == "classification"]
             store.leave("report.html", render(text, rows, losses[0].chance if rows else None))
-        self._tell(text, losses, said, None if store is None else store.root / "report.html")
+        self._tell(text, losses, outcomes, None if store is None else store.root / "report.html")
         return 0 if all(met for met, _ in demands) else UNMET
 
     @property
@@ -230,7 +230,7 @@ class Verify(Common):
 def _power(count: int) -> str:
     """Return what so few test photographs can tell, however many seeds there are.
 
-    The drop is between two shares of right answers, each with a variance of at most 1/4 divided by their number.
+    The drop is between two shares of correct predictions, each with a variance of at most 1/4 divided by their number.
     """
     from howfar.tables.decisions import QUANTILE
 

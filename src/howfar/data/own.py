@@ -214,6 +214,6 @@ def _warn_of_gaps(classes: Tensor, name: str) -> None:
     fix = "y - 1" if int(known.min()) == 1 else "np.unique(y, return_inverse=True)[1]"
     warnings.warn(
         f"target '{name}' has {len(known)} class{'es' * (len(known) > 1)} with numbers from {int(known.min())} to "
-        f"{int(known.max())}. Numbers without images count as classes, too. If that is not meant, pass {fix}.",
+        f"{int(known.max())}. Numbers without images count as classes, too. If this is wrong, pass {fix}.",
         stacklevel=2,
     )

@@ -15,7 +15,7 @@ from howfar.data import Data
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress, Protector, Settings
 from howfar.protectors.surrogate import load, new_surrogate, shuffled
-from howfar.protectors.unet import craft_generated, noise_net
+from howfar.protectors.unet import craft_generated
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
 
@@ -79,12 +79,12 @@ class DeepConfuse(Protector):
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
         """Train the generator, then apply it."""
-        maker = noise_net(data.shape, self.width, self.eps, generator=generator).to(device)
-        if not draft.reached("craft"):
-            yield from self._train(data, task, maker, generator, device, draft)
         return (
-            yield from craft_generated(data, task, maker, eps=self.eps, generator=generator, device=device, draft=draft)
-        )
+            yield from craft_generated(
+                data, task, lambda maker: self._train(data, task, maker, generator, device, draft), width=self.width,
+                eps=self.eps, generator=generator, device=device, draft=draft,
+            )
+        )  # fmt: skip
 
     def _train(
         self, data: Data, task: Task, maker: nn.Module, generator: torch.Generator, device: torch.device, draft: Draft

@@ -1,23 +1,22 @@
 """Entangled features."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from howfar import arrays, pgd
+from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.models.features import features
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Protector, Settings, labels_of
-from howfar.protectors.surrogate import centroids, craft_batches, freeze, new_surrogate, trained
+from howfar.protectors.surrogate import centroids, craft_batches, robust_surrogate
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe, adversarial
+from howfar.training import Recipe
 
 VERSION = 2
 
@@ -81,13 +80,10 @@ class EntangledFeatures(Protector):
     ) -> Crafting:
         """Train the surrogate adversarially, compute the centroids, craft the noise."""
         labels = labels_of(data, task)
-        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
-        seed = arrays.draw_seed(generator)
-        if not draft.reached("craft"):
-            loss = partial(adversarial, eps=self.robust)
-            recipe = Recipe(epochs=self.epochs, flip=self.flip)
-            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=loss)
-        freeze(model)
+        recipe = Recipe(epochs=self.epochs, flip=self.flip)
+        model = yield from robust_surrogate(
+            self.surrogate, data, task, recipe, eps=self.robust, generator=generator, device=device, draft=draft
+        )
         middles: list[torch.Tensor] = []
 
         def craft(images: Images, target: Targets, part: slice) -> Images:

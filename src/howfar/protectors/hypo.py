@@ -1,22 +1,21 @@
 """Hypocritical perturbations."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 
-from howfar import arrays, pgd
+from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Protector, Settings
-from howfar.protectors.surrogate import craft_batches, freeze, new_surrogate, trained
+from howfar.protectors.surrogate import craft_batches, robust_surrogate
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe, adversarial
+from howfar.training import Recipe
 
 VERSION = 2
 
@@ -77,13 +76,10 @@ class Hypocritical(Protector):
         self, data: Data, task: Task, *, generator: torch.Generator, device: torch.device, draft: Draft
     ) -> Crafting:
         """Train the surrogate, then minimize its loss on every image."""
-        model = new_surrogate(self.surrogate, data, task.outputs, generator=generator, device=device)
-        seed = arrays.draw_seed(generator)
-        if not draft.reached("craft"):
-            loss = partial(adversarial, eps=self.robust)
-            recipe = Recipe(epochs=self.epochs, schedule="constant", flip=self.flip)
-            yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=loss)
-        freeze(model)
+        recipe = Recipe(epochs=self.epochs, schedule="constant", flip=self.flip)
+        model = yield from robust_surrogate(
+            self.surrogate, data, task, recipe, eps=self.robust, generator=generator, device=device, draft=draft
+        )
 
         def craft(images: Images, target: Targets, part: slice) -> Images:
             def loss(x: Images) -> PerExample:

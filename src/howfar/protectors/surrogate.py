@@ -19,7 +19,7 @@ from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress
 from howfar.spec import parse
 from howfar.tasks import Task
-from howfar.training import Loss, Recipe, plain, train
+from howfar.training import Loss, Recipe, adversarial, plain, train
 from howfar.training.loop import VERSION
 from howfar.training.precision import autocast
 
@@ -73,6 +73,30 @@ def trained(
         yield Progress(epoch.number, recipe.epochs, f"surrogate, loss {epoch.loss:.3f}")
     if name:
         draft.share(name, model)
+
+
+def robust_surrogate(
+    label: str, data: Data, task: Task, recipe: Recipe, *, eps: float, generator: torch.Generator,
+    device: torch.device, draft: Draft,
+) -> Generator[Progress, None, nn.Module]:  # fmt: skip
+    """Return a frozen surrogate that was trained adversarially; a resumed run restores its weights later.
+
+    Args:
+        label: an entry of ``MODELS``.
+        data: training images.
+        task: the source task.
+        recipe: optimizer, schedule, augmentation.
+        eps: L∞ radius of the adversarial training.
+        generator: of initial weights and training.
+        device: of the surrogate.
+        draft: as in ``trained``.
+    """
+    model = new_surrogate(label, data, task.outputs, generator=generator, device=device)
+    seed = arrays.draw_seed(generator)
+    if not draft.reached("craft"):
+        yield from trained(model, data, task, recipe, seed=seed, draft=draft, loss=partial(adversarial, eps=eps))
+    freeze(model)
+    return model
 
 
 def _name(model: nn.Module, data: Data, task: Task, recipe: Recipe, seed: int, loss: Loss) -> str:

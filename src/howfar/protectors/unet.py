@@ -1,5 +1,7 @@
 """The noise generator of DC and GUE: a small U-Net, and its application to a data set."""
 
+from collections.abc import Callable, Generator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,7 +10,7 @@ from howfar.arrays import Images, Targets
 from howfar.data import Data
 from howfar.models import Shape, build
 from howfar.protectors.draft import Draft
-from howfar.protectors.protector import Crafting
+from howfar.protectors.protector import Crafting, Progress
 from howfar.protectors.surrogate import craft_batches, freeze
 from howfar.tasks import Task
 
@@ -48,10 +50,24 @@ def noise_net(shape: Shape, width: int, eps: float, *, generator: torch.Generato
 
 
 def craft_generated(
-    data: Data, task: Task, maker: nn.Module, *, eps: float, generator: torch.Generator, device: torch.device,
-    draft: Draft,
+    data: Data, task: Task, training: Callable[[nn.Module], Generator[Progress, None, None]], *, width: int, eps: float,
+    generator: torch.Generator, device: torch.device, draft: Draft,
 ) -> Crafting:  # fmt: skip
-    """Craft the noise of a trained generator, which is kept in the draft; arguments as in ``craft_batches``."""
+    """Train a noise generator, which is kept in the draft, and craft its noise.
+
+    Args:
+        data: clean images.
+        task: the source task.
+        training: trains a new noise generator in place.
+        width: of the noise generator.
+        eps: as in ``craft_batches``.
+        generator: as in ``craft_batches``.
+        device: as in ``craft_batches``.
+        draft: as in ``craft_batches``.
+    """
+    maker = noise_net(data.shape, width, eps, generator=generator).to(device)
+    if not draft.reached("craft"):
+        yield from training(maker)
     freeze(maker)
 
     def craft(images: Images, target: Targets, part: slice) -> Images:

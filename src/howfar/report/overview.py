@@ -25,7 +25,7 @@ class Overview:
     Attributes:
         header: of the columns.
         lines: their texts.
-        published: whether published values stand beside the measured ones.
+        published: whether published values are shown as well.
     """
 
     header: list[str]

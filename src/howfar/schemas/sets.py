@@ -1,4 +1,4 @@
-"""What is written beside images: manifests of protected sets, exports and photographs."""
+"""Files written next to images: manifests of protected sets, exports and photographs."""
 
 from typing import Annotated, Any, Literal
 

@@ -52,7 +52,7 @@ def faults(path: Path) -> Iterator[str]:
     Raises:
         HowfarError: if the file is no row.
     """
-    entry, said = _parsed(path)
+    entry, stated = _parsed(path)
     for name, runs in entry.runs.items():
         lists = (runs.seeds, runs.clean, runs.protected, *(runs.validation or ()))
         if not runs.seeds or len({len(values) for values in lists}) != 1:
@@ -66,11 +66,11 @@ def faults(path: Path) -> Iterator[str]:
         yield "there are no runs."
         return
     for key, value in entry.summary().items():
-        if not _same(said.get("summary", {}).get(key), value):
+        if not _same(stated.get("summary", {}).get(key), value):
             yield f"{key} is said to be {said.get('summary', {}).get(key)}; from the runs follows {value}."
-    for key in sorted(set(said.get("summary", {})) - set(entry.summary())):
+    for key in sorted(set(stated.get("summary", {})) - set(entry.summary())):
         yield f"{key} does not follow from the runs."
-    if said.get("unreliable") != entry.doubts():
+    if stated.get("unreliable") != entry.doubts():
         yield f"'unreliable' should be {entry.doubts()}."
 
 
@@ -84,8 +84,8 @@ def _parsed(path: Path) -> tuple[Entry, dict[str, Any]]:
         raise HowfarError(f"{path} cannot be read as JSON: {error}. Write rows with howfar submit.") from error
     if not isinstance(whole, dict) or whole.pop("format", None) != FORMAT:
         raise HowfarError(f"{path} is no row of the format {FORMAT}. Write rows with howfar submit.")
-    said = {key: whole.pop(key, None) for key in ("summary", "unreliable")}
-    said["summary"] = said["summary"] if isinstance(said["summary"], dict) else {}
+    stated = {key: whole.pop(key, None) for key in ("summary", "unreliable")}
+    stated["summary"] = stated["summary"] if isinstance(stated["summary"], dict) else {}
     try:
         entry = TypeAdapter(Entry).validate_python({**whole, "ud": None} if "ud" in whole else whole)
         found = TypeAdapter(_WithUd).validate_python({"ud": whole["ud"]}).ud
@@ -97,10 +97,10 @@ def _parsed(path: Path) -> tuple[Entry, dict[str, Any]]:
         n = len(entry.runs["none"].seeds) if "none" in entry.runs else 0
         mean = from_json(asdict(found), n, "t").within(0.0, math.inf)
         entry = replace(entry, ud=Ud(mean, found.beta, found.probe_error))
-    return entry, said
+    return entry, stated
 
 
-def _same(said: Any, value: Any) -> bool:
-    if isinstance(value, float) and isinstance(said, int | float):
-        return abs(said - value) <= CLOSE
-    return bool(said == value)
+def _same(stated: Any, value: Any) -> bool:
+    if isinstance(value, float) and isinstance(stated, int | float):
+        return abs(stated - value) <= CLOSE
+    return bool(stated == value)

@@ -1,4 +1,4 @@
-"""Accuracies that others published, to be shown beside measured ones."""
+"""Accuracies that others published, shown next to measured ones."""
 
 from howfar.tables.verdicts import Verdict
 
