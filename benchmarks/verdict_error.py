@@ -3,7 +3,7 @@
 The rows of a table share their clean victims and their test images. Three rows lie at the threshold, where "holds" and
 "does not hold" are both wrong; the others lie away from it, and show how often the verdict is decided at all.
 
-    python benchmarks/verdict_error.py                  # the table in docs/sal.md, about two minutes
+    python benchmarks/verdict_error.py                  # the table in docs/verdicts.md, about two minutes
     python benchmarks/verdict_error.py --tables 2000    # closer
 """
 

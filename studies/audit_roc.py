@@ -123,7 +123,7 @@ def cases_of(store: Store) -> tuple[list[Case], list[Case]]:
 
 
 def tables() -> dict[str, str]:
-    """Return the tables of docs/photographs.md, from the records of the study."""
+    """Return the tables of docs/audit.md, from the records of the study."""
     return tables_of(*cases_of(study("audit")))
 
 

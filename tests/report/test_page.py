@@ -321,7 +321,7 @@ def test_intervals_are_cut_at_the_range_of_their_metric() -> None:
 def test_page_and_docs_say_how_intervals_are_made() -> None:
     """With fewer than ``FEW`` seeds the rows of a table are pooled; nothing else may be said anywhere."""
     assert HOW in html.unescape(render(page()))
-    text = " ".join((DOCS / "sal.md").read_text(encoding="utf-8").split())
+    text = " ".join((DOCS / "verdicts.md").read_text(encoding="utf-8").split())
     number = {6: "six"}[FEW]
     assert f"fewer than {number} seeds an interval takes the variance of all rows of the table" in text
     assert f"more than {LOUD:g} times that of its table keeps its own" in text

@@ -104,7 +104,7 @@ def shaped(noise: NDArray[np.uint8], limit: int, image: Image.Image, strength: f
         noise: at the size of the photograph, (height, width, 3), with an offset of ``REST``.
         limit: largest change of the noise, and of the result, in 1/255.
         image: the photograph, as returned by ``upright``.
-        strength: CIEDE2000 difference of the extremes of the noise on smooth areas; None returns the noise as it is.
+        strength: largest CIEDE2000 difference that noise makes on smooth areas; None returns the noise as it is.
     """
     gray = is_gray(image)
     if strength is None:

@@ -3,8 +3,8 @@
 from typing import Literal
 
 Strength = Literal["low", "mid", "high"]
-# CIEDE2000 difference of the extremes of the noise on smooth areas, and largest change of any value. ``high`` is the
-# noise as it was crafted: it is seen, and the only one that took much from the networks of docs/photographs.md.
+# Largest CIEDE2000 difference that noise makes on smooth areas, and largest change of any value. ``high`` is the noise
+# as it was crafted: it is visible, and alone protects (docs/photographs-measured.md).
 STRENGTHS: dict[str, tuple[float | None, str]] = {"low": (0.5, "4/255"), "mid": (1.0, "8/255"), "high": (None, "8/255")}
 STRENGTH: Strength = "high"
 PROTECTOR = "carriers[cell=2,mirrored=true]"
