@@ -548,7 +548,7 @@ def test_photographs_outside_the_share_are_not_called_protected(
     [
         (("--eps", "4/255", "-p", "em:class[eps=2/255]"), "--eps and eps in -p say"),
         (("--share", "0.5", "-p", "em:class[share=0.2]"), "--share and share in -p say"),
-        (("--eps", "4/255", "-p", "clean"), "clean has no eps, so --eps makes no sense"),
+        (("--eps", "4/255", "-p", "clean"), "clean has no eps, so --eps has no effect"),
         (("--key", "secret"), "--key and --label belong to one photograph"),
         (("--preview", "page.html"), "Leave out -o and the strength"),
     ],

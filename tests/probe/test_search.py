@@ -87,9 +87,7 @@ def test_curvature_is_that_of_the_moves_and_their_mean_elsewhere() -> None:
     assert _curvature(moves, turns, 3) == pytest.approx(np.diag([2.0, 4.0, 3.0])), "a move of no length says nothing"
     assert not _curvature(moves[:0], turns[:0], 3).any()
     down = _curvature(np.array([[1.0, 0]]), np.array([[-2.0, 1.0]]), 2)
-    assert down == pytest.approx(np.array([[-2.0, 1.0], [1.0, -0.5]])), (
-        "yyᵀ ÷ (s·y), negative curvature counts as flat"
-    )
+    assert down == pytest.approx(np.array([[-2.0, 1.0], [1.0, -0.5]])), "yyᵀ ÷ (s·y), negative curvature counts as flat"
 
 
 def at(*place: float, slope: Sequence[float]) -> Sample:

@@ -48,7 +48,7 @@ class Audit(Common):
         from howfar.photos.suspects import matched, suspects
 
         if not 16 <= self.size <= 256:
-            raise UsageError(f"--size {self.size} makes no sense. Take 32.")
+            raise UsageError(f"--size {self.size} is out of range. Take 32.")
         labels = Path(self.labels) if self.labels else None
         found = suspects(self.suspect, size=self.size, labels=labels, seed=self.seed)
         for sentence in (summary(found.left_out), unlabeled(found.names) if labels is None else ""):

@@ -108,7 +108,7 @@ class Landscape(_WithPaths):
             check_figure(self.save)
         extent = {"random": 1.0, "hessian": 0.1}.get(self.plane, 0.3) if self.extent is None else self.extent
         if not 0 < extent < math.inf:
-            raise UsageError(f"--extent {extent} makes no sense. Take a number above 0.")
+            raise UsageError(f"--extent {extent} is out of range. Take a number above 0.")
         settings = LandscapeSettings(
             self.plane, self.points, extent, self.norms, self.share, self.draws, self.layer, self.weights, self.images
         )

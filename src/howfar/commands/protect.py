@@ -22,10 +22,10 @@ STDIN = Path("-")
 class Protect(Common):
     """Protect the photographs in a folder.
 
-    Adds noise that keeps networks from learning what the photographs show, as strong as the eye forgives in each
-    photograph. Originals are never changed, and nothing is written before all photographs have been read. Run the
-    command again to finish an interrupted run, or after you edited photographs: only missing and outdated files are
-    written. With - as the folder, one photograph is read from standard input and its copy goes to standard output.
+    Adds noise that keeps networks from learning what the photographs show. Originals are never changed, and nothing is
+    written before all photographs have been read. Run the command again to finish an interrupted run, or after you
+    edited photographs: only missing and outdated files are written. With - as the folder, reads one photograph from
+    standard input and writes its copy to standard output.
     """
 
     examples: ClassVar = (
@@ -40,19 +40,19 @@ class Protect(Common):
     protector: Annotated[str | None, option("NAME", "carriers[cell=2,mirrored=true]", "-p")] = None
     """Any protector that adds noise, e.g. carriers, em:class, lsp (see: howfar list protectors)."""
     strength: Annotated[Literal["low", "mid", "high"] | None, option("{low,mid,high}", "high")] = None
-    """Strength of the noise: low and mid hide it from the eye and protect little, high is seen and protects."""
+    """Strength of the noise: low and mid are invisible and protect little; high is visible and protects."""
     eps: Annotated[str | None, option("EPS", "")] = None
-    """Largest change of any value instead of that of --strength, e.g. 6/255."""
+    """Largest change of any value, e.g. 6/255; overrides that of --strength."""
     side: Annotated[str | None, option("PIXELS", "64")] = None
-    """Side of the resized copies that noise is crafted on: that at which learners train. Several share the noise."""
+    """Size for which noise is crafted: best the one at which networks train. Several sizes share the noise."""
     labels: Annotated[str | None, option("FILE", "the subfolders; clusters if there are none")] = None
     """Labels: a CSV file with one name and label per line, or 'clusters' of similar photographs, which protect less."""
     preview: Annotated[Path | None, option("FILE", "")] = None
-    """Write a page with ten photographs before and after, in all strengths, and stop."""
+    """Write a page with ten photographs before and after, at all strengths, and stop."""
     key: Annotated[str | None, option("TEXT", "")] = None
-    """With - as the folder: a secret text that the noise depends on. The same key gives the same noise."""
+    """With - as the folder: secret that determines the noise."""
     label: Annotated[str | None, option("TEXT", "")] = None
-    """With - as the folder: what the photograph shows. Photographs of one label get the same noise."""
+    """With - as the folder: label of the photograph. Photographs with the same label get the same noise."""
     share: Annotated[float | None, option("SHARE", "1, all")] = None
     """Share of the photographs to protect, drawn with the seed."""
     format: Annotated[str, option("NAME")] = "auto"
@@ -72,7 +72,7 @@ class Protect(Common):
     dry_run: Flag = False
     """Show what would be done, and stop."""
     check: Flag = False
-    """Compare a protected folder with its manifest, and with its originals if they are still there."""
+    """Compare a protected folder with its manifest, and with its originals if they are still in place."""
     json: Flag = False
     """Print JSON instead of text."""
 
@@ -112,7 +112,7 @@ class Protect(Common):
         from howfar.photos.strength import STRENGTH
 
         if self.output is None:
-            raise UsageError("say where the protected photographs shall go, with -o FOLDER.")
+            raise UsageError("there is no folder to write. Give -o FOLDER.")
         encoding = Encoding.parse(self.format, self.metadata, opt_out=self.opt_out)
         spec = self._spec(self.strength or STRENGTH)
         protector = spec.build()
@@ -212,9 +212,9 @@ class Protect(Common):
         for name, ways in (("eps", strengths), ("share", shares)):
             given = [way for way, value in ways.items() if value is not None]
             if len(given) > 1:
-                raise UsageError(f"{' and '.join(given)} say the same thing twice. Give one of them.")
+                raise UsageError(f"{' and '.join(given)} set the same value. Give one of them.")
             if given and name not in known:
-                raise UsageError(f"{protector} has no {name}, so {given[0]} makes no sense. Leave it out.")
+                raise UsageError(f"{protector} has no {name}, so {given[0]} has no effect. Leave it out.")
 
     def _sides(self) -> tuple[int, ...]:
         from howfar.photos.strength import SIDES
@@ -224,7 +224,9 @@ class Protect(Common):
             return SIDES
         sides = [int(side) if side.isdecimal() else 0 for side in split_list(self.side)]
         if not sides or not all(8 <= side <= 256 for side in sides) or len(set(sides)) < len(sides):
-            raise UsageError(f"--side {self.side} makes no sense. Take one or several of 8 to 256, e.g. 64,128,224.")
+            raise UsageError(
+                f"--side {self.side} is out of range. Take one or several sizes from 8 to 256, e.g. 64,128,224."
+            )
         return tuple(sides)
 
     def _tell(self, manifest: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class Trajectory(Printed, Grid):
         if self.every < 0 or not 0 < self.rate < 1:
             raise UsageError("--every counts batches, and --rate is a share. Take 0 or more, and e.g. 0.05.")
         if self.orders < 2:
-            raise UsageError(f"--orders {self.orders} says nothing of what chance does. Take 2 or more.")
+            raise UsageError(f"--orders {self.orders} cannot show the effect of batch order alone. Take 2 or more.")
         cells = self.experiments()
         refuse_several(cells, "defense", "task")
         experiments = [

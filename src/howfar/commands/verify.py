@@ -30,10 +30,9 @@ class Verify(Common):
     """Test whether the protection of photographs holds.
 
     Trains networks on the originals and on the protected copies, with paired seeds: on the copies as they are, after
-    what uploads do to images, under the defenses of the worst case, and on tasks that need no labels; with --pretrain,
-    also networks that are fine-tuned. Always ends in a verdict: holds, does not hold, or cannot tell, which says how
-    many photographs and seeds would decide. Needs 20 photographs of two kinds. The same command resumes an interrupted
-    run.
+    typical upload processing, with the worst-case defenses, and on tasks that need no labels. The verdict is holds,
+    does not hold or cannot tell; an open verdict says how many photographs and seeds would decide it. Needs 20
+    photographs of two kinds. The same command resumes an interrupted run.
     """
 
     examples: ClassVar = (
@@ -50,16 +49,15 @@ class Verify(Common):
     model: Annotated[str, option("NAME")] = "resnet8[width=8]"
     """Victim network (see: howfar list models)."""
     pretrain: Annotated[str, option("DATA", "")] = ""
-    """Other photographs, a folder with subfolders or a data set such as cifar100: adds a learner that is pretrained on
-    them and fine-tuned."""
+    """Other photographs (folder or data set, e.g. cifar100): adds a network pretrained on them and fine-tuned."""
     defenses: Annotated[str, option("NAMES")] = "worst"
     """Defenses that the learner tries, or none."""
     tasks: Annotated[str, option("NAMES")] = "edge_texture,autoencoding"
     """Tasks without labels to test as well, or '' for none."""
     ways: Annotated[str, option("NAMES")] = "as-is,jpeg-75,halved,screenshot,cropped"
-    """What happens to the photographs before training. --require judges the first one."""
+    """Processing of the photographs before training. --require judges the first one."""
     shares: Annotated[str, option("SHARES")] = "0.5"
-    """Shares of protected photographs to test besides all of them, or '' for none."""
+    """Shares of protected photographs to test in addition to 1, or '' for none."""
     seeds: Annotated[str, option("SEEDS")] = "0-2"
     """Seeds, e.g. 0-4. A verdict needs at least two."""
     epochs: Annotated[str, option("N", "20, more for few photographs")] = ""
@@ -84,7 +82,7 @@ class Verify(Common):
 
         require_page()
         if not 16 <= self.size <= 512:
-            raise UsageError(f"--size {self.size} makes no sense. Take 32 to 224.")
+            raise UsageError(f"--size {self.size} is out of range. Take 32 to 224.")
         chosen = self._chosen()
         tries = chosen.labeled and self.defenses != "none"
         for demand in self.require:

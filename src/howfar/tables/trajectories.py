@@ -140,7 +140,7 @@ def _divergences(
             continue
         orders = min(min(len(clean[seed]), len(poisoned[seed])) for seed in seeds)
         if orders < 2:
-            raise UsageError("one order of batches says nothing of what chance does. Take --orders 2 or more.")
+            raise UsageError("one batch order cannot show the effect of chance. Take --orders 2 or more.")
         each = [
             _compared(_loaded(store, clean[seed][:orders]), _loaded(store, poisoned[seed][:orders]), rate)
             for seed in seeds
