@@ -89,7 +89,7 @@ def main() -> None:
         f"{options.model}, {page.groups[0].train_images} images, {options.epochs} epochs, seeds {seeds}, "
         f"torch {torch.__version__}, {device}"
     )
-    for text in (matrix(profile, records), worst(profile), beside_published(profile)):
+    for text in (matrix(profile, records), worst(profile), with_published(profile)):
         print(text)
     show_ensemble(profile, relative_seconds(page))
 
@@ -101,7 +101,7 @@ def tables() -> dict[str, str]:
     return {
         "defenses: matrix": matrix(profile, store.records("victim")),
         "defenses: worst case": worst(profile),
-        "defenses: APBench": beside_published(profile),
+        "defenses: APBench": with_published(profile),
     }
 
 
@@ -133,7 +133,7 @@ def worst(profile: Profile) -> str:
     return table(["protector", "protection kept", "the learner gets, in %", "by"], lines)
 
 
-def beside_published(profile: Profile) -> str:
+def with_published(profile: Profile) -> str:
     """Return our numbers above APBench's, and the rank correlation of the order of defenses."""
     lines = []
     for name, row in profile.quality.items():

@@ -284,11 +284,11 @@ def test_flags_that_make_no_sense_are_refused_before_the_data_are_loaded(
     monkeypatch.setattr("howfar.data.loaded._load", lambda *choice: calls.append(choice))
     for flags in (["--time-limit", "soon"], ["--workers", "-1"], ["--device", "tpu"]):
         assert inside(*TINY, *flags)[0] == 2
-    walk = ["--dataset", "digits", "--models", "lenet5"]
+    grid = ["--dataset", "digits", "--models", "lenet5"]
     for command in (
-        ["landscape", *walk, "--images", "0"],
-        ["curvature", *walk, "--every", "-1"],
-        ["trajectory", *walk, "--rate", "5"],
+        ["landscape", *grid, "--images", "0"],
+        ["curvature", *grid, "--every", "-1"],
+        ["trajectory", *grid, "--rate", "5"],
     ):
         assert inside(*command)[0] == 2
     assert calls == []
@@ -429,16 +429,16 @@ def test_another_terminal_sees_what_runs_and_what_is_left(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished / "runs", "runs")
     record = Store("runs").records("victim")[0]
-    sight = json.loads(inside(*SUITE, "--watch", "--json")[1])
-    assert (sight["left"], sight["running"], sight["failed"]) == ([], [], {})
+    status = json.loads(inside(*SUITE, "--watch", "--json")[1])
+    assert (status["left"], status["running"], status["failed"]) == ([], [], {})
     shutil.rmtree(Path("runs", "victim", record.key))
     monkeypatch.setattr("howfar.grid.estimate.estimate", lambda *_: {record.key: 12.0})
     with Store("runs").claim("victim", record.key, "a victim") as lease:  # type: ignore[union-attr]
-        sight = json.loads(inside(*SUITE, "--watch", "--json")[1])
+        status = json.loads(inside(*SUITE, "--watch", "--json")[1])
         _, shown, _ = inside(*SUITE, "--watch")
-    assert [(one["step"], one["pid"]) for one in sight["running"]] == [("a victim", lease.claim.pid)]
-    assert len(sight["left"]) == 1
-    assert sight["seconds"] == 12
+    assert [(one["step"], one["pid"]) for one in status["running"]] == [("a victim", lease.claim.pid)]
+    assert len(status["left"]) == 1
+    assert status["seconds"] == 12
     assert "a victim" in shown
     assert "1 failed" not in shown
 

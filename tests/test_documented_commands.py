@@ -36,7 +36,7 @@ CLI = (ROOT / "docs" / "cli.md").read_text()
 SHELL = ("sh", "bash", "console")
 SHOWN = ("", "mermaid", "text", "json", "toml")  # blocks in these languages hold nothing to run
 QUICK = "--epochs 2 --seeds 0 --limit-train 120 --limit-test 40 --workers 0"
-WALK = f"--dataset digits {QUICK} --models linear --protectors random --images 16 --runs walk"
+PATHS = f"--dataset digits {QUICK} --models linear --protectors random --images 16 --runs paths"
 
 # How a command of the docs is tried: the first pattern that it matches says what is added, so that it takes a second.
 # What is added wins over what the command says. A command that matches nothing runs as it is.
@@ -56,9 +56,9 @@ SMALL: list[tuple[str, str]] = [
         f"--dataset digits {QUICK} --protectors random --models lenet5 --epochs 1 --runs ablated --steps 1 "
         "--radius 0.02 --modes fast --images 32 --set probe_images=16",
     ),
-    (r"trajectory", f"--dataset digits {QUICK} --models linear --protectors random --orders 2 --runs walk"),
-    (r"landscape", f"{WALK} --points 3"),
-    (r"curvature", f"{WALK} --top 1 --draws 2"),
+    (r"trajectory", f"--dataset digits {QUICK} --models linear --protectors random --orders 2 --runs paths"),
+    (r"landscape", f"{PATHS} --points 3"),
+    (r"curvature", f"{PATHS} --top 1 --draws 2"),
     (r"audit", "--size 16"),
 ]
 # Exit codes besides 0 that the docs promise: the verdict on images drawn here is not theirs.

@@ -22,7 +22,7 @@ def test_seconds_and_bytes_that_cannot_be_are_passed_over(seconds: Any, tmp_path
     record = Record("protect", "0" * 20, steps[0].spec, "done", {}, {"wall_seconds": 7.0, "step_peak_bytes": 9})
     odd = replace(record, key="1" * 20, made={"wall_seconds": seconds, "step_peak_bytes": "much"})
 
-    class Shelf(Store):
+    class FakeStore(Store):
         def __init__(self, *held: Record) -> None:
             self.held = held
 
@@ -31,5 +31,5 @@ def test_seconds_and_bytes_that_cannot_be_are_passed_over(seconds: Any, tmp_path
 
     assert took(odd) is None
     assert took(replace(record, status="failed")) is None
-    assert estimate(steps, Shelf(record, odd)) == {steps[0].key: 7.0}
-    assert memory(steps, Shelf(record, odd)) == {steps[0].key: 9}
+    assert estimate(steps, FakeStore(record, odd)) == {steps[0].key: 7.0}
+    assert memory(steps, FakeStore(record, odd)) == {steps[0].key: 9}

@@ -162,9 +162,9 @@ def test_second_order_against_the_exact_hessian() -> None:
 
 
 def test_the_largest_change_of_a_parabola_is_at_an_end_or_at_its_top() -> None:
-    """Weights of ±2, of which a radius of 0.5 makes ±1: slope·t + bend·t² ÷ 2 over |t| ≤ 1."""
-    slope, bend = torch.tensor([2.0, -2.0, 2.0, 2.0, 2.0, 0.0]), torch.tensor([0.0, 6.0, -1.0, -2.0, -8.0, -4.0])
-    found = _extremes(torch.tensor([2.0, -2.0] * 3), slope, bend, 0.5)
+    """Weights of ±2, of which a radius of 0.5 makes ±1: slope·t + curvature·t² ÷ 2 over |t| ≤ 1."""
+    slope, curvature = torch.tensor([2.0, -2.0, 2.0, 2.0, 2.0, 0.0]), torch.tensor([0.0, 6.0, -1.0, -2.0, -8.0, -4.0])
+    found = _extremes(torch.tensor([2.0, -2.0] * 3), slope, curvature, 0.5)
     assert found.rise.tolist() == pytest.approx([2.0, 5.0, 1.5, 1.0, 0.25, 0.0])
     assert found.fall.tolist() == pytest.approx([2.0, 1 / 3, 2.5, 3.0, 6.0, 2.0])
     assert found.sal.tolist() == pytest.approx([2.0, 5.0, 2.5, 3.0, 6.0, 2.0])

@@ -214,8 +214,8 @@ def test_along_the_leading_eigenvector_the_loss_bends_as_it_says() -> None:
     reading = curvature(model, DATA, TASK, layers=["head.weight"], top=1)["head.weight"]
     step = 0.1
     found = landscape(model, DATA, layer_plane(model, "head.weight", reading.vectors), [-step, 0.0, step], task=TASK)
-    bend = (found.loss[0] - 2 * found.loss[1] + found.loss[2]) / step**2
-    assert bend == pytest.approx(reading.eigenvalues[0], rel=0.05)
+    second = (found.loss[0] - 2 * found.loss[1] + found.loss[2]) / step**2
+    assert second == pytest.approx(reading.eigenvalues[0], rel=0.05)
 
 
 def test_a_fifth_of_the_places_gives_the_same_picture() -> None:
@@ -344,10 +344,10 @@ def test_a_curve_joins_two_networks_over_lower_ground_than_the_line() -> None:
     start, end = flat(one), flat(other)
     plane = curve(one, DATA, start, end, task=TASK, steps=100, lr=0.1, generator=arrays.seeded(0))
     t = np.linspace(0, 1, 11)
-    bent = along(one, DATA, plane, curve_coordinates(t), task=TASK)
+    curved = along(one, DATA, plane, curve_coordinates(t), task=TASK)
     straight = landscape(one, DATA, line(start, end, plane.names), t, task=TASK)
-    assert bent.loss[[0, -1]] == pytest.approx(straight.loss[[0, -1]], rel=1e-4)
-    assert bent.loss[1:-1].mean() < 0.9 * straight.loss[1:-1].mean()
+    assert curved.loss[[0, -1]] == pytest.approx(straight.loss[[0, -1]], rel=1e-4)
+    assert curved.loss[1:-1].mean() < 0.9 * straight.loss[1:-1].mean()
 
 
 def test_a_slice_shows_what_sal_is() -> None:

@@ -67,7 +67,7 @@ def test_a_place_seen_twice_does_no_harm() -> None:
         ((-3, -4), (1, 2), (3, 2)),  # convex, minimum inside: no shift
         ((-6, -20), (-1, 2), (3, 4)),  # a saddle: shifted by 3
         ((-6, -20), (-1, -1), (5 * 6 / 436**0.5, 5 * 20 / 436**0.5)),  # along the slope to the edge
-        ((0, -9), (-1, 2), (4, 3)),  # a saddle without any slope along the downward bend: shifted by 1
+        ((0, -9), (-1, 2), (4, 3)),  # a saddle without any slope along the downward curvature: shifted by 1
         ((0, 0), (-2, 1), (5, 0)),
     ],
 )
@@ -95,7 +95,7 @@ def at(*place: float, slope: Sequence[float]) -> Sample:
 
 
 def test_the_promise_is_the_fall_of_the_quadratic() -> None:
-    """The slope is 1 at 0, and 3 at 1: a bend of 2, and a minimum of −1/4 at −1/2."""
+    """The slope is 1 at 0, and 3 at 1: a curvature of 2, and a minimum of −1/4 at −1/2."""
     here, other = at(0.0, 0.0, slope=[1.0, 0.0]), at(1.0, 0.0, slope=[3.0, 0.0])
     for radius, trust, end, fall in ((2.0, 4.0, -0.5, 0.25), (2.0, 0.25, -0.25, 0.1875), (0.25, 4.0, -0.25, 0.1875)):
         move, predicted = lowest(here, [other], radius=radius, trust=trust)
@@ -105,12 +105,12 @@ def test_the_promise_is_the_fall_of_the_quadratic() -> None:
     assert move.tolist() == pytest.approx([0.25, 0.0], abs=1e-6), "the trust counts from the best place"
     assert predicted == pytest.approx(0.25 * 2 - 0.25**2, abs=1e-6)
     move, predicted = lowest(at(0.5, 0.0, slope=[0.0, 1.0]), [], radius=0.5, trust=9.0)
-    assert move.tolist() == pytest.approx([0.0, -0.5], abs=1e-6), "nothing is known of the bend: to the edge"
+    assert move.tolist() == pytest.approx([0.0, -0.5], abs=1e-6), "nothing is known of the curvature: to the edge"
     assert predicted == pytest.approx(0.5, abs=1e-6)
 
 
 def test_the_quadratic_forgets_the_oldest_places() -> None:
-    """A bend of 2 along x, and of 8 along y, which counts as the mean of the others once it is forgotten."""
+    """A curvature of 2 along x, and of 8 along y, which counts as the mean of the others once it is forgotten."""
     here = at(0.0, 0.0, slope=[1.0, 1.0])
     oldest, last = at(0.0, 1.0, slope=[1.0, 9.0]), at(1.0, 0.0, slope=[3.0, 1.0])
     for kept, fall in ((KEPT - 1, 1 / 4 + 1 / 16), (KEPT, 1 / 4 + 1 / 4)):
@@ -172,7 +172,7 @@ def test_a_search_without_slope_stays_and_one_with_an_opening_takes_it_first() -
     [(6.0, 0.25, 0.25), (2.5, 1.0, 1.5), (1.0, 1.0, 3.0), (2.0, 1.0, 2.0), (4.0, 0.5, 0.5)],
 )
 def test_a_descent_begins_with_the_parabola_that_the_climb_found(rise: float, share: float, predicted: float) -> None:
-    """A slope of 2 over a radius of 1; what the climb gained beyond 2 is half of the bend."""
+    """A slope of 2 over a radius of 1; what the climb gained beyond 2 is half of the curvature."""
     search = Descent("w", 1.0, point(9.0), torch.tensor([0.0, 2.0]), rise=rise)
     move, gain = search.proposal()
     assert move.tolist() == pytest.approx([0.0, -share])
@@ -189,7 +189,9 @@ def test_a_descent_trusts_its_quadratic_as_far_as_it_was_right() -> None:
     assert search.precision == pytest.approx(CAREFUL * SETTLED * NEGLIGIBLE * 6)
     assert search.undersampled
     move, predicted = search.proposal()
-    assert move.tolist() == pytest.approx([0.0, -0.25 - 0.5 / 6], abs=1e-5), "the slope falls by 1.5 over 1/4: bend 6"
+    assert move.tolist() == pytest.approx([0.0, -0.25 - 0.5 / 6], abs=1e-5), (
+        "the slope falls by 1.5 over 1/4, so 6"
+    )
     assert predicted == pytest.approx(0.5**2 / 12, abs=1e-5)
     search.update(move, point(8.9, 0.0, 0.1), predicted, last=False)
     assert not search.undersampled

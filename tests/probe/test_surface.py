@@ -113,8 +113,8 @@ def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
             assert rises[name].radius == pytest.approx(radius)
             assert rises[name].value == pytest.approx(rise, abs=1e-5)
             linear = float(slope.norm()) * radius
-            bend = 2 * (rise - linear)
-            down = -min(1.0, linear / bend if bend > 0 else 1.0) * radius * slope / slope.norm()
+            curvature = 2 * (rise - linear)
+            down = -min(1.0, linear / curvature if curvature > 0 else 1.0) * radius * slope / slope.norm()
             assert falls[name].value == pytest.approx(max(here - loss(weight, down)[0], 0.0), abs=1e-5)
             assert (rises[name].points, falls[name].points) == (1, 1)
 

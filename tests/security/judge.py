@@ -92,7 +92,7 @@ def made(words: list[str], world: Path, originals: set[bytes]) -> Call:
     if call.seconds > SECONDS:
         call.faults.append("too long")
     call.out, call.errors = output.getvalue(), errors.getvalue()
-    call.faults += [*_ended(call), *_said(call), *_touched(call, before, stamps(world), world, originals)]
+    call.faults += [*_ended(call), *_messages(call), *_touched(call, before, stamps(world), world, originals)]
     return call
 
 
@@ -134,7 +134,7 @@ def _ended(call: Call) -> Iterator[str]:
             yield f"internal words: {INTERNAL.search(line)[0]}"  # type: ignore[index]
 
 
-def _said(call: Call) -> Iterator[str]:
+def _messages(call: Call) -> Iterator[str]:
     """Yield what is wrong with JSON that a call printed, and where exit code and output disagree."""
     words, command = call.words, " ".join(call.words[:2] if call.words[:1] == ["store"] else call.words[:1])
     if (

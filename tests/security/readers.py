@@ -235,14 +235,14 @@ def read_photograph(path: Path) -> object:
 def read_calibration(path: Path) -> object:
     """Read the calibration of the audit, and judge with it."""
 
-    class Beside:
+    class Files:
         def __init__(self, package: str) -> None: ...
 
         def joinpath(self, name: str) -> Path:
             return path
 
     calibrated.cache_clear()
-    with patch("howfar.audit.calibration.files", Beside):
+    with patch("howfar.audit.calibration.files", Files):
         found = calibrated()
     calibrated.cache_clear()
     scores = dict.fromkeys(found.weights, 0.1)

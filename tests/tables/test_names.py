@@ -47,7 +47,7 @@ def record(
 CLEAN = [record("clean", seed, 0.95) for seed in (0, 1)]
 
 
-class Shelf(Store):
+class FakeStore(Store):
     """A store of the given records."""
 
     def __init__(self, records: list[Record]) -> None:
@@ -67,7 +67,7 @@ def test_versions_of_a_protector_are_rows_of_their_own() -> None:
     for name, value in (("em (version 1)", 0.3), ("em (version 2)", 0.9)):
         assert {r.result["quality"] for r in cells.runs[name].values()} == {value}
     assert set(grouped([*CLEAN, *runs[:2]])[0].runs) == {"clean", "em"}, "one version alone keeps its bare name"
-    page = collect(Shelf([*CLEAN, *runs]), brief=True)
+    page = collect(FakeStore([*CLEAN, *runs]), brief=True)
     assert {row.protector: round(row.poisoned, 6) for row in page.rows} == {
         "clean": 0.95, "em (version 1)": 0.3, "em (version 2)": 0.9,
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_the_newest_clean_images_are_what_all_others_are_compared_with() -> None
 def test_tables_of_one_title_are_told_apart(change: dict[str, Any], name: str) -> None:
     others = [record(p, seed, 0.6, **change) for p in ("clean", "em") for seed in (0, 1)]
     mine = [record("em", seed, 0.3) for seed in (0, 1)]
-    page = collect(Shelf([*CLEAN, *mine, *others]), brief=True)
+    page = collect(FakeStore([*CLEAN, *mine, *others]), brief=True)
     assert len({title(row) for row in page.rows}) == len(page.groups) == 2
     assert name in {group.model for group in page.groups}
     assert len({row.protector for row in page.groups[0].rows}) == len(page.groups[0].rows) == 2
@@ -112,7 +112,7 @@ def test_tables_of_one_title_are_told_apart(change: dict[str, Any], name: str) -
 
 def test_defenses_of_two_versions_are_two_columns() -> None:
     runs = [of_jpeg(record(protector, 0, 0.6), version) for protector in ("clean", "em") for version in (1, 2)]
-    (profile,) = collect(Shelf([*CLEAN, record("em", 0, 0.3), *runs]), brief=True).profiles
+    (profile,) = collect(FakeStore([*CLEAN, record("em", 0, 0.3), *runs]), brief=True).profiles
     assert profile.defenses == ["none", "jpeg (version 1)", "jpeg (version 2)"]
 
 
@@ -171,7 +171,7 @@ def test_a_matrix_keeps_versions_and_test_sets_apart() -> None:
 
 def test_rows_of_a_public_leaderboard_keep_versions_apart() -> None:
     runs = [record("em", seed, value, version=v) for v, value in ((1, 0.3), (2, 0.9)) for seed in (0, 1)]
-    rows = entries(Shelf([*CLEAN, *runs]))
+    rows = entries(FakeStore([*CLEAN, *runs]))
     assert len({row.name for row in rows}) == len(rows) == 2
     one, other = rows
     assert replace(one, protector="em").name != replace(other, protector="em").name

@@ -20,7 +20,7 @@ from howfar.tables.entries import entries
 from howfar.tables.groups import grouped
 from howfar.tables.landscapes import scenes
 
-from .test_names import MADE, Shelf, record
+from .test_names import MADE, FakeStore, record
 
 SEEDS = (0, 1)
 OLD, NEW = 0.2, 0.6  # qualities of protected victims of the two versions
@@ -46,7 +46,7 @@ def both(part: str) -> list[Record]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_no_row_of_the_leaderboard_holds_two_versions(part: str) -> None:
-    page = collect(Shelf(both(part)), brief=True)
+    page = collect(FakeStore(both(part)), brief=True)
     found = [row for row in page.rows if row.protector.startswith("em")]
     assert sorted(round(row.poisoned, 6) for row in found) == [OLD, NEW]
     assert [row.seeds for row in found] == [2, 2]
@@ -70,7 +70,7 @@ def test_no_run_is_lost_or_replaced_by_one_of_another_version(part: str) -> None
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in ("probe", "alignment")])
 def test_no_public_row_holds_two_versions(part: str) -> None:
-    rows = [row for row in entries(Shelf(both(part))) if row.protector.startswith("em")]
+    rows = [row for row in entries(FakeStore(both(part))) if row.protector.startswith("em")]
     found = sorted(tuple(one.protected) for row in rows for one in row.runs.values())
     assert found == [(OLD, OLD), (NEW, NEW)]
     assert len({row.name for row in rows}) == len(rows)
