@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def killed(root: Path, whole: Path, kills: int, longest: float, dice: random.Random) -> str:
-    """Kill runs within the seconds that one takes, begin anew when one ends, and compare every finished store."""
+    """Kill runs within the seconds that one takes, start again when one ends, and compare every finished store."""
     done, finished, runs = 0, 0, root / "killed"
     steps: dict[Path, tuple[int, int]] = {}
     while done < kills or not finished:

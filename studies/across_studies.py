@@ -48,7 +48,7 @@ class Study:
     probe_images: int = 0
 
     def experiments(self, data: Path) -> list[Experiment]:
-        """Return the cells; what knows of no target is crafted and learned once, whatever the others are made for."""
+        """Return the cells; label-free protectors are crafted and learned once, whatever the source task."""
         found: dict[str, Experiment] = {}
         first = None
         for source, protectors in self.rows.items():

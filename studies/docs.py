@@ -72,7 +72,7 @@ def main() -> int:
         )
     stale = {path: after for path, before in pages.items() if (after := renewed(before, tables)) != before}
     for path, after in stale.items():
-        print(f"{path.name}: {'differs from its study file; run make studies-docs' if options.check else 'drawn anew'}")
+        print(f"{path.name}: {'differs from its study file; run make studies-docs' if options.check else 'redrawn'}")
         if not options.check:
             path.write_text(after, encoding="utf-8")
     return 1 if stale and options.check else 0

@@ -1,4 +1,4 @@
-"""A data set that lies ready for other processes is the same data set."""
+"""A memory-mapped data set is the same as the loaded one."""
 
 import os
 from pathlib import Path

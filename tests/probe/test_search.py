@@ -189,9 +189,7 @@ def test_a_descent_trusts_its_quadratic_as_far_as_it_was_right() -> None:
     assert search.precision == pytest.approx(CAREFUL * SETTLED * NEGLIGIBLE * 6)
     assert search.undersampled
     move, predicted = search.proposal()
-    assert move.tolist() == pytest.approx([0.0, -0.25 - 0.5 / 6], abs=1e-5), (
-        "the slope falls by 1.5 over 1/4, so 6"
-    )
+    assert move.tolist() == pytest.approx([0.0, -0.25 - 0.5 / 6], abs=1e-5), "the slope falls by 1.5 over 1/4, so 6"
     assert predicted == pytest.approx(0.5**2 / 12, abs=1e-5)
     search.update(move, point(8.9, 0.0, 0.1), predicted, last=False)
     assert not search.undersampled
@@ -223,7 +221,7 @@ class Told(Surface):
         return [point(2.0, 1.0, 1.0) if move.gradient else point(2.0) for move in moves]
 
 
-def test_searches_take_one_step_together_on_tilted_losses() -> None:
+def test_searches_take_one_step_together_on_corrected_losses() -> None:
     surface, searches = Told(), [climb(), Climb("v", 2.0, point(1.0), torch.tensor([1.0, 0.0]))]
     correction = {"w": torch.tensor([1.0, 1.0]), "v": torch.tensor([-1.0, 5.0])}
     advance(surface, searches, images=2, correction=correction)

@@ -85,7 +85,7 @@ def test_start_gives_losses_gradients_and_what_the_leading_images_lack(model: Tw
 def test_fast_goes_along_the_slope_and_once_more_along_that_of_few_images(
     model: Two, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second direction comes from 64 images, whose slope is tilted by what it lacks to that of all."""
+    """The second direction comes from 64 images, with the gradient corrected to that of all images."""
     monkeypatch.setattr(modes, "SUBSET", 50)
     with surface_of(model).opened() as surface:
         images, targets = (torch.cat(parts) for parts in zip(*surface.batches(), strict=True))
