@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from howfar.photos.losses import Loss
     from howfar.photos.trainable import Trainable
     from howfar.photos.verification import Tried
-    from howfar.report.photographs import Row
+    from howfar.report.photographs import LossRow
     from howfar.store import Store
     from howfar.tables.page import Page
 
@@ -239,14 +239,14 @@ def _power(count: int) -> str:
     )
 
 
-def _row(loss: "Loss") -> "Row":
+def _row(loss: "Loss") -> "LossRow":
     """Return a line of the page."""
     from howfar.photos.verification import AFTER
-    from howfar.report.photographs import Row
+    from howfar.report.photographs import LossRow
 
     way = AFTER.get(loss.way, f"{loss.way} of the photographs protected")
     name = way if loss.learner == "from scratch" else f"{way}, {loss.learner}"
-    return Row(name, loss.clean, loss.protected, loss.drop.value, loss.drop.ends, loss.decision.outcome)
+    return LossRow(name, loss.clean, loss.protected, loss.drop.value, loss.drop.ends, loss.decision.outcome)
 
 
 def _tried(page: "Page", name: str) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from howfar.report.html import rendered
 
 
 @dataclass(frozen=True)
-class Row:
+class LossRow:
     """What a network gets right; shares from 0 to 1.
 
     Attributes:
@@ -35,7 +35,7 @@ class Row:
         return f" ({low:.0f} to {high:.0f})"
 
 
-def render(verdict: Sequence[str], rows: Sequence[Row], chance: float | None) -> str:
+def render(verdict: Sequence[str], rows: Sequence[LossRow], chance: float | None) -> str:
     """Return the page as HTML; every name is escaped.
 
     Args:
