@@ -45,12 +45,12 @@ PLACEBOS = {
 }  # fmt: skip
 SMALL = "airbench:16-32-32"
 DATA = {
-    "npz:cifar100": "CIFAR-100, 20 classes",
+    "npz:cifar100.npz": "CIFAR-100, 20 classes",
     "rooms": "scenes of rooms",
     "folder:clothing_160": "photographs of clothes",
 }
 SEGMENTS = "segment_semantic"
-BASE = f"{SMALL}, nesterov, crop and flip"
+BASE = f"{SMALL}, 6 epochs of nesterov, crop and flip"
 DRAWS = 2000  # of the bootstrap
 
 
@@ -113,7 +113,7 @@ def _rivals(clean: Record, record: Record, epochs: int) -> dict[str, float]:
     return {ORIGINALS: math.nan if loss is None else loss, **rivals(clean, record, epochs)}
 
 
-def rank(one: Sequence[float], other: Sequence[float]) -> float:
+def rank(one: Iterable[float], other: Iterable[float]) -> float:
     known = [(a, b) for a, b in zip(one, other, strict=True) if math.isfinite(a) and math.isfinite(b)]
     return float(spearmanr(*zip(*known, strict=True)).statistic) if len(known) > 2 else math.nan
 
@@ -307,12 +307,13 @@ def orders(found: Sequence[VictimGroup]) -> str:
 
 
 def victim_of(group: VictimGroup) -> str:
-    """Return network, optimizer, augmentation and defense, and the data set unless it is CIFAR-10."""
+    """Return network, epochs, optimizer, augmentation and defense, and the data set unless it is CIFAR-10."""
     recipe, data = group.spec["recipe"], group.labels["dataset"]
     augmented = "crop and flip" if recipe["crop"] else "flip" if recipe["flip"] else "no augmentation"
     defense = "" if group.labels["defense"] == "none" else f", {group.labels['defense']}"
-    named = "" if data == "cifar10" else f", {DATA.get(data, data)}"
-    return f"{group.spec['model']['label']}, {recipe['optimizer']}, {augmented}{defense}{named}"
+    named = "" if data == "cifar10" else f", {DATA.get(data.partition(' ')[0], data)}"
+    epochs = f"{recipe['epochs']} epochs of {recipe['optimizer']}"
+    return f"{group.spec['model']['label']}, {epochs}, {augmented}{defense}{named}"
 
 
 def by_task(found: Sequence[VictimGroup]) -> str:
@@ -320,13 +321,20 @@ def by_task(found: Sequence[VictimGroup]) -> str:
     names = [group.labels["task"] for group in found]
     rows: dict[str, list[str]] = {}
     for group in found:
-        for label, runs in runs_of(group).items():
+        for name, runs in by_source(group).items():
             cell = f"{100 * retained(group, runs):.0f} · {mean_of(runs, 'alignment'):.2f}"
-            spec = next(iter(group.runs[label].values())).spec
-            name, source = spec["protector"]["label"], (spec["source_task"] or {}).get("name", "")
-            name = f"{name} ← segments" if source == SEGMENTS else name
             rows.setdefault(name, ["–"] * len(found))[names.index(group.labels["task"])] = cell
     return table(["retention, % · alignment", *names], [[code(label), *cells] for label, cells in sorted(rows.items())])
+
+
+def by_source(group: VictimGroup) -> dict[str, list[Run]]:
+    """Return the runs of every protector, named alike in all groups, with its source task if that is segments."""
+    found = {}
+    for label, runs in runs_of(group).items():
+        spec = next(iter(group.runs[label].values())).spec
+        source = " ← segments" if (spec["source_task"] or {}).get("name") == SEGMENTS else ""
+        found[spec["protector"]["label"] + source] = runs
+    return found
 
 
 def retained(group: VictimGroup, runs: Sequence[Run]) -> float:
@@ -344,17 +352,28 @@ def restored(found: Sequence[VictimGroup], what: str, names: Sequence[str] | Non
         what: the pairs are of.
         names: protectors; None takes all.
     """
-    kept, scores = [], []
-    for group in found:
-        for label, runs in runs_of(group).items():
-            if names is None or label in names:
-                kept.append(retained(group, runs))
-                scores.append({name: mean_of(runs, name) for name in runs[0].scores})
+    runs = [by_source(group) for group in found]
+    labels = [label for label in runs[0] if names is None or label in names]
+    kept = np.array(
+        [[retained(group, each[label]) for group, each in zip(found, runs, strict=True)] for label in labels]
+    )
     rows = []
-    for name in scores[0]:
-        values = [score[name] for score in scores]
-        rows.append([name, shown(correlation(values, kept))])
+    for name in runs[0][labels[0]][0].scores:
+        scores = np.array([[mean_of(each[label], name) for each in runs] for label in labels])
+        rows.append([name, shown(crossed_correlation(scores, kept))])
     return table(["measure", f"Spearman with retention, over {what}"], rows)
+
+
+def crossed_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> Estimate:
+    """Return the rank correlation over all cells of two tables, rows and columns drawn anew in every bootstrap sample.
+
+    Cells of a row, such as one protector on several victims, are not independent (pigeonhole bootstrap, Owen 2007).
+    """
+    generator = np.random.default_rng(0)
+    rows, columns = (generator.integers(size, size=(DRAWS, size)) for size in one.shape)
+    drawn = (values[rows[:, :, None], columns[:, None, :]].reshape(DRAWS, -1) for values in (one, other))
+    low, high = np.nanpercentile(rank_rows(*drawn), [2.5, 97.5])
+    return Estimate(rank(one.ravel(), other.ravel()), float(low), float(high), one.size, "bootstrap")
 
 
 def tables() -> dict[str, str]:
@@ -388,6 +407,7 @@ def tables() -> dict[str, str]:
         found |= {"judgment: tasks": by_task(tasks), "judgment: across tasks": restored(tasks, "protectors and tasks")}
     if len(plain) > 1:
         found["judgment: victims"] = orders(plain)
+        found["judgment: everywhere"] = restored([*plain, *data], "protectors and victims", METHODS)
     if len(defended) > 1:
         found |= {
             "judgment: defenses": orders(defended[1:]),
