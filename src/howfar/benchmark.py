@@ -1,4 +1,4 @@
-"""Whole benchmarks from Python: ``bench`` runs the cells of a suite, ``Results`` shows what came out."""
+"""Whole benchmarks from Python: ``bench`` runs the cells of a suite, ``Results`` holds the outcome."""
 
 import html
 import logging

@@ -1,4 +1,4 @@
-"""``howfar audit``: is a data set protected by somebody?"""
+"""``howfar audit``: is a data set protected?"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

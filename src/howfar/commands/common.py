@@ -1,4 +1,4 @@
-"""What all commands share."""
+"""Options and helpers shared by all commands."""
 
 import os
 from collections.abc import Iterable, Sequence

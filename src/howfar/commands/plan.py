@@ -1,4 +1,4 @@
-"""What a command will do and how long it takes, told before it starts."""
+"""The plan of a command: steps to run, and the estimated time."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

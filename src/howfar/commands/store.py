@@ -1,4 +1,4 @@
-"""``howfar store check | gc | export | import | pack``: look after what runs have left."""
+"""``howfar store check | gc | export | import | pack``: maintenance of stores."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

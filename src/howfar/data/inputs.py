@@ -1,4 +1,4 @@
-"""Inputs of somebody's own network with their targets, in place of images."""
+"""Inputs and targets of a user's own network, in place of images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Somebody's own arrays -> ``Data``: layout and range are recognized, or refused where they are ambiguous."""
+"""Arrays of a user -> ``Data``: layout and range are detected, or refused if they are ambiguous."""
 
 import warnings
 from collections.abc import Mapping

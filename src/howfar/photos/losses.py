@@ -1,4 +1,4 @@
-"""What learners lose by the protection of photographs, from the records of their victims."""
+"""Drops in accuracy through the protection of photographs, from the records of the victims."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

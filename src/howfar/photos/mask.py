@@ -1,4 +1,4 @@
-"""How much noise the eye forgives at every pixel of a photograph, in luminance and in color.
+"""Just noticeable noise at every pixel of a photograph, in luminance and in color.
 
 A published model of just-noticeable differences: noise is weakened until its CIEDE2000 difference from the local color
 is the same everywhere, and may be stronger where texture hides it (Chou and Li 1995, with the overlap of luminance

@@ -1,4 +1,4 @@
-"""What would decide an open verdict: how many photographs, how many seeds."""
+"""Advice on open verdicts: how many photographs and seeds would decide."""
 
 import math
 

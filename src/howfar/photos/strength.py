@@ -1,4 +1,4 @@
-"""How strong the noise of photographs is, in words."""
+"""Named strengths of the noise on photographs."""
 
 from typing import Literal
 

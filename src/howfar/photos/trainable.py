@@ -1,4 +1,4 @@
-"""Which photographs a learner trains on and is tested with, and their files."""
+"""Training and test photographs of a learner, and their files."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is wrong with a protected set: digests, budget, flat images, signs and sharing of the noise."""
+"""Validation of a protected set: digests, budget, flat images, signs and sharing of the noise."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

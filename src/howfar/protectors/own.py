@@ -1,4 +1,4 @@
-"""One call that protects somebody's own images and returns them in the same form."""
+"""``protect``: protect a user's images and return them in the same form."""
 
 from typing import Any, Literal, TypeVar, overload
 

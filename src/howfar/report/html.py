@@ -1,4 +1,4 @@
-"""How pages are made of templates, and what they let run."""
+"""HTML templates, and the content security policy of pages."""
 
 import base64
 import hashlib

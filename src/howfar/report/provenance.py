@@ -1,4 +1,4 @@
-"""What a page was made with, and how to cite it."""
+"""Provenance of a page, and how to cite it."""
 
 import datetime
 import importlib.metadata

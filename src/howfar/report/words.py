@@ -1,4 +1,4 @@
-"""Other words for the names on a page, for readers who gave photographs and not names."""
+"""Names on a page, replaced for readers who gave photographs instead of names."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace

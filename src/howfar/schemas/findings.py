@@ -1,4 +1,4 @@
-"""What commands find: UD, audits and verifications."""
+"""Schemas of findings: UD, audits and verifications."""
 
 from typing import Annotated, Literal
 

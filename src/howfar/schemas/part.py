@@ -1,4 +1,4 @@
-"""What all schemas share."""
+"""Types shared by all schemas."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""What is measured: rows of a benchmark."""
+"""Schemas of the rows of a benchmark."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Color differences that an eye sees: CIELAB, CIEDE2000 and S-CIELAB, for sRGB images."""
+"""Perceptual color differences: CIELAB, CIEDE2000 and S-CIELAB, for sRGB images."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Which parameters end elsewhere because the data was protected, and not because batches came in another order."""
+"""Parameters whose final values differ because of the data, and not because of the batch order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

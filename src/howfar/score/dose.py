@@ -1,4 +1,4 @@
-"""Positive controls: more protection should take more away."""
+"""Positive controls: more protection should have a larger effect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What protection takes away."""
+"""Drop in quality caused by protection."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What is known of metrics by name: which are shares, and between which values they lie."""
+"""Metrics by name: which are shares, and their ranges."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Two paths of weights from one start: how long they are, where they part, and whether one leaves an optimum again."""
+"""Comparison of two trajectories from one start: length, divergence, and whether one leaves an optimum again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

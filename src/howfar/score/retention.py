@@ -1,4 +1,4 @@
-"""What a learner retains from protected data."""
+"""Retention: the share of the clean quality above chance that is reached with protected data."""
 
 from collections.abc import Sequence
 

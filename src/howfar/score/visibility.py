@@ -1,4 +1,4 @@
-"""What protection costs the eye, measured on the 8-bit images."""
+"""Visibility of protection, measured on the 8-bit images."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The worst case: what is left of protection when the learner takes the best of several defenses."""
+"""The worst case: protection left when the learner uses the best of several defenses."""
 
 import math
 from collections.abc import Mapping, Sequence

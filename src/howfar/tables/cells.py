@@ -1,4 +1,4 @@
-"""What files and data frames say of a cell besides the leaderboard's columns: its settings, versions and device."""
+"""Columns of files and data frames besides those of the leaderboard: settings, versions and device of a cell."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

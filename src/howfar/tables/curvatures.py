@@ -1,4 +1,4 @@
-"""Records of curvature -> what SAL has to do with gradient and Hessian, by protector."""
+"""Records of curvature -> correlation of SAL with gradient and Hessian, by protector."""
 
 import math
 from collections import defaultdict

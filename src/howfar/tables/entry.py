@@ -1,4 +1,4 @@
-"""One row of a public leaderboard, a file of its own: what was measured, seed by seed, so that anybody can check it."""
+"""A row of a public leaderboard, a file of its own: the qualities of every seed, so that anybody can check it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The file of a row of a public leaderboard: read, and checked for what does not follow from its runs."""
+"""The file of a row of a public leaderboard: reading it, and checking that it follows from its runs."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What the rows and tables of a store are called: labels, and what tells them apart where two would be the same.
+"""Names of the rows and tables of a store: labels, with suffixes where two would be equal.
 
 Labels leave out versions, digests and whatever a recipe holds. Records are therefore grouped by their whole
 specification, and a label gets what differs behind it only where the records at hand hold two kinds of that name.

@@ -1,4 +1,4 @@
-"""All that leaderboard and page show."""
+"""All data that leaderboard and page show."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every defense gets out of every protected set, and the worst case."""
+"""Quality of a victim under every defense, and the worst case."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Accuracies that others published, shown next to measured ones."""
+"""Accuracies published by others, shown next to measured ones."""
 
 from howfar.tables.verdicts import Verdict
 

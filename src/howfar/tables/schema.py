@@ -1,4 +1,4 @@
-"""What records must hold for tables to be drawn from them, step by step; a store may come from anybody."""
+"""Required content of records, step by step; a store may come from anybody."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Records whose content was checked before tables are drawn from them."""
+"""Records that were checked before tables are drawn from them."""
 
 from typing import Any
 

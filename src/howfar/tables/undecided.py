@@ -1,4 +1,4 @@
-"""Which rows of a grid need more seeds."""
+"""Rows of a grid that need more seeds."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What training and probes take: our data or tensors, a task, a loss, or neither."""
+"""Arguments of training and probes: ``Data`` or tensors, with a task, a loss, or neither."""
 
 from typing import Any
 

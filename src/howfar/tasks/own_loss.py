@@ -1,4 +1,4 @@
-"""A task that is given by somebody's own loss."""
+"""A task defined by a user's own loss."""
 
 import copy
 import functools

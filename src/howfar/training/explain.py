@@ -1,4 +1,4 @@
-"""Errors of somebody's own network and data, explained after the fact: a call that succeeds costs nothing."""
+"""Explanations of errors in a user's own network and data, found after the fact: a successful call costs nothing."""
 
 import copy
 import functools
