@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from howfar import arrays, pgd
 from howfar.data import Data
 from howfar.models import MODELS, build
-from howfar.protectors import PROTECTORS, em, entf, hypo, mi_ue, rem, surrogate, tap
+from howfar.protectors import PROTECTORS, em, entf, mi_ue, rem, surrogate, tap
 from howfar.protectors.delusive import universal_step
 from howfar.protectors.gue import worst_wrong
 from howfar.protectors.transforms import shift_flip
@@ -120,7 +120,7 @@ def test_tap_trains_its_surrogate_on_the_shifts_it_attacks() -> None:
 
 def test_hypo_trains_at_a_constant_rate_and_starts_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
-    real_training, real_descent = hypo.trained, pgd.descend
+    real_training, real_descent = surrogate.trained, pgd.descend
 
     def trained(*args: Any, **settings: Any) -> Any:
         told.append((args[3], settings["loss"]))
@@ -131,7 +131,7 @@ def test_hypo_trains_at_a_constant_rate_and_starts_at_zero(monkeypatch: pytest.M
             told.append((noise, settings["step_size"]))
         return real_descent(images, noise, *args, **settings)
 
-    monkeypatch.setattr(hypo, "trained", trained)
+    monkeypatch.setattr(surrogate, "trained", trained)
     monkeypatch.setattr(pgd, "descend", descend)
     data = make_data(20)
     method = parse(f"hypo[epochs=1,steps=3,surrogate={SMALL}]", PROTECTORS, "protector").build()
