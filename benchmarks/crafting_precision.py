@@ -21,7 +21,7 @@ from howfar.data.npz import npz
 from howfar.models import MODELS, build, fit_images
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse
-from howfar.syntax import split_list
+from howfar.spec.syntax import split_list
 from howfar.tasks import Task, classification
 from howfar.training import RECIPES, evaluate, train
 from howfar.training.precision import instructions

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from howfar.catalog import TABLES, describe
 from howfar.cli import main
+from howfar.commands.catalog import TABLES, describe
 from howfar.commands.parser import COMMANDS, about, listed
 from howfar.schemas import SCHEMAS, file_of, generated, written
 

@@ -18,8 +18,8 @@ from howfar.report.crosstask import heading
 from howfar.report.numbers import ranged, shown
 from howfar.score import Estimate, retention
 from howfar.spec import parse
+from howfar.spec.syntax import split_list
 from howfar.store import Record
-from howfar.syntax import split_list
 from howfar.tables.crosstask import matrices
 from howfar.tables.distances import Distances, Ud
 from howfar.tables.matrix import Column, Matrix, TaskResult

@@ -18,7 +18,8 @@ import torch
 from across_studies import STUDIES
 from drawn import run
 
-from howfar import engine, terminal
+from howfar import engine
+from howfar.commands import terminal
 from howfar.grid.runnable import check_data
 from howfar.report.crosstask import as_markdown
 from howfar.report.numbers import plus_minus

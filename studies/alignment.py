@@ -14,10 +14,10 @@ import numpy as np
 from drawn import code, study, table
 from scipy.stats import spearmanr
 
-from howfar.clock import circumstances
 from howfar.errors import HowfarError
 from howfar.score import CleanRuns
 from howfar.store import Record, Store, open_store
+from howfar.store.clock import circumstances
 from howfar.tables.distances import readings_of
 from howfar.tables.groups import drops_of, grouped
 from howfar.tables.names import CLEAN

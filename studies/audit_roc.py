@@ -27,10 +27,10 @@ from howfar import arrays
 from howfar.audit.calibration import Calibration
 from howfar.audit.detect import DETECTORS, scored
 from howfar.audit.fit import Case, fit, fitted
-from howfar.clock import circumstances
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse
 from howfar.store import Record, Store, open_store, write_text
+from howfar.store.clock import circumstances
 from howfar.tasks import classification
 
 CHEAP = {

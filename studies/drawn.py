@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from howfar import engine, terminal
+from howfar import engine
+from howfar.commands import terminal
 from howfar.grid.experiment import Experiment
 from howfar.store import Record, Store, open_store
 from howfar.tables import collect

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from howfar import arrays
-from howfar.clock import circumstances
 from howfar.data import clustered
 from howfar.photos.mask import LUMA
 from howfar.photos.noise import NoiseSet, craft, together
@@ -34,8 +33,9 @@ from howfar.protectors import PROTECTORS, Draft
 from howfar.score.color import difference
 from howfar.score.visibility import ssim
 from howfar.spec import parse
+from howfar.spec.syntax import split_list
 from howfar.store import Record, Store, open_store
-from howfar.syntax import split_list
+from howfar.store.clock import circumstances
 
 STEP = "photos-frontier"  # of its records
 Pictures = list[Image.Image]

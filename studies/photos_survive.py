@@ -19,13 +19,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from PIL import Image
 
-from howfar.clock import circumstances
 from howfar.data import balanced
 from howfar.data.npz import npz
 from howfar.report.numbers import plus_minus
 from howfar.score import from_json, ssim_text
+from howfar.spec.syntax import split_list
 from howfar.store import Record, Store, open_store
-from howfar.syntax import split_list
+from howfar.store.clock import circumstances
 
 STEP = "photos"  # of its records
 WAYS = ("as-is", "jpeg-75", "halved", "screenshot")

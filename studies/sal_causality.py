@@ -25,7 +25,6 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from howfar import arrays
-from howfar.clock import circumstances
 from howfar.data import Data, balanced
 from howfar.data.npz import read_npz
 from howfar.models import MODELS, build
@@ -36,6 +35,7 @@ from howfar.report.numbers import plus_minus, ranged
 from howfar.score.intervals import mean_estimate
 from howfar.spec import parse
 from howfar.store import Record, Store
+from howfar.store.clock import circumstances
 from howfar.tasks import Task, classification
 from howfar.training import Around, Loss, Recipe, evaluate, train, unchanged
 

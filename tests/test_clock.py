@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from howfar import clock
-from howfar.clock import Clock, PeakMemory
+from howfar.store import clock
+from howfar.store.clock import Clock, PeakMemory
 
 LARGE = 2**28  # bytes, far above what measuring itself takes
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from howfar import arrays
 from howfar.arrays import Pixels
-from howfar.catalog import TABLES, describe
+from howfar.commands.catalog import TABLES, describe
 from howfar.data import Data
 from howfar.models import MODELS, build
 from howfar.protectors import PROTECTORS, Draft

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import howfar
-from howfar.catalog import TABLES
+from howfar.commands.catalog import TABLES
 
 SOURCE = Path(__file__).parents[1] / "src"
 MODULES = sorted(

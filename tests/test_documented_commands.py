@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from howfar.catalog import TABLES
+from howfar.commands.catalog import TABLES
 from howfar.commands.parser import COMMANDS
 from howfar.store import Store
 

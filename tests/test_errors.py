@@ -2,7 +2,7 @@
 
 import pytest
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.errors import HowfarError, UsageError, unknown
 from howfar.store import DamagedError
 

@@ -15,7 +15,7 @@ from howfar.grid.overrides import make_suite, read_suite
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
 from howfar.spec import LARGEST, parse
-from howfar.syntax import quoted, split_list
+from howfar.spec.syntax import quoted, split_list
 from howfar.tasks import TASKS
 from howfar.training import Recipe
 
@@ -138,7 +138,7 @@ def test_marks_of_editors_missing_folders_and_broken_plugins(tmp_path: Path, mon
         def load(self) -> None:
             raise ImportError("no module named 'gone'")
 
-    monkeypatch.setattr("howfar.spec.entry_points", lambda group: Broken())
+    monkeypatch.setattr("howfar.spec.method.entry_points", lambda group: Broken())
     with pytest.raises(UsageError, match=r"is a plug-in that cannot be loaded \(ImportError: no module named 'gone'\)"):
         parse("broken", PROTECTORS, "protector")
 

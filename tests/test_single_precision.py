@@ -11,7 +11,7 @@ from torch import nn
 
 from howfar import arrays, engine
 from howfar.arrays import seeded
-from howfar.doctor import examine
+from howfar.commands.doctor import examine
 from howfar.errors import UsageError
 from howfar.grid.experiment import Experiment
 from howfar.grid.overrides import make_suite

@@ -11,7 +11,7 @@ from howfar.errors import UsageError
 from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse
-from howfar.syntax import number_text, split_list, split_names
+from howfar.spec.syntax import number_text, split_list, split_names
 from howfar.tasks import TASKS
 
 

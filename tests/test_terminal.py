@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.parser import ANSI
 from howfar.protectors import Progress
 from howfar.report.text_tables import TextTable

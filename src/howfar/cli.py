@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from howfar import __version__, terminal
+from howfar import __version__
+from howfar.commands import terminal
 from howfar.commands.parser import parse
 from howfar.errors import HowfarError
 

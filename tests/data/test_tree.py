@@ -112,7 +112,7 @@ def test_links_other_files_and_strays_are_named(tmp_path: Path) -> None:
 
 def test_plugins_of_data_sets_are_known_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("howfar.spec.entry_points", lambda group: asked.append(group) or json)
+    monkeypatch.setattr("howfar.spec.method.entry_points", lambda group: asked.append(group) or json)
     with pytest.raises(AttributeError):
         suspects("unheard-of", size=16)
     assert asked == ["howfar.datasets"]

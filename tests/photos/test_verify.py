@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.grid import Grid
 from howfar.data import DATASETS, balanced
 from howfar.data.npz import npz

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data
 from howfar.models import MODELS, build
 from howfar.protectors import PROTECTORS, em, entf, mi_ue, rem, surrogate, tap
@@ -17,6 +17,7 @@ from howfar.protectors.gue import worst_wrong
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import parse
 from howfar.tasks import classification
+from howfar.training import pgd
 
 from ..conftest import make_data
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data, Splits
 from howfar.errors import UsageError
 from howfar.protectors import PROTECTORS, Draft
 from howfar.protectors.ops import nested, separation
 from howfar.protectors.protector import class_count, patterned
 from howfar.tasks import Task, classification
+from howfar.training import pgd
 
 from ..conftest import make_data
 

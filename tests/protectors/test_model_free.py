@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images
 from howfar.errors import UsageError
 from howfar.protectors import PROTECTORS, Draft, ar
 from howfar.protectors.ar import BURN_IN, _starts, find_filters, process, responses
 from howfar.protectors.cuda import blur, convolve
 from howfar.tasks import classification
+from howfar.training import pgd
 
 from .test_methods import gray, noise_of, protect
 

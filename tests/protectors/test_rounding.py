@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images
+from howfar.training import pgd
 
 
 @given(

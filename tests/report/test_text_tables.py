@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.report.leaderboard import header
 from howfar.report.text_tables import TextTable, tables_of
 from howfar.tables.page import Page

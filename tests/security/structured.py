@@ -29,7 +29,7 @@ from howfar.photos import Encoding, labels_by_table, pairs
 from howfar.photos.verification import demanded
 from howfar.protectors import PROTECTORS
 from howfar.spec import parse
-from howfar.syntax import split_list
+from howfar.spec.syntax import split_list
 from howfar.tables.entry_file import read
 from howfar.tasks import TASKS
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.cli import main
 from howfar.data import Splits
 from howfar.defend import DEFENSES, Chain
@@ -18,6 +18,7 @@ from howfar.probe import Probe, Released, sharpness
 from howfar.steps import run as run_step
 from howfar.store import Store
 from howfar.tasks import Task
+from howfar.training import pgd
 from howfar.training.loss import plain
 
 ABLATE = [

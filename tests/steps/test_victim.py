@@ -9,7 +9,6 @@ import torch
 
 from howfar import arrays
 from howfar.arrays import finished
-from howfar.clock import warm_up
 from howfar.data import Data, Splits, loaded
 from howfar.errors import HowfarError, UsageError
 from howfar.grid.overrides import make_suite
@@ -19,6 +18,7 @@ from howfar.steps import protect as crafting
 from howfar.steps import run as run_step
 from howfar.steps import victim as training
 from howfar.store import Store
+from howfar.store.clock import warm_up
 from howfar.tables import collect
 from howfar.tasks import TASKS
 

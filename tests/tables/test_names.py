@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from howfar.report.leaderboard import title
+from howfar.spec.suffixes import distinguishing_suffixes
 from howfar.store import Record, Store
-from howfar.suffixes import distinguishing_suffixes
 from howfar.tables import broken, collect, protection, victim
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices

@@ -38,7 +38,7 @@ def test_auto_is_bf16_where_there_are_instructions_for_it(flag: str) -> None:
 
 
 def test_doctor_says_what_auto_is(flag: str) -> None:
-    from howfar.doctor import examine
+    from howfar.commands.doctor import examine
 
     if not torch.cuda.is_available():
         assert examine()["precision"].startswith("bf16, by" if flag else "float32")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Flag, Printed, option
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError
@@ -86,7 +86,7 @@ def _several(flag: str, text: str, kind: Any) -> list[Any]:
     from pydantic import TypeAdapter, ValidationError
 
     from howfar.spec import reason
-    from howfar.syntax import split_list
+    from howfar.spec.syntax import split_list
 
     try:
         found: list[Any] = TypeAdapter(list[kind]).validate_python(split_list(text))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Common, Flag, option
 from howfar.commands.verify import UNMET
 from howfar.errors import UsageError

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Flag, Printed, option, require_page
 from howfar.commands.grid import SUITES_OWN, Grid
 from howfar.commands.watch import watch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.errors import UsageError, require
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Common, Flag, opened, option
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Common, Device, Flag, option, tell_left_out
 from howfar.errors import UsageError
 
@@ -92,11 +92,11 @@ class Generate(Source):
 
     def __call__(self) -> int:
         from howfar import arrays, engine
-        from howfar.clock import Clock
         from howfar.grid.dry_run import notes_of
         from howfar.grid.estimate import seconds_to_protect
         from howfar.poison import artifact
         from howfar.protectors import Draft
+        from howfar.store.clock import Clock
 
         device = engine.choose_device(self.device)
         experiment = self.experiment(self.protector, self.seed, self.source_task, sketch=self.dry_run)

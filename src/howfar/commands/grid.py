@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import UseAppendAction
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, tell_left_out, to_seconds
 from howfar.commands.plan import Plan
 from howfar.errors import HowfarError, UsageError

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Common, Flag, option
 
 Kind = Literal["protectors", "defenses", "datasets", "models", "tasks", "suites", "schemas"]
@@ -26,7 +26,7 @@ class List(Common):
     """Print every column."""
 
     def __call__(self) -> int:
-        from howfar.catalog import entries
+        from howfar.commands.catalog import entries
 
         found = entries(self.kind)
         if self.json:
@@ -54,7 +54,7 @@ class Show(Common):
     """Print JSON instead of text."""
 
     def __call__(self) -> int:
-        from howfar.catalog import find
+        from howfar.commands.catalog import find
         from howfar.schemas import text_of
 
         if self.name.startswith("schema:"):
@@ -89,7 +89,7 @@ class Doctor(Common):
     """Print JSON instead of a table."""
 
     def __call__(self) -> int:
-        from howfar.doctor import examine
+        from howfar.commands.doctor import examine
 
         findings = examine()
         if self.json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Flag, Printed, option, require_page
 from howfar.commands.grid import Grid, refuse_several, untrained
 from howfar.errors import UsageError

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff, arg, subcommand
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.ablate import AblateUd
 from howfar.commands.audit import Audit
 from howfar.commands.bench import Bench

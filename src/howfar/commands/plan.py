@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from howfar import terminal
+from howfar.commands import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Common, Device, Flag, option
 from howfar.errors import UsageError
 
@@ -218,7 +218,7 @@ class Protect(Common):
 
     def _sides(self) -> tuple[int, ...]:
         from howfar.photos.strength import SIDES
-        from howfar.syntax import split_list
+        from howfar.spec.syntax import split_list
 
         if self.side is None:
             return SIDES

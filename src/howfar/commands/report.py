@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Common, Flag, Printed, opened, option
 from howfar.errors import UsageError
 
@@ -81,7 +81,7 @@ class Submit(Common):
     """Show what would be written, and stop."""
 
     def __call__(self) -> int:
-        from howfar.syntax import split_names
+        from howfar.spec.syntax import split_names
         from howfar.tables.entry import Reported
         from howfar.tables.ranking import files
 

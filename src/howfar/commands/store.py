@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.common import Common, Flag, StorePath, opened, option
 from howfar.errors import HowfarError, UsageError
 
@@ -176,8 +176,8 @@ class Pack(Common):
     def __call__(self) -> int:
         from collections import Counter
 
+        from howfar.spec.syntax import split_list
         from howfar.store import finished, packed, write_bytes
-        from howfar.syntax import split_list
 
         store = opened(self.runs, reading=self.dry_run)
         held = store.steps()

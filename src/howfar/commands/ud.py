@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from howfar import progress, terminal
+from howfar.commands import progress, terminal
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, opened, option, require_page, tell_left_out
 from howfar.errors import HowfarError, UsageError
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from howfar import terminal
-from howfar.commands import verify_cells
+from howfar.commands import terminal, verify_cells
 from howfar.commands.common import Common, Device, Flag, StorePath, Workers, option, require_page
 from howfar.errors import UsageError, unknown
 

@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from howfar import terminal
+from howfar.commands import terminal
 from howfar.commands.grid import Grid
 from howfar.errors import HowfarError, UsageError
-from howfar.syntax import quoted
 
 if TYPE_CHECKING:
     from howfar.commands.verify import Verify
@@ -77,12 +76,16 @@ def names(copies: dict[str, Path], planned: "Planned") -> dict[str, str]:
 
 def protector(path: Path) -> str:
     """Return the protector that reads protected photographs from a file."""
+    from howfar.spec.syntax import quoted
+
     return f"import:{quoted(str(path))}"
 
 
 def _grids(
     command: "Verify", data: Path, copies: dict[str, Path], count: int, weights: Path | None, *, labeled: bool
 ) -> list[Grid]:
+    from howfar.spec.syntax import quoted
+
     epochs = command.epochs or str(max(EPOCHS, math.ceil(STEPS / math.ceil(count / BATCH))))
     common: dict[str, Any] = {
         "dataset": f"npz:{data}", "models": command.model, "seeds": command.seeds, "epochs": epochs,

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from howfar import terminal
+from howfar.commands import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

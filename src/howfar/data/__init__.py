@@ -17,7 +17,7 @@ from howfar.data.taskonomy import taskonomy
 from howfar.data.types import Data, Splits
 from howfar.errors import UsageError
 from howfar.spec import Spec, parse
-from howfar.table import Table
+from howfar.spec.table import Table
 
 DATASETS: Table[Splits] = Table(
     "dataset",

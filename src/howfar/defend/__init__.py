@@ -29,7 +29,7 @@ from howfar.defend.resize import resize
 from howfar.defend.sharpen_dct import sharpen_dct
 from howfar.defend.transfer import transfer
 from howfar.defend.ueraser import ueraser
-from howfar.table import Table
+from howfar.spec.table import Table
 
 DEFENSES: Table[Defense] = Table(
     "defense",

@@ -6,7 +6,7 @@ from typing import Any
 from howfar.defend.defense import Defense, chained
 from howfar.errors import UsageError
 from howfar.spec import Spec, parse
-from howfar.syntax import split_list
+from howfar.spec.syntax import split_list
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from howfar.engine.event import Event
 from howfar.errors import UsageError, in_one_line, require, unknown
 from howfar.grid.experiment import Experiment
 from howfar.score.drop import drops
+from howfar.spec.suffixes import flat
 from howfar.store import Record, Store
-from howfar.suffixes import flat
 from howfar.tables.distances import Distances
 from howfar.tables.names import CLEAN, shared
 from howfar.tables.sound import sound_record

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from howfar.clock import circumstances
 from howfar.data.loaded import digests_of
 from howfar.data.outline import Outline, outline
 from howfar.grid.experiment import Experiment, Sketch
 from howfar.store import Record, Store
+from howfar.store.clock import circumstances
 
 NOT_COMPARED = "steps that {place} already holds are counted as well: the data were not loaded to compare them."
 

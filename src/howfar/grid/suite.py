@@ -19,7 +19,7 @@ from howfar.probe import Probe
 from howfar.probe.probe import ProbeImages
 from howfar.protectors import PROTECTORS, Protector
 from howfar.spec import Eps, Number, Spec, parse
-from howfar.syntax import split_list, split_names
+from howfar.spec.syntax import split_list, split_names
 from howfar.tasks import TASKS, Task, is_dense
 from howfar.training import Recipe, recipe_for
 from howfar.training.recipes import OWN

@@ -9,7 +9,7 @@ from howfar.models.modes import in_eval_mode
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
 from howfar.models.unet import unet
 from howfar.models.vit import vit_small
-from howfar.table import Table
+from howfar.spec.table import Table
 
 MODELS: Table[Architecture] = Table(
     "model",

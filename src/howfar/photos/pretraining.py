@@ -12,8 +12,8 @@ from howfar.errors import UsageError
 from howfar.models import MODELS, build
 from howfar.models.features import last_linear
 from howfar.spec import parse
+from howfar.spec.syntax import quoted
 from howfar.store import Store
-from howfar.syntax import quoted
 from howfar.tasks import classification
 from howfar.training import Recipe, train
 from howfar.unfinished import temporary

@@ -37,7 +37,7 @@ from howfar.protectors.tue import TransferableUnlearnable
 from howfar.protectors.uc import UnlearnableClusters
 from howfar.protectors.waves import Waves
 from howfar.protectors.woven import Woven
-from howfar.table import Table
+from howfar.spec.table import Table
 
 PROTECTORS: Table[Protector] = Table(
     "protector",

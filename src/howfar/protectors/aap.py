@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch.nn import Module
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
@@ -16,7 +16,7 @@ from howfar.protectors.surrogate import craft_batches, freeze, new_surrogate, tr
 from howfar.protectors.transforms import contrastive_view
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data
 from howfar.errors import HowfarError
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress, Protector, labels_of
 from howfar.spec import Number
 from howfar.tasks import Task
+from howfar.training import pgd
 
 VERSION = 2
 BURN_IN = 4  # dropped rows and columns, which still depend on the random start

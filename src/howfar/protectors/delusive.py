@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
@@ -15,7 +15,7 @@ from howfar.protectors.protector import Crafting, Progress, Protector, Settings,
 from howfar.protectors.surrogate import craft_batches, freeze, load, new_surrogate, shuffled, trained
 from howfar.spec import Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 UNIVERSAL = 5  # factor of the number of steps for universal noise

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data, balanced
 from howfar.protectors.draft import Draft
 from howfar.protectors.minmin import share
@@ -17,6 +17,7 @@ from howfar.protectors.protector import Crafting, Progress, Protector, Settings,
 from howfar.protectors.surrogate import clipped_step, load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
 from howfar.tasks import Task, quality_gain
+from howfar.training import pgd
 
 VERSION = 2
 USUAL_ROUNDS = 5  # measured on CIFAR-10, rooms and digits

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.models.features import features
@@ -16,7 +15,7 @@ from howfar.protectors.surrogate import centroids, craft_batches, robust_surroga
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
@@ -15,7 +14,7 @@ from howfar.protectors.surrogate import craft_batches, robust_surrogate
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data
 from howfar.data.pictures import read_picture
 from howfar.data.tree import read_tree
@@ -17,6 +17,7 @@ from howfar.errors import HowfarError, UsageError
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress, Protector, labels_of
 from howfar.tasks import Task
+from howfar.training import pgd
 
 VERSION = 2
 EDGE = 1 + 1e-6  # 1 with a tolerance for rounding

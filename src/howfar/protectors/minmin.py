@@ -7,13 +7,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Progress
 from howfar.protectors.surrogate import clipped_step, load, shuffled
 from howfar.tasks import Task
+from howfar.training import pgd
 
 Learn = Callable[[Images, Targets], PerExample]  # protected images, targets
 Move = Callable[[Images, Targets, Images], PerExample]  # the same, and the clean images

@@ -9,13 +9,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images
 from howfar.data import Data, balanced
 from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress, Protector, Settings, labels_of
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
+from howfar.training import pgd
 
 VERSION = 1
 WEIGHT_VARIANCE, BIAS_VARIANCE = 1.76, 0.18

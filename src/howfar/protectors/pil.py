@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, Targets
 from howfar.data import Data
 from howfar.models import Shape, build
@@ -17,7 +17,7 @@ from howfar.protectors.protector import Crafting, Protector, labels_of
 from howfar.protectors.surrogate import craft_batches, freeze, trained
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 

@@ -10,12 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.data import Data
 from howfar.errors import UsageError
 from howfar.protectors.draft import Draft
 from howfar.spec import Number, check
 from howfar.tasks import OwnLoss, Task, task_of
+from howfar.training import pgd
 
 UNLABELED = OwnLoss(lambda output, target: torch.zeros(len(output)), target="none")  # label-free protectors ignore it
 

@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar import pgd
 from howfar.data import Data
 from howfar.protectors.draft import Draft
 from howfar.protectors.minmin import share
@@ -18,6 +17,7 @@ from howfar.protectors.protector import Crafting, Progress, Protector, Settings,
 from howfar.protectors.surrogate import load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
+from howfar.training import pgd
 
 VERSION = 1
 SWITCH = 0.5  # accuracy of the surrogate above which its weights are perturbed

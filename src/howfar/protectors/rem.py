@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.protectors.draft import Draft
@@ -17,6 +17,7 @@ from howfar.protectors.protector import Crafting, Progress, Protector, Settings
 from howfar.protectors.surrogate import Batch, craft_batches, freeze, load, new_surrogate, shuffled
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
+from howfar.training import pgd
 from howfar.training.augment import crop_flip
 
 VERSION = 2

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.models.features import features
@@ -18,7 +18,7 @@ from howfar.protectors.protector import Crafting, Progress, Protector, Settings,
 from howfar.protectors.surrogate import centroids, craft_batches, freeze, new_surrogate
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe, train
+from howfar.training import Recipe, pgd, train
 
 VERSION = 1
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from howfar import __version__, arrays, pgd
+from howfar import __version__, arrays
 from howfar.arrays import Images, Targets
 from howfar.data import Data
 from howfar.models import MODELS, build, channels_last, fit_images
@@ -19,7 +19,7 @@ from howfar.protectors.draft import Draft
 from howfar.protectors.protector import Crafting, Progress
 from howfar.spec import parse
 from howfar.tasks import Task
-from howfar.training import Loss, Recipe, adversarial, plain, train
+from howfar.training import Loss, Recipe, adversarial, pgd, plain, train
 from howfar.training.loop import VERSION
 from howfar.training.precision import autocast
 

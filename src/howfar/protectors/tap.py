@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from howfar import arrays, pgd
+from howfar import arrays
 from howfar.arrays import Images, PerExample, Targets
 from howfar.data import Data
 from howfar.errors import UsageError
@@ -18,7 +18,7 @@ from howfar.protectors.surrogate import CRAFTING, freeze, new_surrogate, trained
 from howfar.protectors.transforms import shift_flip
 from howfar.spec import Eps, Number
 from howfar.tasks import Task
-from howfar.training import Recipe
+from howfar.training import Recipe, pgd
 
 VERSION = 2
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from howfar.clock import circumstances
 from howfar.grid.experiment import Step
 from howfar.steps import protect, trajectory, victim
 from howfar.steps.setup import StepWork
 from howfar.store import Record, Store
+from howfar.store.clock import circumstances
 
 RUN = {"protect": protect.run, "victim": victim.run, "ablation": victim.run, "trajectory": trajectory.run}
 

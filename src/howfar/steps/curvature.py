@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from howfar import arrays
-from howfar.clock import Clock
 from howfar.grid.experiment import Experiment
 from howfar.probe import curvature, slices
 from howfar.protectors import Progress
 from howfar.steps.landscape import SeriesWork
 from howfar.steps.runs import Run, together
 from howfar.store import Record, Store
+from howfar.store.clock import Clock
 
 VERSION = 2
 _CURVATURE = ("eigenvalues", "standard_errors", "residuals", "converged", "trace", "trace_error", "parameters")

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from howfar.clock import Clock
 from howfar.grid.experiment import Experiment
 from howfar.protectors import Progress
 from howfar.steps.landscape_panels import Panel, Scene
 from howfar.steps.landscape_settings import LandscapeSettings
 from howfar.steps.runs import together
 from howfar.store import Record, Store
+from howfar.store.clock import Clock
 
 VERSION = 1
 FILLING = 2  # version of the interpolation

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from howfar import arrays
-from howfar.clock import Clock, synchronized, warm_up
 from howfar.data import Data
 from howfar.grid.experiment import Step
 from howfar.protectors import Draft
 from howfar.score import visibility
 from howfar.steps.setup import PREVIEW, StepWork
 from howfar.store import Record, Store
+from howfar.store.clock import Clock, synchronized, warm_up
 from howfar.training import chosen
 
 

@@ -3,7 +3,6 @@
 import torch
 
 from howfar import arrays
-from howfar.clock import Clock
 from howfar.grid.experiment import Step
 from howfar.probe import Trajectory, following
 from howfar.probe.trajectory import is_checkpoint
@@ -11,6 +10,7 @@ from howfar.protectors import Progress
 from howfar.steps.setup import StepWork, set_up
 from howfar.steps.victim import metrics_of
 from howfar.store import Record, Store
+from howfar.store.clock import Clock
 from howfar.training import chosen
 
 

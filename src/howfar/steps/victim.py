@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from howfar import arrays
 from howfar.arrays import PerPixel
-from howfar.clock import Clock
 from howfar.data import Data, Splits, balanced
 from howfar.defend import loss_inputs
 from howfar.errors import HowfarError
@@ -21,6 +20,7 @@ from howfar.protectors import Progress
 from howfar.score import to_json
 from howfar.steps.setup import PREVIEW, StepWork, TrainingSetup, originals, set_up
 from howfar.store import Record, Store
+from howfar.store.clock import Clock
 from howfar.tasks import Joint, Task
 from howfar.training import chosen, evaluate, train
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from howfar.arrays import canonical
 from howfar.score.estimate import to_json
+from howfar.spec.suffixes import distinguishing_suffixes
 from howfar.store import Record, Store
-from howfar.suffixes import distinguishing_suffixes
 from howfar.tables.sound import sound_records
 
 Grid = list[list[float]]

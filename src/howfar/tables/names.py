@@ -13,8 +13,8 @@ from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.protectors import PROTECTORS
 from howfar.spec import ABOUT, parse
+from howfar.spec.suffixes import distinguishing_suffixes
 from howfar.store import Record
-from howfar.suffixes import distinguishing_suffixes
 from howfar.tasks import TASKS
 
 CLEAN = "clean"

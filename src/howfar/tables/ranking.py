@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from howfar.arrays import canonical
 from howfar.errors import UsageError
 from howfar.naming import distinct
-from howfar.suffixes import distinguishing_suffixes
+from howfar.spec.suffixes import distinguishing_suffixes
 from howfar.tables.entry import Entry
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from howfar.data import Data, Pair
 from howfar.spec import Spec
-from howfar.table import Table
+from howfar.spec.table import Table
 from howfar.tasks.classification import Classification, class_scene, classification
 from howfar.tasks.depth import depth_euclidean, depth_zbuffer
 from howfar.tasks.given import given, task_of

@@ -6,10 +6,10 @@ import torch
 from torch import Generator
 from torch.nn import Module
 
-from howfar import pgd
 from howfar.arrays import Images, PerExample, Targets
 from howfar.models import in_eval_mode
 from howfar.tasks import Task
+from howfar.training import pgd
 from howfar.training.loss import Loss, plain
 
 

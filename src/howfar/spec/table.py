@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from howfar.errors import UsageError
-from howfar.spec import factory_of, parse
+from howfar.spec.method import factory_of, parse
 
 T = TypeVar("T")
 

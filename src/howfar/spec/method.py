@@ -1,4 +1,4 @@
-"""Methods by name: ``em``, ``em:class``, ``lsp:eps=6/255``, ``folder:photos[size=32]``.
+"""Text and a table -> a method with checked settings.
 
 A table is a plain ``dict`` from names to classes or functions; the signature of an entry defines its hyper-parameters.
 ``name:key=value,...`` or ``name[key=value,...]`` sets any of them, ``name:value`` the first that is not keyword-only;
@@ -31,7 +31,7 @@ from pydantic import (
 )
 
 from howfar.errors import UsageError, lacking, unknown
-from howfar.syntax import SETTING, number_text, quoted, split, split_list, unquoted
+from howfar.spec.syntax import SETTING, number_text, quoted, split, split_list, unquoted
 
 T = TypeVar("T", covariant=True)
 ABOUT = ("name", "version", "contents", "nested")  # entries of a key besides settings

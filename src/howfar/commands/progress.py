@@ -4,7 +4,7 @@ import sys
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from howfar import terminal
+from howfar.commands import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console

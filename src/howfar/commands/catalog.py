@@ -18,7 +18,7 @@ from howfar.models import MODELS
 from howfar.protectors import PROTECTORS
 from howfar.schemas import SCHEMAS
 from howfar.spec import parse
-from howfar.syntax import number_text
+from howfar.spec.syntax import number_text
 from howfar.tasks import TASKS
 
 SOURCES = {"classes": "classes of images", "maps": "classes of images or pixels", "any": "any"}
