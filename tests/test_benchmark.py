@@ -1,8 +1,10 @@
 """``howfar.bench``: a benchmark in one call, on data of ours or of somebody else."""
 
+import html
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench
+from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench, terminal
 from howfar.data import balanced
 from howfar.grid.overrides import make_suite
+from howfar.report import verdict
 from howfar.store import Store
 from howfar.tables import collect
+from howfar.tables.decisions import decide
 
 OPTIONS: dict[str, Any] = {
     "protectors": ["lsp[eps=32/255]", "random"], "models": "linear", "defenses": ["none", "jpeg"], "seeds": "0-1",
@@ -93,6 +97,43 @@ def test_results_are_shown_as_text_page_and_chart(results: Results, tmp_path: Pa
         results.plot(chart="sall")
     with pytest.raises(UsageError, match=r"no group 9\. There are 2"):
         results.plot(9)
+
+
+def test_results_name_arguments_of_python_and_no_flags(results: Results, tmp_path: Path) -> None:
+    (first, *_) = results.page.verdicts
+    weak = replace(first, clean=0.12, decision=decide(None, learned=False, error=0.0))
+    found = replace(results, page=replace(results.page, verdicts=[weak]))
+    found.save_html(tmp_path / "page.html")
+    for text in (" ".join(repr(found).split()), found._repr_html_(), (tmp_path / "page.html").read_text()):
+        plain = html.unescape(text)
+        assert "train it longer (epochs=)" in plain
+        assert 'settings=["train.crop=0", "train.flip=false"]' in plain
+        assert "--epochs" not in plain
+        assert "--set" not in plain
+    assert "epochs=" in found.leaderboard()
+    assert "--epochs" in verdict.sentence(weak), "the command line has flags"
+
+
+def test_errors_of_a_call_name_its_arguments(own: Data, runs: Path) -> None:
+    with pytest.raises(UsageError, match=r'Use device="cpu"'):
+        bench(own, runs=runs, device="mps", **OPTIONS)
+
+
+def test_a_page_goes_into_a_new_folder(results: Results, tmp_path: Path) -> None:
+    results.save_html(tmp_path / "new" / "deep" / "page.html")
+    assert (tmp_path / "new" / "deep" / "page.html").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(HowfarError, match=r"could not write .*file/page.html \(.*\). .*is no folder: choose another"):
+        results.save_html(tmp_path / "file" / "page.html")
+
+
+def test_a_table_for_a_paper_is_that_of_the_command(
+    results: Results, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert r"\begin{tabular}" in results.to_latex()
+    for wide in (False, True):
+        terminal.show_leaderboard(results.page, form="latex", wide=wide)
+        assert capsys.readouterr().out.rstrip() == results.to_latex(wide=wide).rstrip()
 
 
 def test_a_repeated_bench_takes_all_from_the_store(

@@ -107,6 +107,10 @@ def test_tasks_of_a_joint_source_are_its_own() -> None:
     below = _summary(row, columns, "joint:class_scene+normal")
     assert below is not None
     assert below.mean == pytest.approx(summary.worst / 2), "what is worse than chance makes up for no other"
+    row["normal"] = TaskResult(0.12, 0.9, retention([0.12, 0.12], [0.9, 0.9], chance=0.1))
+    learned = _summary(row, columns, "class_scene")
+    assert learned is not None
+    assert learned.task == "keypoints2d", "a task that was not learned from clean images is no worst case"
 
 
 def test_retention_is_what_the_records_say(finished: tuple[Store, list[Experiment]], page: Page) -> None:

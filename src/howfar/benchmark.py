@@ -15,14 +15,14 @@ from howfar import engine
 from howfar.data import Data, Splits, halves
 from howfar.data.own import data_of
 from howfar.engine.track import tracked, tracker
-from howfar.errors import HowfarError, UsageError, require
+from howfar.errors import HowfarError, UsageError, in_python, require, told_in_python
 from howfar.grid.dry_run import note_data
 from howfar.grid.overrides import make_suite
 from howfar.grid.runnable import runnable
 from howfar.report import verdict
 from howfar.report.numbers import counted
 from howfar.report.text_tables import markdown, tables_of
-from howfar.store import Record, Store, open_store, write_text
+from howfar.store import Record, Store, open_store, save_text
 from howfar.tables.collect import collect
 from howfar.tables.page import Page
 from howfar.unfinished import atomic_write
@@ -54,15 +54,20 @@ class Results:
 
     def __repr__(self) -> str:
         """Return one sentence per protector and victim, at most 6: whether it holds, and what that rests on."""
-        told = verdict.sentences(self.page.verdicts)
+        told = self._told
         lines = [textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ") for text in told[:SHOWN]]
         more = [f"  and {counted(len(told) - SHOWN, 'more verdict')}: leaderboard()"] if len(told) > SHOWN else []
         failed = f", {counted(len(self.failures), 'failed step')}" if self.failures else ""
         return "\n".join([f"Results({counted(len(self.page.rows), 'row')}{failed} in {self.store})", *lines, *more])
 
+    @property
+    def _told(self) -> list[str]:
+        """One sentence per protector and victim, with arguments of ``bench`` where the command line has flags."""
+        return [in_python(text) for text in verdict.sentences(self.page.verdicts)]
+
     def _repr_html_(self) -> str:
         """Return the verdicts as a list and every table with every column, for a notebook."""
-        told = "".join(f"<li>{html.escape(text)}</li>" for text in verdict.sentences(self.page.verdicts))
+        told = "".join(f"<li>{html.escape(text)}</li>" for text in self._told)
         parts = [f"<ul>{told}</ul>"] if told else []
         for table in tables_of(self.page, wide=True):
             head, *body = (
@@ -76,7 +81,15 @@ class Results:
 
     def leaderboard(self) -> str:
         """Return verdicts and all tables as Markdown: across tasks, worst cases, one row per protector and defense."""
-        return markdown(self.page)
+        return in_python(markdown(self.page))
+
+    def to_latex(self, *, wide: bool = False) -> str:
+        """Return the tables for a paper, as ``howfar leaderboard --latex`` prints them; they need the package booktabs.
+
+        Args:
+            wide: every table with every column, as ``--wide``; otherwise a leaderboard or a table across tasks.
+        """
+        return "\n".join(table.latex for table in tables_of(self.page, wide=wide))
 
     def to_pandas(self) -> Any:
         """Return one row per cell as a ``pandas.DataFrame``, with the columns of ``howfar store export``.
@@ -114,16 +127,17 @@ class Results:
         return plots.Figure(charts[chart])
 
     def save_html(self, path: str | Path) -> None:
-        """Write the page, one file that opens offline.
+        """Write the page, one file that opens offline; its folder is created.
 
         Raises:
             HowfarError: if it cannot be written.
         """
         from howfar.report.render import render
 
-        write_text(Path(path), render(self.page))
+        save_text(Path(path), render(self.page, python=True))
 
 
+@told_in_python()
 def bench(
     dataset: Any = None, *, suite: str | None = None, epochs: int | None = None, name: str | None = None,
     runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
@@ -183,7 +197,7 @@ def bench(
             continue
         log.info("%s: %s (%.1f s) %s", event.status, event.step, event.seconds, event.note)
         if event.status == "failed":
-            failures.append((event.step, event.note))
+            failures.append((event.step, in_python(event.note)))
     victims = sorted(experiment.steps()[1].key for experiment in experiments)
     request = {"victims": victims, "command": called}
     store.save(Record("bench", store.key("bench", request), request, "done", {}, {}))

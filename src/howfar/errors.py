@@ -1,8 +1,14 @@
 """Errors shown to users: each message states the problem, its cause and a fix."""
 
 import difflib
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*\b)(?: (cpu\b|\d[\w:.-]*\b))?")
+SETTINGS = re.compile(r"--set [\w.-]+=[\w./-]*\w(?: --set [\w.-]+=[\w./-]*\w)*")
 
 
 class HowfarError(Exception):
@@ -56,6 +62,35 @@ def _suggestion(name: str, names: list[str]) -> str:
     swapped = [known for known in names if sorted(known) == sorted(name)]  # lps: lsp rather than ops
     near = swapped or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else ""
+
+
+def in_python(text: str) -> str:
+    """Return a text with the arguments of ``howfar.bench`` in place of the flags of the command line.
+
+    Example:
+        >>> in_python("Train it longer (--epochs), or add seeds (--seeds 0-5).")
+        'Train it longer (epochs=), or add seeds (seeds="0-5").'
+        >>> in_python("Give --set held_out=1000.")
+        'Give settings=["held_out=1000"].'
+    """
+    found = SETTINGS.sub(lambda match: f"settings={json.dumps(match[0].removeprefix('--set ').split(' --set '))}", text)
+    return FLAG.sub(
+        lambda match: match[1].replace("-", "_") + ("=" if match[2] is None else f"={_value(match[2])}"), found
+    )
+
+
+def _value(text: str) -> str:
+    return text if text.isdigit() else f'"{text}"'
+
+
+@contextmanager
+def told_in_python() -> Iterator[None]:
+    """Let errors name arguments of ``howfar.bench`` in place of flags."""
+    try:
+        yield
+    except HowfarError as error:
+        error.args = (in_python(str(error)), *error.args[1:])
+        raise
 
 
 def require(package: str, extra: str, what: str) -> None:

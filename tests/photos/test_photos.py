@@ -301,6 +301,15 @@ def test_other_settings_are_refused_and_the_same_ones_go_on(album: Path, tmp_pat
         run(album, tmp_path / "out", seed=1)
 
 
+def test_the_settings_that_differ_are_named(album: Path, tmp_path: Path) -> None:
+    run(album, tmp_path / "out", seed=0)
+    with pytest.raises(UsageError, match=r"photographs \(seed 0 → 1, encoding.kind png → webp\)\. Give"):
+        run(album, tmp_path / "out", kind="webp", seed=1)
+    next(album.rglob("*.png")).unlink()
+    with pytest.raises(UsageError, match=r"photographs \(photographs 12 \(\w{8}\) → 11 \(\w{8}\)\)"):
+        run(album, tmp_path / "out", seed=0)
+
+
 def repainted(path: Path, seed: int = 77) -> None:
     scene(90, 61, seed=seed).save(path)
 

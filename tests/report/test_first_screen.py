@@ -190,6 +190,20 @@ def test_the_picture_is_a_map_where_there_are_several_victims() -> None:
     assert picture([]) is None
 
 
+def test_retention_below_chance_is_shown_as_in_the_terminal() -> None:
+    worse = judged("d", "em", -0.07)
+    assert "-7 % (-17 to 3)" in overview([worse]).lines[0]
+    one = picture([worse, judged("d", "b", 0.1)])
+    assert one is not None
+    assert ">-25 %<" in one.svg, "the axis reaches below 0"
+    map_ = picture([worse, judged("d", "em", 0.1, "m")])
+    assert map_ is not None
+    assert ">-7</text>" in map_.svg
+    above = picture([judged("d", "em", -0.01), judged("d", "b", 0.1)])
+    assert above is not None
+    assert ">-25 %<" not in above.svg
+
+
 def test_a_page_says_what_made_it_and_how_to_cite_it() -> None:
     text = render(page())
     assert "@inproceedings{ye2025howfar," in bibtex()

@@ -343,7 +343,8 @@ def test_one_seed_has_no_interval_in_any_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protected", "cell"), [([0.9, 0.6], "≤ 100 %, not told apart from 0"), ([0.1, 0.1], "100 % (")]
+    ("protected", "cell"),
+    [([0.9, 0.6], "≤ 100 %, not told apart from 0"), ([0.1, 0.1], "100 % ("), ([0.02, 0.03], "109 % (102 to 117)")],
 )
 def test_a_share_of_protection_is_told_only_where_there_is_some(protected: list[float], cell: str) -> None:
     clean = {"none": Trials([0.9, 0.89], [0.9, 0.89])}

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from howfar.commands import terminal
 from howfar.report.leaderboard import header
+from howfar.report.numbers import UNLEARNED
 from howfar.report.text_tables import TextTable, tables_of
 from howfar.tables.page import Page
 
@@ -72,6 +73,33 @@ def test_a_caption_tells_seeds_images_and_chance(results: Page) -> None:
     assert worst.about == board.about
     (across, *_) = tables_of(page("em"), wide=True)
     assert across.about.startswith("In parentheses: chance, and what is retained of (clean − chance). 3 seeds, 5 test")
+
+
+def test_victims_that_did_not_learn_have_dashes_and_a_note_in_the_caption(
+    results: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (group,) = results.groups
+    rows = [replace(row, learned=False) for row in group.rows]
+    (*_, table) = tables_of(replace(results, groups=[replace(group, rows=rows)]), wide=True)
+    drop, ud = (i for i, name in enumerate(table.columns) if name.startswith(("drop", "UD")))
+    assert {row[place] for row in table.rows for place in (drop, ud)} == {"–"}
+    assert "--: the clean victim learned too little to compare with.}" in table.latex
+    terminal.show_tables([table])
+    assert capsys.readouterr().out.endswith(f"\n{UNLEARNED}\n")
+    cell = rows[0].as_cell()
+    assert cell["learned"] is False
+    assert {cell[name] for name in ("drop", "drop_low", "ud", "retention")} == {None}
+    assert cell["poisoned"] == rows[0].poisoned
+
+
+def test_a_task_that_was_not_learned_has_a_dash_and_a_note() -> None:
+    whole = page()
+    (matrix,) = whole.matrices
+    (label, found), *_ = matrix.results.items()
+    weak = {name: replace(one, clean=0.11) for name, one in found.items()}
+    (table, *_) = tables_of(replace(whole, matrices=[replace(matrix, results={label: weak})]), wide=False)
+    assert table.rows[1][1] == "20.0 (–)"
+    assert table.note == UNLEARNED
 
 
 TABLE = TextTable(

@@ -42,9 +42,10 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
     ("found", "message"),
     [
         (one(half=None, seeds=1), "retains 10 % (one seed, so no interval); 1 seed, 2,000 test images, no defense "
-         "tried. One seed has no interval. More seeds would decide it (--seeds 0-5 --until 5)."),
+         "tried. One seed has no interval. More seeds would decide it (--seeds 0-5)."),
         (one(kept=0.4, half=0.2), "retains 40 % (20 to 60); 3 seeds, 2,000 test images, no defense tried. More seeds "
-         "would decide it (--seeds 0-5 --until 5)."),
+         "would decide it (--seeds 0-5)."),
+        (one(kept=0.4, half=0.2, seeds=6), "More seeds would decide it (--seeds 0-11)."),
         (one(kept=0.4, half=8.7), "retains an unknown share (the interval is wider than 100 points); 3 seeds"),
         (one(error=0.3, test_images=16), "16 test images are too few: more of them would decide it, more seeds would "
          "not."),
@@ -53,7 +54,7 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
          "learned too little: train it longer (--epochs), on more images, or, if images are smaller "
          "than 16 pixels, without augmentation"),
         (one(kept=0.4, half=0.2, clean=0.29), "3 seeds, 2,000 test images, no defense tried. The clean victim is close "
-         "to chance: train it longer (--epochs), then add seeds (--seeds 0-5 --until 5)."),
+         "to chance: train it longer (--epochs), then add seeds (--seeds 0-5)."),
     ],
 )  # fmt: skip
 def test_an_open_verdict_says_what_would_decide_it(found: Verdict, message: str) -> None:
@@ -104,15 +105,24 @@ def test_tasks_are_named_and_many_victims_and_protectors_are_counted() -> None:
     assert summary([one(f"p{number}") for number in range(NAMED + 3)])[0].endswith("and 3 more.")
 
 
-def test_errors_are_told_in_their_own_unit_and_negative_retention_is_none() -> None:
+def test_errors_are_told_in_their_own_unit_and_negative_retention_as_measured() -> None:
     found = one(kept=-0.5, half=0.2, metric="mean angle", chance=36.0, clean=20.0, protected=44.0)
     assert (
         "reaches mean angle 44.00 degrees (clean mean angle 20.00 degrees, chance mean angle 36.00 degrees) and "
-        "retains 0 % (0 to 0)"
+        "retains -50 % (-70 to -30)"
     ) in sentence(found)
     assert found.decision.outcome == "holds"
     differing = scope([found, one()])
     assert differing.endswith("chance differs by task.")
+
+
+def test_a_model_barely_worse_than_chance_retains_nothing_without_a_sign() -> None:
+    assert "retains 0 % (-20 to 20)" in sentence(one(kept=-0.004, half=0.2))
+
+
+def test_the_rule_says_why_its_interval_is_wider_than_those_of_tables() -> None:
+    assert "It takes 98 % to be wrong in about 5 % of the cases at most" in RULE
+    assert "Intervals of tables are 95 %" in RULE
 
 
 def test_a_decision_without_a_retention_has_nothing_to_show() -> None:

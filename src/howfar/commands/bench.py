@@ -68,7 +68,7 @@ class Bench(Printed, Grid):
         request = Record("bench", store.key("bench", asked), asked, "done", {}, {})
         if self.dry_run:
             self.run(experiments, store)
-            if until is not None:
+            if until is not None and len({e.seed for e in experiments}) > FIRST:
                 terminal.say(
                     f"Upper bound: seeds are added one by one, and only until a row is known to ±{until:g} points."
                 )
@@ -187,14 +187,10 @@ def _is_clean(experiment: "Experiment") -> bool:
 
 def _learned(clean: "Sequence[Record]") -> bool:
     """Return whether victims of clean images are far enough above chance for anything to follow from them."""
-    from howfar.score.metrics import LEARNED, SHARES
+    from howfar.tables.decisions import learned
 
-    first = clean[0].result
-    distance = sum(record.result["quality"] for record in clean) / len(clean) - first["chance"]
-    if not first["higher_is_better"]:
-        distance = -distance
-    whole = 1.0 if first["metric"] in SHARES else max(abs(first["chance"]), 1e-9)
-    return bool(distance >= LEARNED * whole)
+    first, mean = clean[0].result, sum(record.result["quality"] for record in clean) / len(clean)
+    return learned(first["metric"], mean, first["chance"], higher_is_better=first["higher_is_better"])
 
 
 def _unlearned_text(clean: "Sequence[Record]", experiment: "Experiment") -> str:

@@ -119,9 +119,9 @@ class Report(Common):
 
     def __call__(self) -> int:
         from howfar.report.render import render
-        from howfar.store import write_text
+        from howfar.store import save_text
 
-        write_text(self.output, render(_page(self.runs)))
+        save_text(self.output, render(_page(self.runs)))
         terminal.say(f"page: {self.output}")
         return 0
 
@@ -157,7 +157,6 @@ def _write(folder: Path, entries: "list[Entry]") -> None:
 
 
 def _text(path: Path, text: str) -> None:
-    from howfar.store import write_text
+    from howfar.store import save_text
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    save_text(path, text)

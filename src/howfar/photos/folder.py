@@ -54,7 +54,7 @@ def protect_folder(
     """
     check(job, photos)
     notes = job.output / NOTES
-    journal = Journal(notes / "journal.jsonl", job.digest(photos))
+    journal = Journal(notes / "journal.jsonl", job.digest(photos), job.settings(photos))
     small, faults = yield from _thumbnails(photos, job, workers)
     notes.mkdir(parents=True, exist_ok=True)  # only now, when every photograph has been read
     sweep(notes)

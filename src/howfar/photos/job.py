@@ -15,6 +15,7 @@ from howfar.photos.manifest import NOTES
 from howfar.photos.noise import check_noise
 from howfar.photos.strength import SIDES
 from howfar.protectors import Protector
+from howfar.spec import flat
 
 Broken = Literal["stop", "skip", "copy"]
 
@@ -65,6 +66,13 @@ class ProtectionJob:
         how = [self.label, self.seed, self.clusters, self.sides, self.strength, asdict(self.encoding)]
         content = [*how, [asdict(photo) for photo in photos]]
         return hashlib.sha256(arrays.canonical(content).encode()).hexdigest()
+
+    def settings(self, photos: Sequence[Photo]) -> dict[str, Any]:
+        """Return the same by name, to tell what differs; of the photographs, how many there are and a digest."""
+        listed = hashlib.sha256(arrays.canonical([[photo.name, photo.label] for photo in photos]).encode()).hexdigest()[
+            :8
+        ]
+        return {**dict(flat(self.description())), "photographs": f"{len(photos)} ({listed})"}
 
 
 def check(job: ProtectionJob, photos: Sequence[Photo] = ()) -> None:

@@ -20,15 +20,25 @@ OLDER = "it was protected by an older version"
 class Journal:
     """One line per finished photograph; truncated or damaged lines are ignored."""
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path, self._digest = path, digest
+    def __init__(self, path: Path, digest: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Read the journal, if there is one.
+
+        Args:
+            path: of its file.
+            digest: of everything that must be equal to go on.
+            settings: the same by name, to tell what differs.
+
+        Raises:
+            UsageError: if it was begun with another digest.
+        """
+        self.path, self._digest, self._settings = path, digest, dict(settings or {})
         self.entries: dict[str, dict[str, Any]] = {}
         lines = path.read_bytes().split(b"\n") if path.is_file() else []
         found = [_parsed(line) for line in lines]
         if found and found[0] and found[0].get("digest") != digest:
             raise UsageError(
-                f"{path.parent.parent} was begun with other settings or photographs. Give the same ones to go on, or "
-                "choose another folder."
+                f"{path.parent.parent} was begun with other settings or photographs{self._differing(found[0])}. Give "
+                "the same ones to go on, or choose another folder."
             )
         self.entries = {entry["name"]: entry for entry in found[1:] if _is_sound(entry)}
         self._fresh, self._open = not found or not found[0], bool(lines and lines[-1])
@@ -36,9 +46,19 @@ class Journal:
     def begin(self) -> None:
         """Write the head of a new journal, or end the last line of one that was cut off."""
         if self._fresh:
-            self._append({"digest": self._digest}, fresh=True)
+            self._append({"digest": self._digest, "settings": self._settings}, fresh=True)
         elif self._open:
             self._append(None)
+
+    def _differing(self, head: Mapping[str, Any]) -> str:
+        """Return the settings that differ from those of the head, old → new; empty for older journals."""
+        before = head.get("settings")
+        if not isinstance(before, Mapping):
+            return ""
+        after = json.loads(json.dumps(self._settings))
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        told = [f"{name} {before.get(name)} → {after.get(name)}" for name in names]
+        return f" ({', '.join(told)})" if told else ""
 
     def why_again(self, photo: Photo, source: Path, output: Path, noise: str) -> str | None:
         """Return why a photograph has to be protected again; None if it is finished and unchanged.

@@ -128,10 +128,9 @@ def _kept(loss: Loss) -> list[str]:
     if found.retention is None or found.shown is None or found.lack == "learning":
         return []
     low, high = (100 * end for end in found.shown)
-    kept = 100 * max(found.retention.value, 0.0)
     return [
-        f"What the originals teach is retained to {kept:.0f} % ({low:.0f} to {high:.0f}); a protection holds if that "
-        "is surely less than half."
+        f"What the originals teach is retained to {100 * found.retention.value:z.0f} % ({low:z.0f} to {high:z.0f}); a "
+        "protection holds if that is surely less than half."
     ]
 
 
@@ -175,11 +174,11 @@ def _tasks(losses: Sequence[Loss]) -> list[str]:
         if kept is None or found.lack == "learning":
             kinds["unlearned"].append(loss.task)
         elif found.outcome == "cannot tell":
-            known = f", {100 * found.shown[0]:.0f} to {100 * found.shown[1]:.0f}" if found.shown else ""
+            known = f", {100 * found.shown[0]:z.0f} to {100 * found.shown[1]:z.0f}" if found.shown else ""
             known = ", 1 seed" if kept.n == 1 else known
-            kinds["open"].append(f"{loss.task} ({100 * kept.value:.0f} %{known})" if known else loss.task)
+            kinds["open"].append(f"{loss.task} ({100 * kept.value:z.0f} %{known})" if known else loss.task)
         else:
-            kinds["gone" if found.outcome == "holds" else "left"].append(f"{loss.task} ({100 * kept.value:.0f} %)")
+            kinds["gone" if found.outcome == "holds" else "left"].append(f"{loss.task} ({100 * kept.value:z.0f} %)")
     texts = (
         ("left", "Remains learnable: {} of what the originals teach."),
         ("gone", "Mostly lost: {} of what the originals teach remains."),

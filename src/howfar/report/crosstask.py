@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from howfar.report.numbers import counted, plus_minus, ranged, shown, unit
+from howfar.report.numbers import MISSING, UNLEARNED, counted, percent, plus_minus, ranged, shown, unit
 from howfar.score import Estimate
-from howfar.tables.decisions import has_learned, told
+from howfar.tables.decisions import told
 from howfar.tables.matrix import Column, Matrix, TaskResult
 
 
@@ -66,13 +66,15 @@ def _clean(column: Column, result: TaskResult | None) -> str:
 def _text(column: Column, result: TaskResult | None) -> str:
     if result is None:
         return "–"
-    known = learned(column, result)
-    return f"{shown(column.metric, result.protected)} ({share(result.retention) if known else 'clean not learned'})"
+    kept = share(result.retention) if column.learned(result) else MISSING
+    return f"{shown(column.metric, result.protected)} ({kept})"
 
 
-def learned(column: Column, result: TaskResult) -> bool:
-    """Return whether the clean victims learned enough for a retention."""
-    return has_learned(column.metric, result.clean, column.chance)
+def note(matrix: Matrix) -> str:
+    """Return why shares are missing; empty where none is."""
+    columns = {column.name: column for column in matrix.columns}
+    found = (columns[name].learned(one) for row in matrix.results.values() for name, one in row.items())
+    return "" if all(found) else UNLEARNED
 
 
 def share(kept: Estimate) -> str:
@@ -80,8 +82,8 @@ def share(kept: Estimate) -> str:
     if kept.ends is not None and told(kept) is None:
         return "cannot tell"
     if kept.ends is None:
-        return f"{100 * kept.value:.0f} %, {'1 seed' if kept.n == 1 else 'clean not told apart from chance'}"
-    return f"{plus_minus(kept, '.0f', 100)} %"
+        return f"{percent(kept.value)} %, {'1 seed' if kept.n == 1 else 'clean not told apart from chance'}"
+    return f"{plus_minus(kept, 'z.0f', 100)} %"
 
 
 def as_markdown(matrices: Sequence[Matrix]) -> str:
@@ -89,7 +91,7 @@ def as_markdown(matrices: Sequence[Matrix]) -> str:
     text: list[str] = []
     for matrix in matrices:
         rows = [header(matrix), ("-",) * len(header(matrix)), *lines(matrix)]
-        text += [f"### {title(matrix)}", "", *_markdown(rows), ""]
+        text += [f"### {title(matrix)}", "", *_markdown(rows), "", *([note(matrix), ""] if note(matrix) else [])]
         if rows := distances(matrix):
             text += ["UD, with its 95 % interval:", "", *_markdown([rows[0], ("-",) * len(rows[0]), *rows[1:]]), ""]
     return "\n".join(text) + ("\n" if text else "")

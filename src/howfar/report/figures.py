@@ -4,7 +4,6 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
-from howfar.report.crosstask import learned
 from howfar.report.numbers import scale
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _map(
         "y": [html.escape(row) for row in rows],
         "z": values,
         "text": [
-            ["" if v is None else f"{factor * v:.0f}" if factor > 1 else f"{v:.2g}" for v in row] for row in values
+            ["" if v is None else f"{factor * v:z.0f}" if factor > 1 else f"{v:.2g}" for v in row] for row in values
         ],
         "texttemplate": "%{text}",
         "colorscale": "Viridis",
@@ -153,8 +152,8 @@ def matrix(entry: "Matrix") -> Figure:
 
 
 def _kept(column: "Column", result: "TaskResult | None") -> float | None:
-    """Return the retention, 0 below chance; None where clean victims did not learn."""
-    return max(result.retention.value, 0.0) if result and learned(column, result) else None
+    """Return the retention; None where clean victims did not learn."""
+    return result.retention.value if result and column.learned(result) else None
 
 
 def similarity(entry: "Matrix") -> Figure:

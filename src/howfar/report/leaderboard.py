@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 
-from howfar.report.numbers import change, drop_name, ranged, shown, unit
+from howfar.report.numbers import MISSING, UNLEARNED, change, drop_name, ranged, shown, unit
 from howfar.score import psnr_text, ssim_text
 from howfar.tables.leaderboard import COLUMNS, Row
 
@@ -41,9 +41,9 @@ def texts(row: Row) -> tuple[str, ...]:
         row.protector,
         shown(row.metric, row.clean),
         shown(row.metric, row.poisoned),
-        change(row.metric, row.drop),
+        change(row.metric, row.drop) if row.learned else MISSING,
         ranged(row.alignment),
-        ranged(row.ud.shown if row.ud else None),
+        ranged(row.ud.shown if row.ud and row.learned else None),
         "–" if row.linf is None else f"{row.linf}",
         "–" if row.l2 is None else f"{row.l2:.2f}",
         "–" if row.l0 is None else f"{100 * row.l0:.1f} %",
@@ -52,6 +52,11 @@ def texts(row: Row) -> tuple[str, ...]:
         {True: "yes", False: "no", None: "–"}[row.needs_labels],
         f"{row.seeds}",
     )
+
+
+def note(rows: Sequence[Row]) -> str:
+    """Return why drops are missing; empty where none is."""
+    return "" if all(row.learned for row in rows) else UNLEARNED
 
 
 def title(row: Row) -> str:
@@ -68,7 +73,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
         columns = header(found[0].metric)
         lines += [f"### {_escape(heading)}", "", f"| {' | '.join(columns)} |", f"|{'-|' * len(columns)}"]
         lines += [f"| {' | '.join(_escape(text) for text in texts(row))} |" for row in found]
-        lines.append("")
+        lines += [*(["", text] if (text := note(found)) else []), ""]
     return "\n".join(lines)
 
 

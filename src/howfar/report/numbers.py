@@ -6,6 +6,8 @@ from howfar.score import Estimate
 from howfar.score.metrics import RANGES, SHARES
 
 ONE_SEED = " (1 seed)"  # behind a value, in place of its interval
+MISSING = "–"  # in place of a value
+UNLEARNED = "–: the clean victim learned too little to compare with."  # note of a table
 
 
 def unit(metric: str) -> str:
@@ -28,8 +30,13 @@ def shown(metric: str, value: float) -> str:
     if math.isnan(value):
         return "–"
     if metric in SHARES:
-        return f"{100 * value:.1f}"
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+        return f"{100 * value:z.1f}"
+    return f"{value:z.2f}" if abs(value) >= 1 else f"{value:z.3f}"
+
+
+def percent(share: float) -> str:
+    """Return a share in whole percent, without its sign: ``-7`` for -0.07, which means worse than chance."""
+    return f"{100 * share:z.0f}"
 
 
 def counted(count: int, name: str) -> str:

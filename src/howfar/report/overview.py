@@ -4,8 +4,8 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from howfar.report.numbers import shown, unit
-from howfar.report.verdict import retained, victims
+from howfar.report.numbers import MISSING, percent, shown, unit
+from howfar.report.verdict import UNKNOWN, retained, victims
 from howfar.tables.published import published
 from howfar.tables.verdicts import Verdict
 
@@ -16,6 +16,8 @@ CONSTANT = ("clean", "chance", "with", "defenses tried", "seeds", "test images")
 MOST = 20  # rows of the picture
 WIDE = 12  # columns of a picture that needs the whole width
 ROW, LEFT, WIDTH = 20, 190, 420  # pixels
+TICKS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the axis, which begins at the first one needed
+MOST_KEPT, TOLERATED = 1.2, 0.02  # end of the axis; retention below 0 for which it need not begin earlier
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def overview(found: Sequence[Verdict]) -> Overview:
 
 def _retained(one: Verdict) -> str:
     text = retained(one)
-    return text if text[0].isdigit() else "–"
+    return MISSING if text.startswith(UNKNOWN) else text
 
 
 def _published(one: Verdict) -> str:
@@ -106,13 +108,16 @@ def _intervals(found: Sequence[Verdict]) -> Picture:
 
     left = _left(one.protector for one in rows)
 
+    least = _least(rows)
+
     def x(value: float) -> float:
-        return left + WIDTH * min(max(value, 0.0), 1.2) / 1.2
+        return left + WIDTH * (min(max(value, least), MOST_KEPT) - least) / (MOST_KEPT - least)
 
     parts = [
         f'<line class="grid" x1="{x(v):.1f}" y1="4" x2="{x(v):.1f}" y2="{bottom}"/>'
         f'<text class="tick" x="{x(v):.1f}" y="{bottom + 14}" text-anchor="middle">{100 * v:.0f} %</text>'
-        for v in (0, 0.25, 0.5, 0.75, 1)
+        for v in TICKS
+        if v >= least
     ]
     parts.append(f'<line class="threshold" x1="{x(0.5):.1f}" y1="0" x2="{x(0.5):.1f}" y2="{bottom}"/>')
     for number, one in enumerate(rows):
@@ -128,11 +133,18 @@ def _intervals(found: Sequence[Verdict]) -> Picture:
         parts.append(f'<circle class="{tone}" cx="{x(kept.value):.1f}" cy="{y}" r="4.5"/>')
     more = f" The other {len(found) - MOST} are in the table." if len(found) > MOST else ""
     caption = (
-        "What is retained of (clean − chance), with its 98 % interval; the dashed line is the threshold. "
+        "What is retained of (clean − chance), with its 98 % interval, cut at the ends of the axis; the dashed line is "
+        "the threshold. "
         f"Filled blue: holds; orange ring: does not hold; gray: cannot tell; without a line: no interval.{more}"
     )
     label = "Retention of every protector"
     return Picture(_svg(parts, left + WIDTH + 20, height, label), label, caption, [])
+
+
+def _least(rows: Sequence[Verdict]) -> float:
+    """Return where the axis begins: at 0, or below if a model is worse than chance by more than 2 %."""
+    kept = [one.decision.retention.value for one in rows if one.decision.retention and one.decision.lack != "learning"]
+    return next((tick for tick in TICKS[::-1] if tick <= min(kept, default=0.0) + TOLERATED), TICKS[0])
 
 
 def _map(found: Sequence[Verdict]) -> Picture:
@@ -174,7 +186,7 @@ def _map(found: Sequence[Verdict]) -> Picture:
 
 def _field(one: Verdict, x: float, y: float, width: float, victim: str) -> str:
     kept, tone = one.decision.retention, TONES[one.decision.outcome]
-    text = f"{100 * max(kept.value, 0):.0f}" if kept and one.decision.lack != "learning" else "?"
+    text = percent(kept.value) if kept and one.decision.lack != "learning" else "?"
     title = html.escape(f"{one.protector}, {victim}: {one.decision.outcome}, {retained(one)} retained")
     return (
         f'<g><title>{title}</title><rect class="{tone}" x="{x + 1:.1f}" y="{y + 1}" width="{width - 2}" '

@@ -4,8 +4,8 @@ import json
 from functools import cache
 from typing import Any
 
-from howfar.errors import require
-from howfar.report import crosstask, figures, landscapes, overview, profile, verdict
+from howfar.errors import in_python, require
+from howfar.report import crosstask, figures, landscapes, leaderboard, overview, profile, verdict
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import as_csv, as_json, header, texts
 from howfar.report.numbers import counted, shown, unit
@@ -32,8 +32,14 @@ def outputs(page: Page) -> dict[str, str]:
     }
 
 
-def render(page: Page) -> str:
-    """Return the page as HTML; every name is escaped."""
+def render(page: Page, *, python: bool = False) -> str:
+    """Return the page as HTML; every name is escaped.
+
+    Args:
+        page: what it shows.
+        python: name arguments of ``howfar.bench`` where it would name flags.
+    """
+    told = in_python if python else str
     require("plotly", "report", "the page")
     import plotly.offline
 
@@ -52,7 +58,8 @@ def render(page: Page) -> str:
         footing=[] if page.opening else verdict.footing(page.verdicts),
         rule=verdict.RULE,
         split_lead=_split_lead,
-        sentences=verdict.details(page.verdicts),
+        sentences=[told(text) for text in verdict.details(page.verdicts)],
+        held_out=told("--set held_out=1000"),
         overview=overview.overview(page.verdicts),
         picture=overview.picture(page.verdicts),
         tones=overview.CELLS,
@@ -65,6 +72,7 @@ def render(page: Page) -> str:
         tasks=crosstask,
         note=landscapes.note,
         rows=lambda group: list(map(texts, group.rows)),
+        unlearned=lambda group: leaderboard.note(group.rows),
         shown=shown,
         unit=unit,
         counted=counted,

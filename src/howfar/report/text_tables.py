@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from howfar.report import crosstask, leaderboard, profile, verdict
-from howfar.report.numbers import shown, span, unit
+from howfar.report.numbers import MISSING, shown, span, unit
 from howfar.tables.page import Group, Page
 from howfar.tables.profiles import Profile
 
 BRIEF = ("protector", "clean", "poisoned", "drop", "UD")  # columns of the leaderboard that fit 80 characters
 BRIEF_WORST = ("protector", "protection kept", "best learner gets", "by")
-MISSING = "–"
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$",
@@ -29,7 +28,7 @@ class TextTable:
         columns: names of the columns.
         rows: as many cells as columns each.
         about: sentences behind the title in the caption of a paper: seeds, test images, chance, and what intervals are.
-        note: why a column is missing; may be empty.
+        note: why a column or a value is missing; may be empty.
     """
 
     title: str
@@ -98,7 +97,8 @@ def tables_of(page: Page, *, wide: bool) -> list[TextTable]:
         rows = [line[:width] for line in crosstask.lines(matrix)]
         own = [group for group in page.groups if (group.dataset, group.defense) == (matrix.dataset, matrix.defense)]
         about = f"In parentheses: chance, and what is retained of (clean − chance). {_basis(own, chance=False)}"
-        found.append(TextTable(crosstask.title(matrix), crosstask.header(matrix)[:width], rows, about))
+        note = crosstask.note(matrix)
+        found.append(TextTable(crosstask.title(matrix), crosstask.header(matrix)[:width], rows, about, note))
     worst = [
         TextTable(profile.title(one), profile.HEADER, profile.lines(one), _basis(_of_profile(page, one)))
         for one in page.profiles if one.worst
@@ -134,7 +134,8 @@ def _leaderboard(page: Page, group: Group) -> TextTable:
         cost = seconds.get((row.dataset, row.protector))
         rows.append((*leaderboard.texts(row), MISSING if cost is None else f"{1000 * cost:.2f}"))
     columns = (*leaderboard.header(group.metric), "ms/image")
-    return TextTable(leaderboard.title(group.rows[0]), columns, rows, _basis([group]), group.left_out)
+    note = " ".join(text for text in (group.left_out, leaderboard.note(group.rows)) if text)
+    return TextTable(leaderboard.title(group.rows[0]), columns, rows, _basis([group]), note)
 
 
 def _in_latex(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from howfar.report.numbers import counted, scale, shown, span, unit
+from howfar.report.numbers import counted, percent, scale, shown, span, unit
 from howfar.score import Correlation, DoseResponse
 from howfar.score.metrics import LEARNED
 from howfar.tables.decisions import BROKEN, CONFIDENCE, LEAST_GAIN, Outcome
@@ -16,12 +16,13 @@ OUTCOMES: tuple[Outcome, ...] = ("holds", "does not hold", "cannot tell")
 RULE = (
     f"Retention: (protected − chance) ÷ (clean − chance), with its {100 * CONFIDENCE:.0f} % interval over seeds and "
     f"test images. A protection holds if the whole interval lies below {100 * BROKEN:.0f} %, and does not hold if it "
-    "lies above. Either is wrong for at most 5 % of the pairs of protector and victim; there is no correction for the "
-    "number of pairs."
+    f"lies above. It takes {100 * CONFIDENCE:.0f} % to be wrong in about 5 % of the cases at most, also for the "
+    "protector that scatters most; there is no correction for the number of pairs. Intervals of tables are 95 %, over "
+    "seeds alone."
 )
 WANTED = {"seeds": "more seeds", "images": "more test images", "learning": "a victim that learns"}
 WEAK = 2.0  # times the gain over chance from which a victim has learned: intervals of retention divide by the gain
-MORE = "--seeds 0-5 --until 5"
+UNKNOWN = "an unknown share"  # retained
 
 
 def findings(response: DoseResponse) -> list[str]:
@@ -120,13 +121,13 @@ def retained(one: Verdict) -> str:
     """Return the retention with its interval, as in ``12 % (4 to 20)``; without one where it is too wide."""
     kept = one.decision.retention
     if kept is None or one.decision.lack == "learning":
-        return "an unknown share"
-    value = f"{100 * max(kept.value, 0.0):.0f} %"
+        return UNKNOWN
+    value = f"{percent(kept.value)} %"
     if one.decision.shown is not None:
         low, high = one.decision.shown
-        return f"{value} ({100 * low:.0f} to {100 * high:.0f})"
+        return f"{value} ({percent(low)} to {percent(high)})"
     if kept.ends is not None:
-        return "an unknown share (the interval is wider than 100 points)"
+        return f"{UNKNOWN} (the interval is wider than 100 points)"
     if one.seeds == 1:
         return f"{value} (one seed, so no interval)"
     return f"{value} (no interval: {one.seeds} seeds do not tell the clean victims from chance)"
@@ -139,13 +140,18 @@ def _remedy(one: Verdict) -> str:
     if one.decision.lack == "learning":
         return (
             " The clean victim learned too little: train it longer (--epochs), on more images, or, if images are "
-            "smaller than 16 pixels, without augmentation (train.crop=0, train.flip=false)."
+            "smaller than 16 pixels, without augmentation (--set train.crop=0 --set train.flip=false)."
         )
     if one.decision.lack == "seeds" and _weak(one):
-        return f" The clean victim is close to chance: train it longer (--epochs), then add seeds ({MORE})."
+        return f" The clean victim is close to chance: train it longer (--epochs), then add seeds ({_more(one)})."
     if one.decision.lack == "seeds":
-        return f"{' One seed has no interval.' if one.seeds == 1 else ''} More seeds would decide it ({MORE})."
+        return f"{' One seed has no interval.' if one.seeds == 1 else ''} More seeds would decide it ({_more(one)})."
     return ""
+
+
+def _more(one: Verdict) -> str:
+    """Return how to ask for about twice as many seeds, at least six."""
+    return f"--seeds 0-{max(2 * one.seeds, 6) - 1}"
 
 
 def _weak(one: Verdict) -> bool:

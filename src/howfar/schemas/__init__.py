@@ -68,7 +68,7 @@ SCHEMAS: Mapping[str, Schema] = {
         "`howfar protect` (`manifest.json`; `--json` prints it without `photos`)",
     ),
     "cells": Schema(
-        1, list[CellRow],
+        2, list[CellRow],
         "One row per protector, victim and defense, over seeds, with verdict, settings, versions and device",
         "`howfar store export`; `Results.to_pandas()` and the other formats have the same columns",
     ),

@@ -67,6 +67,15 @@ class BenchRow(Part):
 class CellRow(BenchRow):
     """The same with verdict, settings, versions and device."""
 
+    drop: float | None  # type: ignore[assignment]  # null is possible in cells alone
+    """Clean − poisoned, paired by seed, in the unit of the metric: 0.25 of an accuracy or mIoU is 25 points; poisoned −
+    clean if lower is better; null if the clean victims did not learn."""
+    ud: float | None
+    """Unlearnable distance, mean over seeds; null if SAL was not measured, no layer of the clean victim is learnable,
+    or the clean victims did not learn."""
+    learned: bool
+    """Whether the clean victims learned enough to compare with: 10 points of a share, 5 of mIoU, or 10 % of the error
+    at chance; if not, drop, UD and retention are null."""
     verdict: Literal["holds", "does not hold", "cannot tell"] | None
     """Whether the protector holds against the victim, over all defenses tried; null for clean images, and for joint
     tasks, whose parts are judged."""

@@ -81,8 +81,8 @@ def _written(best: Best) -> dict[str, Any]:
 def kept_text(found: WorstCase, *, stopped: bool = False) -> str:
     """Return the protection kept in percent with its interval, or what leaves it open.
 
-    The interval is cut at 0 and 100 %. Where it reaches 0, the clean and the protected images are not told apart, and
-    there is no protection of which a share could be kept.
+    More than 100 % means that the learner is worse than chance. Where the interval reaches 0, the clean
+    and the protected images are not told apart, and there is no protection of which a share could be kept.
 
     Args:
         found: the worst case.
@@ -97,11 +97,11 @@ def kept_text(found: WorstCase, *, stopped: bool = False) -> str:
     low, high = kept.ends
     if low <= 0:
         return f"{at_most(found)}, not told apart from 0"
-    return f"{most}{100 * kept.value:.0f} % ({100 * min(low, 1.0):.0f} to {100 * min(high, 1.0):.0f})"
+    return f"{most}{100 * kept.value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def at_most(found: WorstCase) -> str:
-    """Return the upper end of the protection kept in percent, cut at 0 and 100 %, as in ``≤ 30 %``."""
+    """Return the upper end of the protection kept in percent, as a bound from 0 to 100 %: ``≤ 30 %``."""
     return f"≤ {100 * min(max(found.kept.high or 0.0, 0.0), 1.0):.0f} %"
 
 

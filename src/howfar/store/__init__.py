@@ -8,10 +8,10 @@ from howfar.store.opening import absolute, is_url, open_store
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, merge, remove
-from howfar.store.writing import write_bytes, write_text
+from howfar.store.writing import save_text, write_bytes, write_text
 
 __all__ = [
     "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "LeaseMonitor", "Record", "Slot", "Store",
     "absolute", "check", "clean", "differences", "finished", "is_url", "merge", "open_store", "packed", "remove",
-    "write_bytes", "write_text",
+    "save_text", "write_bytes", "write_text",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Atomic file writes."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from howfar.unfinished import atomic_write, left_in, remove
 def write_text(path: Path, text: str, *, aside: Path | None = None, follow: bool = True) -> None:
     """Write a text file atomically; see ``write_bytes``."""
     write_bytes(path, text.encode(), aside=aside, follow=follow)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file that a user named, and create its folder; errors as of ``write_bytes``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(path, error) from None
+    write_text(path, text)
 
 
 def write_bytes(path: Path, content: bytes, *, aside: Path | None = None, follow: bool = True) -> None:
@@ -31,9 +41,20 @@ def write_bytes(path: Path, content: bytes, *, aside: Path | None = None, follow
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise HowfarError(
-            f"could not write {path} ({error.strerror}). Free some space or choose another folder."
-        ) from None
+        raise unwritten(path, error) from None
+
+
+def unwritten(path: Path, error: OSError) -> HowfarError:
+    """Return the error for a file that could not be written, with the fix that its cause asks for."""
+    fix = {
+        errno.ENOENT: f"Create its folder, {path.parent}.",
+        errno.ENOTDIR: f"{path.parent} is no folder: choose another one.",
+        errno.EEXIST: f"{path.parent} is no folder: choose another one.",
+        errno.EISDIR: "It is a folder: give the name of a file in it.",
+        errno.ENOSPC: "Free some space or choose another folder.",
+        errno.EDQUOT: "Free some space or choose another folder.",
+    }.get(error.errno or 0, "Choose another folder.")
+    return HowfarError(f"could not write {path} ({error.strerror}). {fix}")
 
 
 def sweep(aside: Path) -> None:

@@ -12,6 +12,7 @@ from howfar.store import Record, Store
 from howfar.tables.cells import origin
 from howfar.tables.controls import controls
 from howfar.tables.crosstask import matrices
+from howfar.tables.decisions import learned
 from howfar.tables.distances import Distances, Ud, why_left_out
 from howfar.tables.galleries import contact_sheets, predictions
 from howfar.tables.groups import (
@@ -175,10 +176,11 @@ def _row(
 ) -> Row:  # fmt: skip
     visibility = recorded(made.result["visibility"]) if made else {}
     clean, poisoned = map(mean_quality, pairs)
+    result = pairs[1][0].result
     return Row(
         **group.labels,
         protector=label,
-        metric=pairs[1][0].result["metric"],
+        metric=result["metric"],
         clean=clean,
         poisoned=poisoned,
         drop=lost,
@@ -192,6 +194,7 @@ def _row(
         needs_labels=made.result["needs_labels"] if made else None,
         origin=origin(*pairs),
         verdict=verdict,
+        learned=learned(result["metric"], clean, result["chance"], higher_is_better=result["higher_is_better"]),
     )
 
 

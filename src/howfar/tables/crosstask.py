@@ -213,7 +213,7 @@ def _summary(row: Mapping[str, TaskResult], columns: Mapping[str, Column], sourc
     """Return retention over the tasks that a protector was not crafted against, and over its source tasks."""
     parts = str(parse(source, TASKS, "task").settings.get("tasks", source)) if source else ""
     sources = set(parts.split("+"))
-    kept = {name: result.retention.value for name, result in row.items()}
+    kept = {name: result.retention.value for name, result in row.items() if columns[name].learned(result)}
     own = {name for name in kept if columns[name].task in sources}
     others = {name: value for name, value in kept.items() if name not in own}
     if not others:

@@ -40,7 +40,7 @@ CONFIDENCE = 0.98
 QUANTILE = 2.326348  # of the standard normal distribution, at (1 + CONFIDENCE) / 2
 LEAST_IMAGES = 50  # of a test set whose metric is no mean of right and wrong answers
 FEW = 3  # seeds; with fewer, clean victims may look like chance because their interval is wide
-WIDEST = 1.0  # of an interval that is printed: all that the clean images teach
+WIDEST = 1.0  # of an interval that is printed, above 0: all that the clean images teach
 LEAST_GAIN = {"mIoU": 0.05}  # of a clean victim; of other shares ``LEARNED``
 COUNTED = ("accuracy", "label accuracy")  # metrics that are shares of right answers
 
@@ -64,21 +64,23 @@ class Decision:
 
     @property
     def shown(self) -> tuple[float, float] | None:
-        """Ends of the interval as they are printed, cut at 0; None where there is none or it is too wide."""
+        """Ends of the interval as they are printed; None where there is none or it is too wide."""
         return told(self.retention) if self.retention else None
 
 
 def told(kept: Estimate) -> tuple[float, float] | None:
-    """Return the ends of an interval of retention, cut at 0; None where there is none or it is wider than ``WIDEST``.
+    """Return the ends of an interval of retention; None where there is none, or its part above 0 exceeds ``WIDEST``.
+
+    Below 0, a model is worse than chance, and how much worse decides nothing.
 
     Example:
         >>> told(Estimate(0.2, -0.2, 0.6, 3, "delta")), told(Estimate(0.4, -8.3, 9.1, 2, "delta"))
-        ((0.0, 0.6), None)
+        ((-0.2, 0.6), None)
     """
     if kept.ends is None:
         return None
-    low, high = (max(end, 0.0) for end in kept.ends)
-    return (low, high) if high - low <= WIDEST else None
+    low, high = kept.ends
+    return (low, high) if max(high, 0.0) - max(low, 0.0) <= WIDEST else None
 
 
 def decide(kept: Estimate | None, *, learned: bool, error: float | None, threshold: float = BROKEN) -> Decision:
@@ -172,6 +174,12 @@ def has_learned(metric: str, clean: float, chance: float) -> bool:
     if metric in SHARES:
         return clean - chance >= LEAST_GAIN.get(metric, LEARNED)
     return abs(clean - chance) >= LEARNED * max(abs(chance), 1e-9)
+
+
+def learned(metric: str, clean: float, chance: float, *, higher_is_better: bool) -> bool:
+    """Return the same where the direction of the metric is known; without a known chance, everything is learned."""
+    better = clean > chance if higher_is_better else clean < chance
+    return math.isnan(chance) or (better and has_learned(metric, clean, chance))
 
 
 def corrected(defenses: int) -> float:

@@ -40,6 +40,8 @@ class Row:
         origin: settings, versions and device, which only rows of cells hold; see ``howfar.tables.cells``.
         verdict: on the protector and victim, over all defenses; None for clean images and for joint tasks, whose parts
             are judged.
+        learned: whether the clean victims learned enough to compare with; if not, drop and UD mean nothing and are
+            not shown.
     """
 
     dataset: str
@@ -61,6 +63,7 @@ class Row:
     needs_labels: bool | None
     origin: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
+    learned: bool = True
 
     @property
     def seeds(self) -> int:
@@ -78,10 +81,11 @@ class Row:
         return written
 
     def as_cell(self) -> dict[str, Any]:
-        """Return the same values followed by verdict, settings, versions and device."""
-        judged: dict[str, Any] = dict.fromkeys(JUDGED)
+        """Return the same values followed by verdict, settings, versions and device; None for what means nothing."""
+        judged: dict[str, Any] = {"learned": self.learned, **dict.fromkeys(JUDGED)}
         if self.verdict:
             kept = self.verdict.decision.retention
             judged |= {"verdict": self.verdict.decision.outcome, "retention_defense": self.verdict.defense}
             judged |= to_json(kept, DECIMALS, under("retention")) if kept else {}
-        return {**self.as_dict(), **judged, **to_json(self.origin, DECIMALS)}
+        unknown = {} if self.learned else dict.fromkeys((*under("drop"), *under("ud"), *under("retention")))
+        return {**self.as_dict(), **judged, **unknown, **to_json(self.origin, DECIMALS)}

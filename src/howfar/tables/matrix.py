@@ -5,6 +5,7 @@ from typing import Any
 
 from howfar.score import Estimate, to_json
 from howfar.score.estimate import DECIMALS
+from howfar.tables.decisions import learned
 from howfar.tables.distances import Ud
 
 
@@ -46,6 +47,10 @@ class Column:
     chance: float
     higher_is_better: bool
     joint: str = ""
+
+    def learned(self, result: TaskResult) -> bool:
+        """Return whether the clean victims learned enough for a retention."""
+        return learned(self.metric, result.clean, self.chance, higher_is_better=self.higher_is_better)
 
     @property
     def name(self) -> str:
