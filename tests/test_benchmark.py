@@ -114,6 +114,28 @@ def test_results_name_arguments_of_python_and_no_flags(results: Results, tmp_pat
     assert "--epochs" in verdict.sentence(weak), "the command line has flags"
 
 
+def test_images_and_classes_may_be_two_arguments(own: Data, runs: Path, results: Results) -> None:
+    again = bench(own.pixels.numpy(), own.targets["label"].numpy(), runs=runs, held_out=0, **OPTIONS)
+    assert again.to_pandas().equals(results.to_pandas())
+    with pytest.raises(UsageError, match=r"the first is a str\. Name the others"):
+        bench("digits", "em", runs=runs)
+
+
+def test_workers_are_checked_before_anything_is_written(own: Data, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"workers=-1 is negative"):
+        bench(own, runs=tmp_path / "new", workers=-1, **OPTIONS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_other_files_becomes_no_store(own: Data, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(
+        UsageError, match=r"holds other files and is no store\. Choose a new or an empty folder with runs="
+    ):
+        bench(own, runs=tmp_path, **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
 def test_errors_of_a_call_name_its_arguments(own: Data, runs: Path) -> None:
     with pytest.raises(UsageError, match=r'Use device="cpu"'):
         bench(own, runs=runs, device="mps", **OPTIONS)
@@ -257,7 +279,7 @@ def test_wrong_calls_say_what_is_meant(tmp_path: Path) -> None:
         "unknown mode 'exat'. Did you mean 'exact'?",
         "unknown granularity 'layr'. Did you mean 'layer'?",
         "readings are a list with one mapping per epoch. For a single epoch, pass [readings].",
-        "images alone have no classes. Pass (images, classes).",
+        "images alone have no classes. Pass images and classes: bench(X, y).",
         "a dict of 1 is no data set. Pass (images, classes).",
         "a tuple of 1 is no data set. Pass (images, classes).",
         "the classes come before the images. Pass the images first: (X, y).",

@@ -1,5 +1,7 @@
 """Probes of somebody's own network, tensors and loss, without ``Data``, ``Task`` or ``Recipe``."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from howfar import Data, Task, alignment, curvature, decide, evaluate, landscape, sharpness, train, unlearnable_distance
+from howfar import (
+    Data,
+    Task,
+    alignment,
+    curvature,
+    decide,
+    evaluate,
+    landscape,
+    sharpness,
+    train,
+    unlearnable_distance,
+)  # fmt: skip
 from howfar.data import Inputs, Splits
 from howfar.errors import HowfarError, UsageError
 from howfar.probe import parameter_sharpness, random_plane, slices
@@ -216,3 +229,128 @@ def test_inputs_say_what_they_are(few: Data) -> None:
     found = Inputs.of((normalized(few), few.targets["label"]), "label", torch.float32)
     assert repr(found) == "Inputs(40 inputs of 1×16×16; targets: label)"
     assert len(found.take([3, 1])) == 2
+
+
+class Heads(nn.Module):
+    """A network that returns more than one tensor."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__()
+        self.head, self.form = nn.Linear(4, 3), form
+
+    def forward(self, x: Tensor) -> Any:
+        return self.form(self.head(x))
+
+
+def _pair() -> tuple[Tensor, Tensor]:
+    return torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+
+
+@pytest.mark.parametrize("form", [lambda output: (output, output), lambda output: {0: output}])
+def test_a_loss_that_takes_the_tensor_out_is_enough(form: Any) -> None:
+    def loss(output: Any, target: Tensor) -> Tensor:
+        return functional.cross_entropy(output[0], target)
+
+    plain = Heads(lambda output: output)
+    net = Heads(form)
+    net.load_state_dict(plain.state_dict())
+    expected = sharpness(plain, _pair(), functional.cross_entropy)["head.weight"].sal
+    assert sharpness(net, _pair(), loss)["head.weight"].sal == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_without_layers_names_what_it_has() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())
+    X, y = _pair()
+    for work in (sharpness, curvature, lambda net, pair: alignment(net, pair, pair)):
+        with pytest.raises(UsageError, match=r"no parameters of kind weights to measure\. Pass include=\('norms',\)\."):
+            work(net, (X, y))
+    assert sharpness(net, (X, y), include=("norms",))["0.weight"].sal > 0
+
+
+WRONG = """
+import sys
+import warnings
+from types import SimpleNamespace
+import torch
+from howfar import Data, alignment, curvature, evaluate, protect, sharpness, train
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+warnings.simplefilter("ignore")
+class Heads(nn.Module):
+    def __init__(self, form):
+        super().__init__()
+        self.head, self.form = nn.Linear(4, 3), form
+    def forward(self, x):
+        return self.form(self.head(x))
+
+X, y = torch.rand(12, 4), torch.arange(12) % 3
+net, pair = nn.Linear(4, 3), (X, y)
+def told(call):
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+def all_of(loss, net):
+    works = (lambda: sharpness(net, pair, loss), lambda: curvature(net, pair, loss),
+             lambda: alignment(net, pair, pair, loss), lambda: list(train(net, pair, loss)))
+    print(" / ".join(sorted({told(work) for work in works})))
+
+for form in (lambda o: (o, o), lambda o: {"logits": o}, lambda o: SimpleNamespace(logits=o)):
+    all_of(cross_entropy, Heads(form))
+    all_of(None, Heads(form))
+    print(told(lambda: evaluate(Heads(form), pair)))
+all_of(lambda o, t: float(cross_entropy(o, t)), net)
+all_of(lambda o, t: cross_entropy(o, t).detach(), net)
+all_of(lambda o, t: None, net)
+print(told(lambda: sharpness(net, (X, y.float()), cross_entropy)))
+known = TensorDataset(torch.rand(6, 3, 8, 8), torch.arange(6) % 2)
+for data in (known, DataLoader(known)):
+    print(told(lambda: sharpness(net, data)))
+    print(told(lambda: Data.from_arrays(data)))
+    print(told(lambda: protect("ops", data)))
+print(told(lambda: Data.from_torch(DataLoader(known))))
+images = torch.rand(4, 3, 8, 8)
+for seed in ("a", -1, 1.5):
+    print(told(lambda: protect("random", images, seed=seed)))
+print(told(lambda: protect("lsp", images, eps=8 / 255)))
+"""
+WAY = (
+    "Return one tensor from forward, or pass a loss that does: lambda output, target: torch.nn.functional.cross_entropy"
+)
+
+
+def test_wrong_networks_losses_and_data_are_explained() -> None:
+    """In a process of its own, where nothing checks types before the functions are called."""
+    done = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True)
+    lines = [line.removeprefix("UsageError: ") for line in done.stdout.splitlines()]
+    outputs = [("tuple", "output[0]"), ("dict", "output['logits']"), ("SimpleNamespace", "output.logits")]
+    assert lines[:9] == [
+        f"the network returns a {kind}, not a tensor, and the loss does not take it. {WAY}({part}, target)."
+        for kind, part in outputs
+        for _ in range(3)
+    ]
+    gradient = "which has no gradient. Return the tensor: leave out .item(), float() and .numpy()."
+    assert lines[9:] == [
+        f"the loss returns a float, {gradient}",
+        "the loss has no gradient. Compute it from the outputs by functions of torch, without .detach() and outside "
+        "torch.no_grad().",
+        f"the loss returns a NoneType, {gradient}",
+        "the targets are floating-point numbers, and the loss takes classes. Pass integers from 0: y.long().",
+        "the data are a TensorDataset. Pass Data.from_torch(dataset), or inputs and targets (X, y).",
+        "the images are a TensorDataset, not an array. Read it with Data.from_torch(dataset).",
+        "the images are a TensorDataset, not an array. Pass Data.from_torch(dataset); the Data that comes back has "
+        ".to_torch().",
+        "the data are a DataLoader, which draws batches. Pass Data.from_torch(loader.dataset), or (X, y).",
+        "the images are a DataLoader, not an array. Read it with Data.from_torch(loader.dataset).",
+        "the images are a DataLoader, not an array. Pass Data.from_torch(loader.dataset); the Data that comes back has "
+        ".to_torch().",
+        "a DataLoader draws batches, so it is no data set. Pass its data set: loader.dataset.",
+        "seed = 'a' is not a seed. Use a whole number from 0.",
+        "seed = -1 is not a seed. Use a whole number from 0.",
+        "seed = 1.5 is not a seed. Use a whole number from 0.",
+        "protect has no argument 'eps'. Settings stand in the name: 'lsp[eps=8/255]'.",
+    ]

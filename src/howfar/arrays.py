@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Generator, Tensor
 
+from howfar.errors import UsageError
+
 Pixels = UInt8[Tensor, "n channels height width"]
 Images = Float[Tensor, "n channels height width"]  # in [0, 1]
 NetworkInputs = Float[Tensor, "n ..."]  # images, or what a network of one's own takes
@@ -89,11 +91,16 @@ def seeded(seed: int, *purpose: str | int) -> Generator:
         seed: the experiment's seed.
         purpose: names the use of the numbers, e.g. ``"batches", epoch``.
 
+    Raises:
+        UsageError: for anything but a whole number from 0.
+
     Example:
         >>> from howfar.arrays import seeded
         >>> torch.equal(torch.rand(2, generator=seeded(0, "noise")), torch.rand(2, generator=seeded(0, "noise")))
         True
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed = {seed!r} is not a seed. Use a whole number from 0.")
     text = json.dumps([seed, *purpose])
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
     return Generator().manual_seed(number)
@@ -146,9 +153,11 @@ def unit_images(pixels: Tensor) -> Images:
 
 
 def at(target: Any, index: Any, device: torch.device | None = None) -> Any:
-    """Index a target and move the result to ``device``; for several targets by name, return a ``dict``."""
+    """Index a target and move the result to ``device``; several of them, by name or in a row, one by one."""
     if isinstance(target, dict):
         return {name: at(values, index, device) for name, values in target.items()}
+    if isinstance(target, tuple | list):  # outputs of somebody's own network
+        return tuple(at(values, index, device) for values in target)
     some = target[index.to(target.device) if isinstance(index, Tensor) else index]
     return some if device is None else some.to(device, non_blocking=True)
 

@@ -139,7 +139,7 @@ class Results:
 
 @told_in_python()
 def bench(
-    dataset: Any = None, *, suite: str | None = None, epochs: int | None = None, name: str | None = None,
+    dataset: Any = None, y: Any = None, *, suite: str | None = None, epochs: int | None = None, name: str | None = None,
     runs: str | Path = "runs", workers: int = 0, device: str = "auto", settings: Iterable[str] = (),
     track: str | None = None, **keys: Any,
 ) -> Results:  # fmt: skip
@@ -151,6 +151,7 @@ def bench(
         dataset: a name of ``DATASETS`` with settings; or ``Splits``, ``Data``, images and classes ``(X, y)`` as
             ``Data.from_arrays`` takes them, or a torch data set, of which a fifth of every class is held out for the
             test. None takes that of the suite.
+        y: classes, where ``dataset`` holds the images alone.
         suite: a preset, as of ``howfar bench --suite``; None takes the first one for the data set.
         epochs: of every victim; None takes those of the suite.
         name: of your own data in tables and captions; None says how many images and classes there are.
@@ -174,10 +175,14 @@ def bench(
         >>> sorted(row.protector for row in results.page.rows)
         ['clean', 'ops']
     """
+    if y is not None:
+        dataset = _with_classes(dataset, y)
     if isinstance(dataset, np.ndarray | torch.Tensor):
-        raise UsageError("images alone have no classes. Pass (images, classes).")
+        raise UsageError("images alone have no classes. Pass images and classes: bench(X, y).")
     if name is not None and (dataset is None or isinstance(dataset, str)):
         raise UsageError("name is for your own data; a data set with a name keeps it. Leave out name.")
+    place = engine.choose_device(device)
+    workers = engine.choose_workers(workers, place)
     log_run, store, settings = tracker(track), open_store(str(runs)), tuple(settings)
     called, named = _call(dataset, suite, epochs, settings, keys), {}
     if isinstance(dataset, str):
@@ -191,7 +196,7 @@ def bench(
     experiments, left_out = runnable(asked)
     note_data(experiments, store)
     failures = []
-    events = engine.run(experiments, store, workers=workers, device=engine.choose_device(device))
+    events = engine.run(experiments, store, workers=workers, device=place)
     for event in tracked(events, experiments, store, log_run):
         if event.status not in ("done", "failed", "cached"):
             continue
@@ -205,6 +210,16 @@ def bench(
         step, error = failures[0] if failures else ("no step", "nothing was run")
         raise HowfarError(f"no victim was trained. {step} failed: {error}")
     return Results(collect(store, victims), failures, left_out, store.place)
+
+
+def _with_classes(images: Any, y: Any) -> tuple[Any, Any]:
+    """Return images and classes that were given one by one."""
+    if not isinstance(images, np.ndarray | torch.Tensor | list):
+        raise UsageError(
+            f"the second argument holds the classes of images in an array, but the first is a {type(images).__name__}. "
+            "Name the others: bench(data, protectors=..., models=...)."
+        )
+    return images, y
 
 
 def _call(

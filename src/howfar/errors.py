@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*\b)(?: (cpu\b|\d[\w:.-]*\b))?")
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*\b)(?: (cpu\b|-?\d[\w:.-]*\b))?")
 SETTINGS = re.compile(r"--set [\w.-]+=[\w./-]*\w(?: --set [\w.-]+=[\w./-]*\w)*")
 
 
@@ -37,11 +37,18 @@ def escaped(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in " \n" else repr(sign)[1:-1] for sign in text)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown name, which suggests the closest known one."""
+def unknown(kind: str, name: str, known: Iterable[str], fix: str = "") -> UsageError:
+    """Return the error for an unknown name, which suggests the closest known one.
+
+    Args:
+        kind: of the name.
+        name: the unknown one.
+        known: all names.
+        fix: sentence that follows, where there are too many names to list them.
+    """
     names = sorted(known)
-    hint = _suggestion(name, names) or f"Known: {', '.join(names)}."
-    return UsageError(f"unknown {kind} '{name}'. {hint}")
+    hint = _suggestion(name, names) or ("" if fix else f"Known: {', '.join(names)}.")
+    return UsageError(" ".join(part for part in (f"unknown {kind} '{name}'.", hint, fix) if part))
 
 
 def lacking(owner: str, kind: str, name: str, known: Iterable[str], fix: str) -> UsageError:
@@ -80,7 +87,7 @@ def in_python(text: str) -> str:
 
 
 def _value(text: str) -> str:
-    return text if text.isdigit() else f'"{text}"'
+    return text if text.lstrip("-").isdigit() else f'"{text}"'
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """What is refused on the command line says the problem, its cause and the fix, before any work."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from howfar.data import DATASETS
 
 from ..test_cli import inside
 
@@ -23,6 +26,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("file").write_text("text")
     np.savez("other.npz", x=np.zeros((4, 8, 8)), y=[0, 1, 0, 1])
     np.savez("floats.npz", x_train=np.zeros((4, 8, 8)), x_test=np.zeros((4, 8, 8)))
+    none = np.zeros((0, 8, 8), np.uint8)
+    np.savez("empty.npz", x_train=none, x_test=none)
     return tmp_path
 
 
@@ -52,6 +57,15 @@ def picture(*parts: str, sides: tuple[int, int]) -> None:
         ("bench -d npz:floats.npz --dry-run", "x_train is float64 (2, 8, 8), but must be uint8 images"),
         ("bench -d folder:mixed --dry-run", "mixed/b/0.png is 40×41, but mixed/a/0.png is 40×40. Resize them to one"),
         ("bench -d folder:photos --dry-run", "photos/b/broken.png is not a readable image"),
+        ("bench -d npz:empty.npz --dry-run", "empty.npz: x_train and x_test have no images. Write images into it with"),
+        ("bench -d npz:empty.npz", "empty.npz: x_train and x_test have no images. Write images into it with"),
+        ("bench -d digits --runs photos", "photos holds other files and is no store. Choose a new or an empty folder"),
+        (
+            "bench -d digits --protectors lsp[eps=8/255 --dry-run",
+            "a bracket in 'lsp[eps=8/255' has no end. Write it as in 'lsp[",
+        ),
+        ("show foo", "unknown name 'foo'. Did you mean 'rooms'? See howfar list with one of: protectors, defenses,"),
+        ("show qqqqqq", "unknown name 'qqqqqq'. See howfar list with one of: protectors, defenses, datasets, models, "),
         ("verify photos photos --dry-run", "photos and photos are the same folder, so nothing is protected."),
     ],
 )
@@ -61,6 +75,35 @@ def test_it_says_problem_cause_and_fix(command: str, message: str, place: Path) 
     assert message in found
     assert shown == ""
     assert not (place / "runs").exists()
+
+
+def test_classes_that_begin_at_1_are_warned_of_and_counted(place: Path) -> None:
+    images, labels = np.arange(20 * 144, dtype=np.uint8).reshape(20, 12, 12), np.arange(20) % 4 + 1
+    np.savez("one.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    code, shown, said = told("bench -d npz:one.npz --suite digits --dry-run")
+    assert code == 0, said
+    assert "20 training and 20 test images of 12×12 pixels in 1 channel, 4 classes." in " ".join(shown.split())
+    assert "one.npz: y_train has 4 classes with numbers from 1 to 4." in said
+    assert "pass y - 1." in said
+    with pytest.warns(UserWarning, match=r"y_train has 4 classes with numbers from 1 to 4"):
+        DATASETS["npz"](Path("one.npz"))
+
+
+def test_a_dry_run_says_that_runs_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dry = "bench -d digits --quick --dry-run --runs".replace(" --quick", "")
+    assert "warning: the run would stop at once" not in told(f"{dry} new/deep")[2]
+    assert "the run would stop at once: photos holds other files and is no store" in told(f"{dry} photos")[2]
+    assert f"the run would stop at once: {place / 'file'} is a file" in told(f"{dry} file/runs")[2]
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whoever tests is root perhaps
+    assert f"the run would stop at once: {place} cannot be written to" in told(f"{dry} new/deep")[2]
+
+
+def test_one_seed_is_no_upper_bound(place: Path) -> None:
+    np.savez("two.npz", x_train=np.zeros((40, 12, 12), np.uint8), y_train=np.arange(40) % 2,
+             x_test=np.zeros((40, 12, 12), np.uint8), y_test=np.arange(40) % 2)  # fmt: skip
+    dry = "bench -d npz:two.npz --suite standard --set held_out=0 --defenses none --protectors lsp --dry-run"
+    assert "Upper bound" in told(f"{dry} --seeds 0-2")[2]
+    assert "Upper bound" not in told(f"{dry} --seeds 0")[2]
 
 
 def test_photographs_too_small_for_noise_are_left_out_with_the_reason(place: Path) -> None:

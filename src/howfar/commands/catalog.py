@@ -114,7 +114,8 @@ def find(text: str) -> dict[str, Any]:
             return describe(kind, name)
     if name in SUITES and name == text:
         return describe_suite(name)
-    raise unknown("name", name, {*SUITES, *(each for known in names.values() for each in known)})
+    every = {*SUITES, *(each for known in names.values() for each in known)}
+    raise unknown("name", name, every, f"See howfar list with one of: {', '.join([*names, 'suites'])}.")
 
 
 def _unloaded(plugin: EntryPoint, kind: str, like: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class Grid(Common):
         from howfar.grid.dry_run import note_data
         from howfar.grid.estimate import memory
         from howfar.report.words import reworded
+        from howfar.store import obstacle
 
         limit = None if self.time_limit is None else to_seconds(self.time_limit)
         device = engine.choose_device(self.device)
@@ -173,6 +174,8 @@ class Grid(Common):
         plan = Plan.of(experiments, store, workers, costs(experiments, store) if costs else {})
         if self.dry_run:
             plan.show(experiments, as_json=self.json)
+            if why := obstacle(self.runs):
+                terminal.say(f"warning: the run would stop at once: {why}. Choose another --runs.", style="yellow")
             plan.warn(smaller or self._smaller(experiments))
             return None
         note_data(experiments, store)

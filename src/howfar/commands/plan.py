@@ -100,7 +100,9 @@ def _about(experiment: "Experiment") -> str:
 
     (train, test), (channels, height, width) = experiment.counts, experiment.splits.train.shape
     shape = f"{height}×{width} pixels in {counted(channels, 'channel')}"
-    return f"{train} training and {test} test images of {shape}."
+    classes = experiment.sketch.classes if experiment.sketch else 0
+    kinds = f", {counted(classes, 'class')}" if classes else ""
+    return f"{train} training and {test} test images of {shape}{kinds}."
 
 
 def _matrices(

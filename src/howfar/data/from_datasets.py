@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from howfar import arrays
 from howfar.data.own import Channels, Scale, data_of
@@ -23,6 +24,8 @@ def from_torch(
     scale: Scale | None = None,
 ) -> Data:  # fmt: skip
     """Return all items of a map-style data set; see ``Data.from_torch``."""
+    if isinstance(dataset, DataLoader):
+        raise UsageError("a DataLoader draws batches, so it is no data set. Pass its data set: loader.dataset.")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise UsageError(f"{type(dataset).__name__} has no length or no items by number. Pass list(dataset).")
     items = (_item(dataset[index], targets) for index in range(len(dataset)))

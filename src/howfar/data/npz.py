@@ -12,11 +12,13 @@ from torch import Tensor
 
 from howfar import arrays
 from howfar.data.files import refuse_bomb
+from howfar.data.own import warn_of_gaps
 from howfar.data.types import Data, Splits
 from howfar.errors import HowfarError, UsageError
 
 NEEDED = ("x_train", "x_test")
 WRITE = "numpy.savez(FILE, x_train=images, y_train=classes, x_test=images, y_test=classes)"
+REFILL = f"Write images into it with {WRITE}."
 FEW = 2  # images of an archive in an outline
 MOST_CLASSES = 100_000
 
@@ -51,11 +53,13 @@ def npz(root: Path, flip: bool = True, name: str = "") -> Splits:
 
 def read_npz(path: Path, *, flip: bool) -> Splits:
     """Read one archive; pickled arrays are rejected."""
-    return _splits(path, read_arrays(path), flip=flip)
+    table = read_arrays(path)
+    _classes(path, table.get("y_train"))
+    return _splits(path, table, flip=flip)
 
 
-def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int]:
-    """Return a few images of an archive and the numbers of training and test images, without reading the rest.
+def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int, int]:
+    """Return a few images of an archive and the numbers of training and test images and classes, without reading more.
 
     The sample holds the first images, and the smallest and the largest class.
 
@@ -66,19 +70,24 @@ def read_outline(path: Path, *, flip: bool) -> tuple[Splits, int, int]:
         raise UsageError(f"{path} is not a file. Give the path of an .npz archive.")
     table: dict[str, NDArray[Any]] = {}
     counts: dict[str, int] = {}
+    kinds = 0
     try:
         with zipfile.ZipFile(path) as members:
             for name in members.namelist():
                 key = name.removesuffix(".npy")
                 counts[key], table[key] = _head(members, name)
+                if key == "y_train":
+                    kinds = _classes(path, table[key])
+                if table[key].ndim == 1 and np.issubdtype(table[key].dtype, np.integer) and len(table[key]) > FEW:
+                    table[key] = np.array([table[key].min(), table[key].max()], table[key].dtype)
     except Exception as error:  # archives and array headers fail in many ways
         raise HowfarError(f"{path} is not a readable .npz archive ({error}). Save it again with numpy.savez.") from None
     splits = _splits(path, table, flip=flip)
-    return splits, counts["x_train"], counts["x_test"]
+    return splits, counts["x_train"], counts["x_test"], kinds
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
-    """Return the number of rows of an array in an archive, and its first two (smallest and largest for classes)."""
+    """Return the number of rows of an array in an archive, and its first two, or all if it has one column."""
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -91,13 +100,21 @@ def _head(archive: zipfile.ZipFile, name: str) -> tuple[int, NDArray[Any]]:
         rows = shape[0] if flat else min(shape[0], FEW)
         raw = file.read(rows * math.prod(shape[1:]) * kind.itemsize)
     values = np.frombuffer(bytearray(raw), kind).reshape(rows, *shape[1:])  # torch warns of arrays in constant bytes
-    if flat and np.issubdtype(kind, np.integer) and len(values) > FEW:
-        values = np.array([values.min(), values.max()], kind)
     return shape[0], values
+
+
+def _classes(path: Path, values: NDArray[Any] | None) -> int:
+    """Return the number of classes of training images, 0 if there are none; warns of numbers without images."""
+    if values is None or values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        return 0
+    return warn_of_gaps(torch.from_numpy(values.astype(np.int64)), f"{path}: y_train")
 
 
 def _splits(path: Path, table: dict[str, NDArray[Any]], *, flip: bool) -> Splits:
     missing = [name for name in NEEDED if name not in table]
+    empty = [name for name in NEEDED if name in table and table[name].shape[:1] == (0,)]
+    if empty and not missing:
+        raise HowfarError(f"{path}: {' and '.join(empty)} {'has' if len(empty) == 1 else 'have'} no images. {REFILL}")
     if missing:
         raise HowfarError(f"{path} lacks {', '.join(missing)}. Write it with {WRITE}.")
     train = _part(path, table, "train", first_id=0)

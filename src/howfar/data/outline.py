@@ -38,12 +38,14 @@ class Outline:
         train: number of training images.
         test: number of test images.
         note: sentence on what is estimated; empty if nothing is.
+        classes: number of classes of training images; 0 takes the number of their names.
     """
 
     sample: Splits
     train: int
     test: int
     note: str = ""
+    classes: int = 0
 
 
 def outline(dataset: Spec[Splits]) -> Outline:
@@ -108,8 +110,8 @@ def _published(
 
 
 def _npz(root: Path, flip: bool = True, name: str = "") -> Outline:
-    sample, train, test = read_outline(Path(root), flip=flip)
-    return Outline(sample, train, test)
+    sample, train, test, classes = read_outline(Path(root), flip=flip)
+    return Outline(sample, train, test, classes=classes)
 
 
 def _camvid(root: Path, height: int | None = None, width: int | None = None) -> Outline:
@@ -120,7 +122,7 @@ def _camvid(root: Path, height: int | None = None, width: int | None = None) -> 
             raise UsageError(f"{root} holds no PNG in train or test. Give SegNet's CamVid folder, or an .npz.")
         shape = (3, *(size or CAMVID_SIZE))
     else:
-        sample, *counts = read_outline(root, flip=True)
+        sample, *counts, _ = read_outline(root, flip=True)
         shape = sample.train.shape if size is None else (sample.train.shape[0], *size)
     splits = blank(shape, {}, flip=True)
     top = torch.arange(CAMVID_CLASSES, dtype=torch.uint8).repeat(math.ceil(shape[1] * shape[2] / CAMVID_CLASSES))

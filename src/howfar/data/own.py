@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from howfar import arrays
 from howfar.arrays import Pixels
 from howfar.data.types import Data
-from howfar.errors import HowfarError
+from howfar.errors import HowfarError, UsageError
 
 Channels = Literal["first", "last"]
 Scale = Literal[1, 255]
@@ -24,6 +25,9 @@ def data_of(
     X: Any, y: Any = None, *, channels: Channels | None = None, scale: Scale | None = None, ids: Any = None
 ) -> Data:
     """Return images and targets as ``Data``; see ``Data.from_arrays``."""
+    if isinstance(X, DataLoader | Dataset):
+        name = "loader.dataset" if isinstance(X, DataLoader) else "dataset"
+        raise UsageError(f"the images are a {type(X).__name__}, not an array. Read it with Data.from_torch({name}).")
     if np.ndim(X) == 1 and np.ndim(y) > 2:
         raise HowfarError("the classes come before the images. Pass the images first: (X, y).")
     pixels = pixels_of(X, channels=channels, scale=scale)
@@ -194,7 +198,7 @@ def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
                 f"target '{name}' has classes from {int(found.min())} to {int(found.max())}. Number them from 0, and "
                 "leave out images without a class."
             )
-        _warn_of_gaps(found, name)
+        warn_of_gaps(found, f"target '{name}'")
         return found
     if found.ndim == 3:
         if found.shape[1:] != pixels.shape[2:] or int(found.min()) < 0 or int(found.max()) > arrays.VOID:
@@ -206,14 +210,20 @@ def _target(values: Any, pixels: Pixels, name: str) -> Tensor:
     return found
 
 
-def _warn_of_gaps(classes: Tensor, name: str) -> None:
-    """Warn of class numbers that no image has: networks get an output for each of them."""
+def warn_of_gaps(classes: Tensor, what: str) -> int:
+    """Warn of class numbers that no image has, as networks get an output for each; return the number of classes.
+
+    Args:
+        classes: of the training images.
+        what: what holds them, for the warning.
+    """
     known = classes.unique()
-    if not len(known) or len(known) == int(known.max()) + 1:
-        return
+    if not len(known) or int(known.min()) < 0 or len(known) == int(known.max()) + 1:
+        return len(known)
     fix = "y - 1" if int(known.min()) == 1 else "np.unique(y, return_inverse=True)[1]"
     warnings.warn(
-        f"target '{name}' has {len(known)} class{'es' * (len(known) > 1)} with numbers from {int(known.min())} to "
+        f"{what} has {len(known)} class{'es' * (len(known) > 1)} with numbers from {int(known.min())} to "
         f"{int(known.max())}. Numbers without images count as classes, too. If this is wrong, pass {fix}.",
         stacklevel=2,
     )
+    return len(known)

@@ -59,10 +59,12 @@ def choose_workers(wanted: int | None, device: torch.device) -> int:
     """Return the number of worker processes: as requested, else one per core, or one on a GPU.
 
     Raises:
-        UsageError: for a negative number.
+        UsageError: for a negative number, or something else.
     """
     if wanted is None:
         return arrays.cores() if device.type == "cpu" else 1
+    if not isinstance(wanted, int):
+        raise UsageError(f"--workers is {wanted!r}, not a number. Use 1 or more, or 0 to run in this process.")
     if wanted < 0:
         raise UsageError(f"--workers {wanted} is negative. Use 1 or more, or 0 to run in this process.")
     return wanted

@@ -63,7 +63,7 @@ def _sketch(experiment: Experiment, store: Store | None, known: Outline) -> Sket
         digests = _recorded(record) if record is not None else None
         if digests is None and next(iter(store.records("protect", damaged=True)), None) is not None:
             notes.append(NOT_COMPARED.format(place=store.place))
-    return Sketch(splits, train, test, digests, tuple(notes))
+    return Sketch(splits, train, test, digests, tuple(notes), known.classes or len(splits.classes))
 
 
 def _recorded(record: Record) -> dict[str, str] | None:

@@ -48,6 +48,7 @@ class Sketch:
         test: number of test images.
         digests: of the splits, if recorded by an earlier run; else None.
         notes: sentences on what is estimated or unknown.
+        classes: number of classes; 0 without any.
     """
 
     splits: Splits
@@ -55,6 +56,7 @@ class Sketch:
     test: int
     digests: dict[str, str] | None = None
     notes: tuple[str, ...] = ()
+    classes: int = 0
 
 
 @dataclass(frozen=True)

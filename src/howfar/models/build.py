@@ -149,8 +149,16 @@ def weight_names(model: nn.Module, include: Collection[Kind] = PAPER) -> list[st
 
 
 def weights_of(model: nn.Module, include: Collection[Kind] = PAPER) -> dict[str, nn.Parameter]:
-    """Return the layers of ``weight_names`` with their weights, in the same order."""
+    """Return the layers of ``weight_names`` with their weights, in the same order.
+
+    Raises:
+        UsageError: for an unknown kind, or a network without such layers.
+    """
     names = set(weight_names(model, include))
+    if not names:
+        others = tuple(kind for kind in get_args(Kind) if weight_names(model, (kind,)))
+        fix = f"Pass include={others}." if others else "Give it a layer."
+        raise UsageError(f"the network has no parameters of kind {', '.join(include) or 'none'} to measure. {fix}")
     return {name: weight for name, weight in model.named_parameters() if name in names}
 
 

@@ -1,17 +1,20 @@
 """``protect``: protect a user's images and return them in the same form."""
 
+import re
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from howfar import arrays
 from howfar.data import Data
 from howfar.data.own import data_of, layout_of
 from howfar.errors import HowfarError, UsageError
 from howfar.protectors.protector import Protector
+from howfar.spec import number_text
 from howfar.tasks import TASKS, Task
 
 LEAST_SIDE = 8  # pixels; no network of MODELS takes smaller images
@@ -36,7 +39,7 @@ def protect(
 def protect(
     protector: str | Protector, X: Any, y: Any = None, *, task: str | Task | None = None, seed: int = 0,
     channels: Literal["first", "last"] | None = None, scale: Literal[1, 255] | None = None, ids: Any = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "cpu", **unknown: Any,
 ) -> Any:  # fmt: skip
     """Return protected images in the form in which they were given: array or tensor, type, device, layout and range.
 
@@ -53,6 +56,7 @@ def protect(
         scale: as in ``Data.from_arrays``.
         ids: as in ``Data.from_arrays``; the noise of an image depends on its id.
         device: where surrogates are trained.
+        unknown: refused; settings belong to the name.
 
     Raises:
         UsageError: for an unknown protector or setting, or without classes where they are needed.
@@ -68,12 +72,24 @@ def protect(
     """
     from howfar.protectors import PROTECTORS  # which imports this file
 
+    if unknown:
+        name = next(iter(unknown))
+        raise UsageError(
+            f"protect has no argument '{name}'. Settings stand in the name: "
+            f"'{_short(protector)}[{name}={_fit(unknown[name])}]'."
+        )
     built = PROTECTORS[protector] if isinstance(protector, str) else protector
     made = built() if isinstance(built, type) else built
     if not isinstance(made, Protector):
         raise UsageError(
             f"the protector is a {type(made).__name__}, not a name or a protector. The order is protector, images, "
             "classes: protect('lsp', X, y)."
+        )
+    if isinstance(X, DataLoader | Dataset):
+        name = "loader.dataset" if isinstance(X, DataLoader) else "dataset"
+        raise UsageError(
+            f"the images are a {type(X).__name__}, not an array. Pass Data.from_torch({name}); the Data that comes "
+            "back has .to_torch()."
         )
     if not isinstance(X, Data | Tensor | np.ndarray):
         raise HowfarError(
@@ -91,6 +107,16 @@ def protect(
         return protected
     last, white = layout_of(X, channels=channels, scale=scale)
     return _changed(X, data, protected, last=last, white=white)
+
+
+def _short(protector: Any) -> str:
+    """Return a protector without its settings."""
+    return re.split(r"[\[:]", protector)[0] if isinstance(protector, str) else "lsp"
+
+
+def _fit(value: Any) -> str:
+    """Return a setting as text; multiples of 1/255 in that form."""
+    return number_text(value) if isinstance(value, int | float) else str(value)
 
 
 def _task(task: str | Task | None, data: Data) -> Task | None:

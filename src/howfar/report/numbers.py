@@ -41,7 +41,8 @@ def percent(share: float) -> str:
 
 def counted(count: int, name: str) -> str:
     """Return a number of things: ``1 seed``, ``2 seeds``."""
-    return f"{count:,} {name}{'s' * (count != 1)}"
+    plural = "es" if name.endswith("s") else "s"
+    return f"{count:,} {name}{plural * (count != 1)}"
 
 
 def span(numbers: set[int], name: str) -> str:

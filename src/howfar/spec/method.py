@@ -114,6 +114,10 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     """
     match = re.fullmatch(r"([\w.-]+)(?::(.*?))?(?:\[([^\[]*(?:\[[^\]]*\][^\[]*)*)\])?", text.strip(), re.DOTALL)
     if match is None:
+        bare = re.sub(r'"[^"]*"', "", text)
+        if bare.count("[") != bare.count("]"):
+            end = "no end" if bare.count("[") > bare.count("]") else "no beginning"
+            raise UsageError(f"a bracket in '{text}' has {end}. Write it as in 'lsp[eps=8/255]'.")
         raise UsageError(f"'{text}' names no {kind}. Write name, name:value or name:key=value,....")
     name, after, rest = match.groups()
     factory = factory_of(name, table, kind)

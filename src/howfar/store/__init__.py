@@ -4,6 +4,7 @@ from howfar.store.archive import finished, packed
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, LeaseMonitor, Slot
 from howfar.store.mark import MARK
+from howfar.store.obstacle import obstacle
 from howfar.store.opening import absolute, is_url, open_store
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
@@ -12,6 +13,6 @@ from howfar.store.writing import save_text, write_bytes, write_text
 
 __all__ = [
     "MARK", "UNSEALED", "Claim", "DamagedError", "Finding", "Index", "Lease", "LeaseMonitor", "Record", "Slot", "Store",
-    "absolute", "check", "clean", "differences", "finished", "is_url", "merge", "open_store", "packed", "remove",
-    "save_text", "write_bytes", "write_text",
+    "absolute", "check", "clean", "differences", "finished", "is_url", "merge", "obstacle", "open_store", "packed",
+    "remove", "save_text", "write_bytes", "write_text",
 ]  # fmt: skip

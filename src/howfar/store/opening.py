@@ -4,6 +4,7 @@ from pathlib import Path
 
 from howfar.errors import UsageError
 from howfar.store.archive import Archive
+from howfar.store.obstacle import is_foreign
 from howfar.store.records import Store
 from howfar.store.remote import RemoteStore
 
@@ -21,11 +22,14 @@ def open_store(place: str | Path, *, reading: bool = False) -> Store:
         reading: open read-only; the place need not exist. A file can only be read.
 
     Raises:
+        UsageError: for a folder with other files.
         HowfarError: if it cannot be written, the fsspec back end is not installed, or a file is not a packed store.
     """
     if is_url(str(place)):
         return RemoteStore(str(place), reading=reading)
     if not Path(place).is_file():
+        if not reading and Path(place).is_dir() and is_foreign(Path(place)):
+            raise UsageError(f"{place} holds other files and is no store. Choose a new or an empty folder with --runs.")
         return Store(place, reading=reading)
     if not reading:
         raise UsageError(

@@ -80,7 +80,7 @@ def read_record(path: str) -> dict[str, Any] | None:
         if [members["step"], members["key"]] != path.split("/")[-3:-1]:
             raise ValueError("it is in the place of another record")
         return members
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
         raise DamagedError(Path(path), error) from None

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from howfar.data import Data, Inputs, Pair
 from howfar.errors import UsageError
@@ -49,6 +50,14 @@ def _refuse_no_pair(data: Any) -> None:
     """Raise ``UsageError`` unless an argument is a pair of inputs and targets."""
     if isinstance(data, Tensor | np.ndarray):
         raise UsageError("inputs alone have no targets. Pass both: (X, y).")
+    if isinstance(data, DataLoader):
+        raise UsageError(
+            "the data are a DataLoader, which draws batches. Pass Data.from_torch(loader.dataset), or (X, y)."
+        )
+    if isinstance(data, Dataset):
+        raise UsageError(
+            f"the data are a {type(data).__name__}. Pass Data.from_torch(dataset), or inputs and targets (X, y)."
+        )
     if callable(data):
         raise UsageError("the second argument is a function, not data. The order is network, data, task or loss.")
     if not isinstance(data, tuple | list) or len(data) != 2:

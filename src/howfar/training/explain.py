@@ -3,7 +3,7 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import torch
@@ -15,8 +15,16 @@ from howfar.errors import UsageError
 from howfar.models.modes import in_eval_mode
 from howfar.tasks import Task, given
 from howfar.tasks.given import refuse_no_network
+from howfar.tasks.own_loss import OwnLoss
 
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError)  # what torch raises where shapes or classes do not fit
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+)  # what torch raises where shapes or classes do not fit
+FLOATS = "the targets are floating-point numbers, and the loss takes classes. Pass integers from 0: y.long()."
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
@@ -58,9 +66,9 @@ def explained(work: Work) -> Work:
     return cast(Work, steps if inspect.isgeneratorfunction(work) else done)
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _fault(model: nn.Module, data: Data, task: Task) -> str:
-    """Return what is wrong with one input or with the classes; empty where nothing is, or where the loss fails."""
+    """Return what is wrong with one input, the outputs, the targets or the loss; empty if that is unknown."""
     first = arrays.to_images(data.pixels[:1], next(model.parameters()).device)
     shape = tuple(first.shape[1:])
     try:
@@ -80,7 +88,53 @@ def _fault(model: nn.Module, data: Data, task: Task) -> str:
                 f"the network has {count} outputs, but the classes go from {low} to {high}. Number them from 0, and "
                 "give the network one output per class."
             )
+    return _fault_of_loss(task, output, arrays.at(targets, slice(0, 1), first.device))
+
+
+def _fault_of_loss(task: Task, output: Any, target: Any) -> str:
+    """Return what is wrong with the loss of one example, or with the outputs or targets for it; empty if nothing is."""
+    loss = task.criterion if isinstance(task, OwnLoss) else task.loss
+    try:
+        value: Any = loss(output, target)
+    except Exception:  # of somebody's loss
+        if not isinstance(output, Tensor):
+            return _no_tensor(output)
+        return FLOATS if _takes_classes(loss, output, target) else ""
+    if not isinstance(value, Tensor):
+        return (
+            f"the loss returns a {type(value).__name__}, which has no gradient. Return the tensor: leave out .item(), "
+            "float() and .numpy()."
+        )
+    if isinstance(output, Tensor) and output.requires_grad and not value.requires_grad:
+        return (
+            "the loss has no gradient. Compute it from the outputs by functions of torch, without .detach() and "
+            "outside torch.no_grad()."
+        )
     return ""
+
+
+def _no_tensor(output: Any) -> str:
+    """Return how to get a tensor out of what a network returns."""
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        part = f"output[{next(iter(output), 'logits')!r}]"
+    else:
+        part = "output[0]" if isinstance(output, tuple | list) else "output.logits"
+    return (
+        f"the network returns a {kind}, not a tensor, and the loss does not take it. Return one tensor from forward, "
+        f"or pass a loss that does: lambda output, target: torch.nn.functional.cross_entropy({part}, target)."
+    )
+
+
+def _takes_classes(loss: Callable[[Any, Any], Any], output: Tensor, target: Any) -> bool:
+    """Return whether a loss fails because the classes are floating-point numbers."""
+    if not isinstance(target, Tensor) or not target.is_floating_point() or not torch.equal(target, target.round()):
+        return False
+    try:
+        loss(output, target.long())
+    except Exception:  # of somebody's loss
+        return False
+    return True
 
 
 def _are_classes(targets: Tensor) -> bool:
