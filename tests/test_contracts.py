@@ -253,6 +253,7 @@ SMALL_MODELS = {
     "resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
     "mobilenetv2": {"width": 4}, "airbench": {"size": "4-4-8"}, "unet": {"widths": "4-4-8"},
     "densenet121": {"growth": 4}, "vit-small": {"width": 16, "depth": 2, "heads": 2},
+    "pretrained": {"data": "digits", "network": "resnet8[width=4]"},
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from .test_cli import inside
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("plotly", "jinja2", "torchmetrics", "skimage", "pooch", "requests", "matplotlib", "pyarrow", "ray",
-            "s3fs", "accelerate", "diffusers", "pillow_heif")  # fmt: skip
+            "s3fs", "accelerate", "diffusers", "pillow_heif", "peft")  # fmt: skip
 CORE = """
 import sys
 

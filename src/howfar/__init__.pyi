@@ -34,6 +34,7 @@ from .tasks import TASKS as TASKS
 from .tasks import Task as Task
 from .training import Recipe as Recipe
 from .training import evaluate as evaluate
+from .training import pretrain as pretrain
 from .training import train as train
 
 __version__: str

@@ -127,11 +127,11 @@ class Verify(Common):
         from howfar.tables.groups import grouped
 
         keys = {
-            experiment.steps()[1].key: experiment.defense.label
+            experiment.steps()[1].key: experiment
             for _, experiments in planned for experiment in experiments
             if experiment.defense.label not in left_out
         }  # fmt: skip
-        page = collect(store, [key for key, defense in keys.items() if not defense.startswith("fine-tune")])
+        page = collect(store, [key for key, one in keys.items() if one.model.name != "pretrained"])
         done = [record for record in store.records("victim") if record.key in keys and record.status == "done"]
         order = [*copies, *(f"{share:.0%}" for share in self.chosen_shares)]
         losses = losses_of(grouped(done), {str(path): way for way, path in copies.items()}, order)

@@ -69,8 +69,8 @@ def names(copies: dict[str, Path], planned: "Planned") -> dict[str, str]:
         if way:
             after = AFTER.get(way, f"{way} of the photographs")
             found[spec["protector"]["label"]] = f"protected, {after[0].lower()}{after[1:]}"
-        if spec["defense"]["label"].startswith("fine-tune"):
-            found[spec["defense"]["label"]] = "fine-tuned"
+        if spec["model"]["name"] == "pretrained":
+            found[spec["model"]["label"]] = "fine-tuned"
     return found
 
 
@@ -102,8 +102,8 @@ def _grids(
         ways = [protector(path) for path in copies.values()]
         grids.append(Grid(**common | {"protectors": ",".join([*ways, *some])}))
         if weights is not None:
-            tuned = f"fine-tune[data={quoted(str(weights))}]"
-            grids.append(Grid(**common | {"protectors": plain, "defenses": tuned}))
+            tuned = f"pretrained[weights={quoted(str(weights))}]"
+            grids.append(Grid(**common | {"protectors": plain, "models": tuned}))
         if command.defenses != "none":
             grids.append(Grid(**common | {"protectors": plain, "defenses": command.defenses}))
     if command.tasks:

@@ -1,7 +1,6 @@
 """Fine-tuning of a pre-trained network."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,7 +9,6 @@ from torch.nn import functional
 from howfar import arrays
 from howfar.data import DATASETS, Data
 from howfar.defend.defense import Defense, Learner
-from howfar.errors import HowfarError
 from howfar.models.build import with_shared_backbone
 from howfar.models.features import last_linear
 from howfar.models.heads import backbone_of
@@ -19,15 +17,13 @@ from howfar.tasks import classification
 from howfar.training import train
 
 VERSION = 1
-WEIGHTS = ".safetensors"
 
 
 def fine_tune(data: str, limit: int = 4000) -> Defense:
     """Fine-tuning: the network is pre-trained on another data set.
 
     Args:
-        data: an entry of ``DATASETS``, e.g. ``cifar100``; its images are converted to the same size and channels. A
-            ``.safetensors`` file holds a network that was pre-trained already; its name must depend on its content.
+        data: an entry of ``DATASETS``, e.g. ``cifar100``; its images are converted to the same size and channels.
         limit: maximum number of its training images, class-balanced.
 
     Example:
@@ -39,27 +35,7 @@ def fine_tune(data: str, limit: int = 4000) -> Defense:
         >>> learner = Learner(classification()(data), Recipe(epochs=1, crop=0, flip=False))
         >>> DEFENSES["fine-tune"](data="digits", limit=100).before(model, data, learner)  # trains it in place
     """
-    if data.endswith(WEIGHTS):
-        return Defense(before=partial(_load, weights=Path(data)))
     return Defense(before=partial(_pretrain, other=data, limit=limit))
-
-
-def _load(model: nn.Module, data: Data, learner: Learner, *, weights: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    backbone = backbone_of(model)
-    try:
-        found = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise HowfarError(f"{weights} cannot be read as safetensors ({error}). Pre-train the network again.") from None
-    own = backbone.state_dict()
-    known = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
-    if len(known) < len(found) or not known:
-        raise HowfarError(
-            f"{weights} holds {len(found)} tensors, of which {len(known)} fit the network. Pre-train the same network."
-        )
-    backbone.load_state_dict(known, strict=False)
 
 
 def _pretrain(model: nn.Module, data: Data, learner: Learner, *, other: str, limit: int) -> None:

@@ -6,6 +6,7 @@ from howfar.models.classic import lenet5, linear
 from howfar.models.densenet import densenet121
 from howfar.models.mobilenet import mobilenetv2
 from howfar.models.modes import in_eval_mode
+from howfar.models.pretrained import pretrained
 from howfar.models.resnet import resnet8, resnet18, resnet50, senet18
 from howfar.models.unet import unet
 from howfar.models.vit import vit_small
@@ -25,6 +26,7 @@ MODELS: Table[Architecture] = Table(
         "airbench": airbench,
         "unet": unet,
         "vit-small": vit_small,
+        "pretrained": pretrained,
     },
 )
 

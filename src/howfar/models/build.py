@@ -72,7 +72,7 @@ def build(
             model = with_heads(architecture(shape, 1), shape, outputs)
     for module in model.modules():
         _initialize(module, generator)
-    for module in model.modules():
+    for module in reversed(list(model.modules())):  # inner ones first
         if isinstance(module, StartsWeights):
             module.start_weights()
     return channels_last(model)

@@ -81,10 +81,7 @@ def losses_of(tables: Sequence[VictimGroup], ways: Mapping[str, str], order: Seq
         order: of ways and shares.
     """
     found = [
-        loss
-        for group in tables
-        if (learner := _learner(group.labels["defense"]))
-        for loss in _of_table(group, ways, learner)
+        loss for group in tables if (learner := _learner(group.labels)) for loss in _of_table(group, ways, learner)
     ]
     return sorted(
         found, key=lambda loss: (loss.task != "classification", loss.learner, order.index(loss.way), loss.task)
@@ -102,11 +99,11 @@ def way_of(settings: Mapping[str, Any], ways: Mapping[str, str]) -> str:
     return f"{share:.0%}" if way and share < 1 else way
 
 
-def _learner(defense: str) -> str:
-    """Return how a learner begins, from the label of its defense; empty for learners with a defense."""
-    if defense == "none":
-        return SCRATCH
-    return TUNED if defense.startswith("fine-tune") else ""
+def _learner(labels: Mapping[str, str]) -> str:
+    """Return how a learner begins, from the names of its network and defense; empty for learners with a defense."""
+    if labels["defense"] != "none":
+        return ""
+    return TUNED if labels["model"].startswith("pretrained") else SCRATCH
 
 
 def _of_table(group: VictimGroup, ways: Mapping[str, str], learner: str) -> Iterator[Loss]:

@@ -1,26 +1,22 @@
-"""A network pretrained on other photographs, kept in a file for learners that fine-tune it."""
+"""A network pretrained on other photographs, kept in a file for the model ``pretrained``."""
 
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from howfar import arrays
 from howfar.data import Data, balanced, source
 from howfar.defend.fine_tune import fitted
 from howfar.errors import UsageError
-from howfar.models import MODELS, build
-from howfar.models.features import last_linear
+from howfar.models import MODELS
 from howfar.spec import parse
 from howfar.spec.syntax import quoted
 from howfar.store import Store
-from howfar.tasks import classification
-from howfar.training import Recipe, train
-from howfar.unfinished import temporary
+from howfar.training import pretrain
+from howfar.training.pretraining import VERSION
 
-VERSION = 1
 MOST = 4000  # photographs to pretrain on
-EPOCHS = 10
+RECIPE = {
+    "epochs": 10, "batch_size": 64, "optimizer": "adam", "schedule": "cosine", "lr": 0.005, "weight_decay": 5e-4,
+    "crop": 2, "flip": True,
+}  # fmt: skip
 
 
 def other_photographs(name: str, size: int) -> Data:
@@ -45,36 +41,15 @@ def other_photographs(name: str, size: int) -> Data:
 def pretrained(data: Data, model: str, folder: Path) -> Path:
     """Return the file of a network trained on other photographs; it is trained if there is none yet.
 
-    The file holds the weights without the head, as safetensors. Its name depends on all that determines them.
+    Its name depends on all that determines the weights.
 
     Args:
         data: from ``other_photographs``.
         model: spec of the network.
         folder: of the file.
     """
-    from safetensors.torch import save_file
-
-    spec = parse(model, MODELS, "model")
-    about = {"data": data.digest(), "model": spec.key(), "epochs": EPOCHS, "version": VERSION}
+    about = {
+        "data": data.digest(), "model": parse(model, MODELS, "model").key(), "recipe": RECIPE, "version": VERSION
+    }  # fmt: skip
     path = folder / f"pretrained-{Store.key('pretrained', about)}.safetensors"
-    if path.exists():
-        return path
-    task = classification()(data)
-    network = build(spec.build(), data.shape, task.outputs, generator=arrays.seeded(0, "pretrained"))
-    recipe = Recipe(epochs=EPOCHS, batch_size=64, optimizer="adam", lr=0.005, crop=2, flip=True)
-    list(train(network, data, task, recipe, seed=0))
-    new = folder / temporary(path.name)
-    save_file(without_head(network), new)
-    new.rename(path)
-    return path
-
-
-def without_head(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights of a network except those of its head."""
-    head = last_linear(network)
-    own = {name for name, module in network.named_modules() if module is head}
-    return {
-        name: tensor.detach().contiguous().clone()
-        for name, tensor in network.state_dict().items()
-        if name.rpartition(".")[0] not in own
-    }
+    return path if path.exists() else pretrain(data, model, path, **RECIPE)

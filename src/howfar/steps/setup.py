@@ -13,6 +13,7 @@ from howfar.defend.defense import identity
 from howfar.grid.experiment import Experiment, Step
 from howfar.models import build
 from howfar.protectors import Progress
+from howfar.steps.pretraining import ready
 from howfar.store import Record, Store
 from howfar.tasks import Task
 from howfar.training import Recipe
@@ -55,9 +56,8 @@ def set_up(step: Step, store: Store, device: torch.device) -> TrainingSetup:
     defense = experiment.defense.build()
     learner = Learner(task, recipe, seed, device, splits.clean, experiment.protector.build(), protected)
     train_data = task.prepare(defense.purify(protected, learner))
-    model = build(
-        experiment.model.build(), train_data.shape, task.outputs, generator=arrays.seeded(seed, "weights")
-    ).to(device)  # fmt: skip
+    architecture = ready(experiment.model.build(), store, train_data.shape, device)
+    model = build(architecture, train_data.shape, task.outputs, generator=arrays.seeded(seed, "weights")).to(device)
     defense.before(model, train_data, learner)
     return TrainingSetup(splits, task, recipe, defense, learner, train_data, model)
 

@@ -5,6 +5,7 @@ from howfar.training.explain import explained
 from howfar.training.loop import Batch, Epoch, evaluate, steps, train
 from howfar.training.loss import Around, Loss, plain, unchanged
 from howfar.training.precision import chosen
+from howfar.training.pretraining import pretrain
 from howfar.training.recipe import Recipe
 from howfar.training.recipes import RECIPES, recipe_for
 
@@ -20,6 +21,7 @@ __all__ = [
     "evaluate",
     "explained",
     "plain",
+    "pretrain",
     "recipe_for",
     "steps",
     "train",

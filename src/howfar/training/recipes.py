@@ -23,12 +23,21 @@ RECIPES: dict[str, Recipe] = {
         epochs=15, lr=0.001, weight_decay=0.05, batch_size=128, optimizer="adamw", schedule="one-cycle",
         crop=2, padding="reflect",
     ),
+    "fine-tune": Recipe(
+        epochs=6, lr=0.001, weight_decay=0.01, batch_size=100, optimizer="adamw", schedule="one-cycle",
+        crop=2, padding="reflect",
+    ),
     "dense": Recipe(
         epochs=12, lr=0.003, weight_decay=0.01, batch_size=50, optimizer="adamw", schedule="one-cycle", crop=0
     ),
 }  # fmt: skip
 DEFAULT = "sgd"
-OF_NETWORK = {"airbench": "fast", "vit-small": "adamw", "unet": "dense"}  # all others take DEFAULT
+OF_NETWORK = {
+    "airbench": "fast",
+    "vit-small": "adamw",
+    "unet": "dense",
+    "pretrained": "fine-tune",
+}  # all others take DEFAULT
 
 
 def recipe_for(network: str, name: str = OWN, settings: Mapping[str, Any] | None = None) -> Recipe:
