@@ -224,8 +224,8 @@ def test_pretraining_helps_where_images_are_few(tmp_path: Path, digits: Splits) 
 def test_bench_pretrains_once_and_keeps_the_network(tmp_path: Path) -> None:
     name = "pretrained[data=digits,network=resnet8:width=4,limit=200,tune=linear]"
     settings = {
-        "protectors": "random", "models": name, "defenses": "none", "seeds": "0-1", "runs": tmp_path, "probe_images": 20,
-        "limit_train": 100, "train": {"epochs": 1},
+        "protectors": "random", "models": name, "defenses": "none", "seeds": "0-1", "runs": tmp_path,
+        "probe_images": 20, "limit_train": 100, "train": {"epochs": 1},
     }  # fmt: skip
     results = howfar.bench("digits", **settings)
     files = list((tmp_path / "pretrained").iterdir())

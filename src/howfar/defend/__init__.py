@@ -22,6 +22,7 @@ from howfar.defend.jpeg import jpeg
 from howfar.defend.linear_probe import linear_probe
 from howfar.defend.loss_inputs import loss_inputs
 from howfar.defend.median import median
+from howfar.defend.mix import mix
 from howfar.defend.mixup import mixup
 from howfar.defend.orthogonal_projection import orthogonal_projection
 from howfar.defend.randaugment import randaugment
@@ -62,6 +63,7 @@ DEFENSES: Table[Defense] = Table(
         "linear-probe": linear_probe,
         "dfr": dfr,
         "clean-only": clean_only,
+        "mix": mix,
     },
 )
 

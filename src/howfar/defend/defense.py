@@ -98,6 +98,7 @@ class Defense:
         mixes: whether the loss has two targets per image. The paper's released code then has no training loss, and
             takes the loss of one more pass as the baseline of SAL.
         passes: cost of an epoch in training passes, for estimates; plain training takes one.
+        ignores: whether the protected images are left out, so that it is run once, with the clean ones.
 
     Example:
         >>> from howfar import DATASETS, DEFENSES
@@ -119,6 +120,7 @@ class Defense:
     moves_targets: bool = False
     mixes: bool = False
     passes: float = 1.0
+    ignores: bool = False
 
     @property
     def uses_clean(self) -> bool:
@@ -175,6 +177,7 @@ def chained(parts: Sequence[Defense]) -> Defense:
         moves_targets=any(part.moves_targets for part in parts),
         mixes=any(part.mixes for part in parts),
         passes=math.prod(part.passes for part in parts),
+        ignores=any(part.ignores for part in parts),
     )  # fmt: skip
 
 

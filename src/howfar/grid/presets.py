@@ -27,6 +27,7 @@ ABOUT = {
     "standard": "Nine protectors on CIFAR-10, with and without JPEG",
     "controls": "Positive controls on CIFAR-10: more noise, and more protected images",
     "crosstask": "Twelve protectors crafted against scenes or segments, five tasks",
+    "mixtures": "What protected images are worth to learners with clean ones, on CIFAR-10",
     "cifar10-core": "Protectors × defenses on CIFAR-10 with ResNet-18, for a GPU",
     "paper": "The benchmark of the paper with four networks, for a GPU",
     "paper-fast": "The benchmark of the paper with a fast network",
@@ -34,7 +35,7 @@ ABOUT = {
 
 SMALLER = {
     "paper": "paper-fast", "paper-fast": "standard", "cifar10-core": "standard", "standard": "digits",
-    "controls": "digits", "crosstask": "two-tasks", "digits": "two-tasks", "two-tasks": "quick",
+    "controls": "digits", "mixtures": "digits", "crosstask": "two-tasks", "digits": "two-tasks", "two-tasks": "quick",
 }  # the next smaller suite  # fmt: skip
 
 SUITES: dict[str, dict[str, Any]] = {
@@ -94,7 +95,23 @@ SUITES: dict[str, dict[str, Any]] = {
         "recipe": "sgd",
         "train": {"epochs": 10, "batch_size": 32, "lr": 0.05, "crop": 0, "flip": False},
     },
-    # The same with more protectors, three more tasks, SAL and alignment: the tables of docs/crosstask.md.
+    # The worth of protected images to learners that have clean ones; the learning curve comes from the same runs.
+    "mixtures": {
+        "dataset": "cifar10",
+        "protectors": ("random", "ops", "lsp", "ar", "em:class"),
+        "defenses": tuple(
+            f"mix[clean={count}{alone}]" for count in (100, 500, 2000, 5000) for alone in ("", ",alone=true")
+        ),
+        "models": ("airbench:16-32-32",),
+        "seeds": (0, 1, 2),
+        "limit_train": 10_000,
+        "limit_test": 4000,
+        "held_out": 10_000,
+        "probe_images": 0,
+        "alignment_images": 0,
+        "train": {"epochs": 6, "batch_size": 200},
+    },
+    # The suite two-tasks with more protectors, three more tasks, SAL and alignment: the tables of docs/crosstask.md.
     "crosstask": {
         "dataset": "rooms[size=32,train=2000,test=400]",
         "protectors": (

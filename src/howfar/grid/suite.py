@@ -179,6 +179,7 @@ class Suite:
             for model, defense, seed, (protector, source) in product(
                 dense if is_dense(task) else models, defenses, dict.fromkeys(self.seeds), crafted.values()
             )
+            if protector.name == "clean" or not defense.build().ignores
         ]  # fmt: skip
 
     @property

@@ -1,6 +1,7 @@
 """A network pretrained on other photographs, kept in a file for the model ``pretrained``."""
 
 from pathlib import Path
+from typing import Any
 
 from howfar.data import Data, balanced, source
 from howfar.defend.fine_tune import fitted
@@ -13,7 +14,7 @@ from howfar.training import pretrain
 from howfar.training.pretraining import VERSION
 
 MOST = 4000  # photographs to pretrain on
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "epochs": 10, "batch_size": 64, "optimizer": "adam", "schedule": "cosine", "lr": 0.005, "weight_decay": 5e-4,
     "crop": 2, "flip": True,
 }  # fmt: skip

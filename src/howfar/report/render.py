@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from howfar.errors import in_python, require
-from howfar.report import crosstask, figures, landscapes, leaderboard, overview, profile, verdict
+from howfar.report import crosstask, figures, landscapes, leaderboard, overview, profile, verdict, worth
 from howfar.report.html import rendered, text_of
 from howfar.report.leaderboard import as_csv, as_json, header, texts
 from howfar.report.numbers import counted, shown, unit
@@ -70,6 +70,7 @@ def render(page: Page, *, python: bool = False) -> str:
         worst_header=profile.HEADER,
         ranking=profile,
         tasks=crosstask,
+        worth=worth,
         note=landscapes.note,
         rows=lambda group: list(map(texts, group.rows)),
         unlearned=lambda group: leaderboard.note(group.rows),
@@ -100,6 +101,7 @@ def _charts(page: Page) -> dict[str, figures.Figure]:
         for kind, figure in figures.of_group(group).items()
     }
     charts |= {f"profile-{index}": figures.profile(entry) for index, entry in enumerate(page.profiles)}
+    charts |= {f"worth-{index}": worth.chart(own) for index, own in enumerate(worth.by_learner(page.worths))}
     charts |= {f"matrix-{index}": figures.matrix(entry) for index, entry in enumerate(page.matrices)}
     charts |= {
         f"alike-{index}": figures.similarity(entry) for index, entry in enumerate(page.matrices) if entry.measured
@@ -117,6 +119,7 @@ def _sections(page: Page, *, pictures: bool) -> list[tuple[str, str]]:
         ("sentences", "Sentences", bool(page.verdicts)),
         ("worst", "Worst case", bool(page.profiles)),
         ("tasks", "Tasks", bool(page.matrices)),
+        ("worth", "Worth", bool(page.worths)),
         ("leaderboard", "Leaderboard", True),
         ("why", "Why", True),
         ("landscapes", "Landscapes", bool(page.scenes)),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from howfar.report import crosstask, leaderboard, profile, verdict
+from howfar.report import crosstask, leaderboard, profile, verdict, worth
 from howfar.report.numbers import MISSING, shown, span, unit
 from howfar.tables.page import Group, Page
 from howfar.tables.profiles import Profile
@@ -80,7 +80,7 @@ def markdown(page: Page) -> str:
     tables = (
         crosstask.as_markdown(page.matrices), profile.as_markdown(page.profiles), leaderboard.as_markdown(page.rows),
     )  # fmt: skip
-    return "".join((verdict.as_markdown(page.verdicts), *tables))
+    return "".join((verdict.as_markdown(page.verdicts), *tables, *(table.markdown for table in _worths(page))))
 
 
 def tables_of(page: Page, *, wide: bool) -> list[TextTable]:
@@ -104,10 +104,18 @@ def tables_of(page: Page, *, wide: bool) -> list[TextTable]:
         for one in page.profiles if one.worst
     ]  # fmt: skip
     found += worst if wide else [table.only(BRIEF_WORST) for table in worst]
+    found += _worths(page)
     if wide or not page.matrices:
         boards = [_leaderboard(page, group) for group in page.groups if group.rows]
         found += boards if wide else [board.only(BRIEF) for board in boards]
     return found
+
+
+def _worths(page: Page) -> list[TextTable]:
+    return [
+        TextTable(worth.title(own[0]), worth.header(worth.counts(own)), worth.lines(own), note=worth.NOTE)
+        for own in worth.by_learner(page.worths)
+    ]
 
 
 def _of_profile(page: Page, profile: Profile) -> list[Group]:

@@ -11,6 +11,7 @@ from howfar.score.retention import retention
 from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
 from howfar.score.visibility import Visibility, psnr_text, recorded, ssim_text, visibility
 from howfar.score.worst_case import Best, Trials, WorstCase, at_most, kept_text, worst_case
+from howfar.score.worth import worth
 
 __all__ = [
     "Best",
@@ -44,4 +45,5 @@ __all__ = [
     "unlearnable_distance",
     "visibility",
     "worst_case",
+    "worth",
 ]

@@ -34,6 +34,7 @@ from howfar.tables.profiles import profiles
 from howfar.tables.series import series_of, watched_on
 from howfar.tables.sound import sound_records
 from howfar.tables.verdicts import Verdict, verdicts
+from howfar.tables.worth import is_mixture, worths
 
 
 def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = False) -> Page:
@@ -69,10 +70,11 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         raise HowfarError(f"{store.place} holds no finished victim. Run howfar bench first.")
     names, distances = Names(done), Distances(store.index)
     groups = grouped(done, names)
-    judged = verdicts(groups, names if len({group.labels["task"] for group in groups}) > 1 else None)
+    defended = [group for group in groups if not is_mixture(group)]
+    judged = verdicts(defended, names if len({group.labels["task"] for group in groups}) > 1 else None)
     page = Page(
         groups=[_group(group, protects, distances, judged, brief=brief) for group in groups],
-        profiles=profiles(groups),
+        profiles=profiles(defended),
         matrices=matrices(done, distances, brief=brief, names=names),
         scenes=landscapes,
         galleries=[] if brief else _galleries(store, groups, [r for r in protects.values() if _shown(r, done)]),
@@ -81,6 +83,7 @@ def collect(store: Store, keys: Iterable[str] | None = None, *, brief: bool = Fa
         circumstances=_circumstances(done),
         commands=_commands(store, done),
         verdicts=judged,
+        worths=worths(groups),
     )
     distances.keep()
     return page

@@ -12,6 +12,7 @@ from howfar.tables.leaderboard import Row
 from howfar.tables.matrix import Matrix
 from howfar.tables.profiles import Profile
 from howfar.tables.verdicts import Verdict
+from howfar.tables.worth import Worth
 
 Spectrum = NDArray[np.float64]  # (height, width)
 SHOWN = 10  # rows of a page in its repr
@@ -185,6 +186,7 @@ class Page:
     commands: list[str] = field(default_factory=list)
     opening: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    worths: list[Worth] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """Return one line per row of the leaderboard; curves and pictures are left out."""
