@@ -25,13 +25,14 @@ def drawn() -> dict[str, str]:
     import defended_distance
     import defenses
     import judgment
+    import learners
     import paths
     import protectors
     import sal_causality
     import sal_lowered
 
     studies = (
-        across_tables, alignment, audit_roc, benches, defended_distance, defenses, judgment, paths, protectors,
+        across_tables, alignment, audit_roc, benches, defended_distance, defenses, judgment, learners, paths, protectors,
         sal_causality, sal_lowered,
     )  # fmt: skip
     return {name: text for study in studies for name, text in study.tables().items()}

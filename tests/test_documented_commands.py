@@ -18,9 +18,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from howfar.commands.catalog import TABLES
 from howfar.commands.parser import COMMANDS
+from howfar.models.published import ResNet
 from howfar.store import Store
 
 from .data.test_taskonomy import save
@@ -193,6 +195,7 @@ def _images(folder: Path) -> None:
                 save(folder / "DIR", domain, building, point, image[..., 0].astype(np.uint16) + 1)
     save(folder / "DIR", "rgb", "corozal", 0, image)
     _public(folder / "DIR")
+    save_file(ResNet(4, (1, 1, 1, 1), bottleneck=False).state_dict(), folder / "weights.safetensors")
 
 
 def _public(folder: Path) -> None:

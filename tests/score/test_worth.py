@@ -12,6 +12,7 @@ from howfar.report.text_tables import markdown
 from howfar.score import worth
 
 SIZES = sorted({round(1.15**power) for power in range(58)})  # 1 to 2,884
+NAMES = ("random[eps=16/255]", "ops", "ops[share=0.5]")
 
 
 def known(images: float) -> float:
@@ -72,13 +73,13 @@ def test_nothing_protected_has_no_worth() -> None:
 def test_shortcuts_are_worth_less_than_noise(tmp_path: Path) -> None:
     mixtures = [f"mix[clean={count}{alone}]" for count in (20, 100) for alone in ("", ",alone=true")]
     results = howfar.bench(
-        "digits", protectors="random,ops,ops[share=0.5]", models="linear", defenses=mixtures, seeds="0-1",
+        "digits", protectors=NAMES, models="linear", defenses=mixtures, seeds="0-1",
         runs=tmp_path, limit_train=400, held_out=280, probe_images=0, alignment_images=0, train={"epochs": 8},
     )  # fmt: skip
     found = {(one.protector, one.clean): one for one in results.page.worths}
-    assert set(found) == {(name, count) for name in ("random", "ops", "ops[share=0.5]") for count in (20, 100)}
+    assert set(found) == {(name, count) for name in NAMES for count in (20, 100)}
     for count in (20, 100):
-        noise, shortcut, half = (found[name, count] for name in ("random", "ops", "ops[share=0.5]"))
+        noise, shortcut, half = (found[name, count] for name in NAMES)
         assert noise.worth.value > 0.4
         assert shortcut.worth.value < 0.3
         assert noise.images == 400

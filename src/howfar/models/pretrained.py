@@ -104,7 +104,7 @@ class Pretrained:
         tensors, metadata = read_weights(self.weights)
         named = metadata.get(NETWORK)
         if named is not None:
-            return self._own(named, metadata.get(CHANNELS, ""), tensors, shape, outputs)
+            return self._own(self.weights, named, metadata.get(CHANNELS, ""), tensors, shape, outputs)
         found = matching(tensors)
         if found is None:
             raise HowfarError(
@@ -117,17 +117,19 @@ class Pretrained:
         body = make()
         return Tuned(body, body.width, outputs, tensors, self, published=True)
 
-    def _own(self, named: str, channels: str, tensors: dict[str, Tensor], shape: Shape, outputs: int) -> nn.Module:
+    def _own(
+        self, path: Path, named: str, channels: str, tensors: dict[str, Tensor], shape: Shape, outputs: int
+    ) -> nn.Module:
         """Return a network whose weights ``pretrain`` wrote."""
         if channels != str(shape[0]):
             raise UsageError(
-                f"{self.weights} was pretrained on images with {channels} channels, but these have {shape[0]}. "
+                f"{path} was pretrained on images with {channels} channels, but these have {shape[0]}. "
                 "Pretrain on images of the same kind."
             )
         spec = _parsed(named)
         with torch.device("meta"):
             wanted = headless(spec.build(), shape)[0].state_dict()
-        require_same(Path(str(self.weights)), tensors, wanted, spec.label)
+        require_same(path, tensors, wanted, spec.label)
         body, width = headless(spec.build(), shape)
         return Tuned(body, width, outputs, tensors, self, published=False)
 

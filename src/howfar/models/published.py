@@ -260,12 +260,14 @@ def matching(tensors: Mapping[str, Tensor]) -> tuple[str, Callable[[], Backbone]
         return "tf_efficientnet_lite0", EfficientNetLite
     if "layer1.0.conv1.weight" in tensors and size("conv1.weight", 0):
         depths = [count(f"layer{stage}.") for stage in range(1, 5)]
+        if 0 in depths:
+            return None
         bottleneck = "layer1.0.conv3.weight" in tensors
         blocks = 1 + sum(depths) * (3 if bottleneck else 2) + 1
         return f"ResNet-{blocks}", lambda: ResNet(size("conv1.weight", 0), depths, bottleneck=bottleneck)
     if "patch_embed.proj.weight" in tensors:
         width, patch = size("cls_token", 2), size("patch_embed.proj.weight", 3)
         grid = math.isqrt(max(size("pos_embed", 1) - 1, 0))
-        if width and width % HEAD_WIDTH == 0 and patch and grid:
+        if width and width % HEAD_WIDTH == 0 and patch and grid and count("blocks."):
             return f"ViT of width {width}", lambda: ViT(width, count("blocks."), patch, grid)
     return None
