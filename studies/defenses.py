@@ -44,7 +44,12 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
     "ar": (11.74, 10.95, 12.60, 14.15, 36.14, 35.17, 84.75, 90.12, 81.15),
     "ops": (14.69, 52.98, 64.72, 49.27, 37.32, 19.88, 78.48, 77.99, 14.95),
 }
-NEEDS_OTHERS = ("diffusion-purify", "fine-tune", "transfer")  # a checkpoint, other data, another task
+NEEDS_OTHERS = (
+    "diffusion-purify",
+    "fine-tune",
+    "transfer",
+    "mix",
+)  # a checkpoint, other data, another task, no defense
 NOTES = {"fine-tune": "fine-tune (from CIFAR-100 images)", "clean-only": "clean-only (500 clean images alone)"}
 MARGIN = 0.02  # an ensemble may stay that far below the best of all defenses
 MOST = 7  # members of an ensemble

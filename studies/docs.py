@@ -32,8 +32,8 @@ def drawn() -> dict[str, str]:
     import sal_lowered
 
     studies = (
-        across_tables, alignment, audit_roc, benches, defended_distance, defenses, judgment, learners, paths, protectors,
-        sal_causality, sal_lowered,
+        across_tables, alignment, audit_roc, benches, defended_distance, defenses, judgment, learners, paths,
+        protectors, sal_causality, sal_lowered,
     )  # fmt: skip
     return {name: text for study in studies for name, text in study.tables().items()}
 

@@ -26,7 +26,7 @@ from howfar.training import Recipe, plain, train
 from tests.conftest import make_data
 
 FEW = {"denoise": "denoise[steps=2]", "adaptive": "adaptive[copies=2,steps=2]", "dfr": "dfr[draws=2]"}
-TABLE = [name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer")]
+TABLE = [name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer", "mix")]
 TASK = classification()(make_data(12, (3, 8, 8)))
 QUICK = Recipe(epochs=1, batch_size=8, crop=0, flip=False)
 

@@ -129,7 +129,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "dataset": "cifar10",
         "protectors": ("random", *(f"{name}[paper]" for name in ("em", "rem", "tap")), "lsp", "ar", "ops", "cuda"),
         "defenses": (
-            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer")),
+            *(name for name in DEFENSES if name not in ("diffusion-purify", "fine-tune", "transfer", "mix")),
             "fine-tune[data=cifar100]",
         ),
         "models": ("resnet18",),
