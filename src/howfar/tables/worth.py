@@ -3,10 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from howfar.score import Estimate, to_json, worth
-from howfar.score.estimate import DECIMALS
+from howfar.score import Estimate, worth
 from howfar.store import Record
 from howfar.tables.groups import VictimGroup
 from howfar.tables.names import CLEAN, victim
@@ -49,12 +47,6 @@ class Worth:
     def equivalent(self) -> Estimate:
         """The number of clean images that teach as much as the protected ones."""
         return self.worth.mapped(lambda value: value * self.share * self.images)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the values that files hold."""
-        names = ("dataset", "task", "model", "protector", "share", "images", "clean", "quality", "alone", "full")
-        found: dict[str, Any] = to_json({name: getattr(self, name) for name in names}, DECIMALS)
-        return {**found, **to_json(self.worth, DECIMALS, ("worth", "worth_low", "worth_high"))}
 
 
 def is_mixture(group: VictimGroup) -> bool:
