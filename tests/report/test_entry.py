@@ -62,8 +62,8 @@ def test_rows_survive_their_file_and_say_what_follows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row["summary"].update(drop=0.8), "drop is said to be 0.8"),
-        (lambda row: row["summary"].update(kept=1.0), "kept is said to be 1.0"),
+        (lambda row: row["summary"].update(drop=0.8), "drop is stated as 0.8"),
+        (lambda row: row["summary"].update(kept=1.0), "kept is stated as 1.0"),
         (lambda row: row["summary"].update(more=1.0), "more does not follow"),
         (lambda row: row.update(unreliable=["x"]), "'unreliable' should be"),
         (lambda row: row["runs"]["none"]["protected"].pop(), "not one per seed"),

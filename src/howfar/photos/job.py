@@ -15,7 +15,7 @@ from howfar.photos.manifest import NOTES
 from howfar.photos.noise import check_noise
 from howfar.photos.strength import SIDES
 from howfar.protectors import Protector
-from howfar.spec import flat
+from howfar.spec.suffixes import flat
 
 Broken = Literal["stop", "skip", "copy"]
 

@@ -14,7 +14,7 @@ from howfar.data import Data
 from howfar.data.own import data_of, layout_of
 from howfar.errors import HowfarError, UsageError
 from howfar.protectors.protector import Protector
-from howfar.spec import number_text
+from howfar.spec.syntax import number_text
 from howfar.tasks import TASKS, Task
 
 LEAST_SIDE = 8  # pixels; no network of MODELS takes smaller images

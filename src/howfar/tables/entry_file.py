@@ -67,7 +67,7 @@ def faults(path: Path) -> Iterator[str]:
         return
     for key, value in entry.summary().items():
         if not _same(stated.get("summary", {}).get(key), value):
-            yield f"{key} is said to be {said.get('summary', {}).get(key)}; from the runs follows {value}."
+            yield f"{key} is stated as {stated.get('summary', {}).get(key)}, but the runs give {value}."
     for key in sorted(set(stated.get("summary", {})) - set(entry.summary())):
         yield f"{key} does not follow from the runs."
     if stated.get("unreliable") != entry.doubts():
