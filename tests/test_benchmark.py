@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench, terminal
+from howfar import DATASETS, Data, HowfarError, Results, Splits, UsageError, bench
+from howfar.commands import terminal
 from howfar.data import balanced
 from howfar.grid.overrides import make_suite
 from howfar.report import verdict

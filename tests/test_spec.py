@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import howfar.spec as spec_module
+import howfar.spec.method as spec_module
 from howfar.data import DATASETS
 from howfar.defend import DEFENSES
 from howfar.errors import UsageError
