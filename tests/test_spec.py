@@ -45,7 +45,7 @@ def test_settings_may_nest() -> None:
         ("em[eps=8/0]", "write a number, such as 0.03 or 8/255"),
         ("em:sideways", "'sample' or 'class'"),
         ("clean:1", "takes no value"),
-        ("em[eps=", "Write name"),
+        ("em eps=1", "Write name"),
     ],
 )
 def test_errors_tell_the_fix(text: str, fix: str) -> None:
