@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from howfar.report.latex import in_latex
 from howfar.report.overview import overview, picture
 from howfar.report.provenance import bibtex
 from howfar.report.render import render
@@ -53,6 +54,24 @@ def test_nothing_is_wider_than_the_paper(browser: Any, tmp_path: Path, name: str
     assert wide == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= 718
     assert not tab.locator(".bar").is_visible()
+    tab.close()
+
+
+@pytest.mark.parametrize("name", ["protectors", "defenses"])
+def test_no_table_is_wider_than_a_page_of_1200_pixels(browser: Any, tmp_path: Path, name: str) -> None:
+    text = render(collect(open_store(str(RESULTS / f"{name}.jsonl.xz"), reading=True)))
+    tab = opened(browser, tmp_path, text, viewport={"width": 1200, "height": 800})
+    clipped = "[...document.querySelectorAll('.scroll')].filter(n => n.scrollWidth > n.clientWidth + 1)"
+    assert tab.evaluate(f"{clipped}.map(n => n.getAttribute('aria-label'))") == []
+    tab.close()
+
+
+def test_tables_are_saved_with_the_escapes_of_python(browser: Any, tmp_path: Path) -> None:
+    whole = page("stripes ← a_b")
+    tab = opened(browser, tmp_path, render(whole))
+    _, text = saved(tab, "Save as LaTeX: Every protector, worst case")
+    assert in_latex(whole.verdicts[0].protector) in text.decode()
+    assert r"stripes $\leftarrow$ a\_b" in text.decode()
     tab.close()
 
 

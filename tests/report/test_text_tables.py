@@ -1,19 +1,26 @@
 """Tables for terminals and papers."""
 
+import ast
 import io
+import unicodedata
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+import howfar
 from howfar.commands import terminal
+from howfar.report.latex import LATEX, in_latex
 from howfar.report.leaderboard import header
 from howfar.report.numbers import UNLEARNED
 from howfar.report.text_tables import TextTable, tables_of
 from howfar.tables.page import Page
 
 from .test_page import page
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @pytest.fixture
@@ -116,11 +123,35 @@ def test_markdown() -> None:
 
 def test_latex() -> None:
     assert TABLE.latex.splitlines() == [
-        r"\begin{table}", r"\centering", r"\caption{a|b $\cdot$ c\_d in \%.}", r"\label{tab:a-b}",
+        r"\begin{table}", r"\centering", r"\caption{a\textbar{}b $\cdot$ c\_d in \%.}", r"\label{tab:a-b}",
         r"\begin{tabular}{lrl}", r"\toprule",
-        r"name & drop (95 \%) & by \\", r"\midrule", r"em|x & $-$1.0 $\pm$ 0.5 & none \\", r"ar\_1 & $\le$ 3 & at \\",
+        r"name & drop (95 \%) & by \\", r"\midrule",
+        r"em\textbar{}x & $-$1.0 $\pm$ 0.5 & none \\", r"ar\_1 & $\le$ 3 & at \\",
         r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip
+
+
+def test_every_sign_that_is_printed_has_a_form_in_latex() -> None:
+    """Signs of all texts of reports, tables and scores; letters with accents are letters to LaTeX, too."""
+    used: set[str] = set()
+    for folder in ("report", "tables", "score", "tasks", "grid", "defend", "models", "protectors"):
+        for path in (Path(howfar.__file__).parent / folder).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, DOCUMENTED)}
+            texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+            used.update(*(text for text in texts if isinstance(text, str) and text not in docs))
+    signs = {sign for sign in used if not sign.isascii() and not unicodedata.name(sign).startswith("LATIN")}
+    assert signs >= {"←", "−", "±"}
+    assert signs - set(LATEX) == set()
+    assert set("\\&%$#_{}~^") <= set(LATEX)
+
+
+def test_minus_signs_arrows_and_names_in_latex() -> None:
+    assert in_latex("-7 (-14 to -2) % ← a_b#1, 0-4, vit-2[x=-1]") == (
+        r"$-$7 ($-$14 to $-$2) \% $\leftarrow$ a\_b\#1, 0-4, vit-2[x=$-$1]"
+    )
+    row = TextTable("", ("a", "b"), [("[x]", "1")]).latex.splitlines()[4]
+    assert row == r"{[}x] & 1 \\", "a bracket after a line break would be its argument"
 
 
 def test_a_pipe_gets_every_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +11,19 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from howfar.errors import require
+from howfar.report.latex import LATEX
 
 
 @cache
 def text_of(name: str) -> str:
     """Return a file of the templates' folder."""
     return files("howfar.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def tables_script() -> str:
+    """Return the script of tables, which escapes for LaTeX as Python does."""
+    return text_of("tables.js").replace("LATEX", json.dumps(LATEX).replace("<", "\\u003c"), 1)
 
 
 def rendered(template: str, scripts: tuple[str, ...], **values: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from howfar.errors import in_python, require
 from howfar.report import crosstask, figures, landscapes, leaderboard, overview, profile, verdict, worth
-from howfar.report.html import rendered, text_of
+from howfar.report.html import rendered, tables_script, text_of
 from howfar.report.leaderboard import as_csv, as_json, header, texts
 from howfar.report.numbers import counted, shown, unit
 from howfar.report.packing import packed, zipped
@@ -16,7 +16,10 @@ from howfar.report.text_tables import markdown
 from howfar.score import psnr_text, ssim_text
 from howfar.score.intervals import HOW
 from howfar.tables.page import Page, Protected
+from howfar.tables.profiles import Profile
 from howfar.tables.published import SOURCE
+
+MOST_READINGS = 4  # of a crafting curve that are all shown
 
 
 def outputs(page: Page) -> dict[str, str]:
@@ -44,7 +47,7 @@ def render(page: Page, *, python: bool = False) -> str:
     import plotly.offline
 
     library = _plotly(plotly.offline.get_plotlyjs)
-    scripts = text_of("tables.js"), text_of("charts.js"), library
+    scripts = tables_script(), text_of("charts.js"), library
     strips = [(entry, pictures) for entry in page.protected if (pictures := compared(entry))]
     charts = _charts(page)
     galleries = [(entry, [sheet([picture(row.target, row.values, row.scale)]) for row in entry.rows])
@@ -69,6 +72,7 @@ def render(page: Page, *, python: bool = False) -> str:
         header=header,
         worst_header=profile.HEADER,
         ranking=profile,
+        defenses_table=_defenses,
         tasks=crosstask,
         worth=worth,
         note=landscapes.note,
@@ -147,8 +151,19 @@ def _visibility(entry: Protected) -> str:
     return f": L∞ {found['linf']}/255, PSNR {psnr}, SSIM {ssim_text(found['ssim'])}"
 
 
+def _defenses(entry: Profile) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return headings and lines of protectors and defenses; the longer of the two lists goes down the page."""
+    header, found = ["protector", *entry.defenses], profile.qualities(entry)
+    if len(entry.defenses) <= len(found):
+        return header, found
+    first, *rest = zip(header, *found, strict=True)
+    return ["defense", *first[1:]], rest
+
+
 def _cost(entry: Protected) -> tuple[str, ...]:
-    curve = "error " + " → ".join(f"{value:.2f}" for value in entry.curve) if entry.curve else "–"
+    shown = entry.curve if len(entry.curve) <= MOST_READINGS else [entry.curve[0], entry.curve[-1]]
+    curve = "error " + " → ".join(f"{value:.2f}" for value in shown) if shown else "–"
+    curve += f" in {len(entry.curve)} rounds" if len(shown) < len(entry.curve) else ""
     return entry.protector, entry.dataset, f"{1000 * entry.seconds.value:.3f}", curve
 
 

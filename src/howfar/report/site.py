@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from howfar.report.html import rendered, text_of
+from howfar.report.html import rendered, tables_script
 from howfar.report.numbers import change, drop_name, ranged, shown, unit
 from howfar.score import kept_text, recorded, ssim_text
 from howfar.tables.entry import Entry
@@ -60,7 +60,7 @@ def is_one(path: Path) -> bool:
 
 def render(entries: Sequence[Entry]) -> str:
     """Return the page; its links lead to ``rows/`` in the same folder. Every name is escaped."""
-    scripts = (text_of("tables.js"),)
+    scripts = (tables_script(),)
     paths = dict(zip(map(id, entries), files(entries), strict=True))
     groups = [
         {

@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from howfar.report import crosstask, leaderboard, profile, verdict, worth
+from howfar.report.latex import in_latex
 from howfar.report.numbers import MISSING, shown, span, unit
 from howfar.tables.page import Group, Page
 from howfar.tables.profiles import Profile
 
 BRIEF = ("protector", "clean", "poisoned", "drop", "UD")  # columns of the leaderboard that fit 80 characters
 BRIEF_WORST = ("protector", "protection kept", "best learner gets", "by")
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$",
-    "×": r"$\times$", "÷": r"$\div$", "→": r"$\to$", "∞": r"$\infty$", "−": "$-$", "–": "--", "β": r"$\beta$",
-    "ρ": r"$\rho$", "·": r"$\cdot$", "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,12 +57,13 @@ class TextTable:
     @property
     def latex(self) -> str:
         """The table in LaTeX, which needs the package booktabs."""
-        lines = [" & ".join(_in_latex(cell) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
+        cells = ([in_latex(cell) for cell in row] for row in (self.columns, *self.rows))
+        lines = [re.sub(r"^\[", "{[}", " & ".join(row)) + r" \\" for row in cells]  # \\ takes what is in brackets
         alignment = "".join("r" if number else "l" for number in self.numeric)
         body = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", lines[0], r"\midrule"]
         body += [*lines[1:], r"\bottomrule", r"\end{tabular}"]
         if self.title:
-            caption = _in_latex(" ".join(part for part in (f"{self.title}.", self.about, self.note) if part))
+            caption = in_latex(" ".join(part for part in (f"{self.title}.", self.about, self.note) if part))
             name = re.sub(r" · [^·]+ in \S+$", "", self.title.partition("\n")[0])  # without the metric
             label = "-".join(re.findall(r"[a-z0-9.=]+", name.lower()))
             head = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}"]
@@ -144,7 +140,3 @@ def _leaderboard(page: Page, group: Group) -> TextTable:
     columns = (*leaderboard.header(group.metric), "ms/image")
     note = " ".join(text for text in (group.left_out, leaderboard.note(group.rows)) if text)
     return TextTable(leaderboard.title(group.rows[0]), columns, rows, _basis([group]), note)
-
-
-def _in_latex(text: str) -> str:
-    return "".join(LATEX.get(sign, sign) for sign in text)

@@ -93,10 +93,8 @@ const button = (text, label, act) => {
 };
 const cells = table => [...table.rows].filter(row => !row.hidden).map(row => [...row.children].map(cell => cell.textContent.trim()));
 const csv = rows => rows.map(row => row.map(text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text).join(",")).join("\n") + "\n";
-const signs = {"−": "$-$", "±": "$\\pm$", "×": "$\\times$", "÷": "$\\div$", "≤": "$\\le$", "≥": "$\\ge$", "∞": "$\\infty$",
-  "←": "$\\leftarrow$", "→": "$\\rightarrow$", "●": "$\\bullet$", "○": "$\\circ$", "–": "--", "·": "$\\cdot$"};
-const tex = text => text.replace(/[\\{}$&#^_%~]/g, sign => ({"\\": "\\textbackslash{}", "^": "\\^{}", "~": "\\~{}"})[sign] ?? `\\${sign}`)
-  .replace(/[−±×÷≤≥∞←→●○–·]/g, sign => signs[sign]);
+const signs = LATEX;  // put in by Python, which escapes the same
+const tex = text => [...text.replace(/(?<![\w.)-])-(?=\d)/g, "−")].map(sign => signs[sign] ?? sign).join("");
 const latex = rows => {
   const lines = rows.map(row => `${row.map(tex).join(" & ")} \\\\`);
   return [`\\begin{tabular}{l${"r".repeat(rows[0].length - 1)}}`, "\\toprule", lines[0], "\\midrule", ...lines.slice(1),
