@@ -32,7 +32,7 @@ SHARED = ("ops", "lsp", "em:class", "carriers")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 COUNTS = (100, 500, 2000)
 TUNES = ("linear", "last", "all")
-NETWORK = "airbench:16-32-32"
+NETWORK, WIDER = "airbench:16-32-32", "airbench:small"  # from scratch, pretrained
 CLEAN = 500  # clean images of the learner in the tables of worth
 FULL: dict[str, Any] = {
     "dataset": "cifar10", "models": (NETWORK,), "limit_train": 10_000, "limit_test": 4000, "held_out": 4000,
@@ -68,7 +68,7 @@ def keys_of(line: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         shared = [name for name in methods if name in SHARED]
         yield base | {"protectors": [f"{name}[share={share}]" for name in shared for share in SHARES if share < 1]}
     elif line == "pretrained":
-        names = [f"pretrained[data={options.other},network={NETWORK},tune={tune}]" for tune in options.tunes.split(",")]
+        names = [f"pretrained[data={options.other},network={WIDER},tune={tune}]" for tune in options.tunes.split(",")]
         yield base | {"models": tuple(names), "train": {"epochs": 6}}
     elif line == "imagenet" and options.imagenet:
         name = f"pretrained:{options.imagenet},tune=linear,side=64,normalization=inception"
