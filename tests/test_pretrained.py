@@ -217,7 +217,7 @@ def test_pretraining_helps_where_images_are_few(tmp_path: Path, digits: Splits) 
     }
     for name, architecture in models.items():
         model = build(architecture, few.shape, 10, generator=arrays.seeded(1))
-        recipe = howfar.training.recipe_for("pretrained", settings={"epochs": 12, "batch_size": 10, "lr": 0.005})
+        recipe = howfar.training.recipe_for("pretrained", settings={"epochs": 12, "batch_size": 10})
         list(howfar.train(model, few, recipe=recipe))
         found[name] = howfar.evaluate(model, test)["accuracy"]
     assert min(found[tune] for tune in ("linear", "last", "all")) > found["scratch"] + 0.1, found

@@ -29,6 +29,7 @@ STATISTICS: dict[Normalization, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 STANDARDIZED = 1000  # images from which the scale of the features is taken
+WIDTH = 1280  # features are scaled so that a step of Adam changes the scores as with so many features
 FLOOR = 0.1  # least deviation of a feature, relative to their mean
 
 
@@ -44,7 +45,8 @@ def pretrained(
 ) -> Architecture:
     """A network pretrained on other images, from a file or trained here once, with a new head.
 
-    The features are standardized by the learner's images, so that one learning rate suits all ways of tuning.
+    The features are standardized by the learner's images and scaled by their number, so that one learning rate suits
+    all networks and ways of tuning.
 
     Args:
         weights: safetensors file of a ResNet, ViT or EfficientNet-Lite0 in the naming of timm and torchvision, or
@@ -189,6 +191,8 @@ class Tuned(nn.Module):
             for name, tensor in self._tensors.items():
                 self._places[name].copy_(tensor)
         self._tensors, self._places = {}, {}
+        for weight in self.head.parameters() if hasattr(self, "head") else ():
+            nn.init.zeros_(weight)
         set_trainable(self.body, self._tune)
         self._frozen = frozen_modules(self.body)
 
@@ -218,7 +222,8 @@ class Tuned(nn.Module):
             found = torch.cat([self._features(arrays.to_images(part, device)).float() for part in pixels.split(100)])
         deviation = found.std(0, unbiased=False)
         self.center.copy_(found.mean(0))
-        self.scale.copy_(deviation.clamp_min(FLOOR * float(deviation.mean()) + 1e-6))
+        least = FLOOR * float(deviation.mean()) + 1e-6
+        self.scale.copy_(deviation.clamp_min(least) * found.shape[1] / WIDTH)
         self.fitted.fill_(True)
 
     def forward(self, images: Images) -> Tensor:
