@@ -4,33 +4,28 @@ import html
 import logging
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from howfar import engine
-from howfar.data import Data, Splits, halves
-from howfar.data.own import data_of
+from howfar.data import Splits
 from howfar.engine.track import tracked, tracker
 from howfar.errors import HowfarError, UsageError, in_python, require, told_in_python
+from howfar.grid import own_data
 from howfar.grid.dry_run import note_data
 from howfar.grid.overrides import make_suite
 from howfar.grid.runnable import runnable
 from howfar.report import verdict
 from howfar.report.numbers import counted
 from howfar.report.text_tables import markdown, tables_of
-from howfar.store import Record, Store, open_store, save_text
+from howfar.store import Record, open_store, save_text
 from howfar.tables.collect import collect
 from howfar.tables.page import Page
-from howfar.unfinished import atomic_write
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-TEST_SHARE = 0.2  # of every class, where no test images are given
 SHOWN = 6  # verdicts in a repr
 WIDTH = 100  # columns of a repr
 log = logging.getLogger("howfar")
@@ -176,9 +171,7 @@ def bench(
         ['clean', 'ops']
     """
     if y is not None:
-        dataset = _with_classes(dataset, y)
-    if isinstance(dataset, np.ndarray | torch.Tensor):
-        raise UsageError("images alone have no classes. Pass images and classes: bench(X, y).")
+        dataset = own_data.with_classes(dataset, y)
     if name is not None and (dataset is None or isinstance(dataset, str)):
         raise UsageError("name is for your own data; a data set with a name keeps it. Leave out name.")
     place = engine.choose_device(device)
@@ -188,9 +181,9 @@ def bench(
     if isinstance(dataset, str):
         named = {"dataset": dataset}
     elif dataset is not None:
-        splits = dataset if isinstance(dataset, Splits) else _split(dataset)
-        title = _title(splits) if name is None else name
-        named, called = {"dataset": _kept(splits, store, title)}, f"{called}  # data: {title}"
+        splits = dataset if isinstance(dataset, Splits) else own_data.splits_of(dataset)
+        title = own_data.title_of(splits) if name is None else name
+        named, called = {"dataset": own_data.keep(splits, store, title)}, f"{called}  # data: {title}"
     over = {} if epochs is None else {"train": {"epochs": epochs}}
     asked = make_suite(suite, {**named, **keys}, over, settings=settings).experiments()
     experiments, left_out = runnable(asked)
@@ -212,16 +205,6 @@ def bench(
     return Results(collect(store, victims), failures, left_out, store.place)
 
 
-def _with_classes(images: Any, y: Any) -> tuple[Any, Any]:
-    """Return images and classes that were given one by one."""
-    if not isinstance(images, np.ndarray | torch.Tensor | list):
-        raise UsageError(
-            f"the second argument holds the classes of images in an array, but the first is a {type(images).__name__}. "
-            "Name the others: bench(data, protectors=..., models=...)."
-        )
-    return images, y
-
-
 def _call(
     dataset: Any, suite: str | None, epochs: int | None, settings: tuple[str, ...], keys: Mapping[str, Any]
 ) -> str:  # fmt: skip
@@ -230,58 +213,3 @@ def _call(
     first = [] if dataset is None else [repr(dataset) if isinstance(dataset, str) else "data"]
     told = [*first, *(f"{name}={value!r}" for name, value in given.items() if value is not None)]
     return f"howfar.bench({', '.join(told)})"
-
-
-def _title(splits: Splits) -> str:
-    """Return what tables call somebody's own data: ``your data (2,000 images, 10 classes)``."""
-    target = splits.train.classes
-    kinds = len(splits.train.targets[target].unique()) if target else 0
-    images = counted(len(splits.train) + len(splits.test), "image")
-    return f"your data ({images}{f', {kinds} classes' if kinds else ''})"
-
-
-def _kept(splits: Splits, store: Store, name: str) -> str:
-    """Write a data set to the folder of the store, and return what ``DATASETS`` reads it by.
-
-    Raises:
-        UsageError: for a store that is no folder, or a name that cannot be written in settings.
-    """
-    if not name.strip() or any(sign in name for sign in '"[]') or not name.isprintable():
-        raise UsageError(f"name = {name!r} cannot be used. Take a text without quotes and brackets.")
-    if not Path(store.place).is_dir():
-        raise UsageError(f"{store.place} is no folder, so it cannot keep a data set. Pass the name of one.")
-    parts = {"train": splits.train, "test": splits.test}
-    numbered = [replace(part, ids=torch.arange(len(part))) for part in parts.values()]
-    digest = "".join(part.digest()[:4] for part in numbered)
-    path = (Path(store.place) / "own" / f"own-{digest}.npz").resolve()
-    if not path.exists():
-        arrays: dict[str, Any] = {"classes": np.array(splits.classes)} if splits.classes else {}
-        for kind, part in parts.items():
-            arrays[f"x_{kind}"] = part.pixels.numpy()
-            arrays |= {_key(kind, target): values.numpy() for target, values in part.targets.items()}
-        path.parent.mkdir(exist_ok=True)
-        with atomic_write(path) as draft, draft.open("wb") as file:
-            np.savez(file, **arrays)
-    return f'npz:"{path}"[name="{name}"{"" if splits.flip else ",flip=false"}]'
-
-
-def _key(part: str, target: str) -> str:
-    """Return the name of a target in an archive."""
-    return f"y_{part}" if target == "label" else f"y_{part}_{target}"
-
-
-def _split(dataset: Any) -> Splits:
-    if (isinstance(dataset, tuple | list | Mapping) and len(dataset) != 2) or isinstance(dataset, Mapping):
-        raise UsageError(f"a {type(dataset).__name__} of {len(dataset)} is no data set. Pass (images, classes).")
-    if isinstance(dataset, tuple | list):
-        data = data_of(*dataset)
-    else:
-        data = dataset if isinstance(dataset, Data) else Data.from_torch(dataset)
-    data = replace(data, ids=torch.arange(len(data)))  # archives number the images
-    if data.classes is None:
-        raise UsageError(
-            f"the images cannot be split by class: {data.why_no_classes} Or pass Splits(train, test, classes=(), "
-            "flip=False)."
-        )
-    train, test = halves(data, TEST_SHARE, target=data.classes)
-    return Splits(train, test, classes=(), flip=True)
