@@ -72,6 +72,7 @@ def benchmarks() -> dict[str, list[Any]]:
         "ablation": [told(*ablation)],
         "plan": [told(*BENCH, *many, "--runs", "none", "--dry-run"), told(*BENCH, *many, "--dry-run")],
         "watch": [told(*BENCH, *many, "--watch"), told(*BENCH, *many, "--epochs", "3", "--watch")],
+        "compared": [told("leaderboard", store, "--against", "clean", "--json") for store in ("runs", "one")],
         "bench": rows,
         "ud": [told("ud", "clean", "ops", "--defense", "none", "--json")],
         "row": [json.loads(path.read_text()) for path in Path().glob("rows-*/*.json")],

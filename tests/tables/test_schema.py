@@ -71,6 +71,9 @@ IMPOSSIBLE: list[tuple[Change, str]] = [
     (lambda m: layer(m).update(rise="high"), "sharpness of head.weight: rise is 'high', not a finite number"),
     (lambda m: layer(m).pop("fall"), "it lacks sharpness of head.weight: fall"),
     (lambda m: layer(m).update(more=1), "not a reading"),
+    (lambda m: m["result"].update(correct=[1, 0]), "correct is .*, not text"),
+    (lambda m: m["result"].update(correct="AAAA"), "correct holds 24 bits for [0-9]+ images"),
+    (lambda m: m["result"].update(correct="no base64"), "correct holds no base64"),
     (lambda m: m.update(status="failed", result={}), "it lacks error"),
 ]
 

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 class Leaderboard(Printed):
     """Print the leaderboard of a store or of submitted rows."""
 
-    examples: ClassVar = ("howfar leaderboard runs", "howfar leaderboard runs --html site")
+    examples: ClassVar = (
+        "howfar leaderboard runs",
+        "howfar leaderboard runs --against clean",
+        "howfar leaderboard runs --html site",
+    )
 
     runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store, or folder of rows written by howfar submit."""
+    against: Annotated[str, option("NAME", "")] = ""
+    """Compare all protectors with this one on the same test images, paired by image and seed: difference in test
+    accuracy, whether it is significant, and the minimum detectable difference. For classification."""
     html: Annotated[Path | None, option("FOLDER", "")] = None
     """Write a static site: a page that ranks by the worst case, and one JSON file per row."""
     overwrite: Flag = False
@@ -33,6 +40,8 @@ class Leaderboard(Printed):
 
     def __call__(self) -> int:
         form = self.form
+        if self.against:
+            return self._compare()
         if self.html is None and not _rows_of(self.runs):
             terminal.show_leaderboard(_page(self.runs, brief=True), form=form, wide=self.wide)
             return 0
@@ -55,6 +64,19 @@ class Leaderboard(Printed):
                 title = f"{rows[0].victim[0]}\n{site.about(rows[0])}"
                 lines = [tuple(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
                 terminal.show_tables([TextTable(title, site.header(rows[0].metric), lines)], form)
+        return 0
+
+    def _compare(self) -> int:
+        from howfar.report.paired import tables
+        from howfar.tables.paired import paired_rows
+
+        if self.html is not None or _rows_of(self.runs):
+            raise UsageError("--against compares victims of a store. Give a store, and leave out --html.")
+        rows = paired_rows(opened(self.runs, reading=True), self.against)
+        if self.form == "json":
+            terminal.show_json([row.as_dict() for row in rows])
+        else:
+            terminal.show_tables(tables(rows, self.against), self.form)
         return 0
 
 

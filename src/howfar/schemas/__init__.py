@@ -19,7 +19,7 @@ from howfar.schemas.rows import BenchRow, CellRow, VictimRow
 from howfar.schemas.runs import Plan, Watch
 from howfar.schemas.sets import ExportedSet, PhotoManifest, ProtectedSet
 from howfar.schemas.submitted import LeaderboardRow
-from howfar.schemas.tables import AblationRow, CostTable, TaskTable, WorstCaseTable
+from howfar.schemas.tables import AblationRow, ComparedRow, CostTable, TaskTable, WorstCaseTable
 
 PLACE = "https://github.com/howfar/howfar/blob/main/src/howfar/schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -84,6 +84,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "ablation": Schema(
         1, list[AblationRow], "UD by the way it is measured",
         "`howfar ablate-ud --json`, and `ablation.json` in the store",
+    ),
+    "compared": Schema(
+        1, list[ComparedRow], "Protectors compared with one of them on the same test images",
+        "`howfar leaderboard STORE --against PROTECTOR --json`",
     ),
     "plan": Schema(
         1, Plan, "What a run would do, and for how long",

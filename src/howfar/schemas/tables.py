@@ -216,3 +216,36 @@ class AblationRow(Part):
     """Number of pairs of protector and seed whose UD differs by at most 0.03 from the first way."""
     pairs: Count
     """Number of pairs of protector and seed."""
+
+
+class ComparedRow(Part):
+    """One protector compared with another one on the same test images."""
+
+    dataset: str
+    """Label of the data set."""
+    task: str
+    """Label of the task that the victims learned."""
+    model: str
+    """Label of the victim network."""
+    defense: str
+    """Label of the learner's defense; `none` without one."""
+    protector: str
+    """Label of the protector; `clean` for the clean images."""
+    difference: float
+    """Test accuracy of its victims − that of the victims of the other protector, mean over seeds."""
+    difference_low: float
+    """Lower end of its 95 % interval over seeds and test images; with one seed, over test images."""
+    difference_high: float
+    """Upper end."""
+    p: float
+    """p-value of the hypothesis that there is no difference."""
+    adjusted_p: float
+    """The same, adjusted for all rows of the comparison (Benjamini and Hochberg)."""
+    disagreement: float
+    """Share of test images that one of both victims classifies correctly and the other does not."""
+    detectable: float
+    """Minimum detectable effect: the true difference that is found with a probability of 80 %."""
+    seeds: Seeds
+    """Number of seeds."""
+    test_images: Count
+    """Number of test images."""

@@ -6,6 +6,7 @@ from howfar.score.differing import Differing, differing, groups_that_differ
 from howfar.score.dose import DoseResponse, dose_response
 from howfar.score.drop import drop
 from howfar.score.estimate import Estimate, from_json, to_json
+from howfar.score.paired import Paired, Variances, false_discoveries, packed, paired, unpacked
 from howfar.score.paths import Paths, distances, paths
 from howfar.score.retention import retention
 from howfar.score.unlearnable_distance import CleanRuns, Distance, two_means, unlearnable_distance
@@ -21,8 +22,10 @@ __all__ = [
     "Distance",
     "DoseResponse",
     "Estimate",
+    "Paired",
     "Paths",
     "Trials",
+    "Variances",
     "Visibility",
     "WorstCase",
     "at_most",
@@ -30,10 +33,13 @@ __all__ = [
     "distances",
     "dose_response",
     "drop",
+    "false_discoveries",
     "from_json",
     "groups_that_differ",
     "kept_text",
     "learning_alignment",
+    "packed",
+    "paired",
     "paths",
     "psnr_text",
     "rank_correlation",
@@ -43,6 +49,7 @@ __all__ = [
     "to_json",
     "two_means",
     "unlearnable_distance",
+    "unpacked",
     "visibility",
     "worst_case",
     "worth",

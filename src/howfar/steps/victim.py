@@ -17,12 +17,15 @@ from howfar.models import in_eval_mode
 from howfar.probe import Sharpness
 from howfar.probe.alignment import layers_and_network
 from howfar.protectors import Progress
-from howfar.score import to_json
+from howfar.score import packed, to_json
 from howfar.steps.setup import PREVIEW, StepWork, TrainingSetup, originals, set_up
 from howfar.store import Record, Store
 from howfar.store.clock import Clock
 from howfar.tasks import Joint, Task
+from howfar.tasks.classification import Classification
 from howfar.training import chosen, evaluate, train
+
+EVALUATED = 128  # images at a time, as in ``evaluate``
 
 
 def run(step: Step, store: Store, device: torch.device) -> StepWork:
@@ -148,8 +151,11 @@ def _quality(epoch: dict[str, Any], task: Task) -> float:
 
 def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
     """Return the final quality on test images, which are used only here if there are validation images."""
-    metrics = metrics_of(model, task, task.prepare(splits.test))
+    test = task.prepare(splits.test)
+    metrics = metrics_of(model, task, test)
     found: dict[str, Any] = {"quality": metrics[task.metric]}
+    if isinstance(task, Classification):
+        found["correct"] = packed(_correct(model, task, test))
     if len(metrics) > 2:
         found["metrics"] = metrics
     if isinstance(task, Joint):
@@ -165,6 +171,18 @@ def _judged(model: nn.Module, task: Task, splits: Splits) -> dict[str, Any]:
     if splits.validation is not None:
         found["validation"] = metrics_of(model, task, splits.validation)[task.metric]
     return found
+
+
+@torch.no_grad()
+def _correct(model: nn.Module, task: Classification, test: Data) -> Tensor:
+    """Return which images are classified correctly, in the order of their ids."""
+    device, targets = next(model.parameters()).device, test.targets[task.target]
+    with in_eval_mode(model):
+        found = [
+            task.quality(model(arrays.to_images(test.pixels[part], device)), arrays.at(targets, part, device)).cpu()
+            for part in arrays.chunks(len(test), EVALUATED)
+        ]
+    return torch.cat(found)[test.ids.argsort()] > 0
 
 
 class _Best:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from howfar.score import unpacked
 from howfar.score.metrics import RANGES
 from howfar.store import Record
 from howfar.tables.checks import (
@@ -103,7 +104,24 @@ def _protected(record: Record, whole: bool) -> str:
 
 
 def _victim(record: Record, whole: bool) -> str:
-    return _made(record) or _measured(record.result) or (epochs_fault(record.result) if whole else "")
+    return (
+        _made(record)
+        or _measured(record.result)
+        or _paired(record.result)
+        or (epochs_fault(record.result) if whole else "")
+    )
+
+
+def _paired(result: Mapping[str, Any]) -> str:
+    """Return what is wrong with the bits of correct test images; older records lack them."""
+    wrong = given_fault({"correct": TEXT}, result)
+    if wrong or "correct" not in result:
+        return wrong
+    try:
+        unpacked(result["correct"], result["test_images"])
+    except ValueError as error:
+        return f"correct holds {error}"
+    return ""
 
 
 def _ablation(record: Record, whole: bool) -> str:
