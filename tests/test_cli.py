@@ -45,8 +45,10 @@ def howfar(*arguments: str, cwd: Path, **variables: str) -> "subprocess.Complete
 def inside(*arguments: str) -> tuple[int, str, str]:
     """Run a command in this process; returns exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as stop:
-        main(list(arguments))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(sys, "argv", ["howfar", *arguments])  # records keep the command
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
     return int(stop.value.code or 0), output.getvalue(), errors.getvalue()
 
 

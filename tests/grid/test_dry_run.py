@@ -34,6 +34,7 @@ DRY = {
     "generate": ["--dataset", "digits", "-p", "lsp", "-o", "out"],
     "store gc": ["kept", "--failed", "--arrays", "--damaged", "--drafts"],
     "submit": ["kept", "-o", "out"],
+    "verify-row": ["row.json"],
     "store pack": ["kept", "-o", "packed.jsonl.xz"],
 }
 
@@ -74,6 +75,10 @@ def test_a_dry_run_writes_nothing(
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64)).save(path)
     shutil.copytree(tmp_path / "photos", tmp_path / "copies")
+    if command == "verify-row":
+        assert inside("submit", str(kept), "-o", str(tmp_path / "rows"))[0] == 0
+        next((tmp_path / "rows").iterdir()).rename(tmp_path / "row.json")
+        (kept / NAME).unlink(missing_ok=True)
     has_runs = "runs" in {field.name for field in fields(COMMANDS[command])} and "kept" not in DRY[command]
     before = state(tmp_path)
     runs = ["--runs", "kept" if begun else "new"] if has_runs else []
@@ -138,7 +143,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
 """
 
 
-@pytest.mark.parametrize("command", [name for name in DRY if "kept" not in DRY[name] and name != "protect"])
+@pytest.mark.parametrize("command", [name for name in DRY if "kept" not in DRY[name] and name not in ("protect", "verify-row")])
 def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     """What draws, computes scores or works in other processes is loaded when that begins."""
     for place in range(40):

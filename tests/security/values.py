@@ -130,6 +130,7 @@ POSITIONS = {
     "export": ("folder",),
     "leaderboard": ("stores",),
     "submit": ("stores",),
+    "verify-row": ("folder",),
     "report": ("stores",),
     "store check": ("stores",),
     "store gc": ("stores",),
@@ -141,7 +142,7 @@ POSITIONS = {
 WEIGHTS = {  # of commands in what is drawn
     "bench": 14, "protect": 10, "verify": 2, "audit": 0.8, "ud": 6, "ablate-ud": 2, "trajectory": 2,
     "landscape": 2.5, "curvature": 2, "generate": 8, "validate": 7, "export": 5, "list": 1, "show": 3, "doctor": 1,
-    "leaderboard": 7, "submit": 5, "report": 4, "store check": 5, "store gc": 4, "store export": 4,
+    "leaderboard": 7, "submit": 5, "verify-row": 1, "report": 4, "store check": 5, "store gc": 4, "store export": 4,
     "store import": 4, "store pack": 4, "compare": 4,
 }  # fmt: skip
 NEEDED = {
@@ -157,4 +158,5 @@ DRY = {
     "store gc": 0.3,
     "store pack": 0.2,
     "submit": 0.3,
+    "verify-row": 0.9,
 }

@@ -28,6 +28,7 @@ from howfar.commands.store import Check, ExportStore, Gc, ImportStore, Pack
 from howfar.commands.trajectory import Trajectory
 from howfar.commands.ud import Ud
 from howfar.commands.verify import Verify
+from howfar.commands.verify_row import VerifyRow
 from howfar.errors import UsageError, in_one_line, lacking, unknown
 
 GROUPS: dict[str, dict[str, type[Common]]] = {
@@ -36,7 +37,9 @@ GROUPS: dict[str, dict[str, type[Common]]] = {
     "Look closer": {
         "landscape": Landscape, "curvature": Curvature, "trajectory": Trajectory, "ablate-ud": AblateUd,
     },
-    "Share": {"generate": Generate, "validate": Validate, "export": Export, "submit": Submit},
+    "Share": {
+        "generate": Generate, "validate": Validate, "export": Export, "submit": Submit, "verify-row": VerifyRow,
+    },
     "Maintain": {"list": List, "show": Show, "doctor": Doctor, "compare": Compare},
 }  # fmt: skip
 STORE: dict[str, type[Common]] = {

@@ -47,22 +47,27 @@ class Leaderboard(Printed):
             return 0
         from howfar.report import site
         from howfar.report.text_tables import TextTable
-        from howfar.tables.ranking import names, ranked
+        from howfar.tables.ranking import files, names, ranked
+        from howfar.tables.verified import LIST, digest, listed, verified_in
 
         index = None if self.html is None else self.html / "index.html"
         if index is not None and index.exists() and not self.overwrite and not site.is_one(index):
             raise UsageError(f"{index} is another page. Choose another folder, or give --overwrite.")
         entries = _entries(self.runs)
+        verified = verified_in(Path(self.runs)) if _rows_of(self.runs) else None
         if self.html is not None:
             _write(self.html / "rows", entries)
-            _text(self.html / "index.html", site.render(entries))
+            if verified:
+                pairs = zip(entries, files(entries), strict=True)
+                _text(self.html / "rows" / LIST, listed(pair for pair in pairs if digest(pair[0]) in verified))
+            _text(self.html / "index.html", site.render(entries, verified))
             terminal.say(f"site: {self.html / 'index.html'}, {len(entries)} rows")
         elif form == "json":
             terminal.out("[" + ",".join(entry.as_json() for entry in entries) + "]")
         else:
             for rows in ranked(entries):
                 title = f"{rows[0].victim[0]}\n{site.about(rows[0])}"
-                lines = [tuple(site.texts(*each)) for each in zip(rows, names(rows), strict=True)]
+                lines = [site.texts(*each, verified) for each in zip(rows, names(rows), strict=True)]
                 terminal.show_tables([TextTable(title, site.header(rows[0].metric), lines)], form)
         return 0
 

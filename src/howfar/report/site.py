@@ -1,6 +1,6 @@
 """A static leaderboard of many rows: one page, one file per row, nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from howfar.report.numbers import change, drop_name, ranged, shown, unit
 from howfar.score import kept_text, recorded, ssim_text
 from howfar.tables.entry import Entry
 from howfar.tables.ranking import files, names, ranked
+from howfar.tables.verified import digest
 
 TITLE = "How far from unlearnable? Leaderboard"
 
@@ -17,7 +18,7 @@ def header(metric: str) -> tuple[str, ...]:
     """Return the headings of ``texts``."""
     lost = drop_name(metric).replace("drop", "drop without defense", 1)
     best = ("protector", "protection kept (95 %)", "best learner gets", "by")
-    return (*best, lost, "UD (95 %)", "L∞", "SSIM", "labels", "seeds", "reported")
+    return (*best, lost, "UD (95 %)", "L∞", "SSIM", "labels", "seeds", "reported", "verified")
 
 
 def about(entry: Entry) -> str:
@@ -29,8 +30,14 @@ def about(entry: Entry) -> str:
     )
 
 
-def texts(entry: Entry, name: str) -> tuple[str, ...]:
-    """Return a row as a person reads it, under a name; shares in percent, their drops in points."""
+def texts(entry: Entry, name: str, verified: Collection[str] | None = None) -> tuple[str, ...]:
+    """Return a row as a person reads it, under a name; shares in percent, their drops in points.
+
+    Args:
+        entry: the row.
+        name: of its protector.
+        verified: digests of the rows that were run again; None for rows that nobody submitted.
+    """
     worst, visibility = entry.worst, entry.visibility
     best = worst.poisoned if worst else None
     linf = visibility.get("linf")
@@ -47,6 +54,7 @@ def texts(entry: Entry, name: str) -> tuple[str, ...]:
         "yes" if entry.needs_labels else "no",
         f"{min((len(runs.seeds) for runs in entry.runs.values()), default=0)}",
         "–" if told is None else f"{shown(entry.metric, told.quality)} ({told.source})",
+        "–" if verified is None else "yes" if digest(entry) in verified else "no",
     )
 
 
@@ -58,8 +66,13 @@ def is_one(path: Path) -> bool:
         return False
 
 
-def render(entries: Sequence[Entry]) -> str:
-    """Return the page; its links lead to ``rows/`` in the same folder. Every name is escaped."""
+def render(entries: Sequence[Entry], verified: Collection[str] | None = None) -> str:
+    """Return the page; its links lead to ``rows/`` in the same folder. Every name is escaped.
+
+    Args:
+        entries: the rows.
+        verified: as of ``texts``.
+    """
     scripts = (tables_script(),)
     paths = dict(zip(map(id, entries), files(entries), strict=True))
     groups = [
@@ -68,7 +81,7 @@ def render(entries: Sequence[Entry]) -> str:
             "about": about(rows[0]),
             "header": header(rows[0].metric),
             "lines": [
-                {"texts": texts(row, name), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
+                {"texts": texts(row, name, verified), "doubts": row.doubts(), "file": f"rows/{paths[id(row)]}"}
                 for row, name in zip(rows, names(rows), strict=True)
             ],
         }
