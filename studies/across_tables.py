@@ -116,10 +116,7 @@ def defended(found: Found, task: str) -> str:
 
 def distances(matrix: Matrix) -> str:
     """Return UD of every task with its interval."""
-    lines = [
-        [name_of(matrix, label), *(ranged(cell.ud.mean if cell.ud else None) for cell in row.values())]
-        for label, row in matrix.results.items()
-    ]
+    lines = [[name_of(matrix, label), *(_ud(cell) for cell in row.values())] for label, row in matrix.results.items()]
     return table(["protector", *(NAMES[column.name] for column in matrix.columns)], lines)
 
 
@@ -207,6 +204,12 @@ def _own(matrix: Matrix, label: str) -> dict[str, float]:
 def _others(matrix: Matrix, label: str) -> dict[str, float]:
     own = _own(matrix, label)
     return {name: cell.retention.value for name, cell in matrix.results[label].items() if name not in own}
+
+
+def _ud(cell: TaskResult) -> str:
+    """Return UD; one seed has no interval."""
+    found = cell.ud.mean if cell.ud else None
+    return f"{found.value:.2f}" if found and found.n == 1 else ranged(found)
 
 
 def _text(column: Column, cell: TaskResult | None) -> str:
