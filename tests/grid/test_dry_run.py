@@ -143,7 +143,9 @@ print(*(name for name in {heavy!r} if name in sys.modules))
 """
 
 
-@pytest.mark.parametrize("command", [name for name in DRY if "kept" not in DRY[name] and name not in ("protect", "verify-row")])
+@pytest.mark.parametrize(
+    "command", [name for name in DRY if "kept" not in DRY[name] and name not in ("protect", "verify-row")]
+)
 def test_a_dry_run_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     """What draws, computes scores or works in other processes is loaded when that begins."""
     for place in range(40):

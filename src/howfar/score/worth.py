@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from howfar.errors import UsageError
 from howfar.score.estimate import Estimate
@@ -66,6 +65,8 @@ def _inverse(curve: Mapping[int, Sequence[float]], chance: float) -> tuple[Numbe
 
     Of equal qualities, the smallest number of images is kept.
     """
+    from scipy.optimize import isotonic_regression  # loading scipy takes longer than a dry run
+
     sizes = sorted(curve)
     means = [float(np.mean(curve[size])) for size in sizes]
     weights = [float(len(curve[size])) for size in sizes]
