@@ -99,6 +99,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--only": ("lsp", "lsp,clean", "random"),
     "--reported": ("0.2", "20"),
     "--source": ("a paper, 2024",),
+    "--against": ("clean", "lsp", "random"),
     "--html": ("site", "runs", "../in/photos"),
     "--radius": ("0.1", "0.01,0.2"),
     "--steps": ("1", "1,2", "victim", "protect,victim"),
