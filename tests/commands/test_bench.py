@@ -28,7 +28,7 @@ def test_a_plan_tells_core_hours_and_the_images(tmp_path: Path, monkeypatch: pyt
     code, shown, message = inside(*QUICK, "--seeds", "0-2", "--dry-run", "--workers", "2")
     assert code == 0, message
     assert "12 steps to do, 0 in the store; about 54 min with 2 workers on idle cores (1.8 core-hours)." in shown
-    assert "60 training and 30 test images of 16×16 pixels in 1 channel." in shown
+    assert "60 training and 30 test images of 16×16 pixels in 1 channel, 10 classes." in shown
     assert "warning" not in message
     plan = json.loads(inside(*QUICK, "--seeds", "0-2", "--dry-run", "--json")[1])
     assert plan["core_hours"] == 1.8

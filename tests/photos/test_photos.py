@@ -555,8 +555,8 @@ def test_photographs_outside_the_share_are_not_called_protected(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--eps", "4/255", "-p", "em:class[eps=2/255]"), "--eps and eps in -p say"),
-        (("--share", "0.5", "-p", "em:class[share=0.2]"), "--share and share in -p say"),
+        (("--eps", "4/255", "-p", "em:class[eps=2/255]"), "--eps and eps in -p set"),
+        (("--share", "0.5", "-p", "em:class[share=0.2]"), "--share and share in -p set"),
         (("--eps", "4/255", "-p", "clean"), "clean has no eps, so --eps has no effect"),
         (("--key", "secret"), "--key and --label belong to one photograph"),
         (("--preview", "page.html"), "Leave out -o and the strength"),

@@ -134,7 +134,7 @@ def test_the_verdict_says_what_was_measured() -> None:
     )  # fmt: skip
     assert text[0].startswith("The protection holds: a small network (resnet8)")
     assert "it loses 61 ± 4 points (3 seeds, 10000 test photographs, chance 10 %)." in text[0]
-    assert text[0].endswith("retained to 0 % (0 to 4); a protection holds if that is surely less than half.")
+    assert text[0].endswith("retained to 0 % (-4 to 4); a protection holds if that is surely less than half.")
     assert text[1] == "After JPEG 75 it loses 23 ± 4 points."
     assert text[2] == "If 50% of the photographs are protected, it loses 10 ± 4 points."
     assert "gets 50 %; protection kept: 40 % (30 to 50)." in text[3]
@@ -375,7 +375,7 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
     assert code == 0, message
     assert "orthogonal-projection" in shown
     assert shown.count("steps to do") == 1, "one estimate for all that is done"
-    assert "187 training and 76 test images of 32×32 pixels in 3 channels." in shown, "37 are held back"
+    assert "187 training and 76 test images of 32×32 pixels in 3 channels, 10 classes." in shown, "37 are held back"
     plan = json.loads(inside(*how, "--json")[1])
     keys = [step["key"] for step in plan["todo"]]
     assert len(keys) == len(set(keys))

@@ -25,9 +25,10 @@ from howfar.tasks import classification
 
 from ..conftest import make_data
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "resnet8": {"width": 4}, "resnet18": {"width": 4}, "resnet50": {"width": 4}, "senet18": {"width": 4},
     "vit-small": {"width": 16, "depth": 2, "heads": 2}, "mobilenetv2": {"width": 4}, "densenet121": {"growth": 2},
+    "pretrained": {"data": "digits", "network": "resnet8[width=4]"},
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ SCREENS = 12  # that a page of any store takes, folds as they are at first
 
 @pytest.fixture(scope="module")
 def across() -> Page:
-    """The largest study."""
+    """The study across tasks: several networks and defenses, one seed."""
     return collect(open_store(str(RESULTS / "across.jsonl.xz"), reading=True))
 
 

@@ -97,5 +97,5 @@ def test_shortcuts_are_worth_less_than_noise(tmp_path: Path) -> None:
 
 
 def test_too_few_held_out_images_are_named(tmp_path: Path) -> None:
-    with pytest.raises(howfar.HowfarError, match="--set held_out=1000"):
+    with pytest.raises(howfar.HowfarError, match="held_out=1000"):
         howfar.bench("digits", models="linear", defenses="mix[clean=500]", protectors="ops", seeds="0", runs=tmp_path)

@@ -94,7 +94,8 @@ def test_every_task_trains_any_backbone_and_is_evaluated(name: str) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_network_takes_dense_and_joint_heads(name: str) -> None:
     data = scenes(6)
-    small = {"resnet50": {"width": 4}, "densenet121": {"growth": 4}, "vit-small": {"width": 16, "depth": 1, "heads": 2}}
+    small = {"resnet50": {"width": 4}, "densenet121": {"growth": 4}, "vit-small": {"width": 16, "depth": 1, "heads": 2},
+             "pretrained": {"data": "digits", "network": "resnet8[width=8]"}}  # fmt: skip
     sizes = small.get(name, {"width": 8} if name in ("resnet8", "resnet18", "senet18", "mobilenetv2") else {})
     for shape in ((3, SIDE, SIDE), (3, 20, 28)):
         images = torch.rand(2, *shape)

@@ -66,8 +66,11 @@ def overview(found: Sequence[Verdict]) -> Overview:
 
 
 def _retained(one: Verdict) -> str:
+    """Return the retention with its interval; why there is none stands in the sentences and in the column of seeds."""
     text = retained(one)
-    return MISSING if text.startswith(UNKNOWN) else text
+    if text.startswith(UNKNOWN):
+        return MISSING
+    return text if one.decision.shown is not None else text.partition(" (")[0]
 
 
 def _published(one: Verdict) -> str:

@@ -44,7 +44,7 @@ def worth(
     Example:
         >>> curve = {100: [0.40, 0.42], 1000: [0.60, 0.62], 10_000: [0.80, 0.82]}  # 20 points per factor of ten
         >>> worth(curve, [0.60, 0.62], clean=100, protected=9900, chance=0.1)  # as 1,000: 900 more than without
-        Estimate(0.091, interval 0.056 to 0.146, n = 2)
+        Estimate(0.091, interval 0.054 to 0.149, n = 2)
     """
     if not curve or not mixture or protected < 1:
         raise UsageError("worth needs a learning curve, a mixture and at least one protected image.")

@@ -51,7 +51,9 @@ class Worth:
 
 def is_mixture(group: VictimGroup) -> bool:
     """Return whether the victims of a table learned from a mixture."""
-    return bool(group.spec["defense"]["name"] == MIX)
+    defense = group.spec["defense"]
+    known = isinstance(defense.get("clean"), int) and isinstance(defense.get("alone"), bool)
+    return bool(defense.get("name") == MIX and known)
 
 
 def worths(groups: Sequence[VictimGroup]) -> list[Worth]:
