@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 class Leaderboard(Printed):
     """Print the leaderboard of a store or of submitted rows."""
 
-    examples: ClassVar = (
-        "howfar leaderboard runs",
-        "howfar leaderboard runs --against clean",
-        "howfar leaderboard runs --html site",
-    )
+    examples: ClassVar = ("howfar leaderboard runs --against clean", "howfar leaderboard runs --html site")
 
     runs: Annotated[Positional[str], option("[STORE]")] = "runs"
     """Folder, URL or packed file of the store, or folder of rows written by howfar submit."""
