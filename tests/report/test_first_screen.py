@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,24 @@ def test_retention_below_chance_is_shown_as_in_the_terminal() -> None:
     above = picture([judged("d", "em", -0.01), judged("d", "b", 0.1)])
     assert above is not None
     assert ">-25 %<" not in above.svg
+
+
+def test_the_axis_of_the_picture_contains_the_threshold() -> None:
+    one = picture([judged("d", "em", 0.9), judged("d", "b", 0.95)])
+    assert one is not None
+    places = {text: float(x) for x, text in re.findall(r'<text class="tick" x="([\d.]+)"[^>]*>(-?\d+ %)<', one.svg)}
+    threshold = re.search(r'class="threshold" x1="([\d.]+)"', one.svg)
+    assert threshold is not None
+    assert float(threshold[1]) == places["50 %"]
+    assert min(places.values()) == places["0 %"]
+
+
+def test_an_interval_beyond_the_axis_ends_in_an_arrow() -> None:
+    for kept, arrows in ((0.9, 0), (1.15, 1), (-1.05, 1)):
+        one = picture([judged("d", "em", kept)])
+        assert one is not None
+        assert one.svg.count("<path") == arrows
+        assert "An arrow means that it goes on beyond the axis." in one.caption
 
 
 def test_a_page_says_what_made_it_and_how_to_cite_it() -> None:

@@ -133,11 +133,14 @@ def _intervals(found: Sequence[Verdict]) -> Picture:
         if one.decision.shown:
             low, high = (x(end) for end in one.decision.shown)
             parts.append(f'<line class="{tone} interval" x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}"/>')
+        ends = one.decision.shown or (kept.value, kept.value)
+        parts += [_arrow(x(least), y, -1, tone)] if ends[0] < least else []
+        parts += [_arrow(x(MOST_KEPT), y, 1, tone)] if ends[1] > MOST_KEPT else []
         parts.append(f'<circle class="{tone}" cx="{x(kept.value):.1f}" cy="{y}" r="4.5"/>')
     more = f" The other {len(found) - MOST} are in the table." if len(found) > MOST else ""
     caption = (
-        "What is retained of (clean − chance), with its 98 % interval, cut at the ends of the axis; the dashed line is "
-        "the threshold. "
+        "What is retained of (clean − chance), with its 98 % interval; the dashed line is the threshold. An arrow means "
+        "that it goes on beyond the axis. "
         f"Filled blue: holds; orange ring: does not hold; gray: cannot tell; without a line: no interval.{more}"
     )
     label = "Retention of every protector"
@@ -145,9 +148,14 @@ def _intervals(found: Sequence[Verdict]) -> Picture:
 
 
 def _least(rows: Sequence[Verdict]) -> float:
-    """Return where the axis begins: at 0, or below if a model is worse than chance by more than 2 %."""
+    """Return where the axis begins: at 0, or below if a model is worse than chance by more than 2 %; never above."""
     kept = [one.decision.retention.value for one in rows if one.decision.retention and one.decision.lack != "learning"]
-    return next((tick for tick in TICKS[::-1] if tick <= min(kept, default=0.0) + TOLERATED), TICKS[0])
+    return next((tick for tick in TICKS[::-1] if tick <= min([0.0, *kept]) + TOLERATED), TICKS[0])
+
+
+def _arrow(end: float, y: float, side: int, tone: str) -> str:
+    """Return an arrowhead outside an end of the axis: what is drawn goes on beyond it."""
+    return f'<path class="{tone}" d="M{end + 6 * side:.1f} {y}l{-6 * side} -5v10z"/>'
 
 
 def _map(found: Sequence[Verdict]) -> Picture:
