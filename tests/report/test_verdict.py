@@ -49,7 +49,11 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
         (one(kept=0.4, half=8.7), "retains an unknown share (the interval is wider than 100 points); 3 seeds"),
         (one(error=0.3, test_images=16), "16 test images are too few: more of them would decide it, more seeds would "
          "not."),
-        (one(half=None, seeds=2), "retains 10 % (no interval: 2 seeds do not tell the clean victims from chance); "),
+        (one(half=None, seeds=2, clean_spread=0.07), "retains 10 % (no interval: the clean victims of 2 seeds differ "
+         "by 7 points, too much for one; add seeds); "),
+        (one(half=None, seeds=2), "(no interval: the clean victims of 2 seeds differ too much for one; add seeds); "),
+        (one(half=None, seeds=2, clean_spread=2.5, metric="mean angle", chance=36.0, clean=20.0),
+         "differ by 2.50 degrees, too much for one"),
         (one(clean=0.19), "retains an unknown share; 3 seeds, 2,000 test images, no defense tried. The clean victim "
          "learned too little: train it longer (--epochs), on more images, or, if images are smaller "
          "than 16 pixels, without augmentation"),

@@ -109,6 +109,12 @@ def test_clean_victims_that_learned_little_decide_nothing() -> None:
     assert (found["em"].decision.outcome, found["em"].decision.lack) == ("cannot tell", "learning")
 
 
+def test_clean_victims_of_two_seeds_that_differ_leave_it_open() -> None:
+    em = of({"clean": [0.68, 0.75], "em": [0.2, 0.21]})["em"]
+    assert (em.decision.outcome, em.decision.lack, em.decision.shown) == ("cannot tell", "seeds", None)
+    assert em.clean_spread == pytest.approx(0.07)
+
+
 SCENES = (
     Scene("equal", images=500), Scene("one scatters 3 times as much", loud=3, images=500),
     Scene("16 test images", images=16), Scene("best of 4 defenses", rows=2, images=500, defenses=4, chosen=True),

@@ -130,7 +130,16 @@ def retained(one: Verdict) -> str:
         return f"{UNKNOWN} (the interval is wider than 100 points)"
     if one.seeds == 1:
         return f"{value} (one seed, so no interval)"
-    return f"{value} (no interval: {one.seeds} seeds do not tell the clean victims from chance)"
+    return f"{value} (no interval: the clean victims of {one.seeds} seeds differ {_by(one)}too much for one; add seeds)"
+
+
+def _by(one: Verdict) -> str:
+    """Return by how much the clean victims differ, as in ``by 7 points, ``; empty where that is not known."""
+    if one.clean_spread is None:
+        return ""
+    if scale(one.metric) > 1:
+        return f"by {100 * one.clean_spread:.0f} points, "
+    return f"by {shown(one.metric, one.clean_spread)}{unit(one.metric).replace(' in', '')}, "
 
 
 def _remedy(one: Verdict) -> str:

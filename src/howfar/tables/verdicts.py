@@ -49,6 +49,7 @@ class Verdict:
         train_images: number of them.
         test_images: number of them.
         row: name of the protector in the tables of this victim.
+        clean_spread: difference between the best and the worst clean victim; None where it is not that of one defense.
     """
 
     dataset: str
@@ -68,6 +69,7 @@ class Verdict:
     train_images: int
     test_images: int
     row: str = ""
+    clean_spread: float | None = None
 
     @property
     def victim(self) -> str:
@@ -155,9 +157,11 @@ def _not_chosen(members: Sequence[VictimGroup], label: str, part: str) -> Verdic
     group, (clean, protected) = found[place]
     values = _mean(clean, part), _mean(protected, part)
     defenses = {group.labels["defense"] for group, _ in found}
-    return _verdict(
+    one = _verdict(
         group, label, part, protected[0], decision, values, group.labels["defense"], defenses, len(protected)
     )
+    reached = [_measured(record, part)["quality"] for record in clean]
+    return replace(one, clean_spread=max(reached) - min(reached))
 
 
 def _of_defense(group: VictimGroup, plain: VictimGroup, label: str, part: str, confidence: float) -> Decision:
