@@ -205,7 +205,9 @@ def test_own_data_have_the_name_that_is_given(tmp_path: Path) -> None:
     }  # fmt: skip
     results = bench((X, y), name="scans, May 2026", **options)
     assert {row.dataset for row in results.page.rows} == {"scans, May 2026"}
-    assert results.page.groups[0].left_out == "UD was not measured (probe_images is 0)."
+    why = "UD was not measured (probe_images is 0). --set probe_images=32 measures it."
+    assert results.page.groups[0].left_out == why
+    assert "settings=[&quot;probe_images=32&quot;] measures it" in results._repr_html_()
     assert results.page.commands[0].endswith("alignment_images=0)  # data: scans, May 2026")
     with pytest.raises(UsageError, match=r"name = 'a\[b\]' cannot be used\. Take a text without quotes"):
         bench((X, y), name="a[b]", **options)

@@ -70,7 +70,7 @@ class Results:
                 for tag, line in [("th", table.columns), *(("td", row) for row in table.rows)]
             )
             rows = "".join(f"<tr>{line}</tr>" for line in body)
-            note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+            note = f"<p>{html.escape(in_python(table.note))}</p>" if table.note else ""
             parts.append(f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>{rows}</table>{note}")
         return "".join(parts)
 

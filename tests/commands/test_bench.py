@@ -1,9 +1,12 @@
 """What ``howfar bench`` says before, during and after a run."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+
+from howfar.commands.bench import _with_more_seeds
 
 from ..test_cli import inside
 
@@ -52,6 +55,20 @@ def test_a_plan_of_more_than_an_hour_warns_and_names_the_next_smaller_choice(
     code, _, message = inside("bench", *arguments, "--dry-run")
     assert code == 0, message
     assert f"warning: this takes more than an hour. The next smaller choice: {smaller}." in message
+
+
+def test_one_seed_ends_with_a_first_reading_and_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["--epochs", "30", "--limit-train", "400", "--limit-test", "100"]
+    code, shown, message = inside(*QUICK, *more, "--seeds=3")
+    assert code == 0, message
+    assert "With one seed, ops retains " in shown
+    assert f"for intervals: howfar {shlex.join([*QUICK, *more])} --seeds 3-5" in message
+    assert _with_more_seeds(["bench", "--seeds", "0", "--quick"], 0) == "howfar bench --quick --seeds 0-2"
+    code, shown, message = inside(*QUICK, *more, "--seeds=3", "--json")
+    assert (code, "for intervals" in message) == (0, False)
 
 
 def test_no_seeds_are_added_while_the_clean_victim_has_not_learned(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from howfar.report.verdict import NAMED, RULE, details, scope, sentence, summary, verdict
+from howfar.report.verdict import NAMED, RULE, details, scope, sentence, summary, tentative, verdict
 from howfar.score import Estimate
 from howfar.tables.decisions import Decision, decide, has_learned
 from howfar.tables.verdicts import Verdict
@@ -42,7 +42,7 @@ def test_every_sentence_tells_what_it_rests_on() -> None:
     ("found", "message"),
     [
         (one(half=None, seeds=1), "retains 10 % (one seed, so no interval); 1 seed, 2,000 test images, no defense "
-         "tried. One seed has no interval. More seeds would decide it (--seeds 0-5)."),
+         "tried. One seed has no interval; three have one (--seeds 0-2)."),
         (one(kept=0.4, half=0.2), "retains 40 % (20 to 60); 3 seeds, 2,000 test images, no defense tried. More seeds "
          "would decide it (--seeds 0-5)."),
         (one(kept=0.4, half=0.2, seeds=6), "More seeds would decide it (--seeds 0-11)."),
@@ -107,6 +107,30 @@ def test_tasks_are_named_and_many_victims_and_protectors_are_counted() -> None:
     many = [one("em", model=f"m{number}") for number in range(7)]
     assert summary(many)[0] == "Holds (1 of 1 protector): em (7 of 7 victims)."
     assert summary([one(f"p{number}") for number in range(NAMED + 3)])[0].endswith("and 3 more.")
+
+
+def test_open_verdicts_name_what_they_lack_by_protector() -> None:
+    found = [
+        one("em", half=None, seeds=1, task="scenes"), one("ar", half=None, seeds=1, clean=0.29, task="depth"),
+        one("em", half=None, seeds=1, clean=0.29, task="depth"),
+    ]  # fmt: skip
+    assert summary(found)[2].endswith(
+        " What would decide them: more seeds for em (scenes); more epochs for em (depth) and ar (depth)."
+    )
+
+
+def test_one_seed_gives_a_first_reading() -> None:
+    found = [
+        one("em", -0.07, None, seeds=1, task="scenes"), one("em", 0.2, None, seeds=1, task="depth"),
+        one("ar", 0.9, None, seeds=1, task="depth"),
+    ]  # fmt: skip
+    reading = (
+        "With one seed, em retains -7 % of scenes and 20 % of depth; ar retains 90 % of depth: a first reading without "
+        "an interval, not a verdict."
+    )
+    assert verdict(found)[-2:] == [reading, RULE]
+    assert tentative([one("em"), one("ar", half=None, seeds=1, clean=0.19)]) == [], "nothing to read off"
+    assert tentative(found[:1])[0].startswith("With one seed, em retains -7 %: a first")
 
 
 def test_errors_are_told_in_their_own_unit_and_negative_retention_as_measured() -> None:

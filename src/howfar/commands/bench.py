@@ -80,12 +80,16 @@ class Bench(Printed, Grid):
             return 0
         if any(store.done("victim", key) for key in victims):
             from howfar.report.render import outputs
+            from howfar.report.verdict import tentative
             from howfar.tables import collect
 
             page = collect(store, victims)
             for name, text in outputs(page).items():
                 store.leave(name, text)
             terminal.show_leaderboard(page, form=form, wide=self.wide)
+            seeds = {e.seed for e in experiments}
+            if form == "table" and len(seeds) == 1 and tentative(page.verdicts):
+                terminal.say(f"for intervals: {_with_more_seeds(sys.argv[1:], *seeds)}")
             terminal.say(f"page: {store.root / 'report.html'}")
         for label, error in failures:
             terminal.say(f"failed: {label}: {error}", style="red")
@@ -179,6 +183,13 @@ class _Rounds:
     def _finished(self, experiments: "list[Experiment]") -> "list[Record]":
         keys = {e.steps()[1].key for e in experiments}
         return [record for record in self.store.records("victim") if record.key in keys and record.status == "done"]
+
+
+def _with_more_seeds(arguments: "Sequence[str]", seed: int) -> str:
+    """Return a command with three seeds instead of one; finished steps are kept."""
+    pairs = zip(("", *arguments), arguments, strict=False)
+    kept = [word for before, word in pairs if "--seeds" not in (before, word) and not word.startswith("--seeds=")]
+    return shlex.join(["howfar", *kept, "--seeds", f"{seed}-{seed + 2}"])
 
 
 def _is_clean(experiment: "Experiment") -> bool:

@@ -139,8 +139,8 @@ def _intervals(found: Sequence[Verdict]) -> Picture:
         parts.append(f'<circle class="{tone}" cx="{x(kept.value):.1f}" cy="{y}" r="4.5"/>')
     more = f" The other {len(found) - MOST} are in the table." if len(found) > MOST else ""
     caption = (
-        "What is retained of (clean − chance), with its 98 % interval; the dashed line is the threshold. An arrow means "
-        "that it goes on beyond the axis. "
+        "What is retained of (clean − chance), with its 98 % interval; the dashed line is the threshold. An arrow "
+        "means that it goes on beyond the axis. "
         f"Filled blue: holds; orange ring: does not hold; gray: cannot tell; without a line: no interval.{more}"
     )
     label = "Retention of every protector"

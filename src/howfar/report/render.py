@@ -62,6 +62,7 @@ def render(page: Page, *, python: bool = False) -> str:
         rule=verdict.RULE,
         split_lead=_split_lead,
         sentences=[told(text) for text in verdict.details(page.verdicts)],
+        told=told,
         held_out=told("--set held_out=1000"),
         overview=overview.overview(page.verdicts),
         picture=overview.picture(page.verdicts),

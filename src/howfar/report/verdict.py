@@ -1,6 +1,6 @@
 """The verdict in plain words: three sentences that sum it up, and one about every protector and victim."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from howfar.report.numbers import counted, percent, scale, shown, span, unit
@@ -31,8 +31,23 @@ def findings(response: DoseResponse) -> list[str]:
 
 
 def verdict(found: Sequence[Verdict]) -> list[str]:
-    """Return the verdict as a terminal shows it: the summary and the rule; nothing without verdicts."""
-    return [*summary(found), RULE] if found else []
+    """Return the verdict as a terminal shows it: the summary, single seeds and the rule; nothing without verdicts."""
+    return [*summary(found), *tentative(found), RULE] if found else []
+
+
+def tentative(found: Sequence[Verdict]) -> list[str]:
+    """Return what protectors with one seed retain, in one sentence; none where every protector has an interval."""
+    names, told = victims(found), defaultdict(list)
+    for one in found:
+        if one.seeds == 1 and one.decision.lack == "seeds" and one.decision.retention is not None:
+            where = f" of {_cut(names[one.victim])}" if len(names) > 1 else ""
+            told[one.protector].append(f"{percent(one.decision.retention.value)} %{where}")
+    if not told:
+        return []
+    most = NAMED if len(names) == 1 else NAMED // 2
+    parts = [f"{_cut(name)} retains {_listed(shares)}" for name, shares in list(told.items())[:most]]
+    more = f", {len(told) - most} more in the table" if len(told) > most else ""
+    return [f"With one seed, {'; '.join(parts)}{more}: a first reading without an interval, not a verdict."]
 
 
 def details(found: Sequence[Verdict]) -> list[str]:
@@ -151,16 +166,18 @@ def _remedy(one: Verdict) -> str:
             " The clean victim learned too little: train it longer (--epochs), on more images, or, if images are "
             "smaller than 16 pixels, without augmentation (--set train.crop=0 --set train.flip=false)."
         )
+    if one.decision.lack == "seeds" and one.seeds == 1 and not _weak(one):
+        return f" One seed has no interval; three have one ({_more(one)})."
     if one.decision.lack == "seeds" and _weak(one):
         return f" The clean victim is close to chance: train it longer (--epochs), then add seeds ({_more(one)})."
     if one.decision.lack == "seeds":
-        return f"{' One seed has no interval.' if one.seeds == 1 else ''} More seeds would decide it ({_more(one)})."
+        return f" More seeds would decide it ({_more(one)})."
     return ""
 
 
 def _more(one: Verdict) -> str:
-    """Return how to ask for about twice as many seeds, at least six."""
-    return f"--seeds 0-{max(2 * one.seeds, 6) - 1}"
+    """Return how to ask for three seeds instead of one; else for about twice as many, at least six."""
+    return f"--seeds 0-{2 if one.seeds == 1 else max(2 * one.seeds, 6) - 1}"
 
 
 def _weak(one: Verdict) -> bool:
@@ -190,18 +207,28 @@ def _outcome(found: Sequence[Verdict], outcome: Outcome, names: Mapping[str, str
     told = [f"{_cut(name)} ({_where(having[name], len(rows[name]), names)})" for name in order[:most]]
     more = [f"{len(order) - most} more"] if len(order) > most else []
     text = f"{title} ({len(order)} of {all_of}): {_listed([*told, *more])}."
-    return text + _would_decide([one for ones in having.values() for one in ones]) if len(names) > 1 else text
+    return text + _would_decide(having, rows, names) if len(names) > 1 else text
 
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONG else f"{name[: LONG - 1]}…"
 
 
-def _would_decide(found: Sequence[Verdict]) -> str:
-    """Return what open verdicts lack, and how many of them."""
-    lacks = Counter(wanted for one in found if (wanted := _wanted(one)))
-    told = [f"{lack} in {counted(count, 'case')}" for lack, count in lacks.most_common()]
-    return f" What would decide them: {_listed(told)}." if told else ""
+def _would_decide(
+    having: Mapping[str, Sequence[Verdict]], rows: Mapping[str, Sequence[Verdict]], names: Mapping[str, str]
+) -> str:  # fmt: skip
+    """Return what open verdicts lack, and which protectors they are about."""
+    lacks: dict[str, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
+    for protector, ones in having.items():
+        for one in ones:
+            if wanted := _wanted(one):
+                lacks[wanted][protector].append(one)
+    told = []
+    for lack, about in lacks.items():
+        most = NAMED // 2
+        each = [f"{_cut(name)} ({_where(ones, len(rows[name]), names)})" for name, ones in list(about.items())[:most]]
+        told.append(f"{lack} for {_listed([*each, *([f'{len(about) - most} more'] if len(about) > most else [])])}")
+    return f" What would decide them: {'; '.join(told)}." if told else ""
 
 
 def _where(found: Sequence[Verdict], tested: int, names: Mapping[str, str]) -> str:

@@ -148,7 +148,7 @@ def _why_no_ud(group: VictimGroup, rows: Sequence[Row]) -> str:
     if any(found) or not found:
         return why_left_out(found)
     if not group.spec.get("probe", {}).get("images"):
-        return "UD was not measured (probe_images is 0)."
+        return "UD was not measured (probe_images is 0). --set probe_images=32 measures it."
     return "UD is undefined: no layer of the clean victim is learnable, as in a network of one layer."
 
 
