@@ -111,6 +111,11 @@ def test_the_filter_reaches_sentences_and_opens_their_folds(browser: Any, tmp_pa
     tab.fill("#filter", "b on em")
     assert tab.locator("#sentences li:visible").all_inner_texts()[0].startswith("b on em")
     assert tab.locator("#sentences li:visible").count() == 1
+    assert tab.locator("#verdict li:visible").count() == 3, "the verdict is about all protectors"
+    whole = tab.inner_text("#verdict")
+    tab.fill("#filter", "no-such-protector")
+    assert tab.inner_text("#verdict") == whole
+    assert tab.inner_text("#matches") == "nothing matches"
     tab.fill("#filter", "")
     assert not tab.evaluate("document.getElementById('sentences').open"), "what the filter opened closes again"
     assert tab.locator("#verdict li:visible").count() == 3

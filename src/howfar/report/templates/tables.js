@@ -1,4 +1,4 @@
-// Tables sort by a click or a key on a heading; one filter serves the rows of all of them, and the sentences.
+// Tables sort by a click or a key on a heading; one filter serves all rows and the sentences below the verdict.
 const tables = [...document.querySelectorAll("table.sortable")];
 const value = text => {
   const found = /^[≤≥\s]*(∞|-?\d+(?:\.\d+)?)/.exec(text);
@@ -50,7 +50,7 @@ filter.addEventListener("input", () => {
     const rows = [...block.querySelectorAll("table.sortable tbody tr")];
     block.hidden = rows.length > 0 && rows.every(row => row.hidden);
   }
-  document.getElementById("matches").value = words.length ? `${shown} of ${entries.length}` : "";
+  document.getElementById("matches").value = !words.length ? "" : shown ? `${shown} of ${entries.length}` : "nothing matches";
 });
 for (const slider of document.querySelectorAll("input[type=range]")) {
   slider.addEventListener("input", () => slider.previousElementSibling.style.setProperty("--share", `${slider.value}%`));
