@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from howfar import (
     DATASETS,
@@ -13,7 +14,6 @@ from howfar import (
     PROTECTORS,
     TASKS,
     Data,
-    HowfarError,
     Protector,
     UsageError,
     protect,
@@ -109,14 +109,44 @@ def test_label_free_protectors_need_no_labels(name: str, digits: Splits) -> None
     assert (protect(name, X, seed=0) != X).any()
 
 
+def test_whatever_bench_takes_is_protected() -> None:
+    dataset = torch.utils.data.TensorDataset(images().float() / 255, torch.as_tensor(LABELS))
+    found = protect(PROTECTOR, dataset, seed=3)
+    assert isinstance(found, torch.utils.data.Dataset)
+    image, label = found[4]
+    assert torch.equal((image * 255).round().byte(), expected()[4])
+    assert label == LABELS[4]
+    pair = protect(PROTECTOR, (images(), LABELS), seed=3)
+    assert torch.equal(pair[0], expected())
+    assert pair[1] is LABELS
+    unlabeled = torch.utils.data.StackDataset(images())
+    assert isinstance(protect("random", unlabeled, seed=3), Data), "there is no target to give back"
+    nested = protect(PROTECTOR, images().tolist(), LABELS, seed=3)
+    assert torch.equal(torch.from_numpy(nested).byte(), expected())
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+def test_pictures_come_back_as_pictures(mode: str, channels: int) -> None:
+    pixels = make_data(24, (channels, 12, 10)).pixels
+    given = [Image.fromarray(array.permute(1, 2, 0).squeeze(2).numpy()) for array in pixels]
+    found = protect(PROTECTOR, given, LABELS, seed=3)
+    assert [image.mode for image in found] == [mode] * 24
+    wanted = protect(PROTECTOR, pixels, LABELS, seed=3)
+    assert np.array_equal(np.stack(found).reshape(24, 12, 10, channels), wanted.permute(0, 2, 3, 1).numpy())
+
+
 def test_refusals_say_what_to_do() -> None:
     X = images().numpy()
     with pytest.raises(UsageError, match="the images have no classes: there are no targets at all"):
         protect("lsp", X)
     with pytest.raises(UsageError, match=r"unknown protector 'lps'"):
         protect("lps[eps=8/255]", X, LABELS)
-    with pytest.raises(HowfarError, match=r"in a list cannot be returned as such\. Pass an array"):
-        protect("random", X.tolist())
+    with pytest.raises(UsageError, match=r"a DataLoader draws batches, so it is no data set\. Pass its data set"):
+        protect("random", torch.utils.data.DataLoader(Data.from_arrays(X, LABELS).to_torch()))
+    with pytest.raises(UsageError, match=r"a Data has its own classes and ids\. Leave out y and ids\."):
+        protect("lsp", Data.from_arrays(X, LABELS), LABELS)
+    with pytest.raises(UsageError, match=r"only the first are protected: splits\.train"):
+        protect("lsp", Splits(Data.from_arrays(X, LABELS), Data.from_arrays(X, LABELS), classes=(), flip=False))
     with pytest.raises(UsageError, match=r"eps = '9' is wrong"):
         protect("lsp[eps=9]", X, LABELS)
 

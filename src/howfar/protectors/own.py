@@ -1,18 +1,20 @@
 """``protect``: protect a user's images and return them in the same form."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from howfar import arrays
-from howfar.data import Data
+from howfar.data import Data, Splits
 from howfar.data.own import data_of, layout_of
-from howfar.errors import HowfarError, UsageError
+from howfar.errors import UsageError
 from howfar.protectors.protector import Protector
 from howfar.spec.syntax import number_text
 from howfar.tasks import TASKS, Task
@@ -36,6 +38,14 @@ def protect(
 ) -> Images: ...  # fmt: skip
 
 
+@overload
+def protect(
+    protector: str | Protector, X: Sequence[Any] | Dataset[Any], y: Any = None, *, task: str | Task | None = None,
+    seed: int = 0, channels: Literal["first", "last"] | None = None, scale: Literal[1, 255] | None = None,
+    ids: Any = None, device: str | torch.device = "cpu",
+) -> Any: ...  # fmt: skip
+
+
 def protect(
     protector: str | Protector, X: Any, y: Any = None, *, task: str | Task | None = None, seed: int = 0,
     channels: Literal["first", "last"] | None = None, scale: Literal[1, 255] | None = None, ids: Any = None,
@@ -48,7 +58,9 @@ def protect(
 
     Args:
         protector: a name of ``PROTECTORS`` with its settings, as in ``"lsp[eps=8/255]"``, or a protector.
-        X: images as ``Data.from_arrays`` takes them, or ``Data``.
+        X: images as ``Data.from_arrays`` takes them; or what ``bench`` takes: ``Data``, a pair ``(images, classes)``, a
+            list of PIL images, or a torch data set. Of a pair, a pair comes back, of PIL images a list of them, gray
+            or RGB. Of a torch data set with one target, ``Data.to_torch`` comes back, of any other data set ``Data``.
         y: classes or a ``dict`` of targets, as in ``Data.from_arrays``. Protectors that need no labels need none.
         task: the source task, or its name in ``TASKS``; None takes the classification of the images.
         seed: same seed, same noise.
@@ -85,17 +97,15 @@ def protect(
             f"the protector is a {type(made).__name__}, not a name or a protector. The order is protector, images, "
             "classes: protect('lsp', X, y)."
         )
-    if isinstance(X, DataLoader | Dataset):
-        name = "loader.dataset" if isinstance(X, DataLoader) else "dataset"
-        raise UsageError(
-            f"the images are a {type(X).__name__}, not an array. Pass Data.from_torch({name}); the Data that comes "
-            "back has .to_torch()."
-        )
-    if not isinstance(X, Data | Tensor | np.ndarray):
-        raise HowfarError(
-            f"images in a {type(X).__name__} cannot be returned as such. Pass an array, a tensor or Data."
-        )
-    data = X if isinstance(X, Data) else data_of(X, y, channels=channels, scale=scale, ids=ids)
+    options: dict[str, Any] = {"channels": channels, "scale": scale}
+    if y is None and isinstance(X, tuple | list) and len(X) == 2 and not _are_pictures(X):
+        images, classes = X
+        return protect(made, images, classes, task=task, seed=seed, ids=ids, device=device, **options), classes
+    if isinstance(X, Splits):
+        raise UsageError("Splits hold training and test images, of which only the first are protected: splits.train.")
+    if isinstance(X, list | tuple) and not _are_pictures(X):
+        X = np.asarray(X)
+    data = _data(X, y, ids, options)
     if min(data.shape[1:]) < LEAST_SIDE:
         height, width = data.shape[1:]
         raise UsageError(
@@ -103,10 +113,34 @@ def protect(
         )
     source = _task(task, data)
     protected = made.protect(data, source, generator=arrays.seeded(seed), device=device)
-    if isinstance(X, Data):
+    if isinstance(X, Dataset) and (protected.classes or len(protected.targets) == 1):
+        return protected.to_torch()
+    if isinstance(X, list | tuple):
+        return [_picture(pixels) for pixels in protected.pixels]
+    if not isinstance(X, Tensor | np.ndarray):
         return protected
     last, white = layout_of(X, channels=channels, scale=scale)
     return _changed(X, data, protected, last=last, white=white)
+
+
+def _data(X: Any, y: Any, ids: Any, options: dict[str, Any]) -> Data:
+    """Return images of any kind as ``Data``."""
+    if isinstance(X, Tensor | np.ndarray):
+        return data_of(X, y, ids=ids, **options)
+    if isinstance(X, list | tuple):  # of pictures
+        return data_of(Data.from_torch(X).pixels, y, channels="first", scale=255, ids=ids)
+    if y is not None or ids is not None:
+        raise UsageError(f"a {type(X).__name__} has its own classes and ids. Leave out y and ids.")
+    return X if isinstance(X, Data) else Data.from_torch(X, **options)
+
+
+def _are_pictures(X: Any) -> bool:
+    return len(X) > 0 and all(isinstance(image, Image.Image) for image in X)
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
 
 
 def _short(protector: Any) -> str:
