@@ -70,7 +70,7 @@ def test_no_size_of_a_network_is_below_1(size: int) -> None:
     ]  # fmt: skip
     assert len(sizes) >= 9
     for name, key in sizes:
-        with pytest.raises(UsageError, match=f"{key} = .* greater than or equal to 1"):
+        with pytest.raises(UsageError, match=f"{key} = .* at least 1"):
             parse(f"{name}[{key}={size}]", MODELS, "model")
     with pytest.raises(UsageError):
         parse("linear[inputs=-1]", MODELS, "model")

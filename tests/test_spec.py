@@ -40,8 +40,8 @@ def test_settings_may_nest() -> None:
     [
         ("lspp", "Did you mean 'lsp'?"),
         ("lsp[epps=1]", "Did you mean 'eps'?"),
-        ("em[eps=0]", "greater than 0"),
-        ("em[eps=2]", "less than or equal to 1"),
+        ("em[eps=0]", "above 0"),
+        ("em[eps=2]", "it must be above 0 and at most 1; for 8 of 255 gray levels, write 8/255"),
         ("em[eps=8/0]", "write a number, such as 0.03 or 8/255"),
         ("em:sideways", "'sample' or 'class'"),
         ("clean:1", "takes no value"),

@@ -48,6 +48,14 @@ def picture(*parts: str, sides: tuple[int, int]) -> None:
         ("list protector", "unknown kind 'protector'. Did you mean 'protectors'? See howfar list --help."),
         ("show em:eps=8/25x", "protector 'em': eps = '8/25x' is wrong: write a number, such as 0.03 or 8/255."),
         ("bench -d digits --set train.lr=abc --dry-run", "train.lr = 'abc' is wrong: write a number, such as 0.03"),
+        (
+            "bench -d digits --defenses jpeg:750 --dry-run",
+            "defense 'jpeg': quality = '750' is wrong: it must be at least 1 and at most 95.",
+        ),
+        (
+            "bench -d digits --eps 8 --dry-run",
+            "eps = '8' is wrong: it must be above 0 and at most 1; for 8 of 255 gray levels, write 8/255.",
+        ),
         ("protect photos -o file -p random", "file is a file, not a folder. Choose another name."),
         ("generate -p random -d digits -o file", "file is a file, not a folder. Choose another name."),
         ("protect photos -o out --labels none.csv", "none.csv: does not exist. Give a CSV file with name and label"),

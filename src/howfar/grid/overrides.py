@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -87,7 +87,10 @@ def make_suite(
         suite = TypeAdapter(Suite).validate_python(merged)
     except ValidationError as error:
         what = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, what['loc']))} = {what['input']!r} is wrong: {reason(what)}.") from None
+        place = ".".join(map(str, what["loc"]))
+        raise UsageError(
+            f"{place} = {what['input']!r} is wrong: {reason(what, get_type_hints(Suite, include_extras=True))}."
+        ) from None
     for network in (key for key, value in suite.train.items() if isinstance(value, Mapping)):
         parse(network, MODELS, "model")
     for model in (*suite.models, *(suite.dense_models or ())):

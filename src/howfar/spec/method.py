@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import (
     AllowInfNan,
@@ -53,6 +53,10 @@ def _fraction(value: object) -> object:
 Number = Annotated[float, BeforeValidator(_fraction), AllowInfNan(False)]
 LARGEST_SIDE = 4096  # pixels; limit of the side of training images
 LARGEST = 10_000_000  # limit of integers: larger counts and sizes are mistakes, and would exhaust memory
+
+
+BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+EPS = "for 8 of 255 gray levels, write 8/255"
 
 
 def _parts(value: object) -> object:
@@ -148,14 +152,38 @@ def parse(text: str, table: Mapping[str, Callable[..., T]], kind: str, **preset:
     except ValidationError as error:
         what = error.errors()[0]
         field = ".".join(str(part) for part in what["loc"])
-        raise UsageError(f"{kind} '{name}': {field} = {what['input']!r} is wrong: {reason(what)}.") from None
+        raise UsageError(
+            f"{kind} '{name}': {field} = {what['input']!r} is wrong: {reason(what, _hints(factory))}."
+        ) from None
     _refuse_huge(f"{kind} '{name}'", settings)
     return Spec(name, settings, _label(name, settings, factory), factory)
 
 
-def reason(what: Mapping[str, Any]) -> str:
-    """Return the message of an error of pydantic."""
+def reason(what: Mapping[str, Any], hints: Mapping[str, Any] | None = None) -> str:
+    """Return the message of an error of pydantic.
+
+    Args:
+        what: the error.
+        hints: types of the settings, which have the whole range of a value that lies outside.
+    """
+    limits = {key: what.get("ctx", {})[key] for key in BOUNDS if key in what.get("ctx", {})}
+    if limits:
+        name = str(next(iter(what["loc"]), ""))
+        limits |= _limits((hints or {}).get(name))
+        text = f"it must be {' and '.join(f'{BOUNDS[key]} {limits[key]:g}' for key in BOUNDS if key in limits)}"
+        return f"{text}; {EPS}" if name == "eps" else text
     return str(what["msg"]).removeprefix("Value error, ")
+
+
+def _limits(hint: Any) -> dict[str, float]:
+    """Return the bounds of a type, by their names in ``BOUNDS``."""
+    found: dict[str, float] = {}
+    for part in getattr(hint, "__metadata__", ()):
+        for one in getattr(part, "metadata", [part]):
+            found |= {key: getattr(one, key) for key in BOUNDS if hasattr(one, key)}
+    for inner in get_args(hint):
+        found |= _limits(inner)
+    return found
 
 
 def check(method: object) -> None:
@@ -167,7 +195,9 @@ def check(method: object) -> None:
         _refuse_huge(type(method).__name__, {name: getattr(method, name) for name in model.model_fields})
     except ValidationError as error:
         what = error.errors()[0]
-        raise UsageError(f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {reason(what)}.") from None
+        raise UsageError(
+            f"{type(method).__name__}: {what['loc'][0]} = {what['input']!r}: {reason(what, _hints(factory))}."
+        ) from None
 
 
 def _refuse_huge(what: str, settings: Mapping[str, Any]) -> None:
