@@ -73,6 +73,15 @@ def test_protected_photographs_are_found_and_named(shared: Path, tmp_path: Path,
     assert found["difference"]["shared"] > 0.5
 
 
+def test_photographs_of_which_none_is_examined_are_not_counted(tmp_path: Path) -> None:
+    for place, color in enumerate(((200, 30, 30), (30, 200, 30), (30, 30, 200))):
+        Image.new("RGB", (64, 64), color).save(tmp_path / f"{place}.png")
+    code, out, errors = inside("audit", str(tmp_path))
+    assert code == 0
+    assert out.startswith("Cannot tell: labels are unknown")
+    assert "examined" not in errors
+
+
 def test_reference_and_suspect_must_belong_together(shared: Path, tmp_path: Path) -> None:
     some = saved(photographs(shared, 40), tmp_path / "a.npz")
     code, _, errors = inside("audit", str(some), "--reference", str(shared / "cifar10.npz"))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from howfar.commands import terminal
 from howfar.commands.grid import Grid
+from howfar.commands.plan import _listed
 from howfar.data import DATASETS, balanced
 from howfar.data.npz import npz
 from howfar.errors import UsageError
@@ -374,6 +375,9 @@ def test_a_dry_run_reads_no_photograph(photos: Path, tmp_path: Path, monkeypatch
     code, shown, message = inside(*how)
     assert code == 0, message
     assert "orthogonal-projection" in shown
+    assert "import:" not in shown
+    assert "protected, as it is, against jpeg" in shown
+    assert max(len(line) for line in shown.splitlines() if line.startswith(("│", "┃"))) <= 80
     assert shown.count("steps to do") == 1, "one estimate for all that is done"
     assert "187 training and 76 test images of 32×32 pixels in 3 channels, 10 classes." in shown, "37 are held back"
     plan = json.loads(inside(*how, "--json")[1])
@@ -415,3 +419,10 @@ def test_json_knows_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert json.loads(out) == {"a": [None, None, None, 1.5], "b": [2, {"c": None}]}
     assert not {"NaN", "Infinity"} & set(out.replace(",", " ").split())
+
+
+def test_a_plan_in_words_names_what_is_protected_first() -> None:
+    wide = (["learns", "clean", "protected"], [["none", "1", "2"], ["jpeg", "–", "3"]])
+    tall = (["learns", "none", "jpeg"], [["clean", "1", "–"], ["protected", "2", "3"]])
+    lines = [["clean", "1"], ["protected", "2"], ["protected, against jpeg", "3"]]
+    assert sorted(_listed(*wide)[1]) == sorted(_listed(*tall)[1]) == lines

@@ -7,9 +7,9 @@ from howfar.score import psnr_text, ssim_text
 
 def sentences(finding: AuditResult) -> list[str]:
     """Return the sentences of the verdict."""
-    about = f"{finding.images} images in {finding.classes} groups"
     if finding.protected is None:
-        return [f"Cannot tell ({about}): {finding.why_open}"]
+        about = f" ({finding.images} images in {finding.classes} groups)" if finding.images else ""
+        return [f"Cannot tell{about}: {finding.why_open}"]
     score = f"{finding.images} images in {finding.classes} classes; suspicion {finding.suspicion:.2f}, limit 1"
     if finding.protected:
         return [
@@ -25,17 +25,18 @@ def sentences(finding: AuditResult) -> list[str]:
     ]
 
 
-def left_out(finding: AuditResult, images: int, classes: int) -> str:
-    """Return a sentence on the part of a set that was examined; empty if it is all of it.
+def left_out(finding: AuditResult, images: int, classes: int | None) -> str:
+    """Return a sentence on the part of a set that was examined; empty if it is all of it, or nothing.
 
     Args:
         finding: of the examined part.
         images: number of images of the whole set.
-        classes: number of its labels.
+        classes: number of its labels; None where they are clusters.
     """
-    if (finding.images, finding.classes) == (images, classes):
+    if not finding.images or (finding.images, finding.classes) == (images, classes or finding.classes):
         return ""
-    return f"examined: {finding.images} of {images} images, {finding.classes} of {classes} classes"
+    labels = "" if classes is None else f", {finding.classes} of {classes} classes"
+    return f"examined: {finding.images} of {images} images{labels}"
 
 
 def changes(change: Difference) -> list[str]:

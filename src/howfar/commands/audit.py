@@ -64,7 +64,8 @@ class Audit(Common):
             about = {"labeled": found.labeled, "difference": changed}
             terminal.show_json({**asdict(finding), **about})
         else:
-            examined = left_out(finding, len(found.data), len(found.data.targets["label"].unique()))
+            classes = len(found.data.targets["label"].unique()) if found.labeled else None
+            examined = left_out(finding, len(found.data), classes)
             if examined:
                 terminal.say(examined)
             self._tell(finding, change)

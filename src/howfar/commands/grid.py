@@ -152,7 +152,7 @@ class Grid(Common):
             costs: returns the expected seconds of what the command computes itself after the run, for the estimate.
             smaller: what takes less time, for the warning of a long run; None names a suite or a number of images.
             log: logs every finished victim to a tracker; see ``howfar.engine.track``.
-            words: what the progress shows instead of names of steps, see ``howfar.report.words``.
+            words: what the progress and the plan show instead of names of steps, see ``howfar.report.words``.
 
         Returns:
             steps that failed, by name and error. A process that trains along with another one (torchrun) returns none:
@@ -173,7 +173,7 @@ class Grid(Common):
             return []
         plan = Plan.of(experiments, store, workers, costs(experiments, store) if costs else {})
         if self.dry_run:
-            plan.show(experiments, as_json=self.json)
+            plan.show(experiments, as_json=self.json, words=words)
             if why := obstacle(self.runs):
                 terminal.say(f"warning: the run would stop at once: {why}. Choose another --runs.", style="yellow")
             plan.warn(smaller or self._smaller(experiments))

@@ -74,9 +74,12 @@ class Plan:
         if self.total > LONG:
             terminal.say(f"warning: this takes more than an hour. The next smaller choice: {smaller}.", style="yellow")
 
-    def show(self, experiments: "list[Experiment]", *, as_json: bool) -> None:
-        """Print the matrix of what is to do."""
+    def show(
+        self, experiments: "list[Experiment]", *, as_json: bool, words: "Mapping[str, str] | None" = None
+    ) -> None:  # fmt: skip
+        """Print the matrix of what is to do; words for labels take one line a cell."""
         from howfar.grid.dry_run import notes_of
+        from howfar.report.words import reworded
 
         notes, data = notes_of(experiments), _about(experiments[0])
         if as_json:
@@ -88,7 +91,8 @@ class Plan:
             }  # fmt: skip
             terminal.show_json(found)
             return
-        for columns, rows in _matrices(experiments, self.todo, self.seconds):
+        for table in _matrices(experiments, self.todo, self.seconds):
+            columns, rows = _listed(*reworded(table, words)) if words else table
             terminal.show_table(columns, rows)
         for sentence in (self.summary, data, *(f"Estimated: {note}" for note in notes)):
             terminal.tell(sentence)
@@ -127,6 +131,16 @@ def _matrices(
             [name or "to protect", *across],
             [[row, *(_cell(cells.get((row, c) if down is protectors else (c, row))) for c in across)] for row in down],
         )
+
+
+def _listed(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a matrix with labels in words as a list, which is narrower."""
+    cells = [(row[0], column, text) for row in rows for column, text in zip(columns[1:], row[1:], strict=True)]
+    if any(row[0] == "none" for row in rows):  # defenses go down
+        cells = [(column, name, text) for name, column, text in cells]
+    plain = ("none", "protect")
+    lines = [[name if at in plain else f"{name}, against {at}", text] for name, at, text in cells if text != "–"]
+    return [columns[0], "seeds × time"], lines
 
 
 def _hours(hours: float) -> str:
