@@ -32,7 +32,7 @@ from howfar.tables.names import Names
 from howfar.tables.page import Page
 from howfar.tables.profiles import Profile
 
-PROTECTORS = "random,em,sem,tap,lsp,ar,ops,pil,cuda"
+PROTECTORS = "random,em,sem,tap,lsp[eps=8/255],ar,ops,cuda"  # LSP in the size of the others, as in all suites
 # APBench's leaderboard of June 2023: accuracy in % of a ResNet-18 on CIFAR-10. Its UEraser is the one with the maximum
 # all through; its Gaussian blur is numerically the identity and left out.
 COLUMNS = ("none", "cutout", "cutmix", "mixup", "bdr", "gray", "jpeg", "ueraser", "at")
@@ -62,12 +62,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/defenses"))
     parser.add_argument("--protectors", default=PROTECTORS)
     parser.add_argument("--defenses", default="", help="default: all")
-    parser.add_argument("--model", default="airbench:16-32-32")
+    parser.add_argument("--model", default="resnet8[width=8]")
     parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--epochs", default="6")
-    parser.add_argument(
-        "--train", default="10000", help="training images, of which 1,000 are held out; 'all' takes all"
-    )
+    parser.add_argument("--epochs", default="8")
+    parser.add_argument("--train", default="8000", help="training images; 'all' takes all")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--finished", action="store_true", help="show what the records hold, and run nothing")
     options = parser.parse_args()
@@ -76,8 +74,11 @@ def main() -> None:
     flags = {
         "dataset": "cifar10", "data_root": options.data, "protectors": options.protectors, "models": options.model,
         "defenses": options.defenses or ",".join(every), "seeds": options.seeds, "limit_train": options.train,
-        "limit_test": 4000, "held_out": 1000, "probe_images": 0, "alignment_images": 0,
-        "train": {"epochs": options.epochs, "batch_size": 200},
+        "limit_test": 2000, "held_out": 1000, "probe_images": 0,
+        "train": {
+            "epochs": options.epochs, "batch_size": 64, "optimizer": "adam", "lr": 0.005, "crop": 0, "flip": False,
+            "precision": "float32",  # so that cells from a GPU are comparable with cells from a CPU
+        },
     }  # fmt: skip
     experiments = make_suite("standard", flags).experiments()
     check_data(experiments)
