@@ -342,12 +342,10 @@ def test_wrong_networks_losses_and_data_are_explained() -> None:
         "the targets are floating-point numbers, and the loss takes classes. Pass integers from 0: y.long().",
         "the data are a TensorDataset. Pass Data.from_torch(dataset), or inputs and targets (X, y).",
         "the images are a TensorDataset, not an array. Read it with Data.from_torch(dataset).",
-        "the images are a TensorDataset, not an array. Pass Data.from_torch(dataset); the Data that comes back has "
-        ".to_torch().",
+        "no error",
         "the data are a DataLoader, which draws batches. Pass Data.from_torch(loader.dataset), or (X, y).",
         "the images are a DataLoader, not an array. Read it with Data.from_torch(loader.dataset).",
-        "the images are a DataLoader, not an array. Pass Data.from_torch(loader.dataset); the Data that comes back has "
-        ".to_torch().",
+        "a DataLoader draws batches, so it is no data set. Pass its data set: loader.dataset.",
         "a DataLoader draws batches, so it is no data set. Pass its data set: loader.dataset.",
         "seed = 'a' is not a seed. Use a whole number from 0.",
         "seed = -1 is not a seed. Use a whole number from 0.",
