@@ -38,7 +38,7 @@ class Bench(Printed, Grid):
     )
 
     quick: Flag = False
-    """Run the suite 'quick', which takes two to four minutes."""
+    """Run the suite 'quick', which takes about a minute."""
     stop_when_broken: Flag = False
     """Run one defense after the other, and skip the rest once a protector has lost half of its protection."""
     until: Annotated[str | None, option("POINTS", SUITES_OWN)] = None
