@@ -17,7 +17,6 @@ from howfar.score import Estimate, retention, ssim_text
 from howfar.store import Record
 from howfar.tables import collect
 from howfar.tables.crosstask import matrices
-from howfar.tables.decisions import learned
 from howfar.tables.distances import Distances
 from howfar.tables.matrix import Column, Matrix, TaskResult
 from howfar.tables.names import CLEAN, Names
@@ -61,8 +60,9 @@ def tables() -> dict[str, str]:
         "across: choices": crossed(choices),
         "across: visibility": visibility(),
     }
+    unseen = found("across", UNSEEN)
     for task in ("class_scene", "segment_semantic"):
-        drawn[f"across: defended, {NAMES[task]}"] = defended(found("across", UNSEEN), task)
+        drawn[f"across: defended, {NAMES[task]}"] = defended(unseen, task)
     return drawn
 
 
@@ -216,5 +216,4 @@ def _text(column: Column, cell: TaskResult | None) -> str:
     """Return quality, and in brackets what is retained if clean images teach enough."""
     if cell is None:
         return "–"
-    enough = learned(column.metric, cell.clean, column.chance, higher_is_better=column.higher_is_better)
-    return f"{shown(column.metric, cell.protected)} ({retained(cell.retention) if enough else '–'})"
+    return f"{shown(column.metric, cell.protected)} ({retained(cell.retention) if column.learned(cell) else '–'})"

@@ -4,8 +4,7 @@ from howfar.store.archive import finished, packed
 from howfar.store.index import Index
 from howfar.store.lease import Claim, Lease, LeaseMonitor, Slot
 from howfar.store.mark import MARK
-from howfar.store.obstacle import obstacle
-from howfar.store.opening import absolute, is_url, open_store
+from howfar.store.opening import absolute, is_url, obstacle, open_store
 from howfar.store.record import DamagedError, Record
 from howfar.store.records import Store
 from howfar.store.upkeep import UNSEALED, Finding, check, clean, differences, merge, remove
